@@ -1,0 +1,3 @@
+//! A native companion to the Nostr relay strfry.
+
+pub mod nostr;

@@ -1,0 +1,3 @@
+//! The `strfry-companion` program.
+
+fn main() {}

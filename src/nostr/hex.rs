@@ -1,0 +1,21 @@
+//! The one hex decoder and encoder of the crate.
+
+/// Decodes exactly `N` bytes of hex, any case. `None` for another length or another character.
+pub fn decode<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    ::hex::decode_to_slice(text, &mut bytes).ok()?;
+    Some(bytes)
+}
+
+/// Like [`decode`], but refuses uppercase digits: NIP-01 wants lowercase in events.
+pub fn decode_lowercase<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+    if text.iter().any(u8::is_ascii_uppercase) {
+        return None;
+    }
+    decode(text)
+}
+
+/// Lowercase hex.
+pub fn encode(bytes: &[u8]) -> String {
+    ::hex::encode(bytes)
+}

@@ -1,0 +1,76 @@
+//! The canonical JSON text of strings: what strfry stores and what the event id is the hash of.
+
+/// How each byte is written inside a string: 0 as it is, `u` as `\u00xx`, else `\` and this.
+const ESCAPE: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        table[byte] = b'u';
+        byte += 1;
+    }
+    table[0x08] = b'b';
+    table[0x09] = b't';
+    table[0x0a] = b'n';
+    table[0x0c] = b'f';
+    table[0x0d] = b'r';
+    table[b'"' as usize] = b'"';
+    table[b'\\' as usize] = b'\\';
+    // strfry 1.1.1 (taocpp/json) escapes DEL; NIP-01 writes it verbatim.
+    table[0x7f] = b'u';
+    table
+};
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// Appends `text` as a JSON string, quotes included: `"` and `\` escaped, control characters as
+/// `\b \f \n \r \t` or `\u00xx`, DEL as `\u007f`, everything else verbatim.
+pub fn push_string(out: &mut String, text: &str) {
+    out.push('"');
+    let mut verbatim_from = 0;
+    for (at, byte) in text.bytes().enumerate() {
+        let escape = ESCAPE[usize::from(byte)];
+        if escape == 0 {
+            continue;
+        }
+        // Escaped bytes are ASCII, so both ends of the slice are character borders.
+        out.push_str(&text[verbatim_from..at]);
+        verbatim_from = at + 1;
+        out.push('\\');
+        out.push(char::from(escape));
+        if escape == b'u' {
+            out.push_str("00");
+            out.push(char::from(HEX[usize::from(byte >> 4)]));
+            out.push(char::from(HEX[usize::from(byte & 15)]));
+        }
+    }
+    out.push_str(&text[verbatim_from..]);
+    out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn written(text: &str) -> String {
+        let mut out = String::new();
+        push_string(&mut out, text);
+        out
+    }
+
+    #[test]
+    fn control_characters_and_del_are_escaped_and_all_else_is_verbatim() {
+        assert_eq!(
+            written("\0\u{1}\u{8}\t\n\u{b}\u{c}\r\u{1f} \"\\/\u{7f}\u{80}é😀\u{2028}"),
+            "\"\\u0000\\u0001\\b\\t\\n\\u000b\\f\\r\\u001f \\\"\\\\/\\u007f\u{80}é😀\u{2028}\""
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn any_string_reads_back_as_it_was(text: String) {
+            prop_assert_eq!(serde_json::from_str::<String>(&written(&text)).unwrap(), text);
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! What an event, a filter, a pubkey and a kind are, and whether an event is genuine.
+//!
+//! Pure: nothing here opens a file, a socket or a database. Everything that parses takes hostile
+//! bytes and answers with a typed error.
+
+mod event;
+mod filter;
+mod hex;
+pub mod json;
+mod keys;
+pub mod kind;
+pub mod signature;
+
+pub use event::{Event, Malformed, TagField};
+pub use filter::Filter;
+pub use keys::{EventId, KeyError, Pubkey, Signature};
