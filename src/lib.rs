@@ -1,3 +1,5 @@
 //! A native companion to the Nostr relay strfry.
 
+pub mod import;
 pub mod nostr;
+pub mod strfry_db;

@@ -1,5 +1,7 @@
 //! The canonical JSON text of strings: what strfry stores and what the event id is the hash of.
 
+use serde_json::Value;
+
 /// How each byte is written inside a string: 0 as it is, `u` as `\u00xx`, else `\` and this.
 const ESCAPE: [u8; 256] = {
     let mut table = [0; 256];
@@ -45,6 +47,36 @@ pub fn push_string(out: &mut String, text: &str) {
     }
     out.push_str(&text[verbatim_from..]);
     out.push('"');
+}
+
+/// Appends any JSON value, compact, with object keys in byte order.
+pub fn push_value(out: &mut String, value: &Value) {
+    match value {
+        Value::String(text) => push_string(out, text),
+        Value::Array(items) => {
+            out.push('[');
+            for (position, item) in items.iter().enumerate() {
+                if position > 0 {
+                    out.push(',');
+                }
+                push_value(out, item);
+            }
+            out.push(']');
+        }
+        Value::Object(members) => {
+            out.push('{');
+            for (position, (key, member)) in members.iter().enumerate() {
+                if position > 0 {
+                    out.push(',');
+                }
+                push_string(out, key);
+                out.push(':');
+                push_value(out, member);
+            }
+            out.push('}');
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => out.push_str(&value.to_string()),
+    }
 }
 
 #[cfg(test)]

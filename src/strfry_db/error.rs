@@ -1,0 +1,80 @@
+//! What can go wrong when strfry's database is opened or read, and what to do about it.
+
+use std::io;
+use std::path::PathBuf;
+
+/// Why a database cannot be opened.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum OpenError {
+    #[error("no database at {path}: start strfry once, or name its directory with --db")]
+    Missing { path: PathBuf },
+    #[error("{path} is not a database: expected strfry's database directory, or its data.mdb")]
+    NotADatabasePath { path: PathBuf },
+    #[error("{path} is empty: strfry has not written to it yet, or the disk was full")]
+    Empty { path: PathBuf },
+    #[error("{path} is not an LMDB database: {what}")]
+    NotLmdb { path: PathBuf, what: &'static str },
+    #[error(
+        "{path} is truncated: it refers to pages behind its end ({bytes} bytes); copy it again while strfry is stopped, or restore a backup"
+    )]
+    Truncated { path: PathBuf, bytes: u64 },
+    #[error("cannot read {path}: {source}; run as the user that strfry runs as")]
+    ReadDataFile { path: PathBuf, source: io::Error },
+    #[error(
+        "cannot write to {path}: {source}; a reader has its slot there, so run as the user that strfry runs as"
+    )]
+    LockFile { path: PathBuf, source: io::Error },
+    #[error(
+        "{path} was made by an incompatible LMDB: its lock file is not of the LMDB 0.9 release series; stop every program that uses this database, delete lock.mdb, start strfry again"
+    )]
+    LockVersion { path: PathBuf },
+    #[error(
+        "this program is linked to {version}, not to an LMDB 0.9 release: it would damage strfry's lock file and so opens no database; build it with the lmdb-release crate beside its sources"
+    )]
+    WrongLmdb { version: String },
+    #[error("{path} is not a strfry database: it has no table {table}")]
+    NotStrfry { path: PathBuf, table: &'static str },
+    #[error("{path} is not initialised: it has no Meta record; start strfry once")]
+    NoMeta { path: PathBuf },
+    #[error(
+        "{path} has DB version {found}, older than the supported version 3: 'strfry export' your events with the old strfry, move the database files away, and 'strfry import' them with the new one"
+    )]
+    TooOld { path: PathBuf, found: u64 },
+    #[error(
+        "{path} has DB version {found}, newer than the supported version 3: a newer strfry-companion is needed"
+    )]
+    TooNew { path: PathBuf, found: u64 },
+    #[error("{path} was created on a machine with different endianness")]
+    Endianness { path: PathBuf },
+    #[error("{path} is already open in this process: use the one that is open")]
+    AlreadyOpen { path: PathBuf },
+    #[error("cannot open {path}: {source}")]
+    Lmdb { path: PathBuf, source: heed::Error },
+    #[error("cannot read {path} while opening it: {source}")]
+    Read { path: PathBuf, source: ReadError },
+}
+
+/// Why a read failed.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum ReadError {
+    #[error(
+        "cannot start reading the database: all of strfry's reader slots are taken (dbParams.maxreaders); try again later"
+    )]
+    ReadersFull,
+    #[error(
+        "the database was opened without a lock file, and strfry has started since: run this again"
+    )]
+    LockFileAppeared,
+    #[error(
+        "the database has no table {table}: start the current strfry once, it creates what is missing"
+    )]
+    NoTable { table: &'static str },
+    #[error("cannot read table {table}: {source}")]
+    Lmdb { table: &'static str, source: heed::Error },
+    #[error(
+        "table {table} holds a damaged record for {key}: {what}; 'strfry export' shows whether strfry can still read it"
+    )]
+    Damaged { table: &'static str, key: String, what: &'static str },
+}

@@ -1,0 +1,111 @@
+//! The three key orders that strfry's indexes use beside LMDB's own.
+//!
+//! Each is a total order on byte strings of any length: LMDB calls them from C, where a panic
+//! aborts the process, and a corrupt database can hold any key.
+
+use std::cmp::Ordering;
+
+use heed::Comparator;
+
+/// Bytes, then one u64: `Event__id`, `Event__pubkey`, `Event__tag`.
+#[derive(Debug, Clone, Copy)]
+pub enum StringUint64 {}
+
+/// Bytes, then two u64s: `Event__pubkeyKind`.
+#[derive(Debug, Clone, Copy)]
+pub enum StringUint64Uint64 {}
+
+/// Two u64s: `Event__kind`.
+#[derive(Debug, Clone, Copy)]
+pub enum Uint64Uint64 {}
+
+impl Comparator for StringUint64 {
+    fn compare(a: &[u8], b: &[u8]) -> Ordering {
+        split_integer(a).cmp(&split_integer(b))
+    }
+}
+
+impl Comparator for StringUint64Uint64 {
+    fn compare(a: &[u8], b: &[u8]) -> Ordering {
+        split_two_integers(a).cmp(&split_two_integers(b))
+    }
+}
+
+impl Comparator for Uint64Uint64 {
+    fn compare(a: &[u8], b: &[u8]) -> Ordering {
+        // A well-formed key has nothing in front of its integers; in a malformed one the rest
+        // decides last, so that unequal keys never compare equal.
+        let ((rest_a, a), (rest_b, b)) = (split_two_integers(a), split_two_integers(b));
+        a.cmp(&b).then_with(|| rest_a.cmp(rest_b))
+    }
+}
+
+/// The bytes in front and the native-endian u64 at the end, which short keys do not have.
+fn split_integer(key: &[u8]) -> (&[u8], Option<u64>) {
+    match key.split_last_chunk::<8>() {
+        Some((front, integer)) => (front, Some(u64::from_ne_bytes(*integer))),
+        None => (key, None),
+    }
+}
+
+fn split_two_integers(key: &[u8]) -> (&[u8], Option<(u64, u64)>) {
+    match key.split_last_chunk::<16>() {
+        Some((front, integers)) => {
+            let (first, second) = integers.split_at(8);
+            (front, Some((native(first), native(second))))
+        }
+        None => (key, None),
+    }
+}
+
+fn native(bytes: &[u8]) -> u64 {
+    bytes.try_into().map_or(0, u64::from_ne_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn key(front: &[u8], integers: &[u64]) -> Vec<u8> {
+        integers.iter().fold(front.to_vec(), |mut key, integer| {
+            key.extend(integer.to_ne_bytes());
+            key
+        })
+    }
+
+    #[test]
+    fn integers_are_compared_as_numbers_and_not_as_little_endian_bytes() {
+        let sorted = [key(b"a", &[255]), key(b"a", &[256]), key(b"aa", &[1]), key(b"b", &[0])];
+        assert!(sorted.is_sorted_by(|a, b| StringUint64::compare(a, b).is_lt()));
+        let sorted = [key(b"a", &[0, 256]), key(b"a", &[1, 255]), key(b"b", &[0, 0])];
+        assert!(sorted.is_sorted_by(|a, b| StringUint64Uint64::compare(a, b).is_lt()));
+        let sorted = [key(b"", &[0, 256]), key(b"", &[1, 255]), key(b"", &[256, 0])];
+        assert!(sorted.is_sorted_by(|a, b| Uint64Uint64::compare(a, b).is_lt()));
+    }
+
+    /// Short alphabets and lengths around the integers' borders make ties likely.
+    fn any_key() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![vec(0u8..3, 0..20), vec(any::<u8>(), 0..40)]
+    }
+
+    fn is_a_total_order<C: Comparator>(a: &[u8], b: &[u8], c: &[u8]) -> Result<(), TestCaseError> {
+        prop_assert_eq!(C::compare(a, b) == Ordering::Equal, a == b);
+        prop_assert_eq!(C::compare(a, b), C::compare(b, a).reverse());
+        if C::compare(a, b).is_le() && C::compare(b, c).is_le() {
+            prop_assert!(C::compare(a, c).is_le());
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn every_order_is_total_on_arbitrary_bytes(a in any_key(), b in any_key(), c in any_key()) {
+            is_a_total_order::<StringUint64>(&a, &b, &c)?;
+            is_a_total_order::<StringUint64Uint64>(&a, &b, &c)?;
+            is_a_total_order::<Uint64Uint64>(&a, &b, &c)?;
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The named databases of DB version 3: names, key orders, and how they are opened.
+
+use heed::types::Bytes;
+use heed::{
+    CommitOrAbort, CommitToken, Comparator, Database, DatabaseOpener, DefaultComparator, Env,
+    OnCommit, RoTxn, WithoutTls,
+};
+
+use super::orders::{StringUint64, StringUint64Uint64, Uint64Uint64};
+
+/// What every table but `negentropy` is called in LMDB: this, then the name.
+pub const PREFIX: &str = "rasgueadb_defaultDb__";
+
+/// A table whose keys are in order `C` and whose keys and values are raw bytes.
+pub type Table<C = DefaultComparator> = Database<'static, Bytes, Bytes, C>;
+
+macro_rules! tables {
+    ($($(#[$doc:meta])* $field:ident: $name:literal, $order:ty;)*) => {
+        /// Handles of the tables. All but `Meta` are optional here: what a command needs and does
+        /// not find is its error, and an older strfry has fewer.
+        #[derive(Debug, Clone, Copy)]
+        pub struct Tables {
+            $($(#[$doc])* pub $field: Option<Table<$order>>,)*
+        }
+
+        struct Opened<'e> {
+            $($field: Option<Database<'e, Bytes, Bytes, $order>>,)*
+        }
+
+        impl OnCommit for Opened<'_> {
+            type Committed = Tables;
+
+            fn on_commit(self, token: &CommitToken) -> Tables {
+                Tables { $($field: self.$field.on_commit(token),)* }
+            }
+        }
+
+        impl<'e> Opened<'e> {
+            fn open(opener: &DatabaseOpener<'e, WithoutTls>, txn: &RoTxn<'e, WithoutTls>) -> heed::Result<Self> {
+                Ok(Self { $($field: open_table::<$order>(opener, txn, $name)?,)* })
+            }
+        }
+
+        /// The names of the tables, without [`PREFIX`].
+        pub const NAMES: &[&str] = &[$($name),*];
+    };
+}
+
+tables! {
+    /// levId → PackedEvent.
+    event: "Event", DefaultComparator;
+    /// levId → type byte and JSON.
+    event_payload: "EventPayload", DefaultComparator;
+    /// dictId → flatbuffer.
+    compression_dictionary: "CompressionDictionary", DefaultComparator;
+    /// treeId → flatbuffer.
+    negentropy_filter: "NegentropyFilter", DefaultComparator;
+    /// created_at → levId.
+    created_at: "Event__created_at", DefaultComparator;
+    /// id, created_at → levId.
+    id: "Event__id", StringUint64;
+    /// pubkey, created_at → levId.
+    pubkey: "Event__pubkey", StringUint64;
+    /// kind, created_at → levId.
+    kind: "Event__kind", Uint64Uint64;
+    /// pubkey, kind, created_at → levId.
+    pubkey_kind: "Event__pubkeyKind", StringUint64Uint64;
+    /// tag name, tag value, created_at → levId.
+    tag: "Event__tag", StringUint64;
+    /// deleted event's id, deleter's pubkey → levId of the deletion.
+    deletion: "Event__deletion", DefaultComparator;
+    /// expiration → levId.
+    expiration: "Event__expiration", DefaultComparator;
+    /// pubkey, d-tag, kind → levId.
+    replace: "Event__replace", DefaultComparator;
+    /// sha256 of an a-tag, created_at → levId. Absent where strfry 1.0.x was the last to open.
+    replace_deletion: "Event__replaceDeletion", DefaultComparator;
+}
+
+impl Tables {
+    /// Opens what is there.
+    pub(super) fn open(env: &Env<WithoutTls>) -> heed::Result<Self> {
+        let txn = env.read_txn()?;
+        env.open_databases_and_commit(txn, |opener, txn| {
+            Opened::open(opener, txn).map(CommitOrAbort::<_, ()>::Commit)
+        })
+        .map(CommitOrAbort::unwrap_commit)
+    }
+}
+
+/// Opens the table `Meta` alone: of another DB version nothing else may be touched.
+pub(super) fn open_meta(env: &Env<WithoutTls>) -> heed::Result<Option<Table>> {
+    let txn = env.read_txn()?;
+    env.open_databases_and_commit(txn, |opener, txn| {
+        open_table(opener, txn, "Meta").map(CommitOrAbort::<_, ()>::Commit)
+    })
+    .map(CommitOrAbort::unwrap_commit)
+}
+
+/// Flags such as DUPSORT and INTEGERKEY are stored with the table, so they are not named again.
+fn open_table<'e, C: Comparator + 'static>(
+    opener: &DatabaseOpener<'e, WithoutTls>,
+    txn: &RoTxn<'e, WithoutTls>,
+    name: &str,
+) -> heed::Result<Option<Database<'e, Bytes, Bytes, C>>> {
+    let name = format!("{PREFIX}{name}");
+    let mut options = opener.database_options().types::<Bytes, Bytes>().key_comparator::<C>();
+    options.name(&name);
+    options.open(txn)
+}
