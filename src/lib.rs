@@ -3,3 +3,4 @@
 pub mod import;
 pub mod nostr;
 pub mod strfry_db;
+pub mod report;

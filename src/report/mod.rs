@@ -1,0 +1,8 @@
+//! What a run tells: its log, its statistics, its progress line.
+//!
+//! Everything that reaches a terminal or a log from outside goes through the cleaning functions
+//! here. Nothing in this module decides what a run does.
+
+mod sanitize;
+
+pub use sanitize::{LOGGED_COLUMNS, clean, clean_for_log, clean_to};
