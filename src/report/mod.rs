@@ -3,10 +3,12 @@
 //! Everything that reaches a terminal or a log from outside goes through the cleaning functions
 //! here. Nothing in this module decides what a run does.
 
+mod log;
 mod progress;
 mod sanitize;
 mod sync_stats;
 
+pub use log::{Level, OpenLogError, RunLog, Terminal, WriteFailed};
 pub use progress::{Progress, ProgressState};
 pub use sanitize::{LOGGED_COLUMNS, clean, clean_for_log, clean_to};
 pub use sync_stats::{StatKey, SyncStats};
