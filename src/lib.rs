@@ -3,4 +3,5 @@
 pub mod import;
 pub mod nostr;
 pub mod strfry_db;
+pub mod profile;
 pub mod report;

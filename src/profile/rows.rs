@@ -1,0 +1,284 @@
+//! The answer of the `profiles` command: one row for each pubkey asked for, in four formats.
+//!
+//! The table is for people, so its text is cleaned and cut. JSON and CSV are for programs: they
+//! carry strangers' text unchanged.
+
+use std::io::{self, BufWriter, Write};
+
+use serde::Serialize;
+use unicode_width::UnicodeWidthStr;
+
+use super::Profile;
+use super::file::io_error;
+use crate::nostr::{EventId, Pubkey};
+use crate::report::clean_to;
+
+/// What is known about the profile of one pubkey. Serialised with its fields in this order,
+/// absent ones as null: other programs rely on it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProfileRow {
+    /// Who was asked for.
+    pub pubkey: Pubkey,
+    /// Whether there is a kind 0 event, even one with an unreadable content.
+    pub found: bool,
+    /// The event's id.
+    pub id: Option<EventId>,
+    /// The event's time, in seconds since 1970.
+    pub created_at: Option<u64>,
+    /// See [`Profile`].
+    pub name: Option<String>,
+    /// See [`Profile`].
+    pub display_name: Option<String>,
+    /// See [`Profile`].
+    pub nip05: Option<String>,
+    /// See [`Profile`].
+    pub about: Option<String>,
+    /// See [`Profile`].
+    pub picture: Option<String>,
+    /// See [`Profile`].
+    pub website: Option<String>,
+}
+
+impl ProfileRow {
+    /// A pubkey with a kind 0 event; with [`Profile::default`] if its content is unreadable.
+    pub fn found(pubkey: Pubkey, id: EventId, created_at: u64, profile: Profile) -> Self {
+        Self {
+            pubkey,
+            found: true,
+            id: Some(id),
+            created_at: Some(created_at),
+            name: profile.name,
+            display_name: profile.display_name,
+            nip05: profile.nip05,
+            about: profile.about,
+            picture: profile.picture,
+            website: profile.website,
+        }
+    }
+
+    /// A pubkey without a kind 0 event.
+    pub fn missing(pubkey: Pubkey) -> Self {
+        Self {
+            pubkey,
+            found: false,
+            id: None,
+            created_at: None,
+            name: None,
+            display_name: None,
+            nip05: None,
+            about: None,
+            picture: None,
+            website: None,
+        }
+    }
+}
+
+/// How rows are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Aligned columns for people: short pubkey, whether found, name, display name, NIP-05.
+    Table,
+    /// One JSON object a line.
+    Jsonl,
+    /// One JSON array.
+    Json,
+    /// A header and one line a row.
+    Csv,
+}
+
+/// Writes the rows in their order, and flushes.
+///
+/// # Errors
+/// The writer's own, with its kind: a broken pipe is told apart.
+pub fn render(rows: &[ProfileRow], format: Format, out: &mut impl Write) -> io::Result<()> {
+    let mut out = BufWriter::new(out);
+    match format {
+        Format::Table => table(rows, &mut out)?,
+        Format::Jsonl => jsonl(rows, &mut out)?,
+        Format::Json => {
+            serde_json::to_writer_pretty(&mut out, rows)?;
+            out.write_all(b"\n")?;
+        }
+        Format::Csv => csv(rows, &mut out)?,
+    }
+    out.flush()
+}
+
+fn jsonl(rows: &[ProfileRow], out: &mut impl Write) -> io::Result<()> {
+    for row in rows {
+        serde_json::to_writer(&mut *out, row)?;
+        out.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+fn csv(rows: &[ProfileRow], out: &mut impl Write) -> io::Result<()> {
+    // Written here, because without a row csv would write no header.
+    out.write_all(b"pubkey,found,id,created_at,name,display_name,nip05,about,picture,website\n")?;
+    let mut csv = csv::WriterBuilder::new().has_headers(false).from_writer(out);
+    for row in rows {
+        csv.serialize(row).map_err(io_error)?;
+    }
+    csv.flush()
+}
+
+/// Headings, and how many columns of the terminal a cell takes at most.
+const COLUMNS: [(&str, usize); 5] =
+    [("PUBKEY", 8), ("FOUND", 5), ("NAME", 24), ("DISPLAY NAME", 32), ("NIP-05", 40)];
+
+fn table(rows: &[ProfileRow], out: &mut impl Write) -> io::Result<()> {
+    let lines: Vec<[String; 5]> = [COLUMNS.map(|(heading, _)| heading.to_owned())]
+        .into_iter()
+        .chain(rows.iter().map(cells))
+        .collect();
+    let mut widths = [0; 5];
+    for line in &lines {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = cell.width().max(*width);
+        }
+    }
+    for line in &lines {
+        let mut text = String::new();
+        for (cell, width) in line.iter().zip(widths) {
+            text.push_str(cell);
+            // Not `{:width$}`, which counts characters instead of columns.
+            text.push_str(&" ".repeat(width.saturating_sub(cell.width()).saturating_add(2)));
+        }
+        writeln!(out, "{}", text.trim_end())?;
+    }
+    Ok(())
+}
+
+fn cells(row: &ProfileRow) -> [String; 5] {
+    let found = if row.found { "yes" } else { "no" };
+    let texts = [
+        Some(row.pubkey.short()),
+        Some(found.to_owned()),
+        row.name.clone(),
+        row.display_name.clone(),
+        row.nip05.clone(),
+    ];
+    let mut columns = COLUMNS.iter();
+    texts.map(|text| {
+        let max = columns.next().map_or(0, |(_, max)| *max);
+        clean_to(text.as_deref().unwrap_or_default(), max).into_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn rows() -> [ProfileRow; 3] {
+        let row = |byte, content: serde_json::Value| {
+            let profile = Profile::parse(&content.to_string()).unwrap();
+            let id = EventId::from_bytes([byte; 32]);
+            ProfileRow::found(Pubkey::from_bytes([byte; 32]), id, 1_700_000_000, profile)
+        };
+        [
+            row(
+                0xaa,
+                json!({"name": "小林", "display_name": "Al\u{202e}ice\n", "nip05": "a@b.example",
+                       "about": "\u{1b}[2J, \"x\""}),
+            ),
+            ProfileRow::missing(Pubkey::from_bytes([0xbb; 32])),
+            row(0xcc, json!({"name": "x".repeat(1000), "picture": "p", "website": "w"})),
+        ]
+    }
+
+    fn rendered(rows: &[ProfileRow], format: Format) -> String {
+        let mut out = Vec::new();
+        render(rows, format, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_table_is_aligned_cut_and_free_of_control_characters() {
+        assert_eq!(
+            rendered(&rows(), Format::Table),
+            [
+                r"PUBKEY    FOUND  NAME                      DISPLAY NAME        NIP-05",
+                r"aaaaaaaa  yes    小林                      Al\u{202e}ice\u{a}  a@b.example",
+                r"bbbbbbbb  no",
+                r"cccccccc  yes    xxxxxxxxxxxxxxxxxxxxxxx…",
+                "",
+            ]
+            .join("\n")
+        );
+    }
+
+    #[test]
+    fn jsonl_has_every_key_in_order_and_null_for_what_is_absent() {
+        let (a, b, c) = ("aa".repeat(32), "bb".repeat(32), "cc".repeat(32));
+        let x = "x".repeat(1000);
+        assert_eq!(
+            rendered(&rows(), Format::Jsonl),
+            format!(
+                "{{\"pubkey\":\"{a}\",\"found\":true,\"id\":\"{a}\",\"created_at\":1700000000,\
+                 \"name\":\"小林\",\"display_name\":\"Al\u{202e}ice\\n\",\"nip05\":\"a@b.example\",\
+                 \"about\":\"\\u001b[2J, \\\"x\\\"\",\"picture\":null,\"website\":null}}\n\
+                 {{\"pubkey\":\"{b}\",\"found\":false,\"id\":null,\"created_at\":null,\
+                 \"name\":null,\"display_name\":null,\"nip05\":null,\
+                 \"about\":null,\"picture\":null,\"website\":null}}\n\
+                 {{\"pubkey\":\"{c}\",\"found\":true,\"id\":\"{c}\",\"created_at\":1700000000,\
+                 \"name\":\"{x}\",\"display_name\":null,\"nip05\":null,\
+                 \"about\":null,\"picture\":\"p\",\"website\":\"w\"}}\n"
+            )
+        );
+    }
+
+    #[test]
+    fn json_is_an_array_of_the_same_objects() {
+        let lines = rendered(&rows(), Format::Jsonl);
+        let objects: Vec<serde_json::Value> =
+            lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let array: Vec<serde_json::Value> =
+            serde_json::from_str(&rendered(&rows(), Format::Json)).unwrap();
+        assert_eq!(array, objects);
+    }
+
+    #[test]
+    fn csv_has_the_same_columns_and_the_text_unchanged() {
+        let (a, b, c) = ("aa".repeat(32), "bb".repeat(32), "cc".repeat(32));
+        let x = "x".repeat(1000);
+        assert_eq!(
+            rendered(&rows(), Format::Csv),
+            format!(
+                "pubkey,found,id,created_at,name,display_name,nip05,about,picture,website\n\
+                 {a},true,{a},1700000000,小林,\"Al\u{202e}ice\n\",a@b.example,\
+                 \"\u{1b}[2J, \"\"x\"\"\",,\n\
+                 {b},false,,,,,,,,\n\
+                 {c},true,{c},1700000000,{x},,,,p,w\n"
+            )
+        );
+    }
+
+    #[test]
+    fn no_rows_still_give_a_heading_or_an_empty_array() {
+        assert_eq!(rendered(&[], Format::Table), "PUBKEY  FOUND  NAME  DISPLAY NAME  NIP-05\n");
+        assert_eq!(rendered(&[], Format::Jsonl), "");
+        assert_eq!(rendered(&[], Format::Json), "[]\n");
+        let header = "pubkey,found,id,created_at,name,display_name,nip05,about,picture,website\n";
+        assert_eq!(rendered(&[], Format::Csv), header);
+    }
+
+    #[test]
+    fn a_broken_pipe_is_told_apart_in_every_format() {
+        struct Broken;
+        impl Write for Broken {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let many = vec![rows()[2].clone(); 100];
+        for format in [Format::Table, Format::Jsonl, Format::Json, Format::Csv] {
+            let error = render(&many, format, &mut Broken).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::BrokenPipe, "{format:?}");
+        }
+    }
+}
