@@ -1,0 +1,8 @@
+//! The machine around: paths, strfry's configuration, peers, pubkeys, the blacklist, the lock.
+//!
+//! It reads what is on this machine and decides nothing about events. It never opens a network
+//! connection or the database, and never runs a program.
+
+pub mod paths;
+
+pub use paths::NodePaths;
