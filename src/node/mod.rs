@@ -3,6 +3,7 @@
 //! It reads what is on this machine and decides nothing about events. It never opens a network
 //! connection or the database, and never runs a program.
 
+pub mod address;
 pub mod paths;
 
 pub use paths::NodePaths;
