@@ -4,6 +4,8 @@
 //! connection or the database, and never runs a program.
 
 pub mod address;
+mod lock;
 pub mod paths;
 
+pub use lock::{Acquired, LockError, RunLock};
 pub use paths::NodePaths;
