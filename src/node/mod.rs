@@ -4,14 +4,19 @@
 //! connection or the database, and never runs a program.
 
 pub mod address;
+mod blacklist;
 mod files;
+mod lines;
 mod lock;
 pub mod paths;
+mod pubkey_list;
 pub mod strfry_conf;
 mod tao_config;
 mod tao_words;
 
+pub use blacklist::{Blacklist, BlacklistError};
 pub use files::{FileError, FileProblem};
 pub use lock::{Acquired, LockError, RunLock};
 pub use paths::NodePaths;
+pub use pubkey_list::{LineProblem, ListError, PubkeyList, SkippedLine, read_list, read_list_file};
 pub use strfry_conf::{ConfError, StrfryConf};
