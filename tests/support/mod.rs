@@ -1,6 +1,8 @@
-//! What several tests share: the golden data that the real strfry made.
+//! What several tests share: the golden data that the real strfry made, and a strfry to run.
 
 #![allow(dead_code, reason = "each test file uses its own part")]
+
+pub mod stand_in;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,5 +31,37 @@ pub fn golden_database(name: &str) -> TempDir {
     let compressed = fs::File::open(fixture(name).join("data.mdb.zst")).unwrap();
     let mut data = fs::File::create(directory.path().join("data.mdb")).unwrap();
     zstd::stream::copy_decode(compressed, &mut data).unwrap();
+    directory
+}
+
+/// The stand-in for the strfry executable, which `cargo test` builds as an example.
+pub fn strfry_bin() -> PathBuf {
+    // <target>/<profile>/deps/<this test>
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().and_then(Path::parent).unwrap();
+    let program = profile.join("examples/strfry_stand_in");
+    assert!(
+        program.exists(),
+        "{} is missing: cargo build --example strfry_stand_in",
+        program.display()
+    );
+    program
+}
+
+/// The strfry that `STRFRY_BIN` names. When it is `None`, print [`NO_STRFRY`] and return.
+pub fn real_strfry() -> Option<PathBuf> {
+    std::env::var_os("STRFRY_BIN").map(PathBuf::from)
+}
+
+/// What a test says that needs a real strfry and has none.
+pub const NO_STRFRY: &str = "skipped: STRFRY_BIN names no strfry";
+
+/// A directory in which strfry can run: a configuration and an empty database directory.
+pub fn strfry_node() -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    // Without `nofiles = 0` strfry asks for more open files than most machines allow.
+    let config = "db = \"./strfry-db/\"\nrelay {\n    nofiles = 0\n}\n";
+    fs::write(directory.path().join("strfry.conf"), config).unwrap();
+    fs::create_dir(directory.path().join("strfry-db")).unwrap();
     directory
 }
