@@ -3,6 +3,7 @@
 pub mod import;
 pub mod node;
 pub mod nostr;
-pub mod strfry_db;
 pub mod profile;
+pub mod relay;
 pub mod report;
+pub mod strfry_db;

@@ -2,6 +2,8 @@
 
 /// Profile (NIP-01).
 pub const PROFILE: u64 = 0;
+/// Short text note (NIP-01).
+pub const TEXT_NOTE: u64 = 1;
 /// Encrypted direct message (NIP-04).
 pub const DIRECT_MESSAGE: u64 = 4;
 /// Deletion request (NIP-09).

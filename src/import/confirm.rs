@@ -1,0 +1,71 @@
+//! What became of an event that strfry was given, read from the database.
+
+use sha2::{Digest, Sha256};
+
+use super::encode::StoredEvent;
+use crate::nostr::{EventId, kind};
+use crate::strfry_db::{ReadError, Snapshot};
+
+/// What became of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It is in the database.
+    Imported,
+    /// The database holds this event in its place: newer, or of the same second with a lower id.
+    Superseded(EventId),
+    /// Its author has deleted it; the id is that of the deletion.
+    Deleted(EventId),
+    /// strfry says why it did not take it.
+    Rejected(String),
+    /// It is not there, and strfry does not say why.
+    NotConfirmed,
+}
+
+/// Looks an event up. `None`: it is not there, and nothing in the database explains that.
+pub(super) fn look_up(
+    snapshot: &Snapshot<'_>,
+    event: &StoredEvent,
+) -> Result<Option<Fate>, ReadError> {
+    if snapshot.find(&event.id())?.is_some() {
+        return Ok(Some(Fate::Imported));
+    }
+    if let Some(deletion) = deletion(snapshot, event)? {
+        return Ok(Some(Fate::Deleted(deletion)));
+    }
+    Ok(superseding(snapshot, event)?.map(Fate::Superseded))
+}
+
+/// strfry 1.1.1, `writeEvents`: `Event__deletion`, and for addressable events
+/// `Event__replaceDeletion`.
+fn deletion(snapshot: &Snapshot<'_>, event: &StoredEvent) -> Result<Option<EventId>, ReadError> {
+    let packed = event.packed();
+    let mut lev_id = snapshot.deletion(&packed.id(), &packed.pubkey())?;
+    if lev_id.is_none() && kind::is_addressable(packed.kind()) {
+        let d_tag = packed.d_tag().unwrap_or_default();
+        let mut address = Sha256::new();
+        address.update(format!("{}:{}:", packed.kind(), packed.pubkey()));
+        address.update(d_tag);
+        let newest = snapshot.address_deletion(&address.finalize().into())?;
+        lev_id = newest
+            .filter(|newest| newest.created_at >= packed.created_at())
+            .map(|newest| newest.lev_id);
+    }
+    let Some(lev_id) = lev_id else { return Ok(None) };
+    Ok(snapshot.packed(lev_id)?.map(|deletion| deletion.id()))
+}
+
+/// strfry 1.1.1, `isEventABeforeEventB`: of two events of one second the greater id is replaced.
+fn superseding(snapshot: &Snapshot<'_>, event: &StoredEvent) -> Result<Option<EventId>, ReadError> {
+    let packed = event.packed();
+    if !kind::is_replaceable(packed.kind()) && !kind::is_addressable(packed.kind()) {
+        return Ok(None);
+    }
+    let d_tag = packed.d_tag().unwrap_or_default();
+    let Some(lev_id) = snapshot.replaceable(&packed.pubkey(), d_tag, packed.kind())? else {
+        return Ok(None);
+    };
+    let Some(held) = snapshot.packed(lev_id)? else { return Ok(None) };
+    let order = held.created_at().cmp(&packed.created_at());
+    let supersedes = order.then_with(|| packed.id().cmp(&held.id())).is_gt();
+    Ok(supersedes.then(|| held.id()))
+}

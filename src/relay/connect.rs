@@ -1,0 +1,96 @@
+//! Dialling a peer: name resolution, TCP, TLS and the WebSocket handshake, within one time-out.
+//!
+//! A peer that a stranger's file named is never dialled at a loopback or private address, whatever
+//! its host name resolves to.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
+use url::Url;
+
+use super::limits::MESSAGE;
+use crate::node::address::is_local_ip;
+
+/// An open connection to a relay.
+pub(super) type Connection = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// Where and how a peer is dialled.
+#[derive(Debug, Clone)]
+pub struct Dialler {
+    /// `ws://` or `wss://`.
+    pub url: Url,
+    /// Whether loopback and private addresses may be dialled.
+    pub allow_local: bool,
+    /// For everything from name resolution to the end of the handshake.
+    pub time_out: Duration,
+}
+
+/// Why no connection came about.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum ConnectError {
+    #[error("no connection within {0} s")]
+    TimedOut(u64),
+    #[error("the URL has no host or port")]
+    NoHost,
+    #[error("cannot resolve {host}: {source}")]
+    Resolve { host: String, source: io::Error },
+    #[error(
+        "{host} has only loopback or private addresses, which are not dialled for a peer that a swarm file names (--allow-local-peers permits it)"
+    )]
+    LocalAddress { host: String },
+    #[error("cannot connect to {address}: {source}")]
+    Tcp { address: SocketAddr, source: io::Error },
+    #[error("WebSocket handshake: {0}")]
+    Handshake(Box<tungstenite::Error>),
+}
+
+impl Dialler {
+    /// Opens a connection.
+    pub(super) async fn dial(&self) -> Result<Connection, ConnectError> {
+        timeout(self.time_out, self.dial_without_time_out())
+            .await
+            .unwrap_or(Err(ConnectError::TimedOut(self.time_out.as_secs())))
+    }
+
+    async fn dial_without_time_out(&self) -> Result<Connection, ConnectError> {
+        let stream = self.connect().await?;
+        // Small requests and their answers take turns: waiting to fill packets only delays them.
+        let _ = stream.set_nodelay(true);
+        let handshake = |error| ConnectError::Handshake(Box::new(error));
+        let request = self.url.as_str().into_client_request().map_err(handshake)?;
+        let config = WebSocketConfig::default()
+            .max_message_size(Some(MESSAGE))
+            .max_frame_size(Some(MESSAGE));
+        let (connection, _response) =
+            client_async_tls_with_config(request, stream, Some(config), None)
+                .await
+                .map_err(handshake)?;
+        Ok(connection)
+    }
+
+    async fn connect(&self) -> Result<TcpStream, ConnectError> {
+        let host = self.url.host_str().ok_or(ConnectError::NoHost)?;
+        let port = self.url.port_or_known_default().ok_or(ConnectError::NoHost)?;
+        // Brackets belong to the URL's spelling of an IPv6 address, not to the address.
+        let name = host.trim_start_matches('[').trim_end_matches(']');
+        let resolve = |source| ConnectError::Resolve { host: host.to_owned(), source };
+        let mut last = ConnectError::LocalAddress { host: host.to_owned() };
+        for address in tokio::net::lookup_host((name, port)).await.map_err(resolve)? {
+            if !self.allow_local && is_local_ip(address.ip()) {
+                continue;
+            }
+            match TcpStream::connect(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(source) => last = ConnectError::Tcp { address, source },
+            }
+        }
+        Err(last)
+    }
+}

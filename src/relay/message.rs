@@ -1,0 +1,158 @@
+//! The messages of NIP-01 between client and relay: JSON arrays.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::nostr::Filter;
+
+/// What a relay says. Borrows from the message; the event is not parsed yet.
+#[derive(Debug)]
+pub(super) enum RelayMessage<'a> {
+    /// An event that answers a subscription.
+    Event { subscription: Cow<'a, str>, event: &'a RawValue },
+    /// All stored events of a subscription have been sent.
+    EndOfStoredEvents { subscription: Cow<'a, str> },
+    /// The relay ended or refused a subscription.
+    Closed { subscription: Cow<'a, str>, message: Cow<'a, str> },
+    /// Text for people; older relays refuse with it.
+    Notice(Cow<'a, str>),
+    /// Anything else that is an array with a name: AUTH, OK, COUNT, …
+    Other,
+}
+
+impl<'a> RelayMessage<'a> {
+    /// `None` if the text is no message.
+    pub(super) fn parse(text: &'a str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+}
+
+/// The text of a REQ with one filter.
+pub(super) fn req(subscription: &str, filter: &Filter) -> String {
+    serde_json::json!(["REQ", subscription, filter]).to_string()
+}
+
+/// The text of a CLOSE.
+pub(super) fn close(subscription: &str) -> String {
+    serde_json::json!(["CLOSE", subscription]).to_string()
+}
+
+/// Machine-readable prefix of a CLOSED message (NIP-01), such as `rate-limited`; strfry puts
+/// `ERROR: ` in front of its own.
+pub(super) fn prefix(message: &str) -> Option<&str> {
+    let message = message.strip_prefix("ERROR: ").unwrap_or(message);
+    let (prefix, _) = message.split_once(':')?;
+    let is_word = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+    (!prefix.is_empty() && is_word(prefix)).then_some(prefix)
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for RelayMessage<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(MessageVisitor)
+    }
+}
+
+struct MessageVisitor;
+
+/// A string that borrows where it can.
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl<'de> Visitor<'de> for MessageVisitor {
+    type Value = RelayMessage<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array that begins with a message name")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let name = text(&mut items)?;
+        let message = match name.as_ref() {
+            "EVENT" => {
+                let subscription = text(&mut items)?;
+                let event = items.next_element()?.ok_or_else(too_short)?;
+                RelayMessage::Event { subscription, event }
+            }
+            "EOSE" => RelayMessage::EndOfStoredEvents { subscription: text(&mut items)? },
+            "CLOSED" => {
+                let subscription = text(&mut items)?;
+                let message = items.next_element::<Text<'de>>()?.map_or("".into(), |text| text.0);
+                RelayMessage::Closed { subscription, message }
+            }
+            "NOTICE" => RelayMessage::Notice(text(&mut items)?),
+            _ => RelayMessage::Other,
+        };
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(message)
+    }
+}
+
+fn text<'de, A: SeqAccess<'de>>(items: &mut A) -> Result<Cow<'de, str>, A::Error> {
+    items.next_element::<Text<'de>>()?.map(|text| text.0).ok_or_else(too_short)
+}
+
+fn too_short<E: serde::de::Error>() -> E {
+    E::custom("too few items")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn shown(text: &str) -> String {
+        format!("{:?}", RelayMessage::parse(text))
+    }
+
+    #[test]
+    fn each_message_is_recognised_and_what_follows_is_ignored() {
+        assert_eq!(
+            shown(r#"["EVENT","s1",{"id": 1}]"#),
+            r#"Some(Event { subscription: "s1", event: RawValue({"id": 1}) })"#
+        );
+        assert_eq!(
+            shown(r#"["EOSE","s1","hint",{}]"#),
+            r#"Some(EndOfStoredEvents { subscription: "s1" })"#
+        );
+        assert_eq!(
+            shown(r#"["CLOSED","s1"]"#),
+            r#"Some(Closed { subscription: "s1", message: "" })"#
+        );
+        assert_eq!(shown(r#"["NOTICE","a\nb"]"#), r#"Some(Notice("a\nb"))"#);
+        assert_eq!(shown(r#"["AUTH","challenge"]"#), "Some(Other)");
+    }
+
+    #[test]
+    fn what_is_no_message_is_none() {
+        for text in ["", "{}", "[]", "[1]", r#"["EVENT","s"]"#, r#"["EOSE"]"#, r#"["EOSE","s""#] {
+            assert_eq!(shown(text), "None", "{text}");
+        }
+    }
+
+    #[test]
+    fn the_prefix_of_a_refusal_is_found_behind_strfrys_own() {
+        assert_eq!(prefix("rate-limited: slow down"), Some("rate-limited"));
+        assert_eq!(prefix("ERROR: auth-required: kind 4"), Some("auth-required"));
+        assert_eq!(prefix("no prefix here"), None);
+        assert_eq!(prefix("Not a prefix: here"), None);
+    }
+
+    #[test]
+    fn requests_are_written_as_nip_01_wants() {
+        let filter = Filter { kinds: Some(vec![0]), limit: Some(500), ..Filter::default() };
+        assert_eq!(req("s1", &filter), r#"["REQ","s1",{"kinds":[0],"limit":500}]"#);
+        assert_eq!(close("s1"), r#"["CLOSE","s1"]"#);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_the_parser_panic(text: String) {
+            let _ = RelayMessage::parse(&text);
+        }
+    }
+}

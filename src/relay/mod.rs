@@ -1,0 +1,16 @@
+//! One conversation with one peer relay: connecting, asking, paging to the end, saying how it
+//! went.
+//!
+//! Everything a peer sends is hostile. Knows events and filters, but neither strfry's database nor
+//! what is imported: answers go to a [`Sink`].
+
+mod connect;
+pub mod limits;
+mod message;
+mod outcome;
+mod paging;
+mod session;
+
+pub use connect::{ConnectError, Dialler};
+pub use outcome::{FetchOutcome, Gap, GapReason};
+pub use session::{Pace, PeerSession, Sink, Stopped, Unwanted};

@@ -1,0 +1,80 @@
+//! How a conversation with a peer went: complete, or what is missing and why.
+
+use std::fmt;
+
+use crate::nostr::Filter;
+
+/// What came of one set of queries to one peer.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct FetchOutcome {
+    /// Events that answered what was asked, repeats within one conversation not counted.
+    pub events: u64,
+    /// Pages asked for.
+    pub pages: u64,
+    /// Queries that were answered to their end.
+    pub complete: usize,
+    /// What could not be had. Empty: the peer gave all that it has.
+    pub gaps: Vec<Gap>,
+}
+
+impl FetchOutcome {
+    /// The peer never answered anything.
+    pub fn failed(&self) -> bool {
+        self.complete == 0 && self.events == 0 && !self.gaps.is_empty()
+    }
+
+    /// Adds what another conversation with the same peer gave.
+    pub fn merge(&mut self, other: Self) {
+        self.events += other.events;
+        self.pages += other.pages;
+        self.complete += other.complete;
+        self.gaps.extend(other.gaps);
+    }
+}
+
+/// A part of what was asked that a peer did not give, or of which that is not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// What was asked.
+    pub filter: Filter,
+    /// Why it is missing.
+    pub reason: GapReason,
+}
+
+/// Why something is missing. Texts from the peer are as it sent them, cut to 200 characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GapReason {
+    /// No connection could be made.
+    NotConnected(String),
+    /// More events in one second than the peer gives for one author and kind.
+    DenseSecond(u64),
+    /// The peer ended the subscription.
+    Closed(String),
+    /// No progress for this many seconds; the peer's last NOTICE, if it sent one.
+    TimedOut(u64, Option<String>),
+    /// The connection ended, again and again.
+    Cut(String),
+    /// Too much of what the peer sends is forged, was not asked for or is no message at all.
+    Useless,
+    /// The run was told to stop.
+    Stopped,
+}
+
+impl fmt::Display for GapReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotConnected(error) => write!(f, "no connection: {error}"),
+            Self::DenseSecond(second) => {
+                write!(f, "second {second} holds more events of one author and kind than a page")
+            }
+            Self::Closed(message) => write!(f, "refused by the relay: {message}"),
+            Self::TimedOut(seconds, None) => write!(f, "no answer for {seconds} s"),
+            Self::TimedOut(seconds, Some(notice)) => {
+                write!(f, "no answer for {seconds} s, after the notice: {notice}")
+            }
+            Self::Cut(error) => write!(f, "connection lost: {error}"),
+            Self::Useless => f.write_str("given up: it keeps sending forged or unasked-for events"),
+            Self::Stopped => f.write_str("stopped before the end"),
+        }
+    }
+}

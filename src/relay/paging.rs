@@ -1,0 +1,402 @@
+//! Asking one query to its end, page by page, of a relay whose page limit is not known.
+//!
+//! Pure: says what to ask next and is told what came. A relay cuts its answer at a limit of its
+//! own and gives the newest first, so each next page reaches up to the oldest second seen,
+//! inclusive, because the cut may have been in the middle of that second. The query has ended
+//! when nothing new comes and nothing older exists.
+
+use std::collections::HashSet;
+
+use super::limits::{PAGE, PAGES_IN_ONE_SECOND, SMALLEST_PAGE_LIMIT};
+use crate::nostr::{EventId, Filter};
+
+/// What to do with an event of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Novelty {
+    New,
+    Repeated,
+}
+
+/// One query under way.
+#[derive(Debug)]
+pub(super) struct Pager {
+    query: Filter,
+    stage: Stage,
+    page: Page,
+    /// Ids seen in the oldest second that has been reached.
+    seen: HashSet<EventId>,
+    seen_second: Option<u64>,
+    pages_in_second: usize,
+    largest_page: usize,
+    dense_seconds: Vec<(Filter, u64)>,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Everything up to this second, inclusive.
+    UpTo(Option<u64>),
+    /// Everything before this second, whose own last page held so many events and none new.
+    Before {
+        second: u64,
+        last_page: usize,
+    },
+    /// The parts of a second that may hold more than a page, then on with the rest.
+    Dense {
+        parts: Vec<Filter>,
+        page_limit: usize,
+        then: Option<u64>,
+    },
+    Ended,
+}
+
+/// What the current page brought so far.
+#[derive(Debug, Default)]
+struct Page {
+    events: usize,
+    new: usize,
+    oldest: Option<u64>,
+}
+
+impl Pager {
+    pub(super) fn new(query: Filter) -> Self {
+        Self {
+            stage: Stage::UpTo(query.until),
+            query,
+            page: Page::default(),
+            seen: HashSet::new(),
+            seen_second: None,
+            pages_in_second: 0,
+            largest_page: 0,
+            dense_seconds: Vec::new(),
+        }
+    }
+
+    /// The query as it was given.
+    pub(super) fn query(&self) -> &Filter {
+        &self.query
+    }
+
+    /// Parts of dense seconds that could not be split further, with their second.
+    pub(super) fn into_dense_seconds(self) -> Vec<(Filter, u64)> {
+        self.dense_seconds
+    }
+
+    /// The next page to ask for, again the same one if the last was not ended; `None` at the end.
+    pub(super) fn next(&mut self) -> Option<Filter> {
+        self.page = Page::default();
+        let page = match &self.stage {
+            Stage::UpTo(until) => Filter { until: *until, ..self.query.clone() },
+            Stage::Before { second, .. } => {
+                Filter { until: second.checked_sub(1), ..self.query.clone() }
+            }
+            Stage::Dense { parts, .. } => parts.last()?.clone(),
+            Stage::Ended => return None,
+        };
+        Some(Filter { limit: Some(PAGE), ..page })
+    }
+
+    /// An event of the current page.
+    pub(super) fn event(&mut self, id: &EventId, created_at: u64) -> Novelty {
+        self.page.events += 1;
+        // Ids are remembered of the oldest second only, which moves down within a page. The parts
+        // of a dense second are asked for when older pages may have been seen already.
+        let is_older = self.seen_second.is_none_or(|second| created_at < second);
+        if is_older && !matches!(self.stage, Stage::Dense { .. }) {
+            self.seen.clear();
+            self.seen_second = Some(created_at);
+        }
+        self.page.oldest =
+            Some(self.page.oldest.map_or(created_at, |oldest| oldest.min(created_at)));
+        let new = match self.seen_second {
+            Some(second) if second == created_at => self.seen.insert(*id),
+            _ => true,
+        };
+        if !new {
+            return Novelty::Repeated;
+        }
+        self.page.new += 1;
+        Novelty::New
+    }
+
+    /// The relay says that the page has ended.
+    pub(super) fn end_of_page(&mut self) {
+        let page = std::mem::take(&mut self.page);
+        self.largest_page = self.largest_page.max(page.events);
+        self.stage = match std::mem::replace(&mut self.stage, Stage::Ended) {
+            Stage::UpTo(until) => self.after_page(until, &page),
+            Stage::Before { second, last_page } => self.after_older(second, last_page, &page),
+            Stage::Dense { parts, page_limit, then } => {
+                self.after_part(parts, page_limit, then, &page)
+            }
+            Stage::Ended => Stage::Ended,
+        };
+    }
+
+    fn after_page(&mut self, until: Option<u64>, page: &Page) -> Stage {
+        let Some(oldest) = page.oldest else { return Stage::Ended };
+        let same_second = until == Some(oldest);
+        self.pages_in_second = if same_second { self.pages_in_second + 1 } else { 0 };
+        if page.new > 0 && self.pages_in_second < PAGES_IN_ONE_SECOND {
+            return Stage::UpTo(Some(oldest));
+        }
+        if self.query.since.is_some_and(|since| oldest <= since) || oldest == 0 {
+            return self.at_the_end(oldest, page.events);
+        }
+        Stage::Before { second: oldest, last_page: page.events }
+    }
+
+    /// Nothing can be older than this second: is it itself whole?
+    fn at_the_end(&mut self, second: u64, last_page: usize) -> Stage {
+        if last_page >= SMALLEST_PAGE_LIMIT.max(self.largest_page) {
+            self.split_second(second, last_page, None)
+        } else {
+            Stage::Ended
+        }
+    }
+
+    fn after_older(&mut self, second: u64, last_page: usize, page: &Page) -> Stage {
+        match page.oldest {
+            None => self.at_the_end(second, last_page),
+            // There is more, and yet the page before held only this second: the relay's limit cut
+            // it there, so the second may hold more than was given.
+            Some(oldest) => self.split_second(second, last_page, Some(oldest)),
+        }
+    }
+
+    fn after_part(
+        &mut self,
+        mut parts: Vec<Filter>,
+        page_limit: usize,
+        then: Option<u64>,
+        page: &Page,
+    ) -> Stage {
+        if let Some(part) = parts.pop()
+            && page.events >= page_limit
+        {
+            self.push_halves(part, &mut parts);
+        }
+        self.go_on(parts, page_limit, then)
+    }
+
+    fn split_second(&mut self, second: u64, page_limit: usize, then: Option<u64>) -> Stage {
+        let whole = Filter { since: Some(second), until: Some(second), ..self.query.clone() };
+        let mut parts = Vec::new();
+        self.push_halves(whole, &mut parts);
+        self.go_on(parts, page_limit, then)
+    }
+
+    fn go_on(&mut self, parts: Vec<Filter>, page_limit: usize, then: Option<u64>) -> Stage {
+        match then {
+            _ if !parts.is_empty() => Stage::Dense { parts, page_limit, then },
+            Some(until) => {
+                self.pages_in_second = 0;
+                Stage::UpTo(Some(until))
+            }
+            None => Stage::Ended,
+        }
+    }
+
+    /// Splits a part of a second by author, then by kind; one author and kind cannot be split.
+    fn push_halves(&mut self, part: Filter, parts: &mut Vec<Filter>) {
+        if let Some((left, right)) = part.authors.as_deref().and_then(halves) {
+            parts.push(Filter { authors: Some(left), ..part.clone() });
+            parts.push(Filter { authors: Some(right), ..part });
+        } else if let Some((left, right)) = part.kinds.as_deref().and_then(halves) {
+            parts.push(Filter { kinds: Some(left), ..part.clone() });
+            parts.push(Filter { kinds: Some(right), ..part });
+        } else {
+            let second = part.until.unwrap_or_default();
+            self.dense_seconds.push((part, second));
+        }
+    }
+}
+
+fn halves<T: Clone>(items: &[T]) -> Option<(Vec<T>, Vec<T>)> {
+    let (left, right) = items.split_at(items.len() / 2);
+    (!left.is_empty()).then(|| (left.to_vec(), right.to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::nostr::Pubkey;
+
+    /// A stored event: author, kind, created_at, number.
+    type Stored = (u8, u64, u64, u16);
+
+    fn id_of(event: &Stored) -> EventId {
+        let mut id = [event.0; 32];
+        id[..2].copy_from_slice(&event.3.to_be_bytes());
+        id[2..10].copy_from_slice(&event.1.to_be_bytes());
+        id[10..18].copy_from_slice(&event.2.to_be_bytes());
+        EventId::from_bytes(id)
+    }
+
+    fn author(byte: u8) -> Pubkey {
+        Pubkey::from_bytes([byte; 32])
+    }
+
+    /// A relay that gives the newest events first and at most `limit` of them.
+    struct Relay {
+        events: BTreeSet<Stored>,
+        limit: usize,
+        pages: usize,
+    }
+
+    impl Relay {
+        fn answer(&mut self, filter: &Filter) -> Vec<Stored> {
+            self.pages += 1;
+            let mut matching: Vec<Stored> = self
+                .events
+                .iter()
+                .filter(|event| filter.matches(&id_of(event), &author(event.0), event.1, event.2))
+                .copied()
+                .collect();
+            matching.sort_by_key(|event| (std::cmp::Reverse(event.2), id_of(event)));
+            matching.truncate(self.limit);
+            matching
+        }
+    }
+
+    fn fetch(relay: &mut Relay, query: Filter) -> (BTreeSet<Stored>, Vec<(Filter, u64)>) {
+        let mut pager = Pager::new(query);
+        let mut received = BTreeSet::new();
+        while let Some(filter) = pager.next() {
+            for event in relay.answer(&filter) {
+                pager.event(&id_of(&event), event.2);
+                received.insert(event);
+            }
+            pager.end_of_page();
+            assert!(relay.pages < 10_000, "paging does not end");
+        }
+        (received, pager.into_dense_seconds())
+    }
+
+    fn query() -> Filter {
+        Filter {
+            authors: Some((0..4).map(author).collect()),
+            kinds: Some(vec![0, 1, 3]),
+            ..Filter::default()
+        }
+    }
+
+    fn events(of: impl IntoIterator<Item = Stored>) -> BTreeSet<Stored> {
+        of.into_iter().collect()
+    }
+
+    #[test]
+    fn an_empty_answer_ends_the_query_after_one_page() {
+        let mut relay = Relay { events: BTreeSet::new(), limit: 500, pages: 0 };
+        assert_eq!(fetch(&mut relay, query()), (BTreeSet::new(), vec![]));
+        assert_eq!(relay.pages, 1);
+    }
+
+    #[test]
+    fn a_few_events_cost_three_pages() {
+        let stored = events((0..9).map(|number| (1, 1, 100 + number, 0)));
+        let mut relay = Relay { events: stored.clone(), limit: 500, pages: 0 };
+        assert_eq!(fetch(&mut relay, query()), (stored, vec![]));
+        assert_eq!(relay.pages, 3);
+    }
+
+    #[test]
+    fn a_page_that_is_cut_in_the_middle_of_a_second_loses_nothing() {
+        let stored = events((0..100).map(|number| (1, 1, 1000 + u64::from(number) / 7, number)));
+        let mut relay = Relay { events: stored.clone(), limit: 20, pages: 0 };
+        assert_eq!(fetch(&mut relay, query()), (stored, vec![]));
+    }
+
+    #[test]
+    fn a_second_denser_than_a_page_is_split_by_author_and_kind() {
+        let dense = (0..4).flat_map(|author| {
+            [0, 1, 3].into_iter().flat_map(move |kind| (0..15).map(move |n| (author, kind, 50, n)))
+        });
+        let stored = events(dense.chain([(0, 0, 49, 0), (3, 3, 51, 0)]));
+        let mut relay = Relay { events: stored.clone(), limit: 20, pages: 0 };
+        assert_eq!(fetch(&mut relay, query()), (stored, vec![]));
+    }
+
+    #[test]
+    fn a_second_that_cannot_be_split_is_named_and_the_rest_still_comes() {
+        let dense = (0..90).map(|number| (2, 1, 50, number));
+        let rest = events((0..60).map(|number| (1, 1, 10 + number % 30, number as u16)));
+        let stored = events(dense.chain(rest.iter().copied()));
+        let mut relay = Relay { events: stored, limit: 30, pages: 0 };
+        let (received, dense) = fetch(&mut relay, query());
+        let part = Filter {
+            authors: Some(vec![author(2)]),
+            kinds: Some(vec![1]),
+            since: Some(50),
+            until: Some(50),
+            ..Filter::default()
+        };
+        assert_eq!(dense, [(part, 50)]);
+        assert!(rest.is_subset(&received));
+        assert_eq!(received.len(), rest.len() + 30);
+    }
+
+    #[test]
+    fn a_relay_that_never_runs_out_of_new_events_in_one_second_is_not_asked_for_ever() {
+        let mut pager = Pager::new(query());
+        let mut number = 0;
+        let mut pages = 0;
+        while let Some(filter) = pager.next() {
+            for _ in 0..30 {
+                number += 1;
+                let event = (1, 1, 77, number);
+                if filter.matches(&id_of(&event), &author(1), 1, 77) {
+                    pager.event(&id_of(&event), 77);
+                }
+            }
+            pager.end_of_page();
+            pages += 1;
+            assert!(pages < 1_000);
+        }
+        assert!(!pager.into_dense_seconds().is_empty());
+    }
+
+    #[test]
+    fn a_page_asked_for_again_after_a_lost_connection_loses_nothing() {
+        let stored = events((0..100).map(|number| (1, 1, 1000 - u64::from(number) / 3, number)));
+        let mut relay = Relay { events: stored.clone(), limit: 40, pages: 0 };
+        let mut pager = Pager::new(query());
+        let mut received = BTreeSet::new();
+        let mut attempt = 0;
+        while let Some(filter) = pager.next() {
+            attempt += 1;
+            let cut_after = if attempt % 2 == 1 { 17 } else { 500 };
+            for event in relay.answer(&filter).into_iter().take(cut_after) {
+                pager.event(&id_of(&event), event.2);
+                received.insert(event);
+            }
+            if cut_after == 500 {
+                pager.end_of_page();
+            }
+        }
+        assert_eq!(received, stored);
+    }
+
+    proptest! {
+        #[test]
+        fn every_event_comes_or_its_second_is_named(
+            stored in vec((0u8..4, prop_oneof![Just(0u64), Just(1), Just(3)], 0u64..12, 0u16..40), 0..600),
+            limit in SMALLEST_PAGE_LIMIT..80,
+            since in 0u64..4,
+        ) {
+            let stored = events(stored);
+            let mut relay = Relay { events: stored.clone(), limit, pages: 0 };
+            let (received, dense) = fetch(&mut relay, Filter { since: Some(since), ..query() });
+            for event in stored.iter().filter(|event| event.2 >= since) {
+                let named = dense.iter().any(|(part, second)| {
+                    *second == event.2 && part.matches(&id_of(event), &author(event.0), event.1, event.2)
+                });
+                prop_assert!(received.contains(event) || named, "{event:?} is lost");
+            }
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! The conversation with one peer for a whole run: one connection, several queries at a time,
+//! each paged to its end, and a clear outcome whatever the peer does.
+//!
+//! Never holds more than one message in memory: events go straight to the [`Sink`], and while the
+//! sink takes its time nothing is read, so that the peer's socket fills up and it waits too.
+
+use std::collections::{HashMap, VecDeque};
+use std::fmt::Display;
+use std::time::{Duration, Instant};
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+
+use super::connect::{Connection, Dialler};
+use super::limits::{
+    ATTEMPTS_WITHOUT_PROGRESS, LONGEST_PAUSE, PARALLEL_SUBSCRIPTIONS, RATE_LIMITED_IN_A_ROW,
+    SLOWEST_PAGE, USELESS_MESSAGES,
+};
+use super::message::{self, RelayMessage};
+use super::outcome::{FetchOutcome, Gap, GapReason};
+use super::paging::{Novelty, Pager};
+use crate::nostr::{Event, Filter, Malformed};
+
+/// How long a peer is waited for.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Without any progress on a subscription.
+    pub time_out: Duration,
+    /// Before the second attempt; later pauses grow from it.
+    pub first_pause: Duration,
+}
+
+/// Where the events of one peer go.
+pub trait Sink: Sync {
+    /// An event that was asked for; its id and signature are not checked yet. Returns when there
+    /// is room for more.
+    fn event(&self, event: &Event<'_>) -> impl Future<Output = Result<(), Stopped>> + Send;
+
+    /// Something that came and is of no use.
+    fn unwanted(&self, what: Unwanted);
+
+    /// How many of this peer's events turned out to be forged so far.
+    fn forged(&self) -> u64;
+}
+
+/// The sink takes no more events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped;
+
+/// What a peer sent that is of no use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unwanted {
+    /// An event that this conversation has brought already.
+    Repeated,
+    /// An event that no open query asked for.
+    Unasked,
+    /// Something in the place of an event.
+    Malformed(Malformed),
+    /// No message of the protocol at all.
+    NotAMessage,
+}
+
+/// One peer, for a whole run.
+#[derive(Debug)]
+pub struct PeerSession {
+    dialler: Dialler,
+    connection: Option<Box<Connection>>,
+    was_connected: bool,
+    subscriptions: u64,
+    useless: u64,
+    /// Why nothing more is asked of this peer.
+    given_up: Option<GapReason>,
+}
+
+/// What ended an attempt before all was answered.
+enum Interruption {
+    NotConnected(String),
+    Cut(String),
+    TimedOut { seconds: u64, silent: bool, notice: Option<String> },
+    Useless,
+    Stopped,
+}
+
+/// The queries of one call of [`PeerSession::fetch`].
+struct Queries {
+    waiting: VecDeque<Pager>,
+    open: HashMap<String, OpenPage>,
+    /// Subscriptions that ended a moment ago: what still arrives for them was asked for.
+    recent: VecDeque<(String, Filter)>,
+    rate_limited_in_a_row: u32,
+    /// No new request before this moment.
+    pause_until: Option<Instant>,
+    notice: Option<String>,
+    outcome: FetchOutcome,
+}
+
+struct OpenPage {
+    pager: Pager,
+    filter: Filter,
+    /// Time spent waiting for the peer since the last progress, and since the request.
+    idle: Duration,
+    waited: Duration,
+}
+
+impl PeerSession {
+    /// A peer that is not dialled yet.
+    pub fn new(dialler: Dialler) -> Self {
+        Self {
+            dialler,
+            connection: None,
+            was_connected: false,
+            subscriptions: 0,
+            useless: 0,
+            given_up: None,
+        }
+    }
+
+    /// Asks every query to its end. Each ends either complete or as a gap of the outcome.
+    pub async fn fetch(
+        &mut self,
+        queries: Vec<Filter>,
+        pace: Pace,
+        sink: &impl Sink,
+    ) -> FetchOutcome {
+        let mut queries = Queries::new(queries);
+        if let Some(reason) = &self.given_up {
+            queries.give_up(reason);
+            return queries.outcome;
+        }
+        let mut attempts = 0;
+        loop {
+            let pages_before = queries.outcome.pages;
+            let Err(interruption) = self.attempt(&mut queries, pace, sink).await else { break };
+            self.connection = None;
+            queries.ask_open_pages_again();
+            attempts = if queries.outcome.pages > pages_before { 1 } else { attempts + 1 };
+            if let Some(reason) = self.reason_to_give_up(interruption, attempts) {
+                queries.give_up(&reason);
+                self.given_up = Some(reason);
+                break;
+            }
+            tokio::time::sleep(pause(pace.first_pause, attempts)).await;
+        }
+        queries.outcome
+    }
+
+    /// Says goodbye. Not needed for correctness, and never waits long.
+    pub async fn close(mut self) {
+        if let Some(connection) = &mut self.connection {
+            let _ = timeout(Duration::from_secs(1), connection.close(None)).await;
+        }
+    }
+
+    /// `None`: another attempt is worth it.
+    fn reason_to_give_up(&self, interruption: Interruption, attempts: u32) -> Option<GapReason> {
+        let exhausted = attempts >= ATTEMPTS_WITHOUT_PROGRESS;
+        let (give_up, reason) = match interruption {
+            // A dead peer costs one connect time-out; one that was there a moment ago may be back.
+            Interruption::NotConnected(error) => {
+                (exhausted || !self.was_connected, GapReason::NotConnected(error))
+            }
+            Interruption::Cut(error) => (exhausted, GapReason::Cut(error)),
+            // A peer that said nothing at all within the time-out will not do so the next time.
+            Interruption::TimedOut { seconds, silent, notice } => {
+                (exhausted || silent, GapReason::TimedOut(seconds, notice))
+            }
+            Interruption::Useless => (true, GapReason::Useless),
+            Interruption::Stopped => (true, GapReason::Stopped),
+        };
+        give_up.then_some(reason)
+    }
+
+    async fn attempt(
+        &mut self,
+        queries: &mut Queries,
+        pace: Pace,
+        sink: &impl Sink,
+    ) -> Result<(), Interruption> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => {
+                let dialled = self.dialler.dial().await;
+                Box::new(dialled.map_err(|error| Interruption::NotConnected(error.to_string()))?)
+            }
+        };
+        self.was_connected = true;
+        let mut silent = true;
+        loop {
+            self.open_pages(queries, &mut connection, pace).await?;
+            let Some(patience) = queries.patience(pace.time_out) else { break };
+            let waiting_since = Instant::now();
+            let message = timeout(patience, connection.next()).await;
+            queries.waited(waiting_since.elapsed());
+            match message {
+                Ok(Some(Ok(Message::Text(text)))) => {
+                    silent = false;
+                    if let Some(ended) = self.handle(queries, &text, sink).await? {
+                        send(&mut connection, message::close(&ended), pace.time_out).await?;
+                    }
+                }
+                Ok(Some(Ok(Message::Close(_))) | None) => {
+                    return Err(Interruption::Cut("closed by the relay".to_owned()));
+                }
+                // Pings are answered by the library; binary messages have no meaning.
+                Ok(Some(Ok(_))) => {}
+                Ok(Some(Err(error))) => return Err(cut(error)),
+                Err(_) if queries.timed_out(pace.time_out) => {
+                    let seconds = pace.time_out.as_secs();
+                    let notice = queries.notice.take();
+                    return Err(Interruption::TimedOut { seconds, silent, notice });
+                }
+                Err(_) => {}
+            }
+        }
+        self.connection = Some(connection);
+        Ok(())
+    }
+
+    /// Sends requests until as many are open as may be.
+    async fn open_pages(
+        &mut self,
+        queries: &mut Queries,
+        connection: &mut Connection,
+        pace: Pace,
+    ) -> Result<(), Interruption> {
+        if queries.pause_until.is_some_and(|until| Instant::now() < until) {
+            return Ok(());
+        }
+        while queries.open.len() < PARALLEL_SUBSCRIPTIONS
+            && let Some(mut pager) = queries.waiting.pop_front()
+        {
+            let Some(filter) = pager.next() else {
+                queries.complete(pager);
+                continue;
+            };
+            self.subscriptions += 1;
+            let subscription = format!("companion-{}", self.subscriptions);
+            let request = message::req(&subscription, &filter);
+            let page = OpenPage { pager, filter, idle: Duration::ZERO, waited: Duration::ZERO };
+            queries.open.insert(subscription, page);
+            send(connection, request, pace.time_out).await?;
+        }
+        Ok(())
+    }
+
+    /// Handles one message; returns a subscription that has ended and must be closed.
+    async fn handle(
+        &mut self,
+        queries: &mut Queries,
+        text: &str,
+        sink: &impl Sink,
+    ) -> Result<Option<String>, Interruption> {
+        match RelayMessage::parse(text) {
+            Some(RelayMessage::Event { subscription, event }) => {
+                match queries.receive(&subscription, event.get()) {
+                    Ok(event) => {
+                        sink.event(&event).await.map_err(|Stopped| Interruption::Stopped)?;
+                    }
+                    Err(what) => {
+                        if what != Unwanted::Repeated {
+                            self.useless += 1;
+                        }
+                        sink.unwanted(what);
+                    }
+                }
+            }
+            Some(RelayMessage::EndOfStoredEvents { subscription }) => {
+                return Ok(queries.end_page(&subscription).then(|| subscription.into_owned()));
+            }
+            Some(RelayMessage::Closed { subscription, message }) => {
+                queries.closed(&subscription, &message);
+            }
+            Some(RelayMessage::Notice(text)) => queries.notice = Some(shortened(&text)),
+            Some(RelayMessage::Other) => {}
+            None => {
+                self.useless += 1;
+                sink.unwanted(Unwanted::NotAMessage);
+            }
+        }
+        if self.useless + sink.forged() > USELESS_MESSAGES {
+            return Err(Interruption::Useless);
+        }
+        Ok(None)
+    }
+}
+
+impl Queries {
+    fn new(queries: Vec<Filter>) -> Self {
+        Self {
+            waiting: queries.into_iter().map(Pager::new).collect(),
+            open: HashMap::new(),
+            recent: VecDeque::new(),
+            rate_limited_in_a_row: 0,
+            pause_until: None,
+            notice: None,
+            outcome: FetchOutcome::default(),
+        }
+    }
+
+    /// Parses an event and accepts it if it is new and was asked for.
+    fn receive<'a>(&mut self, subscription: &str, text: &'a str) -> Result<Event<'a>, Unwanted> {
+        let event = Event::parse(text).map_err(Unwanted::Malformed)?;
+        let matches = |filter: &Filter| {
+            filter.matches(&event.id, &event.pubkey, event.kind, event.created_at)
+        };
+        match self.open.get_mut(subscription) {
+            Some(page) if matches(&page.filter) => {
+                page.idle = Duration::ZERO;
+                match page.pager.event(&event.id, event.created_at) {
+                    Novelty::New => self.outcome.events += 1,
+                    Novelty::Repeated => return Err(Unwanted::Repeated),
+                }
+            }
+            Some(_) => return Err(Unwanted::Unasked),
+            None => {
+                let recent = self.recent.iter().find(|(recent, _)| recent == subscription);
+                if !recent.is_some_and(|(_, filter)| matches(filter)) {
+                    return Err(Unwanted::Unasked);
+                }
+                self.outcome.events += 1;
+            }
+        }
+        Ok(event)
+    }
+
+    /// Whether there was such an open page.
+    fn end_page(&mut self, subscription: &str) -> bool {
+        let Some(OpenPage { mut pager, filter, .. }) = self.open.remove(subscription) else {
+            return false;
+        };
+        self.recent.push_back((subscription.to_owned(), filter));
+        if self.recent.len() > 2 * PARALLEL_SUBSCRIPTIONS {
+            self.recent.pop_front();
+        }
+        self.outcome.pages += 1;
+        self.rate_limited_in_a_row = 0;
+        pager.end_of_page();
+        self.waiting.push_front(pager);
+        true
+    }
+
+    fn closed(&mut self, subscription: &str, message: &str) {
+        let Some(OpenPage { pager, .. }) = self.open.remove(subscription) else { return };
+        let rate_limited = message::prefix(message) == Some("rate-limited");
+        if rate_limited && self.rate_limited_in_a_row < RATE_LIMITED_IN_A_ROW {
+            self.rate_limited_in_a_row += 1;
+            let pause = pause(Duration::from_secs(1), self.rate_limited_in_a_row);
+            self.pause_until = Some(Instant::now() + pause);
+            self.waiting.push_front(pager);
+        } else {
+            self.end_with_gap(pager, GapReason::Closed(shortened(message)));
+        }
+    }
+
+    fn complete(&mut self, pager: Pager) {
+        let dense = pager.into_dense_seconds();
+        if dense.is_empty() {
+            self.outcome.complete += 1;
+        }
+        for (filter, second) in dense {
+            self.outcome.gaps.push(Gap { filter, reason: GapReason::DenseSecond(second) });
+        }
+    }
+
+    fn end_with_gap(&mut self, pager: Pager, reason: GapReason) {
+        let filter = pager.query().clone();
+        for (filter, second) in pager.into_dense_seconds() {
+            self.outcome.gaps.push(Gap { filter, reason: GapReason::DenseSecond(second) });
+        }
+        self.outcome.gaps.push(Gap { filter, reason });
+    }
+
+    fn give_up(&mut self, reason: &GapReason) {
+        for pager in std::mem::take(&mut self.waiting) {
+            self.end_with_gap(pager, reason.clone());
+        }
+    }
+
+    fn ask_open_pages_again(&mut self) {
+        self.recent.clear();
+        self.waiting.extend(self.open.drain().map(|(_, page)| page.pager));
+    }
+
+    /// How long to wait for the next message; `None` if there is nothing to wait for.
+    fn patience(&self, time_out: Duration) -> Option<Duration> {
+        let pages = self.open.values().map(|page| {
+            let left = time_out.saturating_sub(page.idle);
+            left.min((time_out * SLOWEST_PAGE).saturating_sub(page.waited))
+        });
+        let pause = (!self.waiting.is_empty())
+            .then(|| self.pause_until.map(|until| until.saturating_duration_since(Instant::now())))
+            .flatten();
+        pages.chain(pause).min()
+    }
+
+    /// Only time spent waiting for the peer counts against it, not the time that our own sink
+    /// took.
+    fn waited(&mut self, time: Duration) {
+        for page in self.open.values_mut() {
+            page.idle += time;
+            page.waited += time;
+        }
+    }
+
+    fn timed_out(&self, time_out: Duration) -> bool {
+        self.open
+            .values()
+            .any(|page| page.idle >= time_out || page.waited >= time_out * SLOWEST_PAGE)
+    }
+}
+
+async fn send(
+    connection: &mut Connection,
+    text: String,
+    time_out: Duration,
+) -> Result<(), Interruption> {
+    match timeout(time_out, connection.send(Message::text(text))).await {
+        Ok(sent) => sent.map_err(cut),
+        Err(_) => Err(Interruption::Cut("the relay does not read what is sent to it".to_owned())),
+    }
+}
+
+fn cut(error: impl Display) -> Interruption {
+    Interruption::Cut(error.to_string())
+}
+
+/// Doubles with every attempt; jittered, so that many nodes do not come back at the same moment.
+fn pause(first: Duration, attempt: u32) -> Duration {
+    let doubled = first.saturating_mul(1 << attempt.saturating_sub(1).min(16));
+    doubled.min(LONGEST_PAUSE).mul_f64(0.5 + fastrand::f64())
+}
+
+/// Enough of a peer's text for a message.
+fn shortened(text: &str) -> String {
+    text.chars().take(200).collect()
+}
