@@ -1,5 +1,6 @@
 //! A native companion to the Nostr relay strfry.
 
+pub mod backfill;
 pub mod import;
 pub mod node;
 pub mod nostr;

@@ -1,0 +1,159 @@
+//! Every event that came in ends in exactly one class; this counts them, per peer.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::limits::REASONS;
+
+macro_rules! classes {
+    ($($(#[$doc:meta])* $class:ident: $name:literal,)*) => {
+        /// What became of an event that a peer sent.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Class {
+            $($(#[$doc])* $class,)*
+        }
+
+        impl Class {
+            /// All classes, in the order in which a summary shows them.
+            pub const ALL: &[Self] = &[$(Self::$class),*];
+
+            /// As the summary names it.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Self::$class => $name,)*
+                }
+            }
+        }
+    };
+}
+
+classes! {
+    /// Given to strfry and found in the database afterwards.
+    Imported: "imported",
+    /// Genuine and missing here, in a dry run.
+    WouldImport: "would_import",
+    /// In the database already.
+    AlreadyPresent: "already_present",
+    /// Another copy of an event that this run has accepted from some peer.
+    Duplicate: "duplicate",
+    /// The database holds a newer replaceable event in its place.
+    Superseded: "superseded",
+    /// Its author has deleted it.
+    Deleted: "deleted",
+    /// NIP-40: its time is over.
+    Expired: "expired",
+    /// strfry did not take it, and says why.
+    Rejected: "rejected",
+    /// Given to strfry twice and not in the database.
+    NotConfirmed: "not_confirmed",
+    /// Not an event as strfry defines it.
+    Malformed: "malformed",
+    /// Larger than `events.maxEventSize`.
+    Oversize: "oversize",
+    /// Its id is not the hash of its text.
+    BadId: "bad_id",
+    /// Its signature is not its author's.
+    BadSignature: "bad_signature",
+    /// Not what was asked for.
+    Unasked: "unasked",
+    /// Its author is on the blacklist.
+    Blacklisted: "blacklisted",
+    /// Of a kind that is not meant to be stored.
+    Ephemeral: "ephemeral",
+    /// The greeting of a node's robot to strangers, which is left out.
+    Greeting: "greeting",
+    /// The run ended before it could be given to strfry.
+    Dropped: "dropped",
+}
+
+/// Counts of one peer, shared between its conversation and the checks.
+#[derive(Debug, Default)]
+pub struct Tally {
+    counts: [AtomicU64; Class::ALL.len()],
+    received: AtomicU64,
+    reasons: Mutex<BTreeMap<String, u64>>,
+}
+
+impl Tally {
+    /// An event came in.
+    pub fn receive(&self) {
+        self.received.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// An event that came in ends in this class.
+    pub fn count(&self, class: Class) {
+        if let Some(count) = self.counts.get(class as usize) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// As [`Tally::count`], with the reason.
+    pub fn count_because(&self, class: Class, reason: impl ToString) {
+        self.count(class);
+        let mut reasons = self.reasons.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reason = format!("{}: {}", class.name(), reason.to_string());
+        if reasons.len() >= REASONS && !reasons.contains_key(&reason) {
+            reason = "other reasons".to_owned();
+        }
+        *reasons.entry(reason).or_default() += 1;
+    }
+
+    /// How many events ended in this class so far.
+    pub fn of(&self, class: Class) -> u64 {
+        self.counts.get(class as usize).map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    /// How many events came in so far.
+    pub fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Events that are not what they claim to be.
+    pub fn forged(&self) -> u64 {
+        self.of(Class::BadId) + self.of(Class::BadSignature)
+    }
+
+    /// Class names and their counts, those that are zero left out.
+    pub fn by_class(&self) -> BTreeMap<&'static str, u64> {
+        Class::ALL
+            .iter()
+            .map(|&class| (class.name(), self.of(class)))
+            .filter(|&(_, count)| count > 0)
+            .collect()
+    }
+
+    /// Reasons of refusals and how often each.
+    pub fn reasons(&self) -> BTreeMap<String, u64> {
+        self.reasons.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_and_reasons_are_kept_by_class() {
+        let tally = Tally::default();
+        tally.receive();
+        tally.receive();
+        tally.count(Class::Imported);
+        tally.count_because(Class::Malformed, "too few fields in tag");
+        assert_eq!(tally.by_class(), BTreeMap::from([("imported", 1), ("malformed", 1)]));
+        let reasons = BTreeMap::from([("malformed: too few fields in tag".to_owned(), 1)]);
+        assert_eq!(tally.reasons(), reasons);
+        assert_eq!(tally.received(), 2);
+    }
+
+    #[test]
+    fn a_peer_that_invents_reasons_does_not_fill_the_memory() {
+        let tally = Tally::default();
+        for number in 0..1_000 {
+            tally.count_because(Class::Malformed, number);
+        }
+        let reasons = tally.reasons();
+        assert_eq!(reasons.len(), REASONS + 1);
+        assert_eq!(reasons.values().sum::<u64>(), 1_000);
+    }
+}

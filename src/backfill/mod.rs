@@ -1,0 +1,17 @@
+//! The main job: joins what the node wants, what the database has, what peers give, and what
+//! strfry takes. The only module that knows them all.
+
+mod accounts;
+mod check;
+pub mod kinds;
+pub mod limits;
+mod plan;
+mod results;
+mod run;
+mod screen;
+mod summary;
+
+pub use accounts::{Class, Tally};
+pub use kinds::KindsError;
+pub use run::{BackfillError, Job, Output, Timings, run};
+pub use summary::{PeerStatus, PeerSummary, ProfileCounts, Status, Summary};

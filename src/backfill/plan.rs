@@ -1,0 +1,71 @@
+//! What is asked of a peer: filters for authors, kinds and a time.
+
+use crate::nostr::{Filter, Pubkey, kind};
+use crate::relay::limits::AUTHORS_PER_FILTER;
+
+/// One filter for each batch of authors, direct messages apart: relays may hide them or refuse
+/// the whole request.
+pub(super) fn author_queries(authors: &[Pubkey], kinds: &[u64], since: Option<u64>) -> Vec<Filter> {
+    let (private, public): (Vec<u64>, Vec<u64>) =
+        kinds.iter().partition(|&&kind| kind == kind::DIRECT_MESSAGE);
+    let mut queries = Vec::new();
+    for kinds in [public, private] {
+        if kinds.is_empty() {
+            continue;
+        }
+        queries.extend(authors.chunks(AUTHORS_PER_FILTER).map(|authors| Filter {
+            authors: Some(authors.to_vec()),
+            kinds: Some(kinds.clone()),
+            since,
+            ..Filter::default()
+        }));
+    }
+    queries
+}
+
+/// The filter for what stations publish of themselves, whoever they are.
+pub(super) fn station_query(kinds: Vec<u64>, since: Option<u64>) -> Option<Filter> {
+    (!kinds.is_empty()).then(|| Filter { kinds: Some(kinds), since, ..Filter::default() })
+}
+
+/// The second from which on events are recent: so many days before `now`; 0 is all time.
+pub(super) fn since(now: u64, days: u32) -> Option<u64> {
+    (days > 0).then(|| now.saturating_sub(u64::from(days) * 86_400))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn author(byte: u8) -> Pubkey {
+        Pubkey::from_bytes([byte; 32])
+    }
+
+    #[test]
+    fn authors_are_asked_for_in_batches_and_direct_messages_apart() {
+        let authors: Vec<Pubkey> = (0..150).map(author).collect();
+        let queries = author_queries(&authors, &[0, 1, 4], Some(7));
+        let filter = |authors: &[Pubkey], kinds: &[u64]| Filter {
+            authors: Some(authors.to_vec()),
+            kinds: Some(kinds.to_vec()),
+            since: Some(7),
+            ..Filter::default()
+        };
+        assert_eq!(
+            queries,
+            [
+                filter(&authors[..100], &[0, 1]),
+                filter(&authors[100..], &[0, 1]),
+                filter(&authors[..100], &[4]),
+                filter(&authors[100..], &[4]),
+            ]
+        );
+    }
+
+    #[test]
+    fn no_days_means_all_time() {
+        assert_eq!(since(1_000_000, 0), None);
+        assert_eq!(since(1_000_000, 2), Some(827_200));
+        assert_eq!(since(5, 36_500), Some(0));
+    }
+}

@@ -1,0 +1,140 @@
+//! What a run leaves behind beside the events: the profiles file, and the lines of the log that
+//! people and other programs read.
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+
+use super::accounts::Class;
+use super::summary::{PeerStatus, Summary};
+use crate::nostr::{Event, Pubkey, kind};
+use crate::profile::{self, Profile, ProfileRecord};
+use crate::report::{RunLog, clean_for_log};
+use crate::strfry_db::{ReadError, StoredJson, StrfryDb};
+
+/// Which files are written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Output {
+    /// Array of profiles.
+    pub profiles_json: Option<PathBuf>,
+    /// The same as a table.
+    pub profiles_csv: Option<PathBuf>,
+}
+
+/// The kind-0 content of an event as strfry stores it; `None` if it is no JSON object.
+fn profile_of(stored: &StoredJson) -> Option<Profile> {
+    let event = Event::parse(&stored.json).ok()?;
+    Profile::parse(&event.content).ok()
+}
+
+/// Profiles and relays of those pubkeys that have a profile, in the order of `pubkeys`.
+pub(super) fn profile_records(
+    db: &StrfryDb,
+    pubkeys: &[Pubkey],
+    log: &RunLog,
+    fetched_at: Timestamp,
+) -> Result<Vec<ProfileRecord>, ReadError> {
+    let profiles = db.newest_json_of_each(pubkeys, kind::PROFILE)?;
+    let relay_lists = db.newest_json_of_each(pubkeys, kind::RELAY_LIST)?;
+    let fetched_at = profile::fetched_at(fetched_at);
+    let mut records = Vec::new();
+    for ((pubkey, stored), relay_list) in pubkeys.iter().zip(profiles).zip(relay_lists) {
+        let Some(stored) = stored else { continue };
+        let Some(profile) = profile_of(&stored) else {
+            log.warn(format_args!("  {}... has an unreadable profile", pubkey.short()));
+            continue;
+        };
+        let relays = relay_list.and_then(|stored| {
+            Event::parse(&stored.json).ok().map(|event| profile::relay_list(&event))
+        });
+        log_profile(log, pubkey, &profile);
+        records.push(ProfileRecord {
+            hex: *pubkey,
+            profile,
+            relays: relays.unwrap_or_default(),
+            fetched_at: fetched_at.clone(),
+        });
+    }
+    Ok(records)
+}
+
+fn log_profile(log: &RunLog, pubkey: &Pubkey, profile: &Profile) {
+    let name = profile.name.as_deref().or(profile.display_name.as_deref()).unwrap_or("(no name)");
+    log.info(format_args!("  ✅ {}... Profile: {}", pubkey.short(), clean_for_log(name)));
+    if let Some(display_name) = &profile.display_name {
+        log.info(format_args!("      Display: {}", clean_for_log(display_name)));
+    }
+    if let Some(nip05) = &profile.nip05 {
+        log.info(format_args!("      NIP-05: {}", clean_for_log(nip05)));
+    }
+}
+
+/// Writes the files; returns what went wrong, the run goes on.
+pub(super) fn write_profiles(output: &Output, records: &[ProfileRecord]) -> Vec<String> {
+    let json = output.profiles_json.as_deref().map(|path| profile::write_json(path, records));
+    let csv = output.profiles_csv.as_deref().map(|path| profile::write_csv(path, records));
+    [json, csv].into_iter().flatten().filter_map(Result::err).map(describe).collect()
+}
+
+/// An error with its causes, in one line.
+pub(super) fn describe(error: impl std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// The lines at the end of a run. Other programs read the `SYNC_` lines, and count every line
+/// that holds the word "failed".
+pub(super) fn log_summary(log: &RunLog, summary: &Summary) {
+    for peer in summary.peers.iter().chain(&summary.fallback) {
+        let name = clean_for_log(&peer.name);
+        let reasons = peer.reasons();
+        let reasons = clean_for_log(&reasons);
+        match peer.status {
+            PeerStatus::Complete => log.info(format_args!(
+                "Peer {name} ({}): complete, {} events received",
+                clean_for_log(&peer.url),
+                peer.received
+            )),
+            PeerStatus::Incomplete => log.warn(format_args!(
+                "Peer {name} ({}): incomplete, {} events received, {} parts missing: {reasons}",
+                clean_for_log(&peer.url),
+                peer.received,
+                peer.gap_count
+            )),
+            PeerStatus::Failed => log
+                .warn(format_args!("Peer {name} ({}) failed: {reasons}", clean_for_log(&peer.url))),
+        }
+    }
+    let classes: Vec<String> =
+        summary.events.iter().map(|(class, count)| format!("{class}={count}")).collect();
+    log.info(format_args!("{} events received: {}", summary.received, classes.join(" ")));
+    for (reason, count) in &summary.reasons {
+        log.info(format_args!("  {count} refused: {}", clean_for_log(reason)));
+    }
+    for error in &summary.errors {
+        log.error(error);
+    }
+    let mode = if summary.verified { "verified" } else { "no-verify" };
+    log.info(format_args!("{}", summary.stats));
+    log.info(format_args!(
+        "SYNC_IMPORT: events={} mode={mode}",
+        summary.events_of(Class::Imported)
+    ));
+    log.info(format_args!(
+        "SYNC_PEERS: success={} total={}",
+        summary.complete_peers(),
+        summary.peers.len()
+    ));
+    log.info(format_args!("SYNC_HEX: count={}", summary.pubkeys));
+    log.info(format_args!(
+        "SYNC_PROFILES: found={} missing={}",
+        summary.profiles.found, summary.profiles.missing
+    ));
+    log.perf(format_args!("Run took {:.1} s", summary.seconds));
+    log.info("Backfill process completed");
+}

@@ -1,0 +1,165 @@
+//! The first look at a peer's events, where they come in: what needs neither the database nor a
+//! signature check.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+use super::accounts::{Class, Tally};
+use super::limits::{WAITING_EVENTS, WAITING_KIB};
+use crate::import::{EventLimits, Refusal, StoredEvent};
+use crate::node::Blacklist;
+use crate::nostr::{Event, kind};
+use crate::relay::{Sink, Stopped, Unwanted};
+use crate::report::StatKey;
+
+/// How the greeting begins that a node's robot sends to strangers; kind 1, and left out.
+const GREETING: &str = "Hello NOSTR visitor.";
+
+/// What is refused whoever sends it.
+#[derive(Debug)]
+pub(super) struct Rules {
+    pub(super) limits: EventLimits,
+    pub(super) blacklist: Blacklist,
+    /// Seconds since 1970.
+    pub(super) now: u64,
+}
+
+/// An event on its way to the checks.
+pub(super) struct Candidate {
+    pub(super) event: StoredEvent,
+    pub(super) stat: Option<StatKey>,
+    pub(super) tally: Arc<Tally>,
+    /// Room in memory, given back when the event has been checked.
+    _room: OwnedSemaphorePermit,
+}
+
+/// What the checks are given to do.
+#[expect(clippy::large_enum_variant, reason = "barriers are rare")]
+pub(super) enum Work {
+    Check(Candidate),
+    /// Answered when everything before it has been checked.
+    Barrier(oneshot::Sender<()>),
+}
+
+/// The way to the checks, for all peers.
+#[derive(Clone)]
+pub(super) struct Entrance {
+    work: mpsc::Sender<Work>,
+    room: Arc<Semaphore>,
+    rules: Arc<Rules>,
+}
+
+impl Entrance {
+    pub(super) fn new(rules: Rules) -> (Self, mpsc::Receiver<Work>) {
+        let (work, receiver) = mpsc::channel(WAITING_EVENTS);
+        let room = Arc::new(Semaphore::new(WAITING_KIB));
+        (Self { work, room, rules: Arc::new(rules) }, receiver)
+    }
+
+    /// The entrance for the events of one peer.
+    pub(super) fn for_peer(&self, tally: Arc<Tally>) -> PeerSink {
+        PeerSink { entrance: self.clone(), tally }
+    }
+
+    /// Waits until everything that came in so far has been checked.
+    pub(super) async fn wait_until_checked(&self) {
+        let (done, checked) = oneshot::channel();
+        if self.work.send(Work::Barrier(done)).await.is_ok() {
+            // An error means that the checks have ended, which is as good.
+            let _ = checked.await;
+        }
+    }
+}
+
+/// Where one peer's events come in.
+pub(super) struct PeerSink {
+    entrance: Entrance,
+    tally: Arc<Tally>,
+}
+
+impl PeerSink {
+    /// Turns an event into its stored form, or says in which class it ends.
+    fn screen(&self, event: &Event<'_>) -> Result<StoredEvent, (Class, Option<Refusal>)> {
+        let rules = &self.entrance.rules;
+        if kind::is_ephemeral(event.kind) {
+            return Err((Class::Ephemeral, None));
+        }
+        if rules.blacklist.contains(&event.pubkey) {
+            return Err((Class::Blacklisted, None));
+        }
+        if event.kind == kind::TEXT_NOTE && event.content.starts_with(GREETING) {
+            return Err((Class::Greeting, None));
+        }
+        let stored = StoredEvent::encode(event, &rules.limits).map_err(|refusal| {
+            let class = match refusal {
+                Refusal::TooLarge(_) => Class::Oversize,
+                _ => Class::Malformed,
+            };
+            (class, Some(refusal))
+        })?;
+        // 1 stands for an ephemeral kind.
+        match stored.packed().expiration() {
+            expiration @ 2.. if expiration <= rules.now => Err((Class::Expired, None)),
+            _ => Ok(stored),
+        }
+    }
+}
+
+impl Sink for PeerSink {
+    async fn event(&self, event: &Event<'_>) -> Result<(), Stopped> {
+        self.tally.receive();
+        let stored = match self.screen(event) {
+            Ok(stored) => stored,
+            Err((class, Some(refusal))) => {
+                self.tally.count_because(class, refusal);
+                return Ok(());
+            }
+            Err((class, None)) => {
+                self.tally.count(class);
+                return Ok(());
+            }
+        };
+        // Counted as dropped unless it gets through, also when the run is stopped while it waits.
+        let mut unless_sent = CountDropped(Some(&self.tally));
+        let stat = StatKey::of(event);
+        let kib = u32::try_from(stored.memory().div_ceil(1024).min(WAITING_KIB)).unwrap_or(1);
+        let room = Arc::clone(&self.entrance.room).acquire_many_owned(kib).await;
+        let room = room.map_err(|_| Stopped)?;
+        let tally = Arc::clone(&self.tally);
+        let place = self.entrance.work.reserve().await.map_err(|_| Stopped)?;
+        place.send(Work::Check(Candidate { event: stored, stat, tally, _room: room }));
+        unless_sent.0 = None;
+        Ok(())
+    }
+
+    fn unwanted(&self, what: Unwanted) {
+        let class = match what {
+            // No event came, so there is none to account for.
+            Unwanted::NotAMessage => return,
+            Unwanted::Repeated => Class::Duplicate,
+            Unwanted::Unasked => Class::Unasked,
+            Unwanted::Malformed(malformed) => {
+                self.tally.receive();
+                self.tally.count_because(Class::Malformed, malformed);
+                return;
+            }
+        };
+        self.tally.receive();
+        self.tally.count(class);
+    }
+
+    fn forged(&self) -> u64 {
+        self.tally.forged()
+    }
+}
+
+struct CountDropped<'a>(Option<&'a Tally>);
+
+impl Drop for CountDropped<'_> {
+    fn drop(&mut self) {
+        if let Some(tally) = self.0 {
+            tally.count(Class::Dropped);
+        }
+    }
+}
