@@ -1,6 +1,7 @@
 //! A native companion to the Nostr relay strfry.
 
 pub mod backfill;
+pub mod cli;
 pub mod import;
 pub mod node;
 pub mod nostr;

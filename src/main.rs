@@ -1,3 +1,7 @@
-//! The `strfry-companion` program.
+//! The `strfry-companion` program: see the library's `cli`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    strfry_companion::cli::main()
+}

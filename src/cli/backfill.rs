@@ -1,0 +1,355 @@
+//! `backfill`: the main job, from arguments and the node's files to a run and its exit code.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::exit::{CANNOT_RUN, Failure, OrFail, Outcome, Result};
+use super::node::{NodeArguments, print, print_json, read_pubkeys};
+use crate::backfill::kinds::{self, KindsError};
+use crate::backfill::{self, Class, Job, Output, Status, Summary, Timings, limits};
+use crate::import::{EventLimits, StrfryCommand};
+use crate::node::{
+    Acquired, Blacklist, Discovery, Peer, PubkeySources, RunLock, StrfryConf, explicit_peer,
+    fallback_peer,
+};
+use crate::nostr::{Pubkey, kind};
+use crate::report::{Progress, RunLog, Terminal, clean_for_log};
+use crate::strfry_db::StrfryDb;
+
+/// Asked for profiles that no peer has.
+const PUBLIC_RELAYS: &[&str] = &["wss://relay.damus.io", "wss://nos.lol", "wss://relay.nostr.band"];
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Ask for events of the last N days; 0 for all time
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(0..=i64::from(limits::DAYS)))]
+    days: u32,
+    /// Show every line of the log on the terminal
+    #[arg(short, long)]
+    verbose: bool,
+    /// Do not ask for direct messages (kind 4)
+    #[arg(long)]
+    no_dms: bool,
+    /// Check signatures; this is the default
+    #[arg(long, conflicts_with = "no_verify")]
+    verify: bool,
+    /// Do not check signatures; everything else about an event is still checked
+    #[arg(long)]
+    no_verify: bool,
+    /// Neither recover missing profiles nor write the profiles file
+    #[arg(long)]
+    no_profiles: bool,
+    /// Fetch and check, but import nothing
+    #[arg(long, alias = "DRYRUN")]
+    dry_run: bool,
+    /// Write the profiles as CSV too
+    #[arg(long)]
+    csv: bool,
+    /// Relay to ask, instead of the swarm's; trusted to be at any address (repeatable)
+    #[arg(long = "relay", value_name = "URL", num_args = 1..)]
+    relays: Vec<String>,
+    /// File with pubkeys to ask for, instead of the node's own; `-` for standard input
+    #[arg(long = "pubkeys", value_name = "FILE", num_args = 1..)]
+    pubkeys: Vec<PathBuf>,
+    /// Kinds to ask for, such as 0,1,30500-30503 [default: the node's]
+    #[arg(long, value_name = "LIST")]
+    kinds: Option<String>,
+    /// The strfry executable [default: strfry in strfry's working directory]
+    #[arg(long, value_name = "FILE")]
+    strfry_bin: Option<PathBuf>,
+    /// Dial peers of the swarm at loopback and private addresses too
+    #[arg(long)]
+    allow_local_peers: bool,
+    /// Public relay to ask for profiles that no peer has [default: three well-known ones]
+    #[arg(long = "fallback-relay", value_name = "URL", num_args = 1.., conflicts_with = "no_fallback")]
+    fallback_relays: Vec<String>,
+    /// Ask no public relays
+    #[arg(long)]
+    no_fallback: bool,
+    /// Print the run's summary as one JSON object
+    #[arg(long)]
+    json: bool,
+    /// Longest wait for a connection, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = limits::CONNECT_TIME_OUT.as_secs(),
+          value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    connect_timeout: u64,
+    /// Longest wait without progress for recent events, in seconds; twice as long for everything
+    #[arg(long, value_name = "SECONDS", default_value_t = limits::RECENT_TIME_OUT.as_secs(),
+          value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    timeout: u64,
+    #[command(flatten)]
+    pub(super) node: NodeArguments,
+}
+
+/// What the arguments say before any file of the node is read.
+struct Wanted {
+    kinds: Vec<u64>,
+    relays: Vec<Peer>,
+    fallback: Vec<Peer>,
+    pubkeys: Option<Vec<Pubkey>>,
+}
+
+pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
+    let wanted = arguments.wanted()?;
+    let config = arguments.node.config().or_usage()?;
+    let database = arguments.database(&config)?;
+    let paths = arguments.node.paths();
+
+    // Nothing is touched before the lock is ours.
+    let _lock = match RunLock::acquire(&paths.lock()).or_cannot_run()? {
+        Acquired::Held(lock) => lock,
+        Acquired::HeldByAnother { pid } => {
+            let pid = pid.map_or("unknown PID".to_owned(), |pid| format!("PID {pid}"));
+            print(&format!("Another backfill is running ({pid}); nothing done.\n"))?;
+            return Ok(Outcome::Complete);
+        }
+    };
+    let terminal = Terminal { enabled: true, verbose: arguments.verbose };
+    let log = RunLog::open(&paths.log(), &paths.error_log(), terminal).or_cannot_run()?;
+    log.info("Starting Astroport constellation backfill process");
+
+    let prepared = arguments
+        .job(wanted, &config, &log)
+        .and_then(|job| Ok((job, Arc::new(StrfryDb::open(&database).or_cannot_run()?))));
+    let result = prepared.and_then(|(job, db)| {
+        refuse_without_lock_file(&db, &job)?;
+        arguments.execute(&job, db, &log)
+    });
+    let mut summary = result.map_err(|failure| failure.told_by(|error| log.error(error)))?;
+    if let Some(lost) = log.write_failed() {
+        summary.errors.push(lost.to_string());
+        summary.status = summary.status.max(Status::Incomplete);
+    }
+    if arguments.json {
+        print_json(&summary)?;
+    } else {
+        print(&in_words(&summary))?;
+    }
+    match summary.status {
+        Status::Complete => Ok(Outcome::Complete),
+        Status::Incomplete => Ok(Outcome::Incomplete),
+        // The log has told why, on the terminal too.
+        Status::Failed => Err(Failure::Told(CANNOT_RUN)),
+    }
+}
+
+impl Arguments {
+    fn wanted(&self) -> Result<Wanted> {
+        let mut kinds = match &self.kinds {
+            Some(list) => kinds::parse(list).or_usage()?,
+            None => kinds::node_kinds(),
+        };
+        if self.no_dms {
+            kinds.retain(|&kind| kind != kind::DIRECT_MESSAGE);
+        }
+        if kinds.is_empty() {
+            return Err(KindsError::None).or_usage();
+        }
+        let relays = self.relays.iter().map(|url| explicit_peer(url).or_usage());
+        let public: Vec<&str> = match self.fallback_relays.as_slice() {
+            _ if self.no_fallback => Vec::new(),
+            [] => PUBLIC_RELAYS.to_vec(),
+            named => named.iter().map(String::as_str).collect(),
+        };
+        let fallback = public.iter().map(|url| fallback_peer(url).or_usage());
+        Ok(Wanted {
+            kinds,
+            relays: relays.collect::<Result<_>>()?,
+            fallback: fallback.collect::<Result<_>>()?,
+            pubkeys: self.named_pubkeys()?,
+        })
+    }
+
+    fn named_pubkeys(&self) -> Result<Option<Vec<Pubkey>>> {
+        if self.pubkeys.is_empty() {
+            return Ok(None);
+        }
+        let mut pubkeys = Vec::new();
+        for file in &self.pubkeys {
+            pubkeys.extend(read_pubkeys(file)?.pubkeys);
+        }
+        pubkeys.sort_unstable();
+        pubkeys.dedup();
+        Ok(Some(pubkeys))
+    }
+
+    /// The database that strfry imports into; another one must not be looked at.
+    fn database(&self, config: &StrfryConf) -> Result<PathBuf> {
+        let Some(named) = &self.node.db else { return Ok(config.db.clone()) };
+        let directory = if named.ends_with("data.mdb") { named.parent() } else { None };
+        let directory = directory.unwrap_or(named);
+        let same = match (directory.canonicalize(), config.db.canonicalize()) {
+            (Ok(named), Ok(configured)) => named == configured,
+            // What does not exist gets its error when it is opened.
+            _ => true,
+        };
+        if same {
+            return Ok(named.clone());
+        }
+        Err(Failure::Usage(anyhow!(
+            "--db is {}, but strfry would import into {} (db in strfry.conf): \
+             name the configuration of that database with --strfry-config",
+            named.display(),
+            config.db.display()
+        )))
+    }
+
+    fn job(&self, wanted: Wanted, config: &StrfryConf, log: &RunLog) -> Result<Job> {
+        let paths = self.node.paths();
+        let discovery = self.node.discover(self.allow_local_peers);
+        let sources = self.node.pubkeys(&discovery);
+        let blacklist = Blacklist::read(&paths.blacklist(), &sources.local).or_usage()?;
+        log_sources(log, &discovery, &sources);
+
+        // What the operator names replaces what the node's files say.
+        let only_named_pubkeys = wanted.pubkeys.is_some();
+        let peers = if wanted.relays.is_empty() {
+            discovery.peers
+        } else {
+            Discovery { peers: Vec::new(), ..discovery }.with_explicit(wanted.relays).peers
+        };
+        let mut pubkeys = wanted.pubkeys.unwrap_or(sources.pubkeys);
+        pubkeys.retain(|pubkey| !blacklist.contains(pubkey));
+        if peers.is_empty() {
+            return Err(Failure::Usage(anyhow!(
+                "no peers: no usable station in {} (see the command 'peers'); name a relay with --relay",
+                paths.swarm().display()
+            )));
+        }
+        if pubkeys.is_empty() {
+            return Err(Failure::Usage(anyhow!(
+                "no pubkeys: none in the node's files (see the command 'pubkeys'); name a file with --pubkeys"
+            )));
+        }
+        let is_node = paths.home().is_dir();
+        let binary = self.strfry_bin.clone().unwrap_or_else(|| paths.strfry_bin());
+        let strfry = StrfryCommand {
+            binary: std::path::absolute(binary).or_usage()?,
+            config: self.node.config_path()?,
+            directory: paths.strfry_dir().to_owned(),
+        };
+        log.info(format_args!("{} peers, {} pubkeys", peers.len(), pubkeys.len()));
+        let station_kinds =
+            if only_named_pubkeys { Vec::new() } else { kinds::station_kinds(&wanted.kinds) };
+        Ok(Job {
+            peers,
+            fallback: wanted.fallback,
+            pubkeys,
+            station_kinds,
+            kinds: wanted.kinds,
+            days: self.days,
+            profiles: !self.no_profiles,
+            verify: !self.no_verify,
+            dry_run: self.dry_run,
+            limits: EventLimits {
+                max_event_size: config.max_event_size,
+                max_num_tags: config.max_num_tags,
+                max_tag_val_size: config.max_tag_val_size,
+            },
+            blacklist,
+            strfry,
+            allow_local: self.allow_local_peers,
+            timings: Timings {
+                connect: Duration::from_secs(self.connect_timeout),
+                recent: Duration::from_secs(self.timeout),
+                full: Duration::from_secs(2 * self.timeout),
+                ..Timings::default()
+            },
+            output: Output {
+                profiles_json: is_node.then(|| paths.profiles_json()),
+                profiles_csv: (is_node && self.csv).then(|| paths.profiles_csv()),
+            },
+        })
+    }
+
+    fn execute(&self, job: &Job, db: Arc<StrfryDb>, log: &RunLog) -> Result<Summary> {
+        let progress = Progress::new(!self.verbose && !self.json);
+        log.attach(progress.clone());
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .thread_name("peers")
+            .build()
+            .context("cannot start the threads that talk to peers")
+            .or_cannot_run()?;
+        runtime.block_on(async {
+            let stop = stop_signal().context("cannot listen for signals").or_cannot_run()?;
+            backfill::run(job, db, log, &progress, stop).await.or_cannot_run()
+        })
+    }
+}
+
+/// Ends when the process is told to stop.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hang_up.recv() => {}
+        }
+    })
+}
+
+/// strfry's import would create the lock file under our feet.
+fn refuse_without_lock_file(db: &StrfryDb, job: &Job) -> Result<()> {
+    if db.has_lock_file() || job.dry_run {
+        return Ok(());
+    }
+    Err(Failure::CannotRun(anyhow!(
+        "{} has no lock.mdb: no strfry has opened this database here yet; \
+         start strfry on it once, then run this again",
+        db.directory().display()
+    )))
+}
+
+fn log_sources(log: &RunLog, discovery: &Discovery, sources: &PubkeySources) {
+    for skipped in &discovery.skipped {
+        let reason = skipped.reason.to_string();
+        let station = skipped.station.as_deref().unwrap_or("a station");
+        log.info(format_args!("Skipped {}: {}", clean_for_log(station), clean_for_log(&reason)));
+    }
+    for source in &sources.sources {
+        log.info(format_args!(
+            "Pubkeys from {}: {} found, {} lines skipped",
+            source.name, source.found, source.skipped
+        ));
+        for error in &source.errors {
+            log.warn(clean_for_log(&error.to_string()));
+        }
+    }
+}
+
+fn in_words(summary: &Summary) -> String {
+    let status = match summary.status {
+        Status::Complete => "Complete",
+        Status::Incomplete => "Incomplete",
+        Status::Failed => "Failed",
+    };
+    let new = if summary.dry_run {
+        format!("{} events would be imported", summary.events_of(Class::WouldImport))
+    } else {
+        format!("{} events imported", summary.events_of(Class::Imported))
+    };
+    let mut text = format!(
+        "{status}: {new}, {} received from {} peers ({} complete) in {:.1} s\n\
+         Profiles: {} found, {} missing\n",
+        summary.received,
+        summary.peers.len(),
+        summary.complete_peers(),
+        summary.seconds,
+        summary.profiles.found,
+        summary.profiles.missing
+    );
+    for (class, count) in &summary.events {
+        text.push_str(&format!("  {class:<16} {count:>9}\n"));
+    }
+    text
+}

@@ -1,0 +1,90 @@
+//! How the program ends: the one place where an outcome becomes an exit code.
+
+use std::io;
+use std::process::ExitCode;
+
+use crate::report;
+
+/// How a command ended.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// Done. Exit code 0.
+    Complete,
+    /// Finished, and something is incomplete or missing. Exit code 1.
+    Incomplete,
+    /// Not done.
+    Failure(Failure),
+}
+
+/// Why a command was not done.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Wrong usage or configuration. Exit code 2.
+    Usage(anyhow::Error),
+    /// Trouble with the database, strfry, or the files of a run. Exit code 3.
+    CannotRun(anyhow::Error),
+    /// Either of them, with its exit code, when the run's log has shown it already.
+    Told(u8),
+}
+
+const USAGE: u8 = 2;
+pub(super) const CANNOT_RUN: u8 = 3;
+
+impl Failure {
+    /// Lets a log show the failure in place of the exit.
+    pub(super) fn told_by(self, tell: impl FnOnce(&str)) -> Self {
+        let (error, code) = match self {
+            Self::Usage(error) => (error, USAGE),
+            Self::CannotRun(error) => (error, CANNOT_RUN),
+            Self::Told(_) => return self,
+        };
+        tell(&format!("{error:#}"));
+        Self::Told(code)
+    }
+}
+
+/// What a command returns.
+pub(super) type Result<T> = std::result::Result<T, Failure>;
+
+/// Tells the two kinds of failure apart at the place where they come up.
+pub(super) trait OrFail<T> {
+    /// An error here is one of usage or configuration.
+    fn or_usage(self) -> Result<T>;
+    /// An error here means that the program cannot do its work.
+    fn or_cannot_run(self) -> Result<T>;
+}
+
+impl<T, E: Into<anyhow::Error>> OrFail<T> for std::result::Result<T, E> {
+    fn or_usage(self) -> Result<T> {
+        self.map_err(|error| Failure::Usage(error.into()))
+    }
+
+    fn or_cannot_run(self) -> Result<T> {
+        self.map_err(|error| Failure::CannotRun(error.into()))
+    }
+}
+
+/// Prints what must be said and returns the exit code.
+pub(super) fn code(outcome: Outcome) -> ExitCode {
+    let (error, code) = match outcome {
+        Outcome::Complete => return ExitCode::SUCCESS,
+        Outcome::Incomplete => return ExitCode::from(1),
+        // Whoever read our output has seen enough.
+        Outcome::Failure(Failure::CannotRun(error)) if is_broken_pipe(&error) => {
+            return ExitCode::SUCCESS;
+        }
+        Outcome::Failure(Failure::Told(code)) => return ExitCode::from(code),
+        Outcome::Failure(Failure::Usage(error)) => (error, USAGE),
+        Outcome::Failure(Failure::CannotRun(error)) => (error, CANNOT_RUN),
+    };
+    eprintln!("strfry-companion: {}", report::clean(&format!("{error:#}")));
+    ExitCode::from(code)
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}

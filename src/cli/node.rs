@@ -1,0 +1,134 @@
+//! Options that several commands share: where the node, strfry and its database are.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::Args;
+
+use super::exit::{OrFail, Result};
+use crate::node::{
+    ConfError, Discovery, NodePaths, PeerPolicy, PubkeyList, PubkeySources, StrfryConf, discover,
+    own_station_id, paths, read_list_file,
+};
+use crate::report;
+use crate::strfry_db::StrfryDb;
+
+/// Where things are.
+#[derive(Debug, Clone, Args)]
+pub(super) struct NodeArguments {
+    /// Directory of strfry's database, or its data.mdb [default: `db` of strfry.conf]
+    #[arg(long, value_name = "DIR")]
+    pub(super) db: Option<PathBuf>,
+    /// Home of the node's files
+    #[arg(long, value_name = "DIR", default_value_os_t = default_home())]
+    pub(super) home: PathBuf,
+    /// strfry's working directory [default: HOME/strfry]
+    #[arg(long, value_name = "DIR")]
+    pub(super) strfry_dir: Option<PathBuf>,
+    /// strfry's configuration [default: strfry.conf in strfry's working directory]
+    #[arg(long, value_name = "FILE")]
+    pub(super) strfry_config: Option<PathBuf>,
+}
+
+fn default_home() -> PathBuf {
+    paths::default_home().unwrap_or_else(|| PathBuf::from(".zen"))
+}
+
+impl NodeArguments {
+    /// The paths of the node. Without a strfry directory of its own, a configuration that is named
+    /// says where strfry is: beside it.
+    pub(super) fn paths(&self) -> NodePaths {
+        let beside_config = || {
+            let config = self.strfry_config.as_deref()?;
+            let config = std::path::absolute(config).ok()?;
+            let is_node = self.home.join("strfry").is_dir();
+            (!is_node).then(|| config.parent().map(Path::to_owned)).flatten()
+        };
+        let strfry_dir = self.strfry_dir.clone().or_else(beside_config);
+        NodePaths::new(self.home.clone(), strfry_dir)
+    }
+
+    /// strfry's configuration file, absolute: strfry runs in another directory than we do.
+    pub(super) fn config_path(&self) -> Result<PathBuf> {
+        let config = self.strfry_config.clone().unwrap_or_else(|| self.paths().strfry_conf());
+        std::path::absolute(config).or_usage()
+    }
+
+    /// strfry's configuration.
+    pub(super) fn config(&self) -> std::result::Result<StrfryConf, ConfError> {
+        let path = self.config_path().unwrap_or_else(|_| self.paths().strfry_conf());
+        StrfryConf::read(&path, self.paths().strfry_dir())
+    }
+
+    /// Where the database is.
+    pub(super) fn database(&self) -> Result<PathBuf> {
+        if let Some(db) = &self.db {
+            return Ok(db.clone());
+        }
+        match self.config() {
+            Ok(config) => Ok(config.db),
+            Err(ConfError::Missing(_)) if self.strfry_config.is_none() => {
+                Ok(self.paths().default_database())
+            }
+            Err(error) => Err(error).or_usage(),
+        }
+    }
+
+    /// Opens the database.
+    pub(super) fn open_database(&self) -> Result<StrfryDb> {
+        StrfryDb::open(&self.database()?).or_cannot_run()
+    }
+
+    /// The swarm's peers and stations.
+    pub(super) fn discover(&self, allow_local: bool) -> Discovery {
+        let variable = std::env::var("IPFSNODEID").ok();
+        let config = paths::default_ipfs_config().unwrap_or_default();
+        let own = own_station_id(variable.as_deref(), &config).unwrap_or_else(|error| {
+            warn(format_args!("cannot tell which station is this node's own: {error}"));
+            None
+        });
+        discover(&self.paths().swarm(), own.as_deref(), PeerPolicy { allow_local })
+    }
+
+    /// The node's own list of pubkeys.
+    pub(super) fn pubkeys(&self, discovery: &Discovery) -> PubkeySources {
+        PubkeySources::read(&self.paths(), discovery)
+    }
+}
+
+/// Reads a list that the operator named, and says what was skipped.
+pub(super) fn read_pubkeys(file: &Path) -> Result<PubkeyList> {
+    let list = read_list_file(file).or_usage()?;
+    if let Some(first) = list.first_skipped.first() {
+        warn(format_args!(
+            "{}: {} lines skipped, the first is line {}: {}",
+            file.display(),
+            list.skipped,
+            first.number,
+            first.problem
+        ));
+    }
+    Ok(list)
+}
+
+/// A warning on the terminal.
+pub(super) fn warn(text: impl std::fmt::Display) {
+    eprintln!("strfry-companion: warning: {}", report::clean(&text.to_string()));
+}
+
+/// Writes to standard output; a reader that is gone is an error of its own kind.
+pub(super) fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .context("cannot write to standard output")
+        .or_cannot_run()
+}
+
+/// Prints a value as JSON.
+pub(super) fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(value).or_cannot_run()?;
+    text.push('\n');
+    print(&text)
+}

@@ -1,0 +1,115 @@
+//! `profiles`: which pubkeys have a kind 0, by index lookup.
+
+use std::io;
+use std::path::PathBuf;
+
+use anyhow::anyhow;
+use clap::{Args, ValueEnum};
+
+use super::exit::{Failure, OrFail, Outcome, Result};
+use super::node::{NodeArguments, print, read_pubkeys};
+use crate::nostr::{Event, Pubkey, kind};
+use crate::profile::{Format, Profile, ProfileRow, render};
+use crate::strfry_db::StrfryDb;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Pubkeys, hex or npub; without any, and without --pubkeys, the node's own list
+    #[arg(value_name = "PUBKEY")]
+    pubkeys: Vec<String>,
+    /// File with a pubkey on each line, hex or npub; `-` for standard input (repeatable)
+    #[arg(long = "pubkeys", value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Print only the pubkeys without a profile, one on each line
+    #[arg(long, conflicts_with = "format")]
+    missing: bool,
+    /// Exit with 1 if a profile is missing
+    #[arg(long)]
+    check: bool,
+    /// How to print
+    #[arg(long, value_enum, default_value = "table")]
+    format: FormatArgument,
+    #[command(flatten)]
+    node: NodeArguments,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum FormatArgument {
+    Table,
+    Jsonl,
+    Json,
+    Csv,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
+    let pubkeys = arguments.wanted()?;
+    let db = arguments.node.open_database()?;
+    let missing = if arguments.missing {
+        print_missing(&db, &pubkeys)?
+    } else {
+        let rows = rows(&db, &pubkeys)?;
+        let format = match arguments.format {
+            FormatArgument::Table => Format::Table,
+            FormatArgument::Jsonl => Format::Jsonl,
+            FormatArgument::Json => Format::Json,
+            FormatArgument::Csv => Format::Csv,
+        };
+        render(&rows, format, &mut io::stdout().lock()).or_cannot_run()?;
+        rows.iter().filter(|row| !row.found).count()
+    };
+    Ok(if arguments.check && missing > 0 { Outcome::Incomplete } else { Outcome::Complete })
+}
+
+impl Arguments {
+    fn wanted(&self) -> Result<Vec<Pubkey>> {
+        let mut pubkeys = Vec::new();
+        for text in &self.pubkeys {
+            let pubkey = text.parse().map_err(|error| {
+                // A secret key that was given by mistake is not repeated.
+                let shown: String = text.chars().take(12).collect();
+                Failure::Usage(anyhow!("'{shown}…': {error}"))
+            })?;
+            pubkeys.push(pubkey);
+        }
+        for file in &self.files {
+            pubkeys.extend(read_pubkeys(file)?.pubkeys);
+        }
+        if self.pubkeys.is_empty() && self.files.is_empty() {
+            pubkeys = self.node.pubkeys(&self.node.discover(false)).pubkeys;
+        }
+        if pubkeys.is_empty() {
+            return Err(Failure::Usage(anyhow!(
+                "no pubkeys: name some, or a file with --pubkeys, or the node's home with --home"
+            )));
+        }
+        let mut seen = std::collections::HashSet::new();
+        pubkeys.retain(|pubkey| seen.insert(*pubkey));
+        Ok(pubkeys)
+    }
+}
+
+fn print_missing(db: &StrfryDb, pubkeys: &[Pubkey]) -> Result<usize> {
+    let found = db.newest_of_each(pubkeys, kind::PROFILE).or_cannot_run()?;
+    let missing: Vec<String> = pubkeys
+        .iter()
+        .zip(found)
+        .filter(|(_, found)| found.is_none())
+        .map(|(pubkey, _)| format!("{pubkey}\n"))
+        .collect();
+    print(&missing.concat())?;
+    Ok(missing.len())
+}
+
+fn rows(db: &StrfryDb, pubkeys: &[Pubkey]) -> Result<Vec<ProfileRow>> {
+    let stored = db.newest_json_of_each(pubkeys, kind::PROFILE).or_cannot_run()?;
+    let row = |(pubkey, stored): (&Pubkey, Option<crate::strfry_db::StoredJson>)| {
+        let Some(stored) = stored else { return ProfileRow::missing(*pubkey) };
+        // A profile that is no JSON object is there all the same, without any of its fields.
+        let profile = Event::parse(&stored.json)
+            .ok()
+            .and_then(|event| Profile::parse(&event.content).ok())
+            .unwrap_or_default();
+        ProfileRow::found(*pubkey, stored.id, stored.created_at, profile)
+    };
+    Ok(pubkeys.iter().zip(stored).map(row).collect())
+}
