@@ -75,8 +75,23 @@ pub fn push_value(out: &mut String, value: &Value) {
             }
             out.push('}');
         }
+        Value::Number(number) if number.is_f64() => {
+            out.push_str(&fraction(number.as_f64().unwrap_or_default()));
+        }
         Value::Null | Value::Bool(_) | Value::Number(_) => out.push_str(&value.to_string()),
     }
+}
+
+/// The shortest digits that read back as the same number, with a point or an exponent in it as
+/// strfry 1.1.1 (taocpp/json) writes them: exponents from 10^21 and below 10^-6 only, no `+`.
+fn fraction(number: f64) -> String {
+    let scientific = format!("{number:e}");
+    let exponent = scientific.split_once('e').and_then(|(_, exponent)| exponent.parse().ok());
+    if !matches!(exponent, Some(-6..=20)) {
+        return scientific;
+    }
+    let plain = number.to_string();
+    if plain.contains('.') { plain } else { plain + ".0" }
 }
 
 #[cfg(test)]
@@ -97,6 +112,31 @@ mod tests {
             written("\0\u{1}\u{8}\t\n\u{b}\u{c}\r\u{1f} \"\\/\u{7f}\u{80}é😀\u{2028}"),
             "\"\\u0000\\u0001\\b\\t\\n\\u000b\\f\\r\\u001f \\\"\\\\/\\u007f\u{80}é😀\u{2028}\""
         );
+    }
+
+    #[test]
+    fn fractions_are_written_as_strfry_writes_them() {
+        // Read and written by strfry 1.1.1.
+        for (read, expected) in [
+            ("0.0", "0.0"),
+            ("-0.0", "-0.0"),
+            ("1e3", "1000.0"),
+            ("18446744073709551616", "18446744073709552000.0"),
+            ("-9223372036854775809", "-9223372036854776000.0"),
+            ("9.999999999e20", "999999999900000000000.0"),
+            ("1e21", "1e21"),
+            ("1.2345678901234567e21", "1.2345678901234568e21"),
+            ("-1.5e300", "-1.5e300"),
+            ("1.2345678901234567e-6", "0.0000012345678901234567"),
+            ("-9.999999999e-7", "-9.999999999e-7"),
+            ("5e-324", "5e-324"),
+            ("1.2345678901234567e-7", "1.2345678901234566e-7"),
+            ("0.012345678901234567", "0.012345678901234567"),
+        ] {
+            let mut written = String::new();
+            push_value(&mut written, &serde_json::from_str(read).unwrap());
+            assert_eq!(written, expected);
+        }
     }
 
     proptest! {
