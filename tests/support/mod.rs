@@ -3,9 +3,14 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub mod stand_in;
+pub mod tables;
 
+use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::thread;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -34,15 +39,19 @@ pub fn golden_database(name: &str) -> TempDir {
     directory
 }
 
-/// The stand-in for the strfry executable, which `cargo test` builds as an example.
+/// The stand-in for the strfry executable. `cargo test` builds it, being an example; running one
+/// test file alone (`cargo test --test …`) does not.
 pub fn strfry_bin() -> PathBuf {
     // <target>/<profile>/deps/<this test>
     let test = std::env::current_exe().unwrap();
     let profile = test.parent().and_then(Path::parent).unwrap();
     let program = profile.join("examples/strfry_stand_in");
+    let built = fs::metadata(&program).and_then(|program| program.modified()).ok();
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/stand_in");
+    let changed = fs::read_dir(sources).unwrap().map(|file| file?.metadata()?.modified());
     assert!(
-        program.exists(),
-        "{} is missing: cargo build --example strfry_stand_in",
+        built >= changed.map(Result::unwrap).max(),
+        "{} is missing or older than its sources: cargo build --example strfry_stand_in",
         program.display()
     );
     program
@@ -64,4 +73,34 @@ pub fn strfry_node() -> TempDir {
     fs::write(directory.path().join("strfry.conf"), config).unwrap();
     fs::create_dir(directory.path().join("strfry-db")).unwrap();
     directory
+}
+
+/// Runs a strfry in a node's directory and waits for it to end.
+pub fn run_strfry(
+    program: impl AsRef<OsStr>,
+    node: &Path,
+    arguments: &[&str],
+    input: &[u8],
+) -> Output {
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(node).env_remove("STRFRY_CONFIG");
+    feed(&mut command, input)
+}
+
+/// Runs a command with this standard input and waits for it to end.
+pub fn feed(command: &mut Command, input: &[u8]) -> Output {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    thread::scope(|scope| {
+        // A program that ends before its input does is what some tests are about.
+        scope.spawn(move || stdin.write_all(input));
+        child.wait_with_output().unwrap()
+    })
+}
+
+/// What a strfry has logged, without the time and thread in front.
+pub fn messages(output: &Output) -> Vec<String> {
+    let log = String::from_utf8_lossy(&output.stderr);
+    log.lines().map(|line| line.split_once("| ").map_or(line, |(_, text)| text).into()).collect()
 }

@@ -9,7 +9,7 @@
 mod config;
 mod export;
 mod import;
-mod judge;
+pub mod judge;
 mod log;
 mod scan;
 mod tables;

@@ -129,14 +129,20 @@ impl Writer {
 
     /// Writes a batch in one transaction.
     pub fn write_events(&self, events: &[NewEvent]) -> heed::Result<Batch> {
-        let mut in_order: Vec<usize> = (0..events.len()).collect();
+        let mut txn = self.env.write_txn()?;
+        let mut in_order = Vec::with_capacity(events.len());
+        for (at, event) in events.iter().enumerate() {
+            // What is there before the batch is a duplicate, even if the batch removes it.
+            if self.find(&txn, event.packed().id().as_bytes())?.is_none() {
+                in_order.push(at);
+            }
+        }
         in_order.sort_by_key(|&at| {
             let packed = events[at].packed();
             (packed.created_at(), packed.id())
         });
         let mut batch = Batch { verdicts: vec![Verdict::Duplicate; events.len()], removed: vec![] };
         let mut previous = None;
-        let mut txn = self.env.write_txn()?;
         for at in in_order {
             let id = events[at].packed().id();
             if previous != Some(id) {
