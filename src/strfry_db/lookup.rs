@@ -53,8 +53,9 @@ impl<'db> Snapshot<'db> {
         // Stepping back from the first key that is too large ends on the last levId of the last
         // second, which is what `strfry scan` puts first.
         let behind = match kind.checked_add(1) {
-            Some(next_kind) => pubkey_kind_key(pubkey, next_kind, 0),
-            None => pubkey_kind_key(pubkey, kind, u64::MAX),
+            Some(next_kind) => pubkey_kind_key(pubkey, next_kind, 0).to_vec(),
+            // Bytes that the pubkey is a prefix of come behind it and before any other pubkey.
+            None => [pubkey.as_bytes().as_slice(), &[0; 17]].concat(),
         };
         let entry = table.get_lower_than(&self.txn, &behind).map_err(lmdb(TABLE))?;
         let Some((key, value)) = entry else { return Ok(None) };

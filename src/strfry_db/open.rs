@@ -147,11 +147,13 @@ fn database_directory(path: &Path) -> Result<PathBuf, OpenError> {
 /// Whether there is a lock file. It is not opened here: closing a file drops this process's
 /// POSIX locks on it, among them those of an environment that is open already.
 fn check_lock_file(path: &Path) -> Result<bool, OpenError> {
-    match rustix::fs::access(path, Access::READ_OK | Access::WRITE_OK) {
-        Ok(()) => Ok(true),
-        Err(rustix::io::Errno::NOENT) => Ok(false),
-        Err(error) => Err(OpenError::LockFile { path: path.to_owned(), source: error.into() }),
-    }
+    let source = match rustix::fs::access(path, Access::READ_OK | Access::WRITE_OK) {
+        Ok(()) if path.is_dir() => io::ErrorKind::IsADirectory.into(),
+        Ok(()) => return Ok(true),
+        Err(rustix::io::Errno::NOENT) => return Ok(false),
+        Err(error) => error.into(),
+    };
+    Err(OpenError::LockFile { path: path.to_owned(), source })
 }
 
 fn open_environment(directory: &Path, has_lock_file: bool) -> Result<Env<WithoutTls>, OpenError> {

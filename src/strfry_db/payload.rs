@@ -83,7 +83,9 @@ fn dictionary(snapshot: &Snapshot<'_>, dict_id: u32) -> Result<Arc<Dictionary>, 
         .ok_or_else(|| wrong("a payload needs it but it is not there"))?;
     let record = CompressionDictionary::from_bytes(record)
         .map_err(|_| wrong("it is not the flatbuffer that strfry writes"))?;
-    let dictionary = Arc::new(Dictionary(DecoderDictionary::copy(record.dict)));
+    let dictionary = DecoderDictionary::try_copy(record.dict)
+        .map_err(|_| wrong("zstd does not accept it as a dictionary"))?;
+    let dictionary = Arc::new(Dictionary(dictionary));
     known.insert(dict_id, Arc::clone(&dictionary));
     Ok(dictionary)
 }

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod raw;
 pub mod stand_in;
 pub mod tables;
 

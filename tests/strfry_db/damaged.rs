@@ -1,0 +1,214 @@
+//! Records that no strfry writes: each read says which one is damaged, and nothing panics.
+
+use strfry_companion::nostr::{EventId, Pubkey, kind};
+use strfry_companion::strfry_db::{
+    LevId, Meta, ReadError, Snapshot, StrfryDb, id_key, pubkey_kind_key,
+};
+use tempfile::TempDir;
+
+use crate::support::raw::RawDatabase;
+use crate::support::{fixture_text, golden_database};
+
+/// Of an event that every golden database holds.
+const LEV_ID: LevId = 1;
+const ID: EventId = EventId::from_bytes([1; 32]);
+const AUTHOR: Pubkey = Pubkey::from_bytes([2; 32]);
+
+/// What reading says of a golden database with one record changed.
+fn damaged<T: std::fmt::Debug>(
+    table: &str,
+    record: &[u8],
+    read: impl Fn(&Snapshot<'_>) -> Result<T, ReadError>,
+) -> String {
+    let directory = golden_database("strfry-1.1.1-dict");
+    RawDatabase::open(directory.path()).put(table, &LEV_ID.to_ne_bytes(), record);
+    message(&directory, read)
+}
+
+fn message<T: std::fmt::Debug>(
+    directory: &TempDir,
+    read: impl Fn(&Snapshot<'_>) -> Result<T, ReadError>,
+) -> String {
+    let db = StrfryDb::open(directory.path()).unwrap();
+    let error = read(&db.snapshot().unwrap()).unwrap_err();
+    let hint = "; 'strfry export' shows whether strfry can still read it";
+    error.to_string().strip_suffix(hint).unwrap().to_owned()
+}
+
+fn payload(record: &[u8]) -> String {
+    damaged("EventPayload", record, |snapshot| snapshot.json(LEV_ID).map(drop))
+}
+
+/// A payload that says it is compressed with dictionary 1, which the database has.
+fn compressed(frame: &[u8]) -> Vec<u8> {
+    [&[1, 1, 0, 0, 0], frame].concat()
+}
+
+#[test]
+fn a_packed_event_that_is_too_short_is_damaged() {
+    for length in [0, 1, 87] {
+        assert_eq!(
+            damaged("Event", &vec![0; length], |snapshot| snapshot.packed(LEV_ID).map(drop)),
+            "table Event holds a damaged record for 1: it is shorter than a PackedEvent"
+        );
+    }
+}
+
+#[test]
+fn a_payload_that_is_no_json_text_is_damaged() {
+    let damaged = "table EventPayload holds a damaged record for 1:";
+    assert_eq!(payload(b""), format!("{damaged} it is empty"));
+    assert_eq!(payload(b"\x02{}"), format!("{damaged} its first byte is neither 0 nor 1"));
+    assert_eq!(payload(b"\x00\xff{}"), format!("{damaged} its JSON is not UTF-8"));
+    assert_eq!(payload(b"\x01\x01\x00\x00"), format!("{damaged} it is too short"));
+    assert_eq!(payload(&compressed(b"{}")), format!("{damaged} it is no zstd frame"));
+}
+
+#[test]
+fn a_compressed_payload_that_cannot_be_decompressed_is_damaged() {
+    let damaged = "table EventPayload holds a damaged record for 1:";
+    let bomb = zstd::bulk::compress(&vec![0; (4 << 20) + 1], 1).unwrap();
+    assert_eq!(
+        payload(&compressed(&bomb)),
+        format!("{damaged} its decompressed size is over 4 MiB")
+    );
+    // Streams do not say their size.
+    let bomb = zstd::stream::encode_all(&vec![0; (4 << 20) + 1][..], 1).unwrap();
+    assert_eq!(zstd::zstd_safe::get_frame_content_size(&bomb).unwrap(), None);
+    let wrong = format!("{damaged} it cannot be decompressed with its dictionary");
+    assert_eq!(payload(&compressed(&bomb)), wrong);
+    let whole = zstd::bulk::compress(&[b'x'; 5_000], 1).unwrap();
+    for cut in 8..whole.len() {
+        assert_eq!(payload(&compressed(&whole[..cut])), wrong, "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_dictionary_that_is_missing_or_no_dictionary_is_damaged() {
+    let frame = zstd::bulk::compress(b"{}", 1).unwrap();
+    let payload = [&[1, 9, 0, 0, 0], &frame[..]].concat();
+    let nine = 9u64.to_ne_bytes();
+    let with_dictionary = |record: Option<&[u8]>| {
+        let directory = golden_database("strfry-1.1.1-dict");
+        let raw = RawDatabase::open(directory.path());
+        raw.put("EventPayload", &LEV_ID.to_ne_bytes(), &payload);
+        if let Some(record) = record {
+            raw.put("CompressionDictionary", &nine, record);
+        }
+        drop(raw);
+        message(&directory, |snapshot| snapshot.json(LEV_ID).map(drop))
+    };
+    let damaged = "table CompressionDictionary holds a damaged record for 9:";
+    assert_eq!(with_dictionary(None), format!("{damaged} a payload needs it but it is not there"));
+    assert_eq!(
+        with_dictionary(Some(b"\xff\xff\xff\xff")),
+        format!("{damaged} it is not the flatbuffer that strfry writes")
+    );
+    // A flatbuffer whose bytes begin like a dictionary and go on as nothing.
+    let mut builder = flatbuffers::FlatBufferBuilder::new();
+    let dict = builder.create_vector(&[&[0x37_u8, 0xA4, 0x30, 0xEC][..], &[0xff; 40]].concat());
+    let table = builder.start_table();
+    builder.push_slot_always(4, dict);
+    let table = builder.end_table(table);
+    builder.finish_minimal(table);
+    assert_eq!(
+        with_dictionary(Some(builder.finished_data())),
+        format!("{damaged} zstd does not accept it as a dictionary")
+    );
+}
+
+#[test]
+fn an_index_that_leads_nowhere_is_damaged() {
+    let directory = golden_database("strfry-1.1.1");
+    let author = fixture_text("authors.txt").lines().next().unwrap().parse().unwrap();
+    let newest = |db: StrfryDb| db.snapshot().unwrap().newest(&author, kind::PROFILE).unwrap();
+    let profile = newest(StrfryDb::open(directory.path()).unwrap()).unwrap();
+    RawDatabase::open(directory.path()).delete("Event", &profile.lev_id.to_ne_bytes());
+    let db = StrfryDb::open(directory.path()).unwrap();
+    assert_eq!(
+        db.newest_json_of_each(&[author], kind::PROFILE).unwrap_err().to_string(),
+        format!(
+            "table Event holds a damaged record for {}: an index names it but it is not there; \
+             'strfry export' shows whether strfry can still read it",
+            profile.lev_id
+        )
+    );
+}
+
+/// A database that has only what it needs to be opened, and one table of another shape.
+fn with_index(table: &str, key: &[u8], value: &[u8]) -> TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let meta = Meta { db_version: 3, endianness: 1, negentropy_modification_counter: 1 };
+    RawDatabase::open(directory.path())
+        .put("Meta", &1u64.to_ne_bytes(), &meta.to_bytes())
+        .put(table, key, value);
+    directory
+}
+
+#[test]
+fn index_values_that_are_no_lev_ids_are_damaged() {
+    let (id, three) = (id_key(&ID, 5), b"abc");
+    assert_eq!(
+        message(&with_index("Event__id", &id, three), |snapshot| snapshot.find(&ID)),
+        format!("table Event__id holds a damaged record for {ID}: its levId is not 8 bytes")
+    );
+    let newest = pubkey_kind_key(&AUTHOR, 1, 5);
+    assert_eq!(
+        message(&with_index("Event__pubkeyKind", &newest, three), |s| s.newest(&AUTHOR, 1)),
+        format!(
+            "table Event__pubkeyKind holds a damaged record for {AUTHOR}: its levId or time is not \
+             8 bytes"
+        )
+    );
+    let deletion = [ID.as_bytes().as_slice(), AUTHOR.as_bytes()].concat();
+    assert_eq!(
+        message(&with_index("Event__deletion", &deletion, three), |s| s.deletion(&ID, &AUTHOR)),
+        format!("table Event__deletion holds a damaged record for {ID}: its levId is not 8 bytes")
+    );
+    let replaceable = [AUTHOR.as_bytes().as_slice(), b"d", &1u64.to_ne_bytes()].concat();
+    assert_eq!(
+        message(&with_index("Event__replace", &replaceable, three), |snapshot| {
+            snapshot.replaceable(&AUTHOR, b"d", 1)
+        }),
+        format!(
+            "table Event__replace holds a damaged record for {AUTHOR}: its levId is not 8 bytes"
+        )
+    );
+    let address = [&[3; 32][..], &7u64.to_ne_bytes()].concat();
+    assert_eq!(
+        message(&with_index("Event__replaceDeletion", &address, three), |snapshot| {
+            snapshot.address_deletion(&[3; 32])
+        }),
+        "table Event__replaceDeletion holds a damaged record for 7: its levId is not 8 bytes"
+    );
+    let kinds = with_index("Event__kind", b"abc", three);
+    RawDatabase::open(kinds.path()).table("rasgueadb_defaultDb__Event");
+    RawDatabase::open(kinds.path()).table("rasgueadb_defaultDb__Event__created_at");
+    let db = StrfryDb::open(kinds.path()).unwrap();
+    assert_eq!(
+        db.stats().unwrap_err().to_string(),
+        "table Event__kind holds a damaged record for [97, 98, 99]: its size is wrong; 'strfry \
+         export' shows whether strfry can still read it"
+    );
+}
+
+#[test]
+fn keys_of_any_length_are_compared_without_panic() {
+    for key in [&b"x"[..], &[0; 7], &[2; 32], &[2; 47], &[2; 49], &[0xff; 100]] {
+        let directory = with_index("Event__pubkeyKind", key, &LEV_ID.to_ne_bytes());
+        let db = StrfryDb::open(directory.path()).unwrap();
+        assert_eq!(db.newest_of_each(&[AUTHOR], 1).unwrap(), [None]);
+    }
+}
+
+#[test]
+fn a_table_that_is_missing_is_named_when_it_is_needed() {
+    let directory = with_index("Event", &LEV_ID.to_ne_bytes(), b"");
+    let db = StrfryDb::open(directory.path()).unwrap();
+    assert_eq!(
+        db.contains_each(&[ID]).unwrap_err().to_string(),
+        "the database has no table Event__id: start the current strfry once, it creates what is \
+         missing"
+    );
+    assert_eq!(db.snapshot().unwrap().address_deletion(&[0; 32]).unwrap(), None);
+}

@@ -1,0 +1,11 @@
+//! The read side of the library, on databases of the real strfry and on broken ones.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod damaged;
+mod golden;
+mod live;
+mod lookups;
+mod refused;
+mod truncated;
