@@ -2,7 +2,10 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod events;
 pub mod raw;
+pub mod relays;
+pub mod scripted;
 pub mod stand_in;
 pub mod tables;
 

@@ -1,0 +1,373 @@
+//! A relay that does what a script says: for everything that a well-behaved one never does.
+
+use std::cmp::Reverse;
+use std::future::{Future, poll_fn};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::io::AsyncWrite;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request as Handshake};
+use tokio_tungstenite::tungstenite::{Bytes, Message};
+
+use super::relays::runtime;
+
+/// What a scripted relay does when somebody connects.
+#[derive(Debug, Clone)]
+pub enum Arrival {
+    /// Shakes hands and listens to requests.
+    Welcome,
+    /// Shakes hands and does this before it listens.
+    Greet(Vec<Act>),
+    /// Ends the connection before the handshake.
+    HangUp,
+    /// Answers the handshake with this HTTP status.
+    Refuse(u16),
+    /// Welcomes and accepts no further connection: whoever comes later is refused by the system.
+    WelcomeTheLast,
+}
+
+/// One step of an answer to a request.
+#[derive(Debug, Clone)]
+pub enum Act {
+    /// An event of the subscription, as one line of JSON, or anything in its place.
+    Event(String),
+    /// The end of the stored events.
+    Eose,
+    /// The end of the subscription, with a message.
+    Closed(String),
+    Notice(String),
+    /// A text message as it is.
+    Text(String),
+    /// A binary message.
+    Binary(usize),
+    Wait(Duration),
+    /// A proper end of the connection.
+    Close,
+    /// The end of the connection without a word; what was sent before still arrives.
+    Cut,
+}
+
+/// The steps of an answer; none: silence.
+pub type Answer = Box<dyn Iterator<Item = Act> + Send>;
+
+/// Turns a list of steps into an answer.
+pub fn answer(acts: impl IntoIterator<Item = Act, IntoIter: Send + 'static>) -> Answer {
+    Box::new(acts.into_iter())
+}
+
+/// A REQ with one filter.
+#[derive(Debug, Clone)]
+pub struct Request {
+    /// The first connection is 1.
+    pub connection: usize,
+    /// The first REQ that the relay ever got is 1.
+    pub number: usize,
+    pub subscription: String,
+    pub filter: Value,
+}
+
+/// What a relay has heard and done so far.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Record {
+    /// Connections, also those that it hung up on.
+    pub connections: usize,
+    /// The filter of every REQ.
+    pub requests: Vec<Value>,
+    /// The subscription of every CLOSE.
+    pub closed: Vec<String>,
+    /// Messages, the one that is being sent included.
+    pub sent: usize,
+    /// How often the other side did not read fast enough for a message.
+    pub stalls: usize,
+}
+
+/// A relay on a free port of 127.0.0.1 that ends when it is dropped.
+#[derive(Debug)]
+pub struct ScriptedRelay {
+    address: SocketAddr,
+    record: watch::Receiver<Record>,
+    runtime: Option<Runtime>,
+}
+
+struct Script {
+    arrival: Box<dyn Fn(usize) -> Arrival + Send + Sync>,
+    answer: Box<dyn Fn(&Request) -> Answer + Send + Sync>,
+    record: watch::Sender<Record>,
+}
+
+impl ScriptedRelay {
+    /// A relay that welcomes everybody.
+    pub fn start(answer: impl Fn(&Request) -> Answer + Send + Sync + 'static) -> Self {
+        Self::start_with(|_| Arrival::Welcome, answer)
+    }
+
+    /// `arrival` is given the number of the connection, from 1.
+    pub fn start_with(
+        arrival: impl Fn(usize) -> Arrival + Send + Sync + 'static,
+        answer: impl Fn(&Request) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let runtime = runtime("scripted relay");
+        let (sender, record) = watch::channel(Record::default());
+        let script =
+            Script { arrival: Box::new(arrival), answer: Box::new(answer), record: sender };
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        runtime.spawn(serve(listener, Arc::new(script)));
+        Self { address, record, runtime: Some(runtime) }
+    }
+
+    pub fn url(&self) -> String {
+        format!("ws://{}", self.address)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn record(&self) -> Record {
+        self.record.borrow().clone()
+    }
+
+    /// To wait for something to happen: `watch().wait_for(|record| …)`.
+    pub fn watch(&self) -> watch::Receiver<Record> {
+        self.record.clone()
+    }
+}
+
+impl Drop for ScriptedRelay {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Takes connections and never says a word, not even of the handshake.
+#[derive(Debug)]
+pub struct MuteListener(std::net::TcpListener);
+
+impl MuteListener {
+    pub fn start() -> Self {
+        Self(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap())
+    }
+
+    pub fn url(&self) -> String {
+        format!("ws://{}", self.0.local_addr().unwrap())
+    }
+}
+
+/// A port that nobody else can take and that refuses every connection.
+#[derive(Debug)]
+pub struct ClosedPort(TcpSocket);
+
+impl ClosedPort {
+    pub fn reserve() -> Self {
+        Self::at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.0.local_addr().unwrap()
+    }
+
+    pub fn url(&self) -> String {
+        format!("ws://{}", self.address())
+    }
+
+    fn at(address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_reuseaddr(true).unwrap();
+        socket.bind(address).unwrap();
+        Self(socket)
+    }
+}
+
+/// Events for honest answers.
+#[derive(Debug, Clone)]
+pub struct Archive {
+    /// Newest first.
+    events: Arc<Vec<(Value, String)>>,
+    limit: usize,
+}
+
+impl Archive {
+    /// These events, at most `limit` of them in one answer.
+    pub fn new(events: &[String], limit: usize) -> Self {
+        let parsed = |line: &String| (serde_json::from_str(line).unwrap(), line.clone());
+        let mut events: Vec<(Value, String)> = events.iter().map(parsed).collect();
+        events.sort_by_key(|(event, _)| {
+            (Reverse(event["created_at"].as_u64()), event["id"].to_string())
+        });
+        Self { events: Arc::new(events), limit }
+    }
+
+    /// The newest events that match the filter.
+    pub fn page(&self, filter: &Value) -> Vec<String> {
+        let limit = filter["limit"].as_u64().map_or(self.limit, |limit| limit as usize);
+        let matching = self.events.iter().filter(|(event, _)| matches(filter, event));
+        matching.map(|(_, line)| line.clone()).take(limit.min(self.limit)).collect()
+    }
+
+    /// What an honest relay says.
+    pub fn answer(&self, request: &Request) -> Answer {
+        answer(self.page(&request.filter).into_iter().map(Act::Event).chain([Act::Eose]))
+    }
+}
+
+fn matches(filter: &Value, event: &Value) -> bool {
+    let one_of = |list: &str, field: &str| {
+        filter[list].as_array().is_none_or(|allowed| allowed.contains(&event[field]))
+    };
+    let created_at = event["created_at"].as_u64().unwrap();
+    one_of("ids", "id")
+        && one_of("authors", "pubkey")
+        && one_of("kinds", "kind")
+        && filter["since"].as_u64().is_none_or(|since| created_at >= since)
+        && filter["until"].as_u64().is_none_or(|until| created_at <= until)
+}
+
+async fn serve(listener: std::net::TcpListener, script: Arc<Script>) {
+    let listener = TcpListener::from_std(listener).unwrap();
+    let address = listener.local_addr().unwrap();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else { break };
+        let mut number = 0;
+        script.record.send_modify(|record| {
+            record.connections += 1;
+            number = record.connections;
+        });
+        let arrival = (script.arrival)(number);
+        let is_last = matches!(arrival, Arrival::WelcomeTheLast);
+        if is_last {
+            drop(listener);
+            let closed = ClosedPort::at(address);
+            let _ = converse(stream, arrival, number, script).await;
+            // Keeps the port from whoever else wants one, until the relay is dropped.
+            let _closed = closed;
+            return std::future::pending().await;
+        }
+        tokio::spawn(converse(stream, arrival, number, Arc::clone(&script)));
+    }
+}
+
+/// `None`: the connection has ended.
+async fn converse(
+    stream: TcpStream,
+    arrival: Arrival,
+    number: usize,
+    script: Arc<Script>,
+) -> Option<()> {
+    let _ = stream.set_nodelay(true);
+    let greeting = match arrival {
+        Arrival::HangUp => return None,
+        Arrival::Refuse(status) => {
+            refuse(stream, status).await;
+            return None;
+        }
+        Arrival::Greet(acts) => acts,
+        Arrival::Welcome | Arrival::WelcomeTheLast => Vec::new(),
+    };
+    let socket = tokio_tungstenite::accept_async(stream).await.ok()?;
+    let mut speaker = Speaker { socket, script: &script };
+    for act in greeting {
+        speaker = speaker.perform("", act).await?;
+    }
+    loop {
+        let Message::Text(text) = speaker.socket.next().await?.ok()? else { continue };
+        let message: Value = serde_json::from_str(&text).ok()?;
+        let subscription = message[1].as_str()?.to_owned();
+        if message[0] != "REQ" {
+            script.record.send_modify(|record| record.closed.push(subscription));
+            continue;
+        }
+        let mut request =
+            Request { connection: number, number: 0, subscription, filter: message[2].clone() };
+        script.record.send_modify(|record| {
+            record.requests.push(request.filter.clone());
+            request.number = record.requests.len();
+        });
+        for act in (script.answer)(&request) {
+            speaker = speaker.perform(&request.subscription, act).await?;
+        }
+    }
+}
+
+async fn refuse(stream: TcpStream, status: u16) {
+    #[allow(clippy::result_large_err, reason = "the library's signature")]
+    let refusal = |_: &Handshake, _| {
+        let mut response = ErrorResponse::new(None);
+        *response.status_mut() = status.try_into().unwrap();
+        Err(response)
+    };
+    let _ = tokio_tungstenite::accept_hdr_async(stream, refusal).await;
+}
+
+/// The relay's end of a connection.
+struct Speaker<'a> {
+    socket: WebSocketStream<TcpStream>,
+    script: &'a Script,
+}
+
+impl Speaker<'_> {
+    /// `None`: the connection has ended.
+    async fn perform(mut self, subscription: &str, act: Act) -> Option<Self> {
+        let message = match act {
+            Act::Event(event) => {
+                Message::text(format!("[\"EVENT\",{},{event}]", Value::from(subscription)))
+            }
+            Act::Eose => Message::text(json!(["EOSE", subscription]).to_string()),
+            Act::Closed(text) => Message::text(json!(["CLOSED", subscription, text]).to_string()),
+            Act::Notice(text) => Message::text(json!(["NOTICE", text]).to_string()),
+            Act::Text(text) => Message::text(text),
+            Act::Binary(size) => Message::Binary(Bytes::from(vec![0; size])),
+            Act::Wait(time) => {
+                tokio::time::sleep(time).await;
+                return Some(self);
+            }
+            Act::Close => {
+                self.socket.close(None).await.ok()?;
+                while self.socket.next().await?.is_ok() {}
+                return None;
+            }
+            Act::Cut => {
+                cut(self.socket.into_inner()).await;
+                return None;
+            }
+        };
+        self.script.record.send_modify(|record| record.sent += 1);
+        let mut stalled = false;
+        let mut sending = pin!(self.socket.send(message));
+        let sent = poll_fn(|context| {
+            let sent = sending.as_mut().poll(context);
+            if sent.is_pending() && !stalled {
+                stalled = true;
+                self.script.record.send_modify(|record| record.stalls += 1);
+            }
+            sent
+        });
+        sent.await.ok()?;
+        Some(self)
+    }
+}
+
+/// Ends the connection for writing and waits for the other side to end it too: closing it while
+/// something is unread would take back what was sent.
+async fn cut(mut stream: TcpStream) {
+    let _ = poll_fn(|context| pin!(&mut stream).poll_shutdown(context)).await;
+    let mut rest = [0; 1024];
+    while stream.readable().await.is_ok() {
+        match stream.try_read(&mut rest) {
+            Ok(0) => break,
+            Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => break,
+            _ => {}
+        }
+    }
+}
