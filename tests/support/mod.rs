@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub mod events;
+pub mod node;
 pub mod raw;
 pub mod relays;
 pub mod scripted;

@@ -1,0 +1,109 @@
+//! The main job, end to end: real relays in process, the real program, strfry or its stand-in.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+use support::events::{Author, events, id_of};
+use support::node::Node;
+use support::relays::Relay;
+use support::{NO_STRFRY, real_strfry, strfry_bin};
+
+const DAY: u64 = 86_400;
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+/// What three peers hold of 300 authors.
+struct World {
+    authors: Vec<Author>,
+    /// Each with a profile, or without.
+    profiles: Vec<String>,
+    notes: Vec<String>,
+}
+
+impl World {
+    /// 80 % of the authors have a profile. Two pubkeys look like dates. The profiles are older
+    /// than 30 days, the notes of the last 40 days.
+    fn new() -> Self {
+        let now = now();
+        let mut authors = Author::all(0..298);
+        authors.push(Author::with_2024());
+        authors.push(Author::like_a_date());
+        let with_profile: Vec<&Author> =
+            authors.iter().enumerate().filter(|(n, _)| n % 5 != 0).map(|(_, a)| a).collect();
+        let profiles = events(with_profile.len(), |number| {
+            with_profile[number as usize]
+                .profile(now - 50 * DAY + number, &format!("name {number}"))
+        });
+        let notes = events(20_000, |number| {
+            let author = &authors[number as usize % authors.len()];
+            // One second holds 900 notes of all authors in three kinds.
+            let dense = number < 900;
+            let second = if dense { now - 77 } else { now - 1_000 - number * 40 * DAY / 20_000 };
+            let kind = [1, 7, 1111][number as usize / 300 % 3];
+            author.event(kind, second, json!([["t", "x"]]), &format!("note {number}"))
+        });
+        Self { authors, profiles, notes }
+    }
+
+    /// Each note is on one or two peers, each profile on one.
+    fn share(&self, peer: usize) -> Vec<String> {
+        let notes = self.notes.iter().enumerate();
+        let notes = notes.filter(|(n, _)| n % 3 == peer || n % 4 == peer).map(|(_, note)| note);
+        let profiles = self.profiles.iter().enumerate();
+        let profiles = profiles.filter(|(n, _)| n % 3 == peer).map(|(_, profile)| profile);
+        notes.chain(profiles).cloned().collect()
+    }
+}
+
+fn ids(events: impl IntoIterator<Item = impl AsRef<str>>) -> BTreeSet<String> {
+    events.into_iter().map(|event| id_of(event.as_ref())).collect()
+}
+
+/// Runs with the stand-in, and with the strfry that `STRFRY_BIN` names.
+fn with_each_strfry(test: impl Fn(&Path)) {
+    test(&strfry_bin());
+    match real_strfry() {
+        Some(strfry) => test(&std::path::absolute(strfry).unwrap_or_else(|_| PathBuf::new())),
+        None => println!("{NO_STRFRY}"),
+    }
+}
+
+#[test]
+fn every_event_of_three_capped_peers_and_every_profile_arrives_and_a_second_run_imports_nothing() {
+    let world = World::new();
+    let relays: Vec<Relay> = (0..3).map(|peer| Relay::start(&world.share(peer), 500)).collect();
+    with_each_strfry(|strfry| {
+        let node = Node::new(strfry);
+        for (number, relay) in relays.iter().enumerate() {
+            node.add_station(&format!("station{number}"), &relay.url());
+        }
+        let pubkeys: Vec<_> = world.authors.iter().map(Author::pubkey).collect();
+        node.add_pubkeys(&pubkeys);
+
+        let (code, summary) = node.backfill(&["--days", "30", "--allow-local-peers"]);
+        assert_eq!((code, &summary["status"]), (0, &json!("complete")));
+        let expected = ids(world.notes.iter().chain(&world.profiles));
+        assert_eq!(ids(node.events()), expected);
+        assert_eq!(summary["events"]["imported"], json!(expected.len()));
+
+        let written: Value =
+            serde_json::from_str(&node.read("tmp/coucou/_NIP101.profiles.json")).unwrap();
+        assert_eq!(written.as_array().unwrap().len(), world.profiles.len());
+        assert_eq!(summary["profiles"]["found"], json!(240));
+        assert_eq!(summary["profiles"]["missing"], json!(60));
+
+        let (code, again) = node.backfill(&["--days", "30", "--allow-local-peers"]);
+        let seconds = |summary: &Value| summary["seconds"].as_f64().unwrap();
+        println!("first run {:.2} s, second {:.2} s", seconds(&summary), seconds(&again));
+        assert!(seconds(&again) < seconds(&summary) / 2.0);
+        assert_eq!((code, &again["events"]["imported"]), (0, &Value::Null));
+        assert_eq!(ids(node.events()), expected);
+    });
+}
