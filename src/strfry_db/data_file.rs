@@ -59,7 +59,7 @@ pub(super) fn check(path: &Path) -> Result<(), OpenError> {
     }
     let file = File::open(path).map_err(read)?;
     let not_lmdb = |what| OpenError::NotLmdb { path: path.to_owned(), what };
-    let truncated = || OpenError::Truncated { path: path.to_owned(), bytes: metadata.len() };
+    let truncated = |bytes| OpenError::Truncated { path: path.to_owned(), bytes };
 
     let first = read_meta(&file, 0).map_err(read)?.ok_or_else(|| not_lmdb("it is too short"))?;
     let page_size = first.page_size;
@@ -75,17 +75,20 @@ pub(super) fn check(path: &Path) -> Result<(), OpenError> {
     if !(256..=65_536).contains(&page_size) || !page_size.is_power_of_two() {
         return Err(not_lmdb("its page size is impossible"));
     }
-    let second = read_meta(&file, page_size).map_err(read)?.ok_or_else(truncated)?;
+    let second = read_meta(&file, page_size).map_err(read)?;
+    let second = second.ok_or_else(|| truncated(metadata.len()))?;
     let newest = if second.txn_id > first.txn_id { second } else { first };
 
     // Pages at the very end may be counted but not written: LMDB skips those that a transaction
     // both took and gave back. So a short file is only truncated if something points behind it.
-    let pages = metadata.len() / page_size;
+    // The length is asked for anew, after the meta pages: strfry may be making the file longer.
+    let bytes = file.metadata().map_err(read)?.len();
+    let pages = bytes / page_size;
     if newest.last_page >= pages {
         let tree = Tree { file: &file, page_size, pages };
         let roots = [newest.free_root, newest.main_root];
         if !tree.lies_within_file(roots).map_err(read)? {
-            return Err(truncated());
+            return Err(truncated(bytes));
         }
     }
     Ok(())

@@ -11,7 +11,7 @@ use strfry_companion::strfry_db::{OpenError, ReadError, StrfryDb};
 use tempfile::TempDir;
 
 use crate::support::{
-    fixture_json_lines, fixture_text, golden_database, run_strfry, strfry_bin, strfry_node,
+    fixture, fixture_json_lines, fixture_text, golden_database, run_strfry, strfry_bin, strfry_node,
 };
 
 /// A strfry that has the database open until it is dropped.
@@ -143,6 +143,25 @@ fn a_running_strfry_can_start_and_write_while_the_database_is_open_here() {
     let _running = Running::on(node.path());
     import(&node, &fixture_text("events.jsonl"));
     assert_eq!(db.stats().unwrap().events, 604);
+}
+
+#[test]
+fn a_database_that_grows_is_never_taken_for_a_truncated_one() {
+    let node = strfry_node();
+    import(&node, "");
+    let growing = Command::new(strfry_bin())
+        .args(["import", "--no-verify", "--write-batch=2"])
+        .current_dir(node.path())
+        .env_remove("STRFRY_CONFIG")
+        .stdin(fs::File::open(fixture("events.jsonl")).unwrap())
+        .stderr(Stdio::null())
+        .spawn();
+    let mut growing = growing.unwrap();
+    while growing.try_wait().unwrap().is_none() {
+        StrfryDb::open(&database(&node)).unwrap();
+    }
+    let stored = StrfryDb::open(&database(&node)).unwrap().stats().unwrap().events;
+    assert!(stored > 600, "{stored}");
 }
 
 #[test]
