@@ -1,8 +1,9 @@
 //! How `import` takes its input apart, what it says, and how it fails to start. Also run on the
 //! real strfry if there is one.
 
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use crate::support::{
     NO_STRFRY, feed, fixture_text, messages, real_strfry, run_strfry, strfry_bin, strfry_node,
@@ -91,6 +92,31 @@ fn the_last_byte_of_a_line_is_lost_whether_newline_or_not() {
 }
 
 #[test]
+fn after_the_debounce_it_commits_while_it_waits_for_more() {
+    on_both(|strfry| {
+        let node = strfry_node();
+        let mut child = Command::new(strfry)
+            .args(["import", "--debounce-millis=1"])
+            .current_dir(node.path())
+            .env_remove("STRFRY_CONFIG")
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let mut log = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+        for (number, line) in (1..).zip(golden_lines(0..2)) {
+            stdin.write_all(line.as_bytes()).unwrap();
+            let committed = format!("Committed 1. Processed {number} lines. {number} added");
+            assert!(log.any(|line| line.contains(&committed)), "{committed}");
+        }
+        drop(stdin);
+        assert!(log.any(|line| line.contains("Done. Processed 2 lines. 2 added")));
+        assert!(child.wait().unwrap().success());
+    });
+}
+
+#[test]
 fn what_comes_again_is_a_duplicate() {
     on_both(|strfry| {
         let node = strfry_node();
@@ -150,6 +176,15 @@ fn a_start_that_fails_says_why_and_reads_nothing() {
             b"",
         );
         assert_eq!(report(&failed), ["strfry error: please specify config file"]);
+    });
+}
+
+#[test]
+fn asked_for_its_version_it_says_nothing_else() {
+    on_both(|strfry| {
+        let answer = run_strfry(strfry, strfry_node().path(), &["--version"], b"");
+        assert!(answer.stdout.starts_with(b"strfry "), "{answer:?}");
+        assert_eq!((answer.status.code(), answer.stderr), (Some(0), vec![]));
     });
 }
 

@@ -39,6 +39,17 @@ const WRONG_USAGE: u8 = 255;
 /// Runs the command that the program's arguments name.
 pub fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
+    match arguments.get(1).map(String::as_str) {
+        Some("--version") => {
+            println!("{VERSION}");
+            return ExitCode::SUCCESS;
+        }
+        Some("--help" | "-h") => {
+            println!("{USAGE}");
+            return ExitCode::SUCCESS;
+        }
+        _ => {}
+    }
     let log = Log::start(&arguments);
     let exit_code = match run(Arguments(arguments.into_iter().skip(1).collect()), &log) {
         Ok(()) => ExitCode::SUCCESS,
@@ -62,14 +73,6 @@ fn run(mut arguments: Arguments, log: &Log) -> anyhow::Result<()> {
     let mut config = None;
     let command = loop {
         match arguments.next()? {
-            option if option == "--version" => {
-                println!("{VERSION}");
-                return Ok(());
-            }
-            option if option == "--help" || option == "-h" => {
-                println!("{USAGE}");
-                return Ok(());
-            }
             option if option == "--config" => config = Some(PathBuf::from(arguments.next()?)),
             option => match option.strip_prefix("--config=") {
                 Some(path) => config = Some(PathBuf::from(path)),

@@ -1,10 +1,11 @@
-//! The tables of DB version 3 as strfry creates them: names, flags, key orders, and the keys under
-//! which an event is indexed.
+//! The tables of DB version 3 as strfry creates them: names, flags, key orders, first records, and
+//! the keys under which an event is indexed.
 //!
 //! Knows nothing of what strfry does with events; that is `writer`.
 
 use std::any::TypeId;
 
+use anyhow::bail;
 use heed::types::Bytes;
 use heed::{
     CommitToken, Comparator, Database, DatabaseFlags, DatabaseOpener, DefaultComparator,
@@ -16,8 +17,13 @@ use strfry_companion::nostr::{Pubkey, kind};
 use strfry_companion::strfry_db::orders::{StringUint64, StringUint64Uint64, Uint64Uint64};
 use strfry_companion::strfry_db::tables::PREFIX;
 use strfry_companion::strfry_db::{
-    LevId, PackedEvent, id_key, kind_key, pubkey_key, pubkey_kind_key, tag_key,
+    LevId, Meta, NegentropyFilter, PackedEvent, id_key, kind_key, pubkey_key, pubkey_kind_key,
+    tag_key,
 };
+
+const DB_VERSION: u64 = 3;
+/// Of the only `Meta` record, and of the first record that numbers itself.
+const FIRST_KEY: [u8; 8] = 1u64.to_ne_bytes();
 
 /// One value per integer key.
 pub type Records<'e> = Database<'e, Bytes, Bytes, IntegerComparator>;
@@ -71,6 +77,29 @@ tables! {
     expiration: Index<IntegerComparator>, "Event__expiration";
     replace: Index, "Event__replace";
     replace_deletion: Index, "Event__replaceDeletion";
+}
+
+impl Tables<'_> {
+    /// strfry's checks at every start; of a new database its first two records.
+    pub fn initialise(&self, txn: &mut RwTxn) -> anyhow::Result<()> {
+        let Some(meta) = self.meta.get(txn, &FIRST_KEY)? else {
+            let meta =
+                Meta { db_version: DB_VERSION, endianness: 1, negentropy_modification_counter: 1 };
+            self.meta.put(txn, &FIRST_KEY, &meta.to_bytes())?;
+            let filter = NegentropyFilter { filter: "{}" };
+            self.negentropy_filter.put(txn, &FIRST_KEY, &filter.to_bytes())?;
+            return Ok(());
+        };
+        let meta = Meta::from_bytes(meta)?;
+        if meta.endianness != 1 {
+            bail!("DB was created on a machine with different endianness");
+        }
+        match meta.db_version {
+            DB_VERSION => Ok(()),
+            ..DB_VERSION => bail!("aborting: DB too old"),
+            _ => bail!("aborting: DB too new"),
+        }
+    }
 }
 
 /// heed adds INTEGERKEY and INTEGERDUP for its `IntegerComparator`.

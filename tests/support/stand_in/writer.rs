@@ -5,12 +5,12 @@
 
 use std::path::Path;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use heed::{CommitOrAbort, Env, EnvFlags, EnvOpenOptions, PutFlags, RoTxn, RwTxn, WithoutTls};
 use sha2::{Digest, Sha256};
 use strfry_companion::import::StoredEvent;
 use strfry_companion::nostr::{EventId, kind};
-use strfry_companion::strfry_db::{LevId, Meta, NegentropyFilter, PackedEvent};
+use strfry_companion::strfry_db::{LevId, PackedEvent};
 
 use super::tables::{Tables, deletion_key, own_address, replace_key};
 
@@ -18,9 +18,6 @@ use super::tables::{Tables, deletion_key, own_address, replace_key};
 const MAP_SIZE: usize = 10_995_116_277_760;
 const MAX_READERS: u32 = 256;
 const NAMED_DATABASES: u32 = 64;
-const DB_VERSION: u64 = 3;
-/// Of the only `Meta` record, and of the first record that numbers itself.
-const FIRST_KEY: [u8; 8] = 1u64.to_ne_bytes();
 
 /// An event in strfry's two stored forms.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,7 +87,8 @@ pub enum Durability {
     NotSynced,
 }
 
-/// An open database.
+/// An open database. Drop it before the library opens the same directory: a process may have an
+/// LMDB environment open only once.
 pub struct Writer {
     env: Env<WithoutTls>,
     pub(super) tables: Tables<'static>,
@@ -115,7 +113,7 @@ impl Writer {
         let txn = env.write_txn()?;
         let tables = env.create_databases_and_commit(txn, |opener, txn| {
             let tables = Tables::create(opener, txn)?;
-            initialise(&tables, txn)?;
+            tables.initialise(txn)?;
             anyhow::Ok(CommitOrAbort::<_, ()>::Commit(tables))
         })?;
         let tables = tables.unwrap_commit();
@@ -303,27 +301,6 @@ impl Writer {
     fn indexed<'t>(&self, txn: &'t RoTxn, lev_id: &[u8]) -> heed::Result<(LevId, PackedEvent<'t>)> {
         let record = self.tables.event.get(txn, lev_id)?.expect("an index names events only");
         Ok((integer(lev_id), packed_event(record)))
-    }
-}
-
-/// strfry's checks at every start; of a new database its first two records.
-fn initialise(tables: &Tables<'_>, txn: &mut RwTxn) -> anyhow::Result<()> {
-    let Some(meta) = tables.meta.get(txn, &FIRST_KEY)? else {
-        let meta =
-            Meta { db_version: DB_VERSION, endianness: 1, negentropy_modification_counter: 1 };
-        tables.meta.put(txn, &FIRST_KEY, &meta.to_bytes())?;
-        let filter = NegentropyFilter { filter: "{}" };
-        tables.negentropy_filter.put(txn, &FIRST_KEY, &filter.to_bytes())?;
-        return Ok(());
-    };
-    let meta = Meta::from_bytes(meta)?;
-    if meta.endianness != 1 {
-        bail!("DB was created on a machine with different endianness");
-    }
-    match meta.db_version {
-        DB_VERSION => Ok(()),
-        ..DB_VERSION => bail!("aborting: DB too old"),
-        _ => bail!("aborting: DB too new"),
     }
 }
 
