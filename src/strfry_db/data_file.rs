@@ -35,6 +35,8 @@ const P_BRANCH: u16 = 0x01;
 const P_LEAF: u16 = 0x02;
 const P_LEAF2: u16 = 0x20;
 const NODE_HEADER: usize = 8;
+/// Looks at a file that seems truncated while somebody commits to it.
+const ATTEMPTS: usize = 5;
 const F_BIGDATA: u16 = 0x01;
 const F_SUBDATA: u16 = 0x02;
 
@@ -75,23 +77,38 @@ pub(super) fn check(path: &Path) -> Result<(), OpenError> {
     if !(256..=65_536).contains(&page_size) || !page_size.is_power_of_two() {
         return Err(not_lmdb("its page size is impossible"));
     }
-    let second = read_meta(&file, page_size).map_err(read)?;
-    let second = second.ok_or_else(|| truncated(metadata.len()))?;
-    let newest = if second.txn_id > first.txn_id { second } else { first };
-
-    // Pages at the very end may be counted but not written: LMDB skips those that a transaction
-    // both took and gave back. So a short file is only truncated if something points behind it.
-    // The length is asked for anew, after the meta pages: strfry may be making the file longer.
-    let bytes = file.metadata().map_err(read)?.len();
-    let pages = bytes / page_size;
-    if newest.last_page >= pages {
+    for _ in 0..ATTEMPTS {
+        let newest = newest_meta(&file, page_size).map_err(read)?;
+        let newest = newest.ok_or_else(|| truncated(metadata.len()))?;
+        // The length is asked for after the meta pages: strfry may be making the file longer.
+        let bytes = file.metadata().map_err(read)?.len();
+        let pages = bytes / page_size;
+        // Pages at the very end may be counted but not written: LMDB skips those that a
+        // transaction both took and gave back. So a short file is only truncated if something
+        // points behind its end.
         let tree = Tree { file: &file, page_size, pages };
         let roots = [newest.free_root, newest.main_root];
-        if !tree.lies_within_file(roots).map_err(read)? {
+        if newest.last_page < pages || tree.lies_within_file(roots).map_err(read)? {
+            return Ok(());
+        }
+        // Pages that a commit reused meanwhile led the walk astray: look again.
+        let now = newest_meta(&file, page_size).map_err(read)?;
+        if now.is_none_or(|now| now.txn_id == newest.txn_id) {
             return Err(truncated(bytes));
         }
     }
+    // A writer that commits this often is writing to a whole file.
     Ok(())
+}
+
+/// The meta page of the last commit; `None` if the file ends before both do.
+fn newest_meta(file: &File, page_size: u64) -> io::Result<Option<Meta>> {
+    let (first, second) = (read_meta(file, 0)?, read_meta(file, page_size)?);
+    Ok(first.zip(second).map(
+        |(first, second)| {
+            if second.txn_id > first.txn_id { second } else { first }
+        },
+    ))
 }
 
 struct Meta {
