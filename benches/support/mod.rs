@@ -1,0 +1,72 @@
+//! Databases and events for the benches; made once, kept below `target/`.
+
+#![allow(dead_code, reason = "each bench uses its own part")]
+
+#[path = "../../tests/support/events.rs"]
+pub mod events;
+#[path = "../../tests/support/stand_in/mod.rs"]
+pub mod stand_in;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::json;
+use strfry_companion::import::{EventLimits, StoredEvent};
+use strfry_companion::nostr::{Event, Pubkey};
+
+use events::Author;
+use stand_in::writer::{Durability, NewEvent, Writer};
+
+/// Authors of the databases. Four of five have a profile.
+pub const AUTHORS: u64 = 1_000;
+
+/// A database with this many events of [`AUTHORS`] authors.
+pub fn database(count: u64) -> PathBuf {
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench-databases");
+    let directory = target.join(count.to_string());
+    if directory.join("complete").exists() {
+        return directory;
+    }
+    println!("making a database of {count} events in {}", directory.display());
+    let _ = fs::remove_dir_all(&directory);
+    fs::create_dir_all(&directory).unwrap();
+    let authors = Author::all(0..AUTHORS);
+    let writer = Writer::open(&directory, Durability::NotSynced).unwrap();
+    for start in (0..count).step_by(50_000) {
+        let batch = events::events(50_000.min(count - start) as usize, |number| {
+            event(&authors, start + number)
+        });
+        let batch: Vec<NewEvent> = batch.iter().map(|line| NewEvent::from(&stored(line))).collect();
+        writer.write_events(&batch).unwrap();
+    }
+    drop(writer);
+    fs::write(directory.join("complete"), "").unwrap();
+    directory
+}
+
+fn event(authors: &[Author], number: u64) -> String {
+    let author = &authors[(number % AUTHORS) as usize];
+    let created_at = 1_700_000_000 + number * 7;
+    if number < AUTHORS && number % 5 != 0 {
+        return author.profile(created_at, &format!("name {number}"));
+    }
+    let text = "What everybody writes about on an ordinary day. ".repeat(4);
+    author.event([1, 1, 7, 1111][(number % 4) as usize], created_at, json!([["t", "day"]]), &text)
+}
+
+/// An event as strfry stores it.
+pub fn stored(line: &str) -> StoredEvent {
+    StoredEvent::encode(&Event::parse(line).unwrap(), &EventLimits::default()).unwrap()
+}
+
+/// Pubkeys of some authors of [`database`], some of whom have no profile.
+pub fn pubkeys(count: usize) -> Vec<Pubkey> {
+    Author::all(0..AUTHORS).iter().map(Author::pubkey).take(count).collect()
+}
+
+/// The median.
+pub fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort_unstable();
+    times[times.len() / 2]
+}
