@@ -5,13 +5,15 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 use url::Url;
 
 use super::limits::MESSAGE;
@@ -49,6 +51,8 @@ pub enum ConnectError {
     Tcp { address: SocketAddr, source: io::Error },
     #[error("WebSocket handshake: {0}")]
     Handshake(Box<tungstenite::Error>),
+    #[error("TLS: {0}")]
+    Tls(rustls::Error),
 }
 
 impl Dialler {
@@ -68,8 +72,12 @@ impl Dialler {
         let config = WebSocketConfig::default()
             .max_message_size(Some(MESSAGE))
             .max_frame_size(Some(MESSAGE));
+        let connector = match self.url.scheme() {
+            "wss" => Connector::Rustls(tls_config().map_err(ConnectError::Tls)?),
+            _ => Connector::Plain,
+        };
         let (connection, _response) =
-            client_async_tls_with_config(request, stream, Some(config), None)
+            client_async_tls_with_config(request, stream, Some(config), Some(connector))
                 .await
                 .map_err(handshake)?;
         Ok(connection)
@@ -93,4 +101,20 @@ impl Dialler {
         }
         Err(last)
     }
+}
+
+/// One configuration for all peers. It names its cryptography: rustls would otherwise look for the
+/// one that happens to be linked, and panic if there is none or more than one.
+fn tls_config() -> Result<Arc<ClientConfig>, rustls::Error> {
+    static CONFIG: OnceLock<Result<Arc<ClientConfig>, rustls::Error>> = OnceLock::new();
+    let make = || {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Arc::new(config))
+    };
+    CONFIG.get_or_init(make).clone()
 }
