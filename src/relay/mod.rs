@@ -9,6 +9,7 @@ pub mod limits;
 mod message;
 mod outcome;
 mod paging;
+mod queries;
 mod session;
 
 pub use connect::{ConnectError, Dialler};
