@@ -14,6 +14,10 @@ pub const SMALLEST_PAGE_LIMIT: usize = 20;
 /// a few more allow for one that shuffles its answers; an endless supply is an attack.
 pub const PAGES_IN_ONE_SECOND: usize = 20;
 
+/// Events of one page after which it is taken for endless. Relays cap an answer at some thousands
+/// even if they do not keep to the limit they are given; the ids of a page are kept in memory.
+pub const EVENTS_IN_ONE_PAGE: usize = 20_000;
+
 /// Authors in one filter. strfry takes 2,047, others a few hundred; small batches also keep a REQ
 /// (67 bytes an author) far below strfry's limit for a message, 131,072 bytes.
 pub const AUTHORS_PER_FILTER: usize = 100;

@@ -48,13 +48,16 @@ pub enum GapReason {
     NotConnected(String),
     /// More events in one second than the peer gives for one author and kind.
     DenseSecond(u64),
+    /// The peer answered with nothing but what was not asked for.
+    IgnoresFilter,
     /// The peer ended the subscription.
     Closed(String),
     /// No progress for this many seconds; the peer's last NOTICE, if it sent one.
     TimedOut(u64, Option<String>),
     /// The connection ended, again and again.
     Cut(String),
-    /// Too much of what the peer sends is forged, was not asked for or is no message at all.
+    /// Too much of what the peer sends is forged, was not asked for or is no message at all, or
+    /// there is no end to it.
     Useless,
     /// The run was told to stop.
     Stopped,
@@ -67,13 +70,14 @@ impl fmt::Display for GapReason {
             Self::DenseSecond(second) => {
                 write!(f, "second {second} holds more events of one author and kind than a page")
             }
+            Self::IgnoresFilter => f.write_str("the relay answers with what was not asked for"),
             Self::Closed(message) => write!(f, "refused by the relay: {message}"),
             Self::TimedOut(seconds, None) => write!(f, "no answer for {seconds} s"),
             Self::TimedOut(seconds, Some(notice)) => {
                 write!(f, "no answer for {seconds} s, after the notice: {notice}")
             }
             Self::Cut(error) => write!(f, "connection lost: {error}"),
-            Self::Useless => f.write_str("given up: it keeps sending forged or unasked-for events"),
+            Self::Useless => f.write_str("given up: it keeps sending what is of no use"),
             Self::Stopped => f.write_str("stopped before the end"),
         }
     }

@@ -5,9 +5,10 @@
 //! inclusive, because the cut may have been in the middle of that second. The query has ended
 //! when nothing new comes and nothing older exists.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use super::limits::{PAGE, PAGES_IN_ONE_SECOND, SMALLEST_PAGE_LIMIT};
+use super::limits::{EVENTS_IN_ONE_PAGE, PAGE, PAGES_IN_ONE_SECOND, SMALLEST_PAGE_LIMIT};
+use super::outcome::{Gap, GapReason};
 use crate::nostr::{EventId, Filter};
 
 /// What to do with an event of a page.
@@ -23,12 +24,12 @@ pub(super) struct Pager {
     query: Filter,
     stage: Stage,
     page: Page,
-    /// Ids seen in the oldest second that has been reached.
-    seen: HashSet<EventId>,
-    seen_second: Option<u64>,
+    /// Events that came and may come again, with their second: those of the current page, of an
+    /// interrupted attempt at it, and of the seconds that it reaches into once more.
+    known: HashMap<EventId, u64>,
     pages_in_second: usize,
     largest_page: usize,
-    dense_seconds: Vec<(Filter, u64)>,
+    gaps: Vec<Gap>,
 }
 
 #[derive(Debug)]
@@ -52,9 +53,12 @@ enum Stage {
 /// What the current page brought so far.
 #[derive(Debug, Default)]
 struct Page {
+    /// Also those that are of no use: the relay's limit counts them.
     events: usize,
     new: usize,
     oldest: Option<u64>,
+    /// Whether some were not asked for or are no events.
+    strayed: bool,
 }
 
 impl Pager {
@@ -63,11 +67,10 @@ impl Pager {
             stage: Stage::UpTo(query.until),
             query,
             page: Page::default(),
-            seen: HashSet::new(),
-            seen_second: None,
+            known: HashMap::new(),
             pages_in_second: 0,
             largest_page: 0,
-            dense_seconds: Vec::new(),
+            gaps: Vec::new(),
         }
     }
 
@@ -76,14 +79,16 @@ impl Pager {
         &self.query
     }
 
-    /// Parts of dense seconds that could not be split further, with their second.
-    pub(super) fn into_dense_seconds(self) -> Vec<(Filter, u64)> {
-        self.dense_seconds
+    /// What could not be had: parts of dense seconds that cannot be split further, and everything
+    /// if the relay does not keep to the filter.
+    pub(super) fn into_gaps(self) -> Vec<Gap> {
+        self.gaps
     }
 
     /// The next page to ask for, again the same one if the last was not ended; `None` at the end.
     pub(super) fn next(&mut self) -> Option<Filter> {
-        self.page = Page::default();
+        // What an interrupted attempt at the page brought is not new the next time.
+        self.page = Page { new: self.page.new, ..Page::default() };
         let page = match &self.stage {
             Stage::UpTo(until) => Filter { until: *until, ..self.query.clone() },
             Stage::Before { second, .. } => {
@@ -98,31 +103,33 @@ impl Pager {
     /// An event of the current page.
     pub(super) fn event(&mut self, id: &EventId, created_at: u64) -> Novelty {
         self.page.events += 1;
-        // Ids are remembered of the oldest second only, which moves down within a page. The parts
-        // of a dense second are asked for when older pages may have been seen already.
-        let is_older = self.seen_second.is_none_or(|second| created_at < second);
-        if is_older && !matches!(self.stage, Stage::Dense { .. }) {
-            self.seen.clear();
-            self.seen_second = Some(created_at);
-        }
         self.page.oldest =
             Some(self.page.oldest.map_or(created_at, |oldest| oldest.min(created_at)));
-        let new = match self.seen_second {
-            Some(second) if second == created_at => self.seen.insert(*id),
-            _ => true,
-        };
-        if !new {
+        if self.known.insert(*id, created_at).is_some() {
             return Novelty::Repeated;
         }
         self.page.new += 1;
         Novelty::New
     }
 
-    /// The relay says that the page has ended.
-    pub(super) fn end_of_page(&mut self) {
+    /// Something in the place of an event of the current page that was not asked for or is none.
+    pub(super) fn stray(&mut self) {
+        self.page.events += 1;
+        self.page.strayed = true;
+    }
+
+    /// Whether the current page holds more than any relay gives.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.page.events > EVENTS_IN_ONE_PAGE
+    }
+
+    /// The relay says that the page has ended. Returns the ids that it and its neighbours hold.
+    pub(super) fn end_of_page(&mut self) -> HashSet<EventId> {
         let page = std::mem::take(&mut self.page);
+        let known = self.known.keys().copied().collect();
         self.largest_page = self.largest_page.max(page.events);
         self.stage = match std::mem::replace(&mut self.stage, Stage::Ended) {
+            _ if page.strayed && page.new == 0 => self.stray_answer(),
             Stage::UpTo(until) => self.after_page(until, &page),
             Stage::Before { second, last_page } => self.after_older(second, last_page, &page),
             Stage::Dense { parts, page_limit, then } => {
@@ -130,6 +137,21 @@ impl Pager {
             }
             Stage::Ended => Stage::Ended,
         };
+        match self.stage {
+            Stage::UpTo(Some(until)) | Stage::Before { second: until, .. } => {
+                self.known.retain(|_, created_at| *created_at <= until);
+            }
+            Stage::UpTo(None) | Stage::Dense { .. } => {}
+            Stage::Ended => self.known = HashMap::new(),
+        }
+        known
+    }
+
+    /// A relay that answers with something else, as one does that ignores `until`, may have cut
+    /// off what was asked for: this is no end that can be relied on.
+    fn stray_answer(&mut self) -> Stage {
+        self.gaps.push(Gap { filter: self.query.clone(), reason: GapReason::IgnoresFilter });
+        Stage::Ended
     }
 
     fn after_page(&mut self, until: Option<u64>, page: &Page) -> Stage {
@@ -206,7 +228,7 @@ impl Pager {
             parts.push(Filter { kinds: Some(right), ..part });
         } else {
             let second = part.until.unwrap_or_default();
-            self.dense_seconds.push((part, second));
+            self.gaps.push(Gap { filter: part, reason: GapReason::DenseSecond(second) });
         }
     }
 }
@@ -263,18 +285,19 @@ mod tests {
         }
     }
 
-    fn fetch(relay: &mut Relay, query: Filter) -> (BTreeSet<Stored>, Vec<(Filter, u64)>) {
+    /// Checks that no event is said to be new twice.
+    fn fetch(relay: &mut Relay, query: Filter) -> (BTreeSet<Stored>, Vec<Gap>) {
         let mut pager = Pager::new(query);
         let mut received = BTreeSet::new();
         while let Some(filter) = pager.next() {
             for event in relay.answer(&filter) {
-                pager.event(&id_of(&event), event.2);
-                received.insert(event);
+                let novelty = pager.event(&id_of(&event), event.2);
+                assert_eq!(novelty == Novelty::New, received.insert(event), "{event:?}");
             }
             pager.end_of_page();
             assert!(relay.pages < 10_000, "paging does not end");
         }
-        (received, pager.into_dense_seconds())
+        (received, pager.into_gaps())
     }
 
     fn query() -> Filter {
@@ -327,7 +350,7 @@ mod tests {
         let rest = events((0..60).map(|number| (1, 1, 10 + number % 30, number as u16)));
         let stored = events(dense.chain(rest.iter().copied()));
         let mut relay = Relay { events: stored, limit: 30, pages: 0 };
-        let (received, dense) = fetch(&mut relay, query());
+        let (received, gaps) = fetch(&mut relay, query());
         let part = Filter {
             authors: Some(vec![author(2)]),
             kinds: Some(vec![1]),
@@ -335,7 +358,7 @@ mod tests {
             until: Some(50),
             ..Filter::default()
         };
-        assert_eq!(dense, [(part, 50)]);
+        assert_eq!(gaps, [Gap { filter: part, reason: GapReason::DenseSecond(50) }]);
         assert!(rest.is_subset(&received));
         assert_eq!(received.len(), rest.len() + 30);
     }
@@ -357,7 +380,7 @@ mod tests {
             pages += 1;
             assert!(pages < 1_000);
         }
-        assert!(!pager.into_dense_seconds().is_empty());
+        assert!(!pager.into_gaps().is_empty());
     }
 
     #[test]
@@ -371,14 +394,30 @@ mod tests {
             attempt += 1;
             let cut_after = if attempt % 2 == 1 { 17 } else { 500 };
             for event in relay.answer(&filter).into_iter().take(cut_after) {
-                pager.event(&id_of(&event), event.2);
-                received.insert(event);
+                let novelty = pager.event(&id_of(&event), event.2);
+                assert_eq!(novelty == Novelty::New, received.insert(event), "{event:?}");
             }
             if cut_after == 500 {
                 pager.end_of_page();
             }
         }
         assert_eq!(received, stored);
+    }
+
+    #[test]
+    fn an_answer_of_nothing_but_what_was_not_asked_for_is_no_end() {
+        let mut pager = Pager::new(query());
+        pager.next().unwrap();
+        pager.event(&EventId::from_bytes([1; 32]), 1000);
+        pager.stray();
+        pager.end_of_page();
+        pager.next().unwrap();
+        pager.event(&EventId::from_bytes([1; 32]), 1000);
+        pager.stray();
+        pager.end_of_page();
+        assert_eq!(pager.next(), None);
+        let reason = GapReason::IgnoresFilter;
+        assert_eq!(pager.into_gaps(), [Gap { filter: query(), reason }]);
     }
 
     proptest! {
@@ -390,10 +429,11 @@ mod tests {
         ) {
             let stored = events(stored);
             let mut relay = Relay { events: stored.clone(), limit, pages: 0 };
-            let (received, dense) = fetch(&mut relay, Filter { since: Some(since), ..query() });
+            let (received, gaps) = fetch(&mut relay, Filter { since: Some(since), ..query() });
             for event in stored.iter().filter(|event| event.2 >= since) {
-                let named = dense.iter().any(|(part, second)| {
-                    *second == event.2 && part.matches(&id_of(event), &author(event.0), event.1, event.2)
+                let named = gaps.iter().any(|gap| {
+                    gap.reason == GapReason::DenseSecond(event.2)
+                        && gap.filter.matches(&id_of(event), &author(event.0), event.1, event.2)
                 });
                 prop_assert!(received.contains(event) || named, "{event:?} is lost");
             }

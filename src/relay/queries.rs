@@ -1,22 +1,24 @@
 //! The queries of one fetch while they are under way: which wait, which are asked, what came of
 //! them. Knows the protocol, but no connection.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::limits::{LONGEST_PAUSE, PARALLEL_SUBSCRIPTIONS, RATE_LIMITED_IN_A_ROW, SLOWEST_PAGE};
+use super::limits::{
+    LONGEST_PAUSE, PAGE, PARALLEL_SUBSCRIPTIONS, RATE_LIMITED_IN_A_ROW, SLOWEST_PAGE,
+};
 use super::message;
 use super::outcome::{FetchOutcome, Gap, GapReason};
 use super::paging::{Novelty, Pager};
 use super::session::Unwanted;
-use crate::nostr::{Event, Filter};
+use crate::nostr::{Event, EventId, Filter};
 
 /// The queries of one call of [`PeerSession::fetch`].
 pub(super) struct Queries {
     pub(super) waiting: VecDeque<Pager>,
     pub(super) open: HashMap<String, OpenPage>,
-    /// Subscriptions that ended a moment ago: what still arrives for them was asked for.
-    recent: VecDeque<(String, Filter)>,
+    /// Pages that ended a moment ago: what still arrives for them was asked for.
+    recent: VecDeque<EndedPage>,
     rate_limited_in_a_row: u32,
     /// No new request before this moment.
     pub(super) pause_until: Option<Instant>,
@@ -30,6 +32,14 @@ pub(super) struct OpenPage {
     /// Time spent waiting for the peer since the last progress, and since the request.
     pub(super) idle: Duration,
     pub(super) waited: Duration,
+}
+
+struct EndedPage {
+    subscription: String,
+    filter: Filter,
+    known: HashSet<EventId>,
+    /// Events that came after the end.
+    late: u64,
 }
 
 impl Queries {
@@ -51,28 +61,35 @@ impl Queries {
         subscription: &str,
         text: &'a str,
     ) -> Result<Event<'a>, Unwanted> {
-        let event = Event::parse(text).map_err(Unwanted::Malformed)?;
-        let matches = |filter: &Filter| {
-            filter.matches(&event.id, &event.pubkey, event.kind, event.created_at)
-        };
-        match self.open.get_mut(subscription) {
-            Some(page) if matches(&page.filter) => {
-                page.idle = Duration::ZERO;
-                match page.pager.event(&event.id, event.created_at) {
-                    Novelty::New => self.outcome.events += 1,
-                    Novelty::Repeated => return Err(Unwanted::Repeated),
-                }
+        let event = Event::parse(text).map_err(Unwanted::Malformed);
+        if let Some(page) = self.open.get_mut(subscription) {
+            let event = event.and_then(|event| asked_for(event, &page.filter));
+            let event = event.inspect_err(|_| page.pager.stray())?;
+            page.idle = Duration::ZERO;
+            if page.pager.event(&event.id, event.created_at) == Novelty::Repeated {
+                return Err(Unwanted::Repeated);
             }
-            Some(_) => return Err(Unwanted::Unasked),
-            None => {
-                let recent = self.recent.iter().find(|(recent, _)| recent == subscription);
-                if !recent.is_some_and(|(_, filter)| matches(filter)) {
-                    return Err(Unwanted::Unasked);
-                }
-                self.outcome.events += 1;
-            }
+            self.outcome.events += 1;
+            return Ok(event);
         }
+        let event = event?;
+        let recent = self.recent.iter_mut().find(|page| page.subscription == subscription);
+        let page = recent.ok_or(Unwanted::Unasked)?;
+        let event = asked_for(event, &page.filter)?;
+        if !page.known.insert(event.id) {
+            return Err(Unwanted::Repeated);
+        }
+        page.late += 1;
+        if page.late > PAGE {
+            return Err(Unwanted::Unasked);
+        }
+        self.outcome.events += 1;
         Ok(event)
+    }
+
+    /// Whether the peer does not come to the end of a page.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.open.values().any(|page| page.pager.is_flooded())
     }
 
     /// Whether there was such an open page.
@@ -80,13 +97,18 @@ impl Queries {
         let Some(OpenPage { mut pager, filter, .. }) = self.open.remove(subscription) else {
             return false;
         };
-        self.recent.push_back((subscription.to_owned(), filter));
+        let subscription = subscription.to_owned();
+        self.recent.push_back(EndedPage {
+            subscription,
+            filter,
+            known: pager.end_of_page(),
+            late: 0,
+        });
         if self.recent.len() > 2 * PARALLEL_SUBSCRIPTIONS {
             self.recent.pop_front();
         }
         self.outcome.pages += 1;
         self.rate_limited_in_a_row = 0;
-        pager.end_of_page();
         self.waiting.push_front(pager);
         true
     }
@@ -105,20 +127,16 @@ impl Queries {
     }
 
     pub(super) fn complete(&mut self, pager: Pager) {
-        let dense = pager.into_dense_seconds();
-        if dense.is_empty() {
+        let gaps = pager.into_gaps();
+        if gaps.is_empty() {
             self.outcome.complete += 1;
         }
-        for (filter, second) in dense {
-            self.outcome.gaps.push(Gap { filter, reason: GapReason::DenseSecond(second) });
-        }
+        self.outcome.gaps.extend(gaps);
     }
 
     fn end_with_gap(&mut self, pager: Pager, reason: GapReason) {
         let filter = pager.query().clone();
-        for (filter, second) in pager.into_dense_seconds() {
-            self.outcome.gaps.push(Gap { filter, reason: GapReason::DenseSecond(second) });
-        }
+        self.outcome.gaps.extend(pager.into_gaps());
         self.outcome.gaps.push(Gap { filter, reason });
     }
 
@@ -158,6 +176,14 @@ impl Queries {
         self.open
             .values()
             .any(|page| page.idle >= time_out || page.waited >= time_out * SLOWEST_PAGE)
+    }
+}
+
+fn asked_for<'a>(event: Event<'a>, filter: &Filter) -> Result<Event<'a>, Unwanted> {
+    if filter.matches(&event.id, &event.pubkey, event.kind, event.created_at) {
+        Ok(event)
+    } else {
+        Err(Unwanted::Unasked)
     }
 }
 

@@ -253,7 +253,7 @@ impl PeerSession {
                 sink.unwanted(Unwanted::NotAMessage);
             }
         }
-        if self.useless + sink.forged() > USELESS_MESSAGES {
+        if self.useless + sink.forged() > USELESS_MESSAGES || queries.is_flooded() {
             return Err(Interruption::Useless);
         }
         Ok(None)
