@@ -43,6 +43,6 @@ pub const RATE_LIMITED_IN_A_ROW: u32 = 6;
 /// Longest pause between two attempts.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// A page takes at most this many times the time-out without progress, so that a peer which drips
-/// one event at a time does not hold up the run.
+/// A page takes at most this many times the time-out, so that a peer which drips one event at a
+/// time does not hold up the run.
 pub const SLOWEST_PAGE: u32 = 10;

@@ -54,6 +54,8 @@ pub enum GapReason {
     Closed(String),
     /// No progress for this many seconds; the peer's last NOTICE, if it sent one.
     TimedOut(u64, Option<String>),
+    /// One page took longer than this many seconds.
+    TooSlow(u64),
     /// The connection ended, again and again.
     Cut(String),
     /// Too much of what the peer sends is forged, was not asked for or is no message at all, or
@@ -76,6 +78,7 @@ impl fmt::Display for GapReason {
             Self::TimedOut(seconds, Some(notice)) => {
                 write!(f, "no answer for {seconds} s, after the notice: {notice}")
             }
+            Self::TooSlow(seconds) => write!(f, "too slow: one page took more than {seconds} s"),
             Self::Cut(error) => write!(f, "connection lost: {error}"),
             Self::Useless => f.write_str("given up: it keeps sending what is of no use"),
             Self::Stopped => f.write_str("stopped before the end"),

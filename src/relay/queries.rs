@@ -1,7 +1,7 @@
 //! The queries of one fetch while they are under way: which wait, which are asked, what came of
 //! them. Knows the protocol, but no connection.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::limits::{
@@ -10,28 +10,32 @@ use super::limits::{
 use super::message;
 use super::outcome::{FetchOutcome, Gap, GapReason};
 use super::paging::{Novelty, Pager};
-use super::session::Unwanted;
+use super::session::{Pace, Unwanted};
 use crate::nostr::{Event, EventId, Filter};
 
-/// The queries of one call of [`PeerSession::fetch`].
+/// The queries of one call of [`PeerSession::fetch`](super::PeerSession::fetch).
 pub(super) struct Queries {
-    pub(super) waiting: VecDeque<Pager>,
-    pub(super) open: HashMap<String, OpenPage>,
+    waiting: VecDeque<Pager>,
+    open: Vec<OpenPage>,
     /// Pages that ended a moment ago: what still arrives for them was asked for.
     recent: VecDeque<EndedPage>,
+    pace: Pace,
     rate_limited_in_a_row: u32,
     /// No new request before this moment.
-    pub(super) pause_until: Option<Instant>,
+    pause_until: Option<Instant>,
+    /// When the peer last answered any of the queries.
+    last_progress: Instant,
+    /// Whether it has, on this connection.
+    pub(super) answered: bool,
     pub(super) notice: Option<String>,
     pub(super) outcome: FetchOutcome,
 }
 
-pub(super) struct OpenPage {
-    pub(super) pager: Pager,
-    pub(super) filter: Filter,
-    /// Time spent waiting for the peer since the last progress, and since the request.
-    pub(super) idle: Duration,
-    pub(super) waited: Duration,
+struct OpenPage {
+    subscription: String,
+    pager: Pager,
+    filter: Filter,
+    asked: Instant,
 }
 
 struct EndedPage {
@@ -43,16 +47,51 @@ struct EndedPage {
 }
 
 impl Queries {
-    pub(super) fn new(queries: Vec<Filter>) -> Self {
+    pub(super) fn new(queries: Vec<Filter>, pace: Pace) -> Self {
         Self {
             waiting: queries.into_iter().map(Pager::new).collect(),
-            open: HashMap::new(),
+            open: Vec::new(),
             recent: VecDeque::new(),
+            pace,
             rate_limited_in_a_row: 0,
             pause_until: None,
+            last_progress: Instant::now(),
+            answered: false,
             notice: None,
             outcome: FetchOutcome::default(),
         }
+    }
+
+    /// Whether everything has ended.
+    pub(super) fn is_done(&self) -> bool {
+        self.waiting.is_empty() && self.open.is_empty()
+    }
+
+    /// The next page to ask for under this name; `None` if nothing is to be asked for now.
+    pub(super) fn open_next(&mut self, subscription: &str) -> Option<Filter> {
+        if self.pause_until.is_some_and(|until| Instant::now() < until) {
+            return None;
+        }
+        self.pause_until = None;
+        while self.open.len() < PARALLEL_SUBSCRIPTIONS {
+            let mut pager = self.waiting.pop_front()?;
+            let Some(filter) = pager.next() else {
+                self.complete(pager);
+                continue;
+            };
+            let asked = Instant::now();
+            if self.open.is_empty() {
+                self.last_progress = asked;
+            }
+            self.open.push(OpenPage {
+                subscription: subscription.to_owned(),
+                pager,
+                filter: filter.clone(),
+                asked,
+            });
+            return Some(filter);
+        }
+        None
     }
 
     /// Parses an event and accepts it if it is new and was asked for.
@@ -62,11 +101,12 @@ impl Queries {
         text: &'a str,
     ) -> Result<Event<'a>, Unwanted> {
         let event = Event::parse(text).map_err(Unwanted::Malformed);
-        if let Some(page) = self.open.get_mut(subscription) {
+        if let Some(page) = self.open.iter_mut().find(|page| page.subscription == subscription) {
             let event = event.and_then(|event| asked_for(event, &page.filter));
             let event = event.inspect_err(|_| page.pager.stray())?;
-            page.idle = Duration::ZERO;
-            if page.pager.event(&event.id, event.created_at) == Novelty::Repeated {
+            let novelty = page.pager.event(&event.id, event.created_at);
+            self.progress();
+            if novelty == Novelty::Repeated {
                 return Err(Unwanted::Repeated);
             }
             self.outcome.events += 1;
@@ -89,15 +129,14 @@ impl Queries {
 
     /// Whether the peer does not come to the end of a page.
     pub(super) fn is_flooded(&self) -> bool {
-        self.open.values().any(|page| page.pager.is_flooded())
+        self.open.iter().any(|page| page.pager.is_flooded())
     }
 
     /// Whether there was such an open page.
     pub(super) fn end_page(&mut self, subscription: &str) -> bool {
-        let Some(OpenPage { mut pager, filter, .. }) = self.open.remove(subscription) else {
+        let Some(OpenPage { subscription, mut pager, filter, .. }) = self.take(subscription) else {
             return false;
         };
-        let subscription = subscription.to_owned();
         self.recent.push_back(EndedPage {
             subscription,
             filter,
@@ -114,16 +153,35 @@ impl Queries {
     }
 
     pub(super) fn closed(&mut self, subscription: &str, message: &str) {
-        let Some(OpenPage { pager, .. }) = self.open.remove(subscription) else { return };
-        let rate_limited = message::prefix(message) == Some("rate-limited");
-        if rate_limited && self.rate_limited_in_a_row < RATE_LIMITED_IN_A_ROW {
-            self.rate_limited_in_a_row += 1;
-            let pause = pause(Duration::from_secs(1), self.rate_limited_in_a_row);
-            self.pause_until = Some(Instant::now() + pause);
+        let Some(OpenPage { pager, .. }) = self.take(subscription) else { return };
+        if message::prefix(message) == Some("rate-limited") && self.may_try_again() {
             self.waiting.push_front(pager);
         } else {
             self.end_with_gap(pager, GapReason::Closed(shortened(message)));
         }
+    }
+
+    /// Several pages that are refused at the same time count once.
+    fn may_try_again(&mut self) -> bool {
+        if self.pause_until.is_some() {
+            return true;
+        }
+        self.rate_limited_in_a_row += 1;
+        let pause = pause(self.pace.first_pause, self.rate_limited_in_a_row);
+        let may = self.rate_limited_in_a_row <= RATE_LIMITED_IN_A_ROW;
+        self.pause_until = may.then(|| Instant::now() + pause);
+        may
+    }
+
+    fn take(&mut self, subscription: &str) -> Option<OpenPage> {
+        let index = self.open.iter().position(|page| page.subscription == subscription)?;
+        self.progress();
+        Some(self.open.remove(index))
+    }
+
+    fn progress(&mut self) {
+        self.last_progress = Instant::now();
+        self.answered = true;
     }
 
     pub(super) fn complete(&mut self, pager: Pager) {
@@ -146,36 +204,52 @@ impl Queries {
         }
     }
 
+    /// After the connection has ended: what was open is asked for after what is waiting, so that
+    /// one page that a peer cannot answer does not keep it from the others.
     pub(super) fn ask_open_pages_again(&mut self) {
         self.recent.clear();
-        self.waiting.extend(self.open.drain().map(|(_, page)| page.pager));
+        self.pause_until = None;
+        self.waiting.extend(self.open.drain(..).map(|page| page.pager));
     }
 
     /// How long to wait for the next message; `None` if there is nothing to wait for.
-    pub(super) fn patience(&self, time_out: Duration) -> Option<Duration> {
-        let pages = self.open.values().map(|page| {
-            let left = time_out.saturating_sub(page.idle);
-            left.min((time_out * SLOWEST_PAGE).saturating_sub(page.waited))
-        });
-        let pause = (!self.waiting.is_empty())
-            .then(|| self.pause_until.map(|until| until.saturating_duration_since(Instant::now())))
-            .flatten();
-        pages.chain(pause).min()
+    pub(super) fn patience(&self) -> Option<Duration> {
+        let slowest = self.open.iter().map(|page| page.asked + self.slowest_page()).min();
+        let until = match slowest {
+            Some(slowest) => slowest.min(self.last_progress + self.pace.time_out),
+            None => self.pause_until?,
+        };
+        let pause = self.pause_until.filter(|_| !self.waiting.is_empty());
+        let until = pause.map_or(until, |pause| pause.min(until));
+        Some(until.saturating_duration_since(Instant::now()))
     }
 
-    /// Only time spent waiting for the peer counts against it, not the time that our own sink
-    /// took.
-    pub(super) fn waited(&mut self, time: Duration) {
-        for page in self.open.values_mut() {
-            page.idle += time;
-            page.waited += time;
+    /// Our own sink took this long: that does not count against the peer.
+    pub(super) fn excuse(&mut self, time: Duration) {
+        self.last_progress += time;
+        for page in &mut self.open {
+            page.asked += time;
         }
     }
 
-    pub(super) fn timed_out(&self, time_out: Duration) -> bool {
-        self.open
-            .values()
-            .any(|page| page.idle >= time_out || page.waited >= time_out * SLOWEST_PAGE)
+    /// What has taken too long, if anything. Whatever else the peer sends in the meantime is no
+    /// progress.
+    pub(super) fn overdue(&self) -> Option<GapReason> {
+        let now = Instant::now();
+        let passed = |since: Instant| now.saturating_duration_since(since);
+        if self.open.is_empty() {
+            None
+        } else if passed(self.last_progress) >= self.pace.time_out {
+            Some(GapReason::TimedOut(self.pace.time_out.as_secs(), self.notice.clone()))
+        } else if self.open.iter().any(|page| passed(page.asked) >= self.slowest_page()) {
+            Some(GapReason::TooSlow(self.slowest_page().as_secs()))
+        } else {
+            None
+        }
+    }
+
+    fn slowest_page(&self) -> Duration {
+        self.pace.time_out * SLOWEST_PAGE
     }
 }
 

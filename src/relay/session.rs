@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use futures_util::{SinkExt, StreamExt};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::connect::{Connection, Dialler};
-use super::limits::{ATTEMPTS_WITHOUT_PROGRESS, PARALLEL_SUBSCRIPTIONS, USELESS_MESSAGES};
+use super::limits::{ATTEMPTS_WITHOUT_PROGRESS, USELESS_MESSAGES};
 use super::message::{self, RelayMessage};
 use super::outcome::{FetchOutcome, GapReason};
-use super::queries::{OpenPage, Queries, pause, shortened};
+use super::queries::{Queries, pause, shortened};
 use crate::nostr::{Event, Filter, Malformed};
 
 /// How long a peer is waited for.
@@ -73,7 +74,7 @@ pub struct PeerSession {
 enum Interruption {
     NotConnected(String),
     Cut(String),
-    TimedOut { seconds: u64, silent: bool, notice: Option<String> },
+    Overdue(GapReason),
     Useless,
     Stopped,
 }
@@ -98,21 +99,22 @@ impl PeerSession {
         pace: Pace,
         sink: &impl Sink,
     ) -> FetchOutcome {
-        let mut queries = Queries::new(queries);
+        let mut queries = Queries::new(queries, pace);
         if let Some(reason) = &self.given_up {
             queries.give_up(reason);
-            return queries.outcome;
         }
         let mut attempts = 0;
-        loop {
+        while !queries.is_done() {
             let pages_before = queries.outcome.pages;
             let Err(interruption) = self.attempt(&mut queries, pace, sink).await else { break };
             self.connection = None;
             queries.ask_open_pages_again();
             attempts = if queries.outcome.pages > pages_before { 1 } else { attempts + 1 };
-            if let Some(reason) = self.reason_to_give_up(interruption, attempts) {
+            if let Some(reason) = self.reason_to_give_up(interruption, queries.answered, attempts) {
                 queries.give_up(&reason);
-                self.given_up = Some(reason);
+                // A peer that answered other queries may well answer those of the next fetch.
+                let is_of_one_query = matches!(reason, GapReason::TimedOut(..) | GapReason::Cut(_));
+                self.given_up = (!is_of_one_query || queries.outcome.pages == 0).then_some(reason);
                 break;
             }
             tokio::time::sleep(pause(pace.first_pause, attempts)).await;
@@ -128,7 +130,12 @@ impl PeerSession {
     }
 
     /// `None`: another attempt is worth it.
-    fn reason_to_give_up(&self, interruption: Interruption, attempts: u32) -> Option<GapReason> {
+    fn reason_to_give_up(
+        &self,
+        interruption: Interruption,
+        answered: bool,
+        attempts: u32,
+    ) -> Option<GapReason> {
         let exhausted = attempts >= ATTEMPTS_WITHOUT_PROGRESS;
         let (give_up, reason) = match interruption {
             // A dead peer costs one connect time-out; one that was there a moment ago may be back.
@@ -136,10 +143,9 @@ impl PeerSession {
                 (exhausted || !self.was_connected, GapReason::NotConnected(error))
             }
             Interruption::Cut(error) => (exhausted, GapReason::Cut(error)),
-            // A peer that said nothing at all within the time-out will not do so the next time.
-            Interruption::TimedOut { seconds, silent, notice } => {
-                (exhausted || silent, GapReason::TimedOut(seconds, notice))
-            }
+            Interruption::Overdue(reason @ GapReason::TooSlow(_)) => (true, reason),
+            // A peer that answered nothing within the time-out will not do so the next time.
+            Interruption::Overdue(reason) => (exhausted || !answered, reason),
             Interruption::Useless => (true, GapReason::Useless),
             Interruption::Stopped => (true, GapReason::Stopped),
         };
@@ -152,6 +158,8 @@ impl PeerSession {
         pace: Pace,
         sink: &impl Sink,
     ) -> Result<(), Interruption> {
+        // A connection from an earlier fetch may have died in the meantime without a word.
+        queries.answered = self.connection.is_some();
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => {
@@ -160,32 +168,27 @@ impl PeerSession {
             }
         };
         self.was_connected = true;
-        let mut silent = true;
         loop {
             self.open_pages(queries, &mut connection, pace).await?;
-            let Some(patience) = queries.patience(pace.time_out) else { break };
-            let waiting_since = Instant::now();
-            let message = timeout(patience, connection.next()).await;
-            queries.waited(waiting_since.elapsed());
-            match message {
+            let Some(patience) = queries.patience() else { break };
+            match timeout(patience, connection.next()).await {
                 Ok(Some(Ok(Message::Text(text)))) => {
-                    silent = false;
                     if let Some(ended) = self.handle(queries, &text, sink).await? {
                         send(&mut connection, message::close(&ended), pace.time_out).await?;
                     }
                 }
-                Ok(Some(Ok(Message::Close(_))) | None) => {
-                    return Err(Interruption::Cut("closed by the relay".to_owned()));
-                }
-                // Pings are answered by the library; binary messages have no meaning.
-                Ok(Some(Ok(_))) => {}
+                Ok(Some(Ok(Message::Binary(_)))) => self.no_message(sink),
+                Ok(Some(Ok(Message::Close(frame)))) => return Err(closed(frame)),
+                Ok(None) => return Err(closed(None)),
+                // Pings are answered by the library.
+                Ok(Some(Ok(_))) | Err(_) => {}
                 Ok(Some(Err(error))) => return Err(cut(error)),
-                Err(_) if queries.timed_out(pace.time_out) => {
-                    let seconds = pace.time_out.as_secs();
-                    let notice = queries.notice.take();
-                    return Err(Interruption::TimedOut { seconds, silent, notice });
-                }
-                Err(_) => {}
+            }
+            if self.useless + sink.forged() > USELESS_MESSAGES || queries.is_flooded() {
+                return Err(Interruption::Useless);
+            }
+            if let Some(reason) = queries.overdue() {
+                return Err(Interruption::Overdue(reason));
             }
         }
         self.connection = Some(connection);
@@ -199,24 +202,12 @@ impl PeerSession {
         connection: &mut Connection,
         pace: Pace,
     ) -> Result<(), Interruption> {
-        if queries.pause_until.is_some_and(|until| Instant::now() < until) {
-            return Ok(());
-        }
-        while queries.open.len() < PARALLEL_SUBSCRIPTIONS
-            && let Some(mut pager) = queries.waiting.pop_front()
-        {
-            let Some(filter) = pager.next() else {
-                queries.complete(pager);
-                continue;
-            };
+        loop {
+            let subscription = format!("companion-{}", self.subscriptions + 1);
+            let Some(filter) = queries.open_next(&subscription) else { return Ok(()) };
             self.subscriptions += 1;
-            let subscription = format!("companion-{}", self.subscriptions);
-            let request = message::req(&subscription, &filter);
-            let page = OpenPage { pager, filter, idle: Duration::ZERO, waited: Duration::ZERO };
-            queries.open.insert(subscription, page);
-            send(connection, request, pace.time_out).await?;
+            send(connection, message::req(&subscription, &filter), pace.time_out).await?;
         }
-        Ok(())
     }
 
     /// Handles one message; returns a subscription that has ended and must be closed.
@@ -230,7 +221,9 @@ impl PeerSession {
             Some(RelayMessage::Event { subscription, event }) => {
                 match queries.receive(&subscription, event.get()) {
                     Ok(event) => {
+                        let since = Instant::now();
                         sink.event(&event).await.map_err(|Stopped| Interruption::Stopped)?;
+                        queries.excuse(since.elapsed());
                     }
                     Err(what) => {
                         if what != Unwanted::Repeated {
@@ -248,15 +241,14 @@ impl PeerSession {
             }
             Some(RelayMessage::Notice(text)) => queries.notice = Some(shortened(&text)),
             Some(RelayMessage::Other) => {}
-            None => {
-                self.useless += 1;
-                sink.unwanted(Unwanted::NotAMessage);
-            }
-        }
-        if self.useless + sink.forged() > USELESS_MESSAGES || queries.is_flooded() {
-            return Err(Interruption::Useless);
+            None => self.no_message(sink),
         }
         Ok(None)
+    }
+
+    fn no_message(&mut self, sink: &impl Sink) {
+        self.useless += 1;
+        sink.unwanted(Unwanted::NotAMessage);
     }
 }
 
@@ -269,6 +261,16 @@ async fn send(
         Ok(sent) => sent.map_err(cut),
         Err(_) => Err(Interruption::Cut("the relay does not read what is sent to it".to_owned())),
     }
+}
+
+fn closed(frame: Option<CloseFrame>) -> Interruption {
+    let reason = match frame {
+        Some(frame) if !frame.reason.is_empty() => {
+            format!("closed by the relay: {}", shortened(&frame.reason))
+        }
+        _ => "closed by the relay".to_owned(),
+    };
+    Interruption::Cut(reason)
 }
 
 fn cut(error: impl Display) -> Interruption {
