@@ -73,6 +73,16 @@ pub fn events(count: usize, make: impl Fn(u64) -> String + Sync + Send) -> Vec<S
     (0..count as u64).into_par_iter().map(make).collect()
 }
 
+/// A text note with a number for its id and no signature: well formed, and quickly made.
+pub fn unsigned(author: &Author, number: u64, created_at: u64) -> String {
+    format!(
+        "{{\"id\":\"{number:064x}\",\"pubkey\":\"{}\",\"created_at\":{created_at},\"kind\":1,\
+         \"tags\":[],\"content\":\"\",\"sig\":\"{}\"}}",
+        author.pubkey(),
+        "00".repeat(64)
+    )
+}
+
 /// The event with other content and its old id and signature.
 pub fn forged(event: &str) -> String {
     let mut event: Value = serde_json::from_str(event).unwrap();

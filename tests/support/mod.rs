@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
+pub mod collector;
 pub mod events;
 pub mod node;
 pub mod raw;

@@ -267,7 +267,10 @@ async fn converse(
 ) -> Option<()> {
     let _ = stream.set_nodelay(true);
     let greeting = match arrival {
-        Arrival::HangUp => return None,
+        Arrival::HangUp => {
+            cut(stream).await;
+            return None;
+        }
         Arrival::Refuse(status) => {
             refuse(stream, status).await;
             return None;

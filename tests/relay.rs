@@ -1,0 +1,387 @@
+//! Conversations with relays that mean well, whatever their limits and troubles.
+
+mod support;
+
+use serde_json::{Value, json};
+use strfry_companion::nostr::Filter;
+use strfry_companion::relay::{FetchOutcome, Gap, GapReason, Sink, Stopped, Unwanted};
+use support::collector::{Collector, IMPATIENT, PATIENT, fetch, peer, query};
+use support::events::{Author, events, id_of};
+use support::relays::Relay;
+use support::scripted::{Act, Archive, Arrival, ScriptedRelay, answer};
+
+const START: u64 = 1_700_000_000;
+
+fn sorted_ids(events: &[String]) -> Vec<String> {
+    let mut ids: Vec<String> = events.iter().map(|event| id_of(event)).collect();
+    ids.sort();
+    ids
+}
+
+fn json(filter: &Filter) -> Value {
+    serde_json::to_value(filter).unwrap()
+}
+
+/// Nine notes of one author, in nine seconds.
+fn few_notes(author: &Author) -> Vec<String> {
+    events(9, |number| author.note(START + number, "hello"))
+}
+
+/// Asks relays of this limit for 3,000 notes, reactions and messages of 12 authors, in batches.
+async fn every_event_comes_once_from_a_relay_capped_at(limit: usize) {
+    let authors = Author::all(0..12);
+    let all = events(3_000, |number| {
+        let kind = [1, 4, 7][number as usize % 3];
+        // Quiet times and seconds of 30 events.
+        let second = if number % 10 < 4 { number / 75 * 75 } else { number * 977 % 100_000 };
+        let author = &authors[(number * 31 % 12) as usize];
+        author.event(kind, START + second, json!([]), &number.to_string())
+    });
+    let relay = Relay::start(&all, limit);
+    let queries = authors
+        .chunks(4)
+        .flat_map(|authors| [query(authors, &[1, 7]), query(authors, &[4])])
+        .collect();
+    let (outcome, collector) = fetch(&relay.url(), queries, PATIENT).await;
+    let pages = relay.queries() as u64;
+    assert_eq!(outcome, FetchOutcome { events: 3_000, pages, complete: 6, gaps: vec![] });
+    assert_eq!(collector.ids(), sorted_ids(&all));
+}
+
+#[tokio::test]
+async fn every_event_comes_once_from_a_relay_capped_at_500() {
+    every_event_comes_once_from_a_relay_capped_at(500).await;
+}
+
+#[tokio::test]
+async fn every_event_comes_once_from_a_relay_capped_at_20() {
+    every_event_comes_once_from_a_relay_capped_at(20).await;
+}
+
+#[tokio::test]
+async fn a_second_of_5000_events_is_split_by_author_and_kind() {
+    let authors = Author::all(0..10);
+    let all = events(5_000, |number| {
+        let kind = 1 + number % 2 * 6;
+        authors[(number / 2 % 10) as usize].event(kind, START, json!([]), &number.to_string())
+    });
+    let relay = Relay::start(&all, 500);
+    let (outcome, collector) = fetch(&relay.url(), vec![query(&authors, &[1, 7])], PATIENT).await;
+    let pages = relay.queries() as u64;
+    assert_eq!(outcome, FetchOutcome { events: 5_000, pages, complete: 1, gaps: vec![] });
+    assert_eq!(collector.ids(), sorted_ids(&all));
+}
+
+#[tokio::test]
+async fn a_second_that_cannot_be_split_is_named_and_everything_else_comes() {
+    let authors = Author::all(0..3);
+    let dense = events(700, |number| authors[1].note(START, &number.to_string()));
+    let rest = events(400, |number| {
+        authors[number as usize % 3].note(START - 200 + number, &number.to_string())
+    });
+    let rest: Vec<String> = rest.into_iter().filter(|event| !dense.contains(event)).collect();
+    let relay = Relay::start(&[dense, rest.clone()].concat(), 500);
+    let (outcome, collector) = fetch(&relay.url(), vec![query(&authors, &[1])], PATIENT).await;
+    let part = Filter { since: Some(START), until: Some(START), ..query(&authors[1..2], &[1]) };
+    assert_eq!(
+        outcome,
+        FetchOutcome {
+            events: collector.count() as u64,
+            pages: relay.queries() as u64,
+            complete: 0,
+            gaps: vec![Gap { filter: part, reason: GapReason::DenseSecond(START) }],
+        }
+    );
+    let ids = collector.ids();
+    assert!(sorted_ids(&rest).iter().all(|id| ids.binary_search(id).is_ok()));
+    assert!(ids.windows(2).all(|pair| pair[0] != pair[1]));
+}
+
+#[tokio::test]
+async fn an_empty_answer_is_a_success_after_one_request() {
+    let relay = ScriptedRelay::start(|_| answer([Act::Eose]));
+    let filter = Filter { since: Some(START), ..query(&[Author::new(1)], &[0]) };
+    let (outcome, _) = fetch(&relay.url(), vec![filter.clone()], PATIENT).await;
+    assert_eq!(outcome, FetchOutcome { events: 0, pages: 1, complete: 1, gaps: vec![] });
+    assert_eq!(relay.record().requests, [json(&Filter { limit: Some(500), ..filter })]);
+}
+
+#[tokio::test]
+async fn the_end_is_reached_when_nothing_older_exists() {
+    let author = Author::new(1);
+    let all = few_notes(&author);
+    let archive = Archive::new(&all, 500);
+    let relay = ScriptedRelay::start(move |request| archive.answer(request));
+    let filter = query(&[author], &[1]);
+    let (outcome, collector) = fetch(&relay.url(), vec![filter.clone()], PATIENT).await;
+    assert_eq!(outcome, FetchOutcome { events: 9, pages: 3, complete: 1, gaps: vec![] });
+    assert_eq!(collector.ids(), sorted_ids(&all));
+    assert_eq!(collector.dropped(), [Unwanted::Repeated]);
+    let page = |until| json(&Filter { until, limit: Some(500), ..filter.clone() });
+    assert_eq!(relay.record().requests, [page(None), page(Some(START)), page(Some(START - 1))]);
+}
+
+#[tokio::test]
+async fn a_relay_that_answers_in_no_order_is_read_to_the_end() {
+    let author = Author::new(1);
+    let all = events(700, |number| author.note(START + number / 3, &number.to_string()));
+    let archive = Archive::new(&all, 100);
+    let relay = ScriptedRelay::start(move |request| {
+        let mut page = archive.page(&request.filter);
+        fastrand::Rng::with_seed(request.number as u64).shuffle(&mut page);
+        answer(page.into_iter().map(Act::Event).chain([Act::Eose]))
+    });
+    let (outcome, collector) = fetch(&relay.url(), vec![query(&[author], &[1])], PATIENT).await;
+    let pages = relay.record().requests.len() as u64;
+    assert_eq!(outcome, FetchOutcome { events: 700, pages, complete: 1, gaps: vec![] });
+    assert_eq!(collector.ids(), sorted_ids(&all));
+}
+
+#[tokio::test]
+async fn all_fetches_of_a_peer_share_one_connection_and_close_their_subscriptions() {
+    let relay = ScriptedRelay::start(|_| answer([Act::Eose]));
+    let mut session = peer(&relay.url());
+    let authors = Author::all(0..6);
+    let queries: Vec<Filter> = authors.chunks(1).map(|author| query(author, &[1])).collect();
+    for _ in 0..2 {
+        let outcome = session.fetch(queries.clone(), PATIENT, &Collector::default()).await;
+        assert_eq!(outcome, FetchOutcome { events: 0, pages: 6, complete: 6, gaps: vec![] });
+    }
+    let nothing = session.fetch(vec![], PATIENT, &Collector::default()).await;
+    assert_eq!(nothing, FetchOutcome::default());
+    session.close().await;
+    let mut watch = relay.watch();
+    let record = watch.wait_for(|record| record.closed.len() == 12).await.unwrap().clone();
+    assert_eq!(record.connections, 1);
+}
+
+#[tokio::test]
+async fn nothing_to_ask_is_no_reason_to_connect() {
+    let relay = ScriptedRelay::start(|_| answer([]));
+    let (outcome, _) = fetch(&relay.url(), vec![], PATIENT).await;
+    assert_eq!(outcome, FetchOutcome::default());
+    assert_eq!(relay.record().connections, 0);
+}
+
+#[tokio::test]
+async fn a_rate_limited_query_is_asked_again_until_it_is_answered() {
+    let author = Author::new(1);
+    let archive = Archive::new(&few_notes(&author), 500);
+    let relay = ScriptedRelay::start(move |request| match request.number {
+        1..=6 => answer([Act::Closed("rate-limited: slow down".into())]),
+        _ => archive.answer(request),
+    });
+    let (outcome, _) = fetch(&relay.url(), vec![query(&[author], &[1])], PATIENT).await;
+    assert_eq!(outcome, FetchOutcome { events: 9, pages: 3, complete: 1, gaps: vec![] });
+    assert_eq!(relay.record().requests.len(), 9);
+}
+
+#[tokio::test]
+async fn queries_that_are_rate_limited_together_do_not_use_up_each_others_tries() {
+    let relay = ScriptedRelay::start(move |request| match request.number {
+        1..=16 => answer([Act::Closed("rate-limited: slow down".into())]),
+        _ => answer([Act::Eose]),
+    });
+    let authors = Author::all(0..8);
+    let queries = authors.chunks(1).map(|author| query(author, &[1])).collect();
+    let (outcome, _) = fetch(&relay.url(), queries, PATIENT).await;
+    assert_eq!(outcome, FetchOutcome { events: 0, pages: 8, complete: 8, gaps: vec![] });
+}
+
+#[tokio::test]
+async fn a_query_that_is_rate_limited_for_ever_is_named() {
+    let message = "ERROR: rate-limited: slow down";
+    let relay = ScriptedRelay::start(move |_| answer([Act::Closed(message.into())]));
+    let filter = query(&[Author::new(1)], &[1]);
+    let (outcome, _) = fetch(&relay.url(), vec![filter.clone()], PATIENT).await;
+    let gaps = vec![Gap { filter, reason: GapReason::Closed(message.into()) }];
+    assert_eq!(outcome, FetchOutcome { gaps, ..FetchOutcome::default() });
+    assert_eq!(relay.record().requests.len(), 7);
+}
+
+#[tokio::test]
+async fn a_query_that_the_relay_refuses_is_named_and_the_others_complete() {
+    let author = Author::new(1);
+    let archive = Archive::new(&few_notes(&author), 500);
+    let message = "auth-required: kind 4 is private";
+    let relay = ScriptedRelay::start(move |request| match &request.filter["kinds"] {
+        kinds if *kinds == json!([4]) => answer([
+            Act::Text(json!(["AUTH", "challenge"]).to_string()),
+            Act::Closed(message.into()),
+        ]),
+        _ => archive.answer(request),
+    });
+    let authors = [author];
+    let queries = vec![query(&authors, &[4]), query(&authors, &[1])];
+    let (outcome, _) = fetch(&relay.url(), queries, PATIENT).await;
+    let gap = Gap { filter: query(&authors, &[4]), reason: GapReason::Closed(message.into()) };
+    assert_eq!(outcome, FetchOutcome { events: 9, pages: 3, complete: 1, gaps: vec![gap] });
+}
+
+#[tokio::test]
+async fn a_connection_that_is_lost_in_the_middle_of_a_page_costs_no_event() {
+    let author = Author::new(1);
+    let all = events(900, |number| author.note(START + number / 4, &number.to_string()));
+    let archive = Archive::new(&all, 100);
+    let relay = ScriptedRelay::start(move |request| match request.number % 3 {
+        0 => {
+            let page = archive.page(&request.filter);
+            answer(page.into_iter().map(Act::Event).take(60).chain([Act::Cut]))
+        }
+        _ => archive.answer(request),
+    });
+    let (outcome, collector) = fetch(&relay.url(), vec![query(&[author], &[1])], PATIENT).await;
+    let record = relay.record();
+    let lost = record.connections - 1;
+    let pages = (record.requests.len() - lost) as u64;
+    assert_eq!(outcome, FetchOutcome { events: 900, pages, complete: 1, gaps: vec![] });
+    assert_eq!(collector.ids(), sorted_ids(&all));
+    assert!(lost > 2);
+}
+
+#[tokio::test]
+async fn a_peer_that_comes_back_after_a_while_is_read_to_the_end() {
+    let author = Author::new(1);
+    let all = few_notes(&author);
+    let archive = Archive::new(&all, 500);
+    let arrival = |connection| match connection {
+        2 | 3 => Arrival::HangUp,
+        _ => Arrival::Welcome,
+    };
+    let relay = ScriptedRelay::start_with(arrival, move |request| match request.number {
+        2 => answer([Act::Close]),
+        _ => archive.answer(request),
+    });
+    let (outcome, collector) = fetch(&relay.url(), vec![query(&[author], &[1])], PATIENT).await;
+    assert_eq!(outcome, FetchOutcome { events: 9, pages: 3, complete: 1, gaps: vec![] });
+    assert_eq!(collector.ids(), sorted_ids(&all));
+    assert_eq!(relay.record().connections, 4);
+}
+
+#[tokio::test]
+async fn a_connection_that_died_between_two_fetches_is_replaced() {
+    let relay = ScriptedRelay::start(|request| match (request.connection, request.number) {
+        (1, 2..) => answer([]),
+        _ => answer([Act::Eose]),
+    });
+    let mut session = peer(&relay.url());
+    for _ in 0..2 {
+        let queries = vec![query(&[Author::new(1)], &[1])];
+        let outcome = session.fetch(queries, IMPATIENT, &Collector::default()).await;
+        assert_eq!(outcome, FetchOutcome { events: 0, pages: 1, complete: 1, gaps: vec![] });
+    }
+    assert_eq!(relay.record().connections, 2);
+}
+
+#[tokio::test]
+async fn one_query_without_an_answer_spoils_neither_the_others_nor_the_next_fetch() {
+    let relay = ScriptedRelay::start(|request| match &request.filter["kinds"] {
+        kinds if *kinds == json!([4]) => answer([]),
+        _ => answer([Act::Eose]),
+    });
+    let mut session = peer(&relay.url());
+    let ask = |kind| query(&[Author::new(1)], &[kind]);
+    let queries = vec![ask(4), ask(0), ask(1), ask(2), ask(3), ask(5), ask(6)];
+    let outcome = session.fetch(queries, IMPATIENT, &Collector::default()).await;
+    let gap = Gap { filter: ask(4), reason: GapReason::TimedOut(0, None) };
+    assert_eq!(outcome, FetchOutcome { events: 0, pages: 6, complete: 6, gaps: vec![gap] });
+    let outcome = session.fetch(vec![ask(0)], IMPATIENT, &Collector::default()).await;
+    assert_eq!(outcome, FetchOutcome { events: 0, pages: 1, complete: 1, gaps: vec![] });
+}
+
+#[tokio::test]
+async fn a_page_that_waits_for_its_turn_is_not_overdue() {
+    let authors = Author::all(0..2);
+    let all = few_notes(&authors[0]);
+    let archive = Archive::new(&all, 500);
+    let relay = ScriptedRelay::start(move |request| {
+        let pause = [Act::Wait(IMPATIENT.time_out / 5)];
+        answer(archive.answer(request).flat_map(move |act| pause.clone().into_iter().chain([act])))
+    });
+    let queries = authors.chunks(1).map(|author| query(author, &[1])).collect();
+    let (outcome, _) = fetch(&relay.url(), queries, IMPATIENT).await;
+    assert_eq!(outcome, FetchOutcome { events: 9, pages: 4, complete: 2, gaps: vec![] });
+}
+
+#[tokio::test]
+async fn events_that_come_after_the_end_of_their_page_are_taken() {
+    let author = Author::new(1);
+    let all = few_notes(&author);
+    let late = [author.note(START + 100, "late"), author.note(START + 101, "later")];
+    let archive = Archive::new(&all, 500);
+    let relay = ScriptedRelay::start({
+        let late = late.clone();
+        move |request| match request.number {
+            1 => answer(archive.answer(request).chain([
+                Act::Event(late[0].clone()),
+                Act::Event(late[1].clone()),
+                Act::Event(late[0].clone()),
+            ])),
+            _ => archive.answer(request),
+        }
+    });
+    let (outcome, collector) = fetch(&relay.url(), vec![query(&[author], &[1])], PATIENT).await;
+    assert_eq!(outcome, FetchOutcome { events: 11, pages: 3, complete: 1, gaps: vec![] });
+    assert_eq!(collector.ids(), sorted_ids(&[all, late.to_vec()].concat()));
+    assert_eq!(collector.dropped(), [Unwanted::Repeated, Unwanted::Repeated]);
+}
+
+#[tokio::test]
+async fn a_sink_that_stops_ends_the_conversation() {
+    let author = Author::new(1);
+    let archive = Archive::new(&few_notes(&author), 500);
+    let relay = ScriptedRelay::start(move |request| archive.answer(request));
+    let mut session = peer(&relay.url());
+    let filter = query(&[author], &[1]);
+    let collector = Collector::that_stops_after(4);
+    let outcome = session.fetch(vec![filter.clone()], PATIENT, &collector).await;
+    let gaps = vec![Gap { filter, reason: GapReason::Stopped }];
+    assert_eq!(outcome, FetchOutcome { events: 5, gaps: gaps.clone(), ..FetchOutcome::default() });
+    assert_eq!(collector.count(), 4);
+    let queries = gaps.iter().map(|gap| gap.filter.clone()).collect();
+    let outcome = session.fetch(queries, PATIENT, &Collector::default()).await;
+    assert_eq!(outcome, FetchOutcome { gaps, ..FetchOutcome::default() });
+    assert_eq!(relay.record().connections, 1);
+}
+
+/// Takes its time over the first event, until the peer cannot send any more.
+struct Slow<'a> {
+    relay: &'a ScriptedRelay,
+    collector: Collector,
+}
+
+impl Sink for Slow<'_> {
+    async fn event(&self, event: &strfry_companion::nostr::Event<'_>) -> Result<(), Stopped> {
+        if self.collector.count() == 0 {
+            self.relay.watch().wait_for(|record| record.stalls > 0).await.unwrap();
+            // Longer than the peer may take, and long enough to read all that it has.
+            tokio::time::sleep(IMPATIENT.time_out * 3).await;
+            assert!(self.relay.record().sent < 3_000, "events are read that have no room");
+        }
+        self.collector.event(event).await
+    }
+
+    fn unwanted(&self, what: Unwanted) {
+        self.collector.unwanted(what);
+    }
+
+    fn forged(&self) -> u64 {
+        0
+    }
+}
+
+#[tokio::test]
+async fn while_the_sink_has_no_room_nothing_is_read_and_the_peer_is_not_blamed() {
+    let author = Author::new(1);
+    let all = events(3_000, |number| author.note(START + number, &"x".repeat(8_000)));
+    let archive = Archive::new(&all, 3_000);
+    let relay = ScriptedRelay::start(move |request| {
+        let mut filter = request.filter.clone();
+        filter["limit"] = 3_000.into();
+        answer(archive.page(&filter).into_iter().map(Act::Event).chain([Act::Eose]))
+    });
+    let sink = Slow { relay: &relay, collector: Collector::default() };
+    let outcome = peer(&relay.url()).fetch(vec![query(&[author], &[1])], IMPATIENT, &sink).await;
+    assert_eq!(outcome, FetchOutcome { events: 3_000, pages: 3, complete: 1, gaps: vec![] });
+    assert_eq!(sink.collector.ids(), sorted_ids(&all));
+}
