@@ -14,7 +14,7 @@ pub const PATIENT: Pace =
 
 /// For peers that will not answer.
 pub const IMPATIENT: Pace =
-    Pace { time_out: Duration::from_millis(300), first_pause: Duration::from_millis(1) };
+    Pace { time_out: Duration::from_millis(500), first_pause: Duration::from_millis(1) };
 
 /// Remembers the ids of events and what was unwanted; knows forged events by their content.
 #[derive(Debug, Default)]

@@ -1,0 +1,321 @@
+//! Conversations with peers that are dead, broken or hostile: each ends soon, says why, and costs
+//! neither memory nor time nor the events of anybody else.
+
+mod support;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+use std::{io, iter};
+
+use rustix::io::Errno;
+use serde_json::json;
+use strfry_companion::nostr::{Filter, Malformed};
+use strfry_companion::relay::{
+    Dialler, FetchOutcome, Gap, GapReason, Pace, PeerSession, Unwanted, limits,
+};
+use support::collector::{Collector, IMPATIENT, PATIENT, fetch, peer, query};
+use support::events::{Author, events, forged, unsigned};
+use support::scripted::{Act, Archive, Arrival, ClosedPort, MuteListener, ScriptedRelay, answer};
+
+const START: u64 = 1_700_000_000;
+
+fn notes() -> Filter {
+    query(&[Author::new(1)], &[1])
+}
+
+/// Nothing came but the reason why.
+fn nothing(reason: GapReason) -> FetchOutcome {
+    gap_after(0, 0, reason)
+}
+
+fn gap_after(events: u64, pages: u64, reason: GapReason) -> FetchOutcome {
+    FetchOutcome { events, pages, complete: 0, gaps: vec![Gap { filter: notes(), reason }] }
+}
+
+fn not_connected(error: &str) -> GapReason {
+    GapReason::NotConnected(error.to_owned())
+}
+
+fn refused(address: SocketAddr) -> String {
+    format!("cannot connect to {address}: {}", io::Error::from(Errno::CONNREFUSED))
+}
+
+#[tokio::test]
+async fn a_dead_peer_costs_one_attempt_and_is_not_asked_again() {
+    let relay = ScriptedRelay::start_with(|_| Arrival::HangUp, |_| answer([]));
+    let mut session = peer(&relay.url());
+    let dead = nothing(not_connected(
+        "WebSocket handshake: WebSocket protocol error: Handshake not finished",
+    ));
+    assert_eq!(session.fetch(vec![notes()], PATIENT, &Collector::default()).await, dead);
+    assert_eq!(session.fetch(vec![notes()], PATIENT, &Collector::default()).await, dead);
+    assert_eq!(relay.record().connections, 1);
+}
+
+#[tokio::test]
+async fn a_port_where_nobody_listens_is_named() {
+    let port = ClosedPort::reserve();
+    let (outcome, _) = fetch(&port.url(), vec![notes()], PATIENT).await;
+    let error = refused(port.address());
+    assert_eq!(outcome, nothing(not_connected(&error)));
+}
+
+#[tokio::test]
+async fn a_peer_that_does_not_answer_the_handshake_costs_the_time_of_one_connection() {
+    let listener = MuteListener::start();
+    let mut session = PeerSession::new(Dialler {
+        url: listener.url().parse().unwrap(),
+        allow_local: true,
+        time_out: Duration::from_millis(100),
+    });
+    let mute = nothing(not_connected("no connection within 0 s"));
+    assert_eq!(session.fetch(vec![notes()], PATIENT, &Collector::default()).await, mute);
+    assert_eq!(session.fetch(vec![notes()], PATIENT, &Collector::default()).await, mute);
+}
+
+#[tokio::test]
+async fn a_peer_that_refuses_the_handshake_is_quoted() {
+    let relay = ScriptedRelay::start_with(|_| Arrival::Refuse(403), |_| answer([]));
+    let (outcome, _) = fetch(&relay.url(), vec![notes()], PATIENT).await;
+    let error = "WebSocket handshake: HTTP error: 403 Forbidden";
+    assert_eq!(outcome, nothing(not_connected(error)));
+}
+
+#[tokio::test]
+async fn tls_with_a_peer_that_does_not_speak_it_is_an_error() {
+    let relay = ScriptedRelay::start_with(|_| Arrival::HangUp, |_| answer([]));
+    let url = relay.url().replace("ws://", "wss://");
+    let (outcome, _) = fetch(&url, vec![notes()], PATIENT).await;
+    let error = "WebSocket handshake: IO error: tls handshake eof";
+    assert_eq!(outcome, nothing(not_connected(error)));
+}
+
+#[tokio::test]
+async fn a_local_address_is_not_dialled_for_a_stranger_whatever_its_name() {
+    let relay = ScriptedRelay::start(|_| answer([Act::Eose]));
+    let port = relay.address().port();
+    for host in ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "0.0.0.0", "2130706433"] {
+        let url = format!("ws://{host}:{port}").parse::<url::Url>().unwrap();
+        let shown = url.host_str().unwrap().to_owned();
+        let time_out = Duration::from_secs(20);
+        let mut session = PeerSession::new(Dialler { url, allow_local: false, time_out });
+        let outcome = session.fetch(vec![notes()], PATIENT, &Collector::default()).await;
+        let error = format!(
+            "{shown} has only loopback or private addresses, which are not dialled for a peer \
+             that a swarm file names (--allow-local-peers permits it)"
+        );
+        assert_eq!(outcome, nothing(not_connected(&error)));
+    }
+    assert_eq!(relay.record().connections, 0);
+}
+
+#[tokio::test]
+async fn a_peer_that_closes_every_connection_is_given_up_after_four() {
+    let relay = ScriptedRelay::start_with(|_| Arrival::Greet(vec![Act::Close]), |_| answer([]));
+    let mut session = peer(&relay.url());
+    let closed = nothing(GapReason::Cut("closed by the relay".into()));
+    assert_eq!(session.fetch(vec![notes()], PATIENT, &Collector::default()).await, closed);
+    assert_eq!(session.fetch(vec![notes()], PATIENT, &Collector::default()).await, closed);
+    assert_eq!(relay.record().connections, 4);
+}
+
+#[tokio::test]
+async fn a_peer_that_goes_away_for_good_is_tried_again_and_then_given_up() {
+    let archive = Archive::new(&[Author::new(1).note(START, "hello")], 500);
+    let arrival = |connection| match connection {
+        1 => Arrival::Welcome,
+        _ => Arrival::HangUp,
+    };
+    let relay = ScriptedRelay::start_with(arrival, move |request| match request.number {
+        1 => archive.answer(request),
+        _ => answer([Act::Cut]),
+    });
+    let (outcome, _) = fetch(&relay.url(), vec![notes()], PATIENT).await;
+    let error = "WebSocket handshake: WebSocket protocol error: Handshake not finished";
+    assert_eq!(outcome, gap_after(1, 1, not_connected(error)));
+    assert_eq!(relay.record().connections, 4);
+}
+
+#[tokio::test]
+async fn a_peer_whose_port_closes_is_tried_again_and_then_given_up() {
+    let relay =
+        ScriptedRelay::start_with(|_| Arrival::WelcomeTheLast, |_| answer([Act::Eose, Act::Cut]));
+    let mut session = peer(&relay.url());
+    let ask = vec![notes(), query(&[Author::new(2)], &[1])];
+    let outcome = session.fetch(ask, PATIENT, &Collector::default()).await;
+    let error = refused(relay.address());
+    let gap = Gap { filter: query(&[Author::new(2)], &[1]), reason: not_connected(&error) };
+    assert_eq!(outcome, FetchOutcome { events: 0, pages: 1, complete: 1, gaps: vec![gap] });
+}
+
+#[tokio::test]
+async fn a_silent_peer_costs_one_time_out() {
+    let relay = ScriptedRelay::start(|_| answer([]));
+    let mut session = peer(&relay.url());
+    let silent = nothing(GapReason::TimedOut(0, None));
+    assert_eq!(session.fetch(vec![notes()], IMPATIENT, &Collector::default()).await, silent);
+    assert_eq!(session.fetch(vec![notes()], IMPATIENT, &Collector::default()).await, silent);
+    assert_eq!(relay.record().requests.len(), 1);
+}
+
+#[tokio::test]
+async fn a_peer_that_refuses_by_notice_is_quoted() {
+    let notice = "ERROR: bad req: too many filters";
+    let relay = ScriptedRelay::start(move |_| answer([Act::Notice(notice.into())]));
+    let (outcome, _) = fetch(&relay.url(), vec![notes()], IMPATIENT).await;
+    assert_eq!(outcome, nothing(GapReason::TimedOut(0, Some(notice.into()))));
+    assert_eq!(relay.record().requests.len(), 1);
+}
+
+#[tokio::test]
+async fn an_endless_notice_is_no_answer() {
+    let notice = "x".repeat(1_000);
+    let relay = ScriptedRelay::start(move |_| answer(iter::repeat(Act::Notice(notice.clone()))));
+    let (outcome, _) = fetch(&relay.url(), vec![notes()], IMPATIENT).await;
+    assert_eq!(outcome, nothing(GapReason::TimedOut(0, Some("x".repeat(200)))));
+}
+
+#[tokio::test]
+async fn a_peer_that_drips_one_event_at_a_time_is_given_up() {
+    let pace = Pace { time_out: Duration::from_millis(200), ..PATIENT };
+    let relay = ScriptedRelay::start(|_| {
+        let drips = (0..).map(|number| unsigned(&Author::new(1), number, START));
+        answer(drips.flat_map(|event| [Act::Wait(Duration::from_millis(20)), Act::Event(event)]))
+    });
+    let mut session = peer(&relay.url());
+    let collector = Collector::default();
+    let outcome = session.fetch(vec![notes()], pace, &collector).await;
+    let events = collector.count() as u64;
+    assert_eq!(outcome, gap_after(events, 0, GapReason::TooSlow(2)));
+    assert_eq!(relay.record().requests.len(), 1);
+}
+
+#[tokio::test]
+async fn new_events_without_end_are_given_up() {
+    let relay = ScriptedRelay::start(|_| {
+        answer((0..).map(|number| Act::Event(unsigned(&Author::new(1), number, START + number))))
+    });
+    let (outcome, collector) = fetch(&relay.url(), vec![notes()], PATIENT).await;
+    let events = limits::EVENTS_IN_ONE_PAGE as u64 + 1;
+    assert_eq!(outcome, gap_after(events, 0, GapReason::Useless));
+    assert_eq!(collector.count() as u64, events);
+}
+
+#[tokio::test]
+async fn one_event_repeated_without_end_is_given_up() {
+    let relay = ScriptedRelay::start(|_| {
+        answer(iter::repeat_with(|| Act::Event(unsigned(&Author::new(1), 7, START))))
+    });
+    let (outcome, collector) = fetch(&relay.url(), vec![notes()], PATIENT).await;
+    assert_eq!(outcome, gap_after(1, 0, GapReason::Useless));
+    assert_eq!(collector.count(), 1);
+}
+
+#[tokio::test]
+async fn a_flood_of_forged_events_is_given_up() {
+    let genuine = Author::new(1).note(START, "hello");
+    let relay = ScriptedRelay::start(move |_| {
+        let genuine = genuine.clone();
+        answer((0..).map(move |number| {
+            let mut event: serde_json::Value = serde_json::from_str(&forged(&genuine)).unwrap();
+            event["id"] = format!("{number:064x}").into();
+            Act::Event(event.to_string())
+        }))
+    });
+    let mut session = peer(&relay.url());
+    let collector = Collector::default();
+    let outcome = session.fetch(vec![notes()], PATIENT, &collector).await;
+    let events = limits::USELESS_MESSAGES + 1;
+    assert_eq!(outcome, gap_after(events, 0, GapReason::Useless));
+    assert_eq!(collector.count() as u64, events);
+    let outcome = session.fetch(vec![notes()], PATIENT, &Collector::default()).await;
+    assert_eq!(outcome, nothing(GapReason::Useless));
+    assert_eq!(relay.record().connections, 1);
+}
+
+/// A peer that only ever says `act` is given up after as many as are allowed.
+async fn a_flood_is_given_up(act: Act, what: Unwanted) {
+    let relay = ScriptedRelay::start(move |_| answer(iter::repeat(act.clone())));
+    let (outcome, collector) = fetch(&relay.url(), vec![notes()], PATIENT).await;
+    assert_eq!(outcome, nothing(GapReason::Useless));
+    assert_eq!(collector.dropped(), vec![what; limits::USELESS_MESSAGES as usize + 1]);
+    assert_eq!(collector.count(), 0);
+}
+
+#[tokio::test]
+async fn a_flood_of_events_that_nobody_asked_for_is_given_up() {
+    let author = Author::new(1);
+    let other = Author::new(2);
+    a_flood_is_given_up(Act::Event(other.note(START, "hello")), Unwanted::Unasked).await;
+    a_flood_is_given_up(Act::Event(author.profile(START, "kind 0")), Unwanted::Unasked).await;
+    let of_another_subscription = json!(["EVENT", "unknown", {
+        "id": "00".repeat(32), "pubkey": author.pubkey(), "created_at": START, "kind": 1,
+        "tags": [], "content": "", "sig": "00".repeat(64),
+    }]);
+    a_flood_is_given_up(Act::Text(of_another_subscription.to_string()), Unwanted::Unasked).await;
+}
+
+#[tokio::test]
+async fn a_flood_of_what_is_no_event_or_no_message_is_given_up() {
+    a_flood_is_given_up(Act::Event("{}".into()), Unwanted::Malformed(Malformed::MissingKey("id")))
+        .await;
+    a_flood_is_given_up(Act::Text("<html>".into()), Unwanted::NotAMessage).await;
+    a_flood_is_given_up(Act::Text("[".repeat(100_000)), Unwanted::NotAMessage).await;
+    a_flood_is_given_up(Act::Binary(1_000), Unwanted::NotAMessage).await;
+}
+
+#[tokio::test]
+async fn a_few_useless_messages_are_dropped_and_everything_else_comes() {
+    let authors = Author::all(1..3);
+    let all = events(600, |number| authors[0].note(START + number, "hello"));
+    let archive = Archive::new(&all, 500);
+    let unasked = authors[1].note(START, "not asked for");
+    let relay = ScriptedRelay::start(move |request| match request.number {
+        1 => {
+            let useless = [
+                Act::Text("no JSON".into()),
+                Act::Event(unasked.clone()),
+                Act::Event("[]".into()),
+                Act::Text("[\"EOSE\",\"unknown\"]".into()),
+                Act::Text("[\"CLOSED\",\"unknown\",\"error: x\"]".into()),
+            ];
+            answer(useless.into_iter().chain(archive.answer(request)))
+        }
+        _ => archive.answer(request),
+    });
+    let (outcome, collector) = fetch(&relay.url(), vec![notes()], PATIENT).await;
+    let pages = relay.record().requests.len() as u64;
+    assert_eq!(outcome, FetchOutcome { events: 600, pages, complete: 1, gaps: vec![] });
+    assert_eq!(
+        collector.dropped()[..3],
+        [Unwanted::NotAMessage, Unwanted::Unasked, Unwanted::Malformed(Malformed::NotAnObject)]
+    );
+}
+
+#[tokio::test]
+async fn the_end_of_a_relay_that_ignores_until_is_not_believed() {
+    let author = Author::new(1);
+    let archive = Archive::new(&events(900, |number| author.note(START + number, "x")), 500);
+    let relay = ScriptedRelay::start(move |request| {
+        let mut request = request.clone();
+        request.filter.as_object_mut().unwrap().remove("until");
+        archive.answer(&request)
+    });
+    let (outcome, _) = fetch(&relay.url(), vec![notes()], PATIENT).await;
+    assert_eq!(outcome, gap_after(500, 2, GapReason::IgnoresFilter));
+}
+
+#[tokio::test]
+async fn a_message_that_is_too_large_is_not_read() {
+    let large = Author::new(1).note(START, &"x".repeat(limits::MESSAGE));
+    let relay = ScriptedRelay::start(move |_| answer([Act::Event(large.clone()), Act::Eose]));
+    let (outcome, collector) = fetch(&relay.url(), vec![notes()], PATIENT).await;
+    let [Gap { reason: GapReason::Cut(error), .. }] = &outcome.gaps[..] else {
+        panic!("{outcome:?}");
+    };
+    let (start, end) = ("Space limit exceeded: Message too long: ", " > 2097152");
+    assert!(error.starts_with(start) && error.ends_with(end), "{error}");
+    assert_eq!(outcome, nothing(GapReason::Cut(error.clone())));
+    assert_eq!(collector.count(), 0);
+    assert_eq!(relay.record().connections, 4);
+}
