@@ -271,3 +271,20 @@ pub(super) fn pause(first: Duration, attempt: u32) -> Duration {
 pub(super) fn shortened(text: &str) -> String {
     text.chars().take(200).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_that_is_over_does_not_cut_the_patience_short() {
+        let time_out = Duration::from_secs(60);
+        let pace = Pace { time_out, first_pause: Duration::ZERO };
+        let mut queries = Queries::new(vec![Filter::default(); 9], pace);
+        let names = ["a", "b", "c", "d", "e"];
+        assert!(names.iter().take(4).all(|name| queries.open_next(name).is_some()));
+        queries.closed("a", "rate-limited: slow down");
+        assert!(queries.open_next("e").is_some());
+        assert!(queries.patience().unwrap() > time_out / 2);
+    }
+}
