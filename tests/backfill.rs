@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
+use strfry_companion::import::{EventLimits, StoredEvent};
+use strfry_companion::nostr::Event;
 use support::events::{Author, events, id_of};
 use support::node::Node;
 use support::relays::Relay;
+use support::scripted::{Act, ScriptedRelay, answer};
 use support::{NO_STRFRY, real_strfry, strfry_bin};
 
 const DAY: u64 = 86_400;
@@ -105,5 +108,96 @@ fn every_event_of_three_capped_peers_and_every_profile_arrives_and_a_second_run_
         assert!(seconds(&again) < seconds(&summary) / 2.0);
         assert_eq!((code, &again["events"]["imported"]), (0, &Value::Null));
         assert_eq!(ids(node.events()), expected);
+    });
+}
+
+/// What a hostile relay sends in answer to every request, and how often it does so.
+struct Attack {
+    author: Author,
+    mallory: Author,
+}
+
+impl Attack {
+    fn new() -> Self {
+        Self { author: Author::new(1), mallory: Author::new(666) }
+    }
+
+    /// The author's own event, which no attack must get rid of.
+    fn victim(&self) -> String {
+        self.author.note(now() - 500, "still here")
+    }
+
+    fn events(&self) -> Vec<String> {
+        let (author, mallory, now) = (&self.author, &self.mallory, now());
+        let forged_profile = support::events::forged(&author.profile(now, "mallory's words"));
+        // The author's pubkey, the right id for it, and a signature that is mallory's.
+        let mut stolen: Value = serde_json::from_str(&mallory.profile(now, "stolen")).unwrap();
+        stolen["pubkey"] = json!(author.pubkey());
+        let event = stolen.to_string();
+        let event = Event::parse(&event).unwrap();
+        stolen["id"] = json!(StoredEvent::encode(&event, &EventLimits::default()).unwrap().hash());
+        let mut no_text: Value = serde_json::from_str(&author.note(now, "text")).unwrap();
+        no_text["content"] = json!({"a": 1});
+        let deletes_victim = json!([["e", id_of(&self.victim())]]);
+        let address = json!([["a", format!("30023:{}:x", mallory.pubkey())]]);
+        vec![
+            forged_profile,
+            stolen.to_string(),
+            mallory.note(now, "nobody asked for me"),
+            author.event(20_001, now, json!([]), "ephemeral, and not asked for"),
+            author.note(now, &"x".repeat(70_000)),
+            no_text.to_string(),
+            mallory.event(5, now, deletes_victim, "not mine to delete"),
+            author.event(5, now, address, "an address that is not mine"),
+            author.event(1, now - 5, json!([["expiration", (now - 1).to_string()]]), "expired"),
+            author.note(now, "Hello NOSTR visitor. I am a robot."),
+            author.note(now - 3, "\u{7f}"),
+        ]
+    }
+}
+
+#[test]
+fn nothing_of_a_hostile_peer_is_imported_all_of_it_is_counted_and_everything_else_arrives() {
+    let attack = Attack::new();
+    let honest_events = vec![
+        attack.victim(),
+        attack.author.profile(now() - 400, "the true name"),
+        attack.author.note(now() - 300, "I write that somebody said: Hello NOSTR visitor."),
+    ];
+    let hostile_events = attack.events();
+    let honest = Relay::start(&honest_events, 500);
+    with_each_strfry(|strfry| {
+        let node = Node::new(strfry);
+        let pubkeys = node.write("pubkeys.txt", attack.author.pubkey().to_string());
+        // Each event once, in answer to the first request.
+        let sent = hostile_events.clone();
+        let hostile = ScriptedRelay::start(move |request| {
+            let events = if request.number == 1 { sent.clone() } else { Vec::new() };
+            answer(events.into_iter().map(Act::Event).chain([Act::Eose]))
+        });
+        let (code, summary) = node.backfill(&[
+            "--relay",
+            &hostile.url(),
+            "--relay",
+            &honest.url(),
+            "--pubkeys",
+            pubkeys.to_str().unwrap(),
+        ]);
+        assert_eq!(code, 0, "{summary:#}");
+        assert_eq!(ids(node.events()), ids(&honest_events));
+        assert_eq!(
+            summary["peers"][0]["events"],
+            json!({
+                "bad_id": 1,
+                "bad_signature": 1,
+                "unasked": 3,
+                "oversize": 1,
+                "malformed": 3,
+                "expired": 1,
+                "greeting": 1,
+            })
+        );
+        assert_eq!(summary["peers"][0]["received"], json!(hostile_events.len()));
+        assert_eq!(summary["peers"][1]["events"], json!({"imported": 3, "duplicate": 1}));
     });
 }

@@ -48,7 +48,7 @@ pub fn database(count: u64) -> PathBuf {
 fn event(authors: &[Author], number: u64) -> String {
     let author = &authors[(number % AUTHORS) as usize];
     let created_at = 1_700_000_000 + number * 7;
-    if number < AUTHORS && number % 5 != 0 {
+    if number < AUTHORS && !number.is_multiple_of(5) {
         return author.profile(created_at, &format!("name {number}"));
     }
     let text = "What everybody writes about on an ordinary day. ".repeat(4);
