@@ -319,3 +319,20 @@ async fn a_message_that_is_too_large_is_not_read() {
     assert_eq!(collector.count(), 0);
     assert_eq!(relay.record().connections, 4);
 }
+
+#[tokio::test]
+async fn a_query_that_ends_every_connection_does_not_keep_the_others_from_their_answers() {
+    let relay = ScriptedRelay::start(|request| match &request.filter["kinds"] {
+        kinds if *kinds == json!([1]) => answer([Act::Close]),
+        _ => answer([Act::Eose]),
+    });
+    let authors = [Author::new(1)];
+    for others in [3, 6] {
+        let others = (2..2 + others).map(|kind| query(&authors, &[kind]));
+        let queries: Vec<Filter> = iter::once(notes()).chain(others).collect();
+        let (pages, complete) = (queries.len() as u64 - 1, queries.len() - 1);
+        let (outcome, _) = fetch(&relay.url(), queries, PATIENT).await;
+        let gap = Gap { filter: notes(), reason: GapReason::Cut("closed by the relay".into()) };
+        assert_eq!(outcome, FetchOutcome { events: 0, pages, complete, gaps: vec![gap] });
+    }
+}

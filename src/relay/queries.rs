@@ -204,11 +204,15 @@ impl Queries {
         }
     }
 
-    /// After the connection has ended: what was open is asked for after what is waiting, so that
-    /// one page that a peer cannot answer does not keep it from the others.
+    /// After the connection has ended: what was open is asked for after what is waiting, and last
+    /// what was asked first, so that one page that a peer cannot answer does not keep it from the
+    /// others.
     pub(super) fn ask_open_pages_again(&mut self) {
         self.recent.clear();
         self.pause_until = None;
+        if !self.open.is_empty() {
+            self.open.rotate_left(1);
+        }
         self.waiting.extend(self.open.drain(..).map(|page| page.pager));
     }
 

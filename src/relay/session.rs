@@ -22,7 +22,7 @@ use crate::nostr::{Event, Filter, Malformed};
 /// How long a peer is waited for.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
-    /// Without any progress on a subscription.
+    /// Without an answer to anything that is asked; time that the sink takes does not count.
     pub time_out: Duration,
     /// Before the second attempt; later pauses grow from it.
     pub first_pause: Duration,

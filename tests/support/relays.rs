@@ -1,5 +1,7 @@
 //! Relays in this process: a real implementation, for tests and the demo.
 
+#![allow(dead_code, reason = "each program that includes this uses its own part")]
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
