@@ -5,9 +5,11 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::future::select_ok;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -16,7 +18,7 @@ use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 use url::Url;
 
-use super::limits::MESSAGE;
+use super::limits::{ADDRESSES, BETWEEN_ADDRESSES, MESSAGE};
 use crate::node::address::is_local_ip;
 
 /// An open connection to a relay.
@@ -89,19 +91,28 @@ impl Dialler {
         // Brackets belong to the URL's spelling of an IPv6 address, not to the address.
         let name = host.trim_start_matches('[').trim_end_matches(']');
         let resolve = |source| ConnectError::Resolve { host: host.to_owned(), source };
-        let mut last = ConnectError::LocalAddress { host: host.to_owned() };
-        for address in tokio::net::lookup_host((name, port)).await.map_err(resolve)? {
-            if !self.allow_local && is_local_ip(address.ip()) {
-                continue;
-            }
-            match TcpStream::connect(address).await {
-                Ok(stream) => return Ok(stream),
-                Err(source) => last = ConnectError::Tcp { address, source },
-            }
+        let addresses = tokio::net::lookup_host((name, port)).await.map_err(resolve)?;
+        let addresses = addresses.filter(|it| self.allow_local || !is_local_ip(it.ip()));
+        let attempts: Vec<_> = addresses.take(ADDRESSES).zip(0..).map(attempt).collect();
+        if attempts.is_empty() {
+            return Err(ConnectError::LocalAddress { host: host.to_owned() });
         }
-        Err(last)
+        let (stream, _) = select_ok(attempts).await?;
+        Ok(stream)
     }
 }
+
+/// One of several addresses, each a moment after the other: the first that answers wins, so that
+/// one which swallows everything does not use up the time of the rest.
+fn attempt((address, turn): (SocketAddr, u32)) -> Pin<Box<impl Future<Output = Attempt>>> {
+    Box::pin(async move {
+        tokio::time::sleep(BETWEEN_ADDRESSES * turn).await;
+        let connected = TcpStream::connect(address).await;
+        connected.map_err(|source| ConnectError::Tcp { address, source })
+    })
+}
+
+type Attempt = Result<TcpStream, ConnectError>;
 
 /// One configuration for all peers. It names its cryptography: rustls would otherwise look for the
 /// one that happens to be linked, and panic if there is none or more than one.

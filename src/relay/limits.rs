@@ -18,6 +18,12 @@ pub const PAGES_IN_ONE_SECOND: usize = 20;
 /// even if they do not keep to the limit they are given; the ids of a page are kept in memory.
 pub const EVENTS_IN_ONE_PAGE: usize = 20_000;
 
+/// Addresses of one host that are tried; a host name can have any number.
+pub const ADDRESSES: usize = 6;
+
+/// From one address of a host to the next (RFC 8305, "Connection Attempt Delay").
+pub const BETWEEN_ADDRESSES: Duration = Duration::from_millis(250);
+
 /// Authors in one filter. strfry takes 2,047, others a few hundred; small batches also keep a REQ
 /// (67 bytes an author) far below strfry's limit for a message, 131,072 bytes.
 pub const AUTHORS_PER_FILTER: usize = 100;
