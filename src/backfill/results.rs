@@ -9,7 +9,7 @@ use super::accounts::Class;
 use super::summary::{PeerStatus, Summary};
 use crate::nostr::{Event, Pubkey, kind};
 use crate::profile::{self, Profile, ProfileRecord};
-use crate::report::{RunLog, clean_for_log};
+use crate::report::{RunLog, clean_for_log, with_causes};
 use crate::strfry_db::{ReadError, StoredJson, StrfryDb};
 
 /// Which files are written.
@@ -73,18 +73,12 @@ fn log_profile(log: &RunLog, pubkey: &Pubkey, profile: &Profile) {
 pub(super) fn write_profiles(output: &Output, records: &[ProfileRecord]) -> Vec<String> {
     let json = output.profiles_json.as_deref().map(|path| profile::write_json(path, records));
     let csv = output.profiles_csv.as_deref().map(|path| profile::write_csv(path, records));
-    [json, csv].into_iter().flatten().filter_map(Result::err).map(describe).collect()
-}
-
-/// An error with its causes, in one line.
-pub(super) fn describe(error: impl std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
+    [json, csv]
+        .into_iter()
+        .flatten()
+        .filter_map(Result::err)
+        .map(|error| with_causes(&error))
+        .collect()
 }
 
 /// The lines at the end of a run. Other programs read the `SYNC_` lines, and count every line

@@ -14,14 +14,14 @@ use super::check::{Checked, Checks, SeenProfiles};
 use super::limits::{CONNECT_TIME_OUT, FIRST_PAUSE, FULL_TIME_OUT, RECENT_TIME_OUT};
 use super::plan::{author_queries, since, station_query};
 pub use super::results::Output;
-use super::results::{describe, log_summary, profile_records, write_profiles};
+use super::results::{log_summary, profile_records, write_profiles};
 use super::screen::{Entrance, Rules};
 use super::summary::{PeerStatus, PeerSummary, ProfileCounts, Status, Summary, VERSION};
 use crate::import::{EventLimits, StrfryCommand};
 use crate::node::{Blacklist, Peer, PeerSource};
 use crate::nostr::{Filter, Pubkey, kind};
 use crate::relay::{Dialler, FetchOutcome, Gap, GapReason, Pace, PeerSession};
-use crate::report::{Progress, ProgressState, RunLog};
+use crate::report::{Progress, ProgressState, RunLog, with_causes};
 use crate::strfry_db::{ReadError, StrfryDb};
 
 /// What a run is to do.
@@ -227,7 +227,7 @@ fn errors_of(checked: &Checked, stopped: bool) -> Vec<String> {
         errors.push(format!("strfry had to be started again: {error}"));
     }
     if let Some(error) = &checked.error {
-        errors.push(format!("the import failed: {}", describe(error)));
+        errors.push(format!("the import failed: {}", with_causes(error)));
     }
     if checked.panicked {
         errors.push("the import failed: its thread panicked".to_owned());

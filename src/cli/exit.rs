@@ -3,7 +3,8 @@
 use std::io;
 use std::process::ExitCode;
 
-use crate::report;
+use super::node::tell;
+use crate::report::with_causes;
 
 /// How a command ended.
 #[derive(Debug)]
@@ -38,7 +39,7 @@ impl Failure {
             Self::CannotRun(error) => (error, CANNOT_RUN),
             Self::Told(_) => return self,
         };
-        tell(&format!("{error:#}"));
+        tell(&with_causes(error.as_ref()));
         Self::Told(code)
     }
 }
@@ -77,7 +78,7 @@ pub(super) fn code(outcome: Outcome) -> ExitCode {
         Outcome::Failure(Failure::Usage(error)) => (error, USAGE),
         Outcome::Failure(Failure::CannotRun(error)) => (error, CANNOT_RUN),
     };
-    eprintln!("strfry-companion: {}", report::clean(&format!("{error:#}")));
+    tell(with_causes(error.as_ref()));
     ExitCode::from(code)
 }
 

@@ -1,5 +1,6 @@
 //! Options that several commands share: where the node, strfry and its database are.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -8,8 +9,8 @@ use clap::Args;
 
 use super::exit::{OrFail, Result};
 use crate::node::{
-    ConfError, Discovery, NodePaths, PeerPolicy, PubkeyList, PubkeySources, StrfryConf, discover,
-    own_station_id, paths, read_list_file,
+    ConfError, Discovery, NodePaths, PeerPolicy, PubkeyList, PubkeySources, SkippedLine,
+    StrfryConf, discover, own_station_id, paths, read_list_file,
 };
 use crate::report;
 use crate::strfry_db::StrfryDb;
@@ -100,21 +101,30 @@ impl NodeArguments {
 /// Reads a list that the operator named, and says what was skipped.
 pub(super) fn read_pubkeys(file: &Path) -> Result<PubkeyList> {
     let list = read_list_file(file).or_usage()?;
-    if let Some(first) = list.first_skipped.first() {
-        warn(format_args!(
-            "{}: {} lines skipped, the first is line {}: {}",
-            file.display(),
-            list.skipped,
-            first.number,
-            first.problem
-        ));
+    let lines = |count| if count == 1 { "1 line".to_owned() } else { format!("{count} lines") };
+    let skipped = list.first_skipped.first().map(|first| {
+        let SkippedLine { number, problem } = first;
+        format!("{} skipped, the first is line {number}: {problem}", lines(list.skipped))
+    });
+    let repeated = (list.duplicates > 0).then(|| format!("{} repeated", lines(list.duplicates)));
+    let remarks: Vec<String> = skipped.into_iter().chain(repeated).collect();
+    if !remarks.is_empty() {
+        let standard_input = file == Path::new("-");
+        let name = if standard_input { Path::new("standard input") } else { file };
+        warn(format_args!("{}: {}", name.display(), remarks.join("; ")));
     }
     Ok(list)
 }
 
 /// A warning on the terminal.
-pub(super) fn warn(text: impl std::fmt::Display) {
-    eprintln!("strfry-companion: warning: {}", report::clean(&text.to_string()));
+fn warn(text: impl Display) {
+    tell(format_args!("warning: {text}"));
+}
+
+/// One line on the terminal, if there is still somebody to read it.
+pub(super) fn tell(text: impl Display) {
+    let text = text.to_string();
+    let _ = writeln!(io::stderr().lock(), "strfry-companion: {}", report::clean(&text));
 }
 
 /// Writes to standard output; a reader that is gone is an error of its own kind.

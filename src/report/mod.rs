@@ -3,11 +3,13 @@
 //! Everything that reaches a terminal or a log from outside goes through the cleaning functions
 //! here. Nothing in this module decides what a run does.
 
+mod causes;
 mod log;
 mod progress;
 mod sanitize;
 mod sync_stats;
 
+pub use causes::with_causes;
 pub use log::{Level, OpenLogError, RunLog, Terminal, WriteFailed};
 pub use progress::{Progress, ProgressState};
 pub use sanitize::{LOGGED_COLUMNS, clean, clean_for_log, clean_to};
