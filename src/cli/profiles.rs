@@ -63,11 +63,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
 impl Arguments {
     fn wanted(&self) -> Result<Vec<Pubkey>> {
         let mut pubkeys = Vec::new();
-        for text in &self.pubkeys {
+        for (text, number) in self.pubkeys.iter().zip(1..) {
+            // Named by its place: what was given by mistake may be a secret key.
             let pubkey = text.parse().map_err(|error| {
-                // A secret key that was given by mistake is not repeated.
-                let shown: String = text.chars().take(12).collect();
-                Failure::Usage(anyhow!("'{shown}…': {error}"))
+                Failure::Usage(anyhow!("PUBKEY number {number} of the command line: {error}"))
             })?;
             pubkeys.push(pubkey);
         }

@@ -1,0 +1,7 @@
+//! The program as a process: what it prints, writes and exits with.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod profiles;
+mod said;
