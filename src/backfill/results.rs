@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use super::accounts::Class;
-use super::summary::{PeerStatus, Summary};
+use super::summary::{PeerStatus, Status, Summary};
 use crate::nostr::{Event, Pubkey, kind};
 use crate::profile::{self, Profile, ProfileRecord};
-use crate::report::{RunLog, clean_for_log, with_causes};
+use crate::report::{RunLog, clean_for_log, clean_whole_for_log, with_causes};
 use crate::strfry_db::{ReadError, StoredJson, StrfryDb};
 
 /// Which files are written.
@@ -19,6 +19,8 @@ pub struct Output {
     pub profiles_json: Option<PathBuf>,
     /// The same as a table.
     pub profiles_csv: Option<PathBuf>,
+    /// What became of each profile, as a log.
+    pub profile_log: Option<PathBuf>,
 }
 
 /// The kind-0 content of an event as strfry stores it; `None` if it is no JSON object.
@@ -27,11 +29,21 @@ fn profile_of(stored: &StoredJson) -> Option<Profile> {
     Profile::parse(&event.content).ok()
 }
 
-/// Profiles and relays of those pubkeys that have a profile, in the order of `pubkeys`.
+/// The log of profiles, or one that writes nothing and the reason why; the run goes on.
+pub(super) fn open_profile_log(output: &Output) -> (RunLog, Option<String>) {
+    match output.profile_log.as_deref().map(RunLog::open_quiet) {
+        None => (RunLog::discard(), None),
+        Some(Ok(log)) => (log, None),
+        Some(Err(error)) => (RunLog::discard(), Some(with_causes(&error))),
+    }
+}
+
+/// Profiles and relays of those pubkeys that have a profile, in the order of `pubkeys`. The second
+/// log also tells who has none.
 pub(super) fn profile_records(
     db: &StrfryDb,
     pubkeys: &[Pubkey],
-    log: &RunLog,
+    [log, profile_log]: [&RunLog; 2],
     fetched_at: Timestamp,
 ) -> Result<Vec<ProfileRecord>, ReadError> {
     let profiles = db.newest_json_of_each(pubkeys, kind::PROFILE)?;
@@ -39,15 +51,22 @@ pub(super) fn profile_records(
     let fetched_at = profile::fetched_at(fetched_at);
     let mut records = Vec::new();
     for ((pubkey, stored), relay_list) in pubkeys.iter().zip(profiles).zip(relay_lists) {
-        let Some(stored) = stored else { continue };
+        let Some(stored) = stored else {
+            profile_log.warn(format_args!("  ❌ {}... NO PROFILE FOUND", pubkey.short()));
+            continue;
+        };
         let Some(profile) = profile_of(&stored) else {
-            log.warn(format_args!("  {}... has an unreadable profile", pubkey.short()));
+            for log in [log, profile_log] {
+                log.warn(format_args!("  {}... has an unreadable profile", pubkey.short()));
+            }
             continue;
         };
         let relays = relay_list.and_then(|stored| {
             Event::parse(&stored.json).ok().map(|event| profile::relay_list(&event))
         });
-        log_profile(log, pubkey, &profile);
+        for log in [log, profile_log] {
+            log_profile(log, pubkey, &profile);
+        }
         records.push(ProfileRecord {
             hex: *pubkey,
             profile,
@@ -111,7 +130,11 @@ pub(super) fn log_summary(log: &RunLog, summary: &Summary) {
         log.info(format_args!("  {count} refused: {}", clean_for_log(reason)));
     }
     for error in &summary.errors {
-        log.error(error);
+        // strfry's own lines quote events.
+        log.error(clean_whole_for_log(error));
+    }
+    if summary.status == Status::Failed {
+        log.error("The import failed: what strfry has committed is counted, the rest is missing");
     }
     let mode = if summary.verified { "verified" } else { "no-verify" };
     log.info(format_args!("{}", summary.stats));

@@ -14,7 +14,7 @@ use super::check::{Checked, Checks, SeenProfiles};
 use super::limits::{CONNECT_TIME_OUT, FIRST_PAUSE, FULL_TIME_OUT, RECENT_TIME_OUT};
 use super::plan::{author_queries, since, station_query};
 pub use super::results::Output;
-use super::results::{log_summary, profile_records, write_profiles};
+use super::results::{log_summary, open_profile_log, profile_records, write_profiles};
 use super::screen::{Entrance, Rules};
 use super::summary::{PeerStatus, PeerSummary, ProfileCounts, Status, Summary, VERSION};
 use crate::import::{EventLimits, StrfryCommand};
@@ -227,10 +227,10 @@ fn errors_of(checked: &Checked, stopped: bool) -> Vec<String> {
         errors.push(format!("strfry had to be started again: {error}"));
     }
     if let Some(error) = &checked.error {
-        errors.push(format!("the import failed: {}", with_causes(error)));
+        errors.push(format!("cannot import: {}", with_causes(error)));
     }
     if checked.panicked {
-        errors.push("the import failed: its thread panicked".to_owned());
+        errors.push("cannot import: the thread of the checks panicked".to_owned());
     }
     if stopped {
         errors.push("stopped by a signal before the end".to_owned());
@@ -288,7 +288,7 @@ impl Run<'_> {
         queries.extend(station_query(job.station_kinds.clone(), since));
         let recent = self.pace(job.timings.recent);
         self.ask("Recent events", peers, queries, recent, stop.as_mut()).await;
-        if self.stopped || !job.profiles || !job.kinds.contains(&kind::PROFILE) {
+        if self.is_over() || !job.profiles || !job.kinds.contains(&kind::PROFILE) {
             return Ok(());
         }
 
@@ -304,7 +304,7 @@ impl Run<'_> {
             missing = self.missing_profiles(&before).await?;
             self.log_recovered(&before, &missing);
         }
-        if !missing.is_empty() && !self.stopped && !job.fallback.is_empty() {
+        if !missing.is_empty() && !self.is_over() && !job.fallback.is_empty() {
             self.log.info(format_args!(
                 "Asking {} public relays for {} profiles",
                 job.fallback.len(),
@@ -316,6 +316,11 @@ impl Run<'_> {
             self.ask("Public relays", fallback, queries, pace, stop.as_mut()).await;
         }
         Ok(())
+    }
+
+    /// Told to stop, or strfry takes nothing more.
+    fn is_over(&self) -> bool {
+        self.stopped || self.entrance.is_closed()
     }
 
     fn pace(&self, time_out: Duration) -> Pace {
@@ -432,8 +437,12 @@ fn write_results(
     log: &RunLog,
     started_at: Timestamp,
 ) -> Result<(ProfileCounts, Vec<String>), BackfillError> {
-    let records = profile_records(db, &job.pubkeys, log, started_at)?;
-    let errors = if job.dry_run { Vec::new() } else { write_profiles(&job.output, &records) };
+    let output = if job.dry_run { &Output::default() } else { &job.output };
+    let (profile_log, trouble) = open_profile_log(output);
+    let records = profile_records(db, &job.pubkeys, [log, &profile_log], started_at)?;
+    let mut errors = write_profiles(output, &records);
+    errors.extend(trouble);
+    errors.extend(profile_log.write_failed().map(|lost| lost.to_string()));
     Ok((profile_counts(db, &job.pubkeys)?, errors))
 }
 

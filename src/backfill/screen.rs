@@ -62,6 +62,11 @@ impl Entrance {
         PeerSink { entrance: self.clone(), tally }
     }
 
+    /// Whether the checks have ended, so that nothing more can be done with an event.
+    pub(super) fn is_closed(&self) -> bool {
+        self.work.is_closed()
+    }
+
     /// Waits until everything that came in so far has been checked.
     pub(super) async fn wait_until_checked(&self) {
         let (done, checked) = oneshot::channel();

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::accounts::{Class, Tally};
 use crate::node::{Peer, PeerSource};
 use crate::nostr::Pubkey;
-use crate::relay::FetchOutcome;
+use crate::relay::{FetchOutcome, GapReason};
 use crate::report::SyncStats;
 
 /// Gaps of one peer that are spelled out; the rest is counted.
@@ -133,7 +133,7 @@ impl PeerSummary {
     pub(super) fn new(peer: &Peer, outcome: &FetchOutcome, tally: &Tally) -> Self {
         let status = if outcome.gaps.is_empty() {
             PeerStatus::Complete
-        } else if outcome.failed() {
+        } else if outcome.failed() && !is_all_stopped(outcome) {
             PeerStatus::Failed
         } else {
             PeerStatus::Incomplete
@@ -168,6 +168,11 @@ impl PeerSummary {
         reasons.dedup();
         reasons.join("; ")
     }
+}
+
+/// A peer that the run itself turned away from has not failed.
+fn is_all_stopped(outcome: &FetchOutcome) -> bool {
+    outcome.gaps.iter().all(|gap| gap.reason == GapReason::Stopped)
 }
 
 impl Summary {

@@ -10,6 +10,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::{CANNOT_RUN, Failure, OrFail, Outcome, Result};
 use super::node::{NodeArguments, print, print_json, read_pubkeys};
+use super::pubkeys::print_list;
+use super::stats;
 use crate::backfill::kinds::{self, KindsError};
 use crate::backfill::{self, Class, Job, Output, Status, Summary, Timings, limits};
 use crate::import::{EventLimits, StrfryCommand};
@@ -27,7 +29,7 @@ const PUBLIC_RELAYS: &[&str] = &["wss://relay.damus.io", "wss://nos.lol", "wss:/
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Ask for events of the last N days; 0 for all time
-    #[arg(long, value_name = "N", default_value_t = 1,
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(0..=i64::from(limits::DAYS)))]
     days: u32,
     /// Show every line of the log on the terminal
@@ -75,12 +77,18 @@ pub(super) struct Arguments {
     /// Print the run's summary as one JSON object
     #[arg(long)]
     json: bool,
+    /// Print the pubkeys that would be asked for, and exit
+    #[arg(long, conflicts_with = "json")]
+    show_hex: bool,
+    /// Print figures about the database, and exit
+    #[arg(long, conflicts_with = "show_hex")]
+    stats: bool,
     /// Longest wait for a connection, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = limits::CONNECT_TIME_OUT.as_secs(),
+    #[arg(long, value_name = "SECONDS", default_value_t = limits::CONNECT_TIME_OUT.as_secs(), allow_negative_numbers = true,
           value_parser = clap::value_parser!(u64).range(1..=3_600))]
     connect_timeout: u64,
     /// Longest wait without progress for recent events, in seconds; twice as long for everything
-    #[arg(long, value_name = "SECONDS", default_value_t = limits::RECENT_TIME_OUT.as_secs(),
+    #[arg(long, value_name = "SECONDS", default_value_t = limits::RECENT_TIME_OUT.as_secs(), allow_negative_numbers = true,
           value_parser = clap::value_parser!(u64).range(1..=3_600))]
     timeout: u64,
     #[command(flatten)]
@@ -96,7 +104,13 @@ struct Wanted {
 }
 
 pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
+    if arguments.stats {
+        return stats::run(&stats::Arguments::of(arguments.node, arguments.json));
+    }
     let wanted = arguments.wanted()?;
+    if arguments.show_hex {
+        return arguments.show_hex(wanted);
+    }
     let config = arguments.node.config().or_usage()?;
     let database = arguments.database(&config)?;
     let paths = arguments.node.paths();
@@ -126,10 +140,12 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
         summary.errors.push(lost.to_string());
         summary.status = summary.status.max(Status::Incomplete);
     }
-    if arguments.json {
-        print_json(&summary)?;
-    } else {
-        print(&in_words(&summary))?;
+    let printed = if arguments.json { print_json(&summary) } else { print(&in_words(&summary)) };
+    // Whether anybody reads it or not: the exit code tells how the run ended.
+    if let Err(failure) = printed
+        && !failure.is_broken_pipe()
+    {
+        return Err(failure);
     }
     match summary.status {
         Status::Complete => Ok(Outcome::Complete),
@@ -179,6 +195,15 @@ impl Arguments {
         Ok(Some(pubkeys))
     }
 
+    fn show_hex(&self, wanted: Wanted) -> Result<Outcome> {
+        let sources = self.node.pubkeys(&self.node.discover(false));
+        let blacklist =
+            Blacklist::read(&self.node.paths().blacklist(), &sources.local).or_usage()?;
+        let mut pubkeys = wanted.pubkeys.unwrap_or(sources.pubkeys);
+        pubkeys.retain(|pubkey| !blacklist.contains(pubkey));
+        print_list(&pubkeys)
+    }
+
     /// The database that strfry imports into; another one must not be looked at.
     fn database(&self, config: &StrfryConf) -> Result<PathBuf> {
         let Some(named) = &self.node.db else { return Ok(config.db.clone()) };
@@ -215,6 +240,7 @@ impl Arguments {
             Discovery { peers: Vec::new(), ..discovery }.with_explicit(wanted.relays).peers
         };
         let mut pubkeys = wanted.pubkeys.unwrap_or(sources.pubkeys);
+        let named = pubkeys.len();
         pubkeys.retain(|pubkey| !blacklist.contains(pubkey));
         if peers.is_empty() {
             return Err(Failure::Usage(anyhow!(
@@ -223,9 +249,16 @@ impl Arguments {
             )));
         }
         if pubkeys.is_empty() {
-            return Err(Failure::Usage(anyhow!(
-                "no pubkeys: none in the node's files (see the command 'pubkeys'); name a file with --pubkeys"
-            )));
+            return Err(Failure::Usage(match (named, only_named_pubkeys) {
+                (0, true) => anyhow!("no pubkeys: none in the files named with --pubkeys"),
+                (0, false) => anyhow!(
+                    "no pubkeys: none in the node's files (see the command 'pubkeys'); name a file with --pubkeys"
+                ),
+                _ => anyhow!(
+                    "no pubkeys: all {named} are on the blacklist {}",
+                    paths.blacklist().display()
+                ),
+            }));
         }
         let is_node = paths.home().is_dir();
         let binary = self.strfry_bin.clone().unwrap_or_else(|| paths.strfry_bin());
@@ -264,6 +297,7 @@ impl Arguments {
             output: Output {
                 profiles_json: is_node.then(|| paths.profiles_json()),
                 profiles_csv: (is_node && self.csv).then(|| paths.profiles_csv()),
+                profile_log: Some(paths.profile_log()),
             },
         })
     }
@@ -312,9 +346,8 @@ fn refuse_without_lock_file(db: &StrfryDb, job: &Job) -> Result<()> {
 
 fn log_sources(log: &RunLog, discovery: &Discovery, sources: &PubkeySources) {
     for skipped in &discovery.skipped {
-        let reason = skipped.reason.to_string();
-        let station = skipped.station.as_deref().unwrap_or("a station");
-        log.info(format_args!("Skipped {}: {}", clean_for_log(station), clean_for_log(&reason)));
+        let (subject, reason) = (skipped.subject.to_string(), skipped.reason.to_string());
+        log.info(format_args!("Skipped {}: {}", clean_for_log(&subject), clean_for_log(&reason)));
     }
     for source in &sources.sources {
         log.info(format_args!(

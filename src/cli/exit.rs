@@ -32,6 +32,15 @@ const USAGE: u8 = 2;
 pub(super) const CANNOT_RUN: u8 = 3;
 
 impl Failure {
+    /// Whether whoever read the program's output has gone.
+    pub(super) fn is_broken_pipe(&self) -> bool {
+        let Self::CannotRun(error) = self else { return false };
+        error
+            .chain()
+            .filter_map(|cause| cause.downcast_ref::<io::Error>())
+            .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    }
+
     /// Lets a log show the failure in place of the exit.
     pub(super) fn told_by(self, tell: impl FnOnce(&str)) -> Self {
         let (error, code) = match self {
@@ -71,21 +80,11 @@ pub(super) fn code(outcome: Outcome) -> ExitCode {
         Outcome::Complete => return ExitCode::SUCCESS,
         Outcome::Incomplete => return ExitCode::from(1),
         // Whoever read our output has seen enough.
-        Outcome::Failure(Failure::CannotRun(error)) if is_broken_pipe(&error) => {
-            return ExitCode::SUCCESS;
-        }
+        Outcome::Failure(failure) if failure.is_broken_pipe() => return ExitCode::SUCCESS,
         Outcome::Failure(Failure::Told(code)) => return ExitCode::from(code),
         Outcome::Failure(Failure::Usage(error)) => (error, USAGE),
         Outcome::Failure(Failure::CannotRun(error)) => (error, CANNOT_RUN),
     };
     tell(with_causes(error.as_ref()));
     ExitCode::from(code)
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        cause
-            .downcast_ref::<io::Error>()
-            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
-    })
 }

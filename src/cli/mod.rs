@@ -58,26 +58,13 @@ enum Command {
 struct ScriptArguments {
     #[command(flatten)]
     backfill: backfill::Arguments,
-    /// Print the pubkeys that would be asked for, and exit
-    #[arg(long)]
-    show_hex: bool,
-    /// Print figures about the database, and exit
-    #[arg(long)]
-    stats: bool,
 }
 
 /// Runs the program with the arguments of this process.
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let outcome = if is_script(arguments.first()) {
-        let arguments = ScriptArguments::parse_from(arguments);
-        if arguments.show_hex {
-            pubkeys::list(&arguments.backfill.node)
-        } else if arguments.stats {
-            stats::run(&stats::Arguments::of(arguments.backfill.node))
-        } else {
-            backfill::run(arguments.backfill)
-        }
+        backfill::run(ScriptArguments::parse_from(arguments).backfill)
     } else {
         match Arguments::parse_from(arguments).command {
             Command::Profiles(arguments) => profiles::run(&arguments),

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::exit::{Outcome, Result};
 use super::node::{NodeArguments, print, print_json};
+use crate::nostr::Pubkey;
 use crate::report::clean;
 
 #[derive(Debug, Args)]
@@ -61,9 +62,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     Ok(Outcome::Complete)
 }
 
-/// Prints the pubkeys.
-pub(super) fn list(node: &NodeArguments) -> Result<Outcome> {
-    let pubkeys = node.pubkeys(&node.discover(false)).pubkeys;
+fn list(node: &NodeArguments) -> Result<Outcome> {
+    print_list(&node.pubkeys(&node.discover(false)).pubkeys)
+}
+
+/// Prints pubkeys, one on each line.
+pub(super) fn print_list(pubkeys: &[Pubkey]) -> Result<Outcome> {
     let lines: Vec<String> = pubkeys.iter().map(|pubkey| format!("{pubkey}\n")).collect();
     print(&lines.concat())?;
     Ok(Outcome::Complete)

@@ -19,8 +19,8 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    pub(super) fn of(node: NodeArguments) -> Self {
-        Self { json: false, node }
+    pub(super) fn of(node: NodeArguments, json: bool) -> Self {
+        Self { json, node }
     }
 }
 

@@ -105,7 +105,7 @@ struct Shared {
 
 struct Files {
     log: LogFile,
-    error_log: LogFile,
+    error_log: Option<LogFile>,
 }
 
 struct LogFile {
@@ -128,13 +128,18 @@ impl RunLog {
     ) -> Result<Self, OpenLogError> {
         rotate(error_log_path)?;
         let error_log = LogFile::open(error_log_path, "open the error log")?;
-        let log = LogFile::open(log_path, "open the log")?;
-        log.file.set_len(0).map_err(|source| OpenLogError {
-            step: "empty the log",
-            path: log_path.to_owned(),
-            source,
-        })?;
-        Ok(Self::new(Some(Files { log, error_log }), terminal, Box::new(io::stderr())))
+        let files = Files { log: LogFile::open_empty(log_path)?, error_log: Some(error_log) };
+        Ok(Self::new(Some(files), terminal, Box::new(io::stderr())))
+    }
+
+    /// Starts a log afresh that neither the terminal nor an error log shows.
+    ///
+    /// # Errors
+    /// As [`RunLog::open`].
+    pub fn open_quiet(path: &Path) -> Result<Self, OpenLogError> {
+        let files = Files { log: LogFile::open_empty(path)?, error_log: None };
+        let terminal = Terminal { enabled: false, verbose: false };
+        Ok(Self::new(Some(files), terminal, Box::new(io::sink())))
     }
 
     /// For a run that must not or cannot write files.
@@ -218,8 +223,8 @@ impl Shared {
     fn write(&mut self, level: Level, line: &str) {
         if let Some(files) = &mut self.files {
             files.log.write(line, &mut self.write_failed);
-            if level.is_trouble() {
-                files.error_log.write(line, &mut self.write_failed);
+            if let Some(error_log) = files.error_log.as_mut().filter(|_| level.is_trouble()) {
+                error_log.write(line, &mut self.write_failed);
             }
         }
         if self.terminal.enabled && (self.terminal.verbose || level.is_trouble()) {
@@ -243,6 +248,16 @@ impl LogFile {
         let file = OpenOptions::new().append(true).create(true).open(path);
         let file = file.map_err(|source| OpenLogError { step, path: path.to_owned(), source })?;
         Ok(Self { path: path.to_owned(), file, torn: false })
+    }
+
+    fn open_empty(path: &Path) -> Result<Self, OpenLogError> {
+        let log = Self::open(path, "open the log")?;
+        log.file.set_len(0).map_err(|source| OpenLogError {
+            step: "empty the log",
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(log)
     }
 
     fn write(&mut self, line: &str, failed: &mut Option<WriteFailed>) {

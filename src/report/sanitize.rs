@@ -74,6 +74,14 @@ pub fn clean_for_log(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// Like [`clean_for_log`], and never cut: for texts whose length is bounded elsewhere.
+pub fn clean_whole_for_log(text: &str) -> Cow<'_, str> {
+    match clean(text) {
+        Cow::Borrowed(text) => defuse(text),
+        Cow::Owned(text) => Cow::Owned(defuse(&text).into_owned()),
+    }
+}
+
 fn defuse(text: &str) -> Cow<'_, str> {
     if !text.char_indices().any(|(at, _)| is_mark(text, at)) {
         return Cow::Borrowed(text);
