@@ -91,12 +91,8 @@ fn peers_as_json_hold_the_same() {
     let home = home();
     let said = run(home.path(), &["peers", "--json", "--allow-local-peers"]);
     let file = |directory: &str| format!("HOME/tmp/swarm/{directory}/12345.json");
-    let peer = |name: &str, url: &str, directory: &str| {
-        json!({"name": name, "url": url, "file": file(directory)})
-    };
-    let skipped = |directory: &str, station: Option<&str>, reason: &str| {
-        json!({"subject": file(directory), "station": station, "reason": reason})
-    };
+    let peer = |name: &str, url: &str, directory: &str| json!({"name": name, "url": url, "file": file(directory)});
+    let skipped = |directory: &str, station: Option<&str>, reason: &str| json!({"subject": file(directory), "station": station, "reason": reason});
     assert_eq!((said.code, said.err.as_str()), (0, ""));
     assert_eq!(
         serde_json::from_str::<Value>(&said.out).unwrap(),

@@ -3,6 +3,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod bad_database;
+mod bad_strfry;
+mod bad_usage;
 mod listings;
+mod old_names;
 mod profiles;
 mod said;
+mod small_node;
+mod wait;

@@ -89,7 +89,20 @@ impl Node {
 
     /// The program, on this node.
     pub fn companion(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_strfry-companion"));
+        self.called(Path::new(env!("CARGO_BIN_EXE_strfry-companion")), arguments)
+    }
+
+    /// The program on this node, by the name of the script that it replaces.
+    pub fn script(&self, arguments: &[&str]) -> Command {
+        let link = self.home().join("backfill_constellation.sh");
+        if !link.exists() {
+            symlink(env!("CARGO_BIN_EXE_strfry-companion"), &link).unwrap();
+        }
+        self.called(&link, arguments)
+    }
+
+    fn called(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .args(arguments)
             .arg("--home")

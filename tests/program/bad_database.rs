@@ -1,0 +1,172 @@
+//! `backfill` on databases that cannot be read: refused before any peer is asked.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use strfry_companion::strfry_db::StrfryDb;
+
+use crate::said::Said;
+use crate::small_node::SmallNode;
+use crate::support::golden_database;
+use crate::support::raw::RawDatabase;
+
+/// The small node's database after this was done to its directory.
+fn damaged(damage: impl Fn(&Path)) -> (SmallNode, PathBuf) {
+    let small = SmallNode::new();
+    let database = small.node.strfry_dir().join("strfry-db");
+    damage(&database);
+    (small, database)
+}
+
+fn refusal_after(damage: impl Fn(&Path)) -> Said {
+    let (small, _) = damaged(damage);
+    let said = small.backfill(&[]);
+    assert_eq!(small.relay.record().connections, 0);
+    let expected_log = said.err.strip_prefix("[ERROR] ").unwrap();
+    assert!(small.log().ends_with(&format!("[ERROR] {expected_log}")));
+    said
+}
+
+fn expected(error: &str) -> Said {
+    Said::refusal(3, format!("[ERROR] {error}\n"))
+}
+
+fn write(database: &Path, bytes: &[u8]) {
+    fs::write(database.join("data.mdb"), bytes).unwrap();
+}
+
+#[test]
+fn a_missing_database_is_named_with_what_to_do() {
+    assert_eq!(
+        refusal_after(|database| fs::remove_dir_all(database).unwrap()),
+        expected(
+            "no database at HOME/strfry/strfry-db: start strfry once, or name its directory with \
+             --db"
+        )
+    );
+    assert_eq!(
+        refusal_after(|database| fs::remove_file(database.join("data.mdb")).unwrap()),
+        expected(
+            "no database at HOME/strfry/strfry-db/data.mdb: start strfry once, or name its \
+             directory with --db"
+        )
+    );
+}
+
+#[test]
+fn an_empty_foreign_or_truncated_file_is_told_apart() {
+    let file = "HOME/strfry/strfry-db/data.mdb";
+    assert_eq!(
+        refusal_after(|database| write(database, b"")),
+        expected(&format!(
+            "{file} is empty: strfry has not written to it yet, or the disk was full"
+        ))
+    );
+    assert_eq!(
+        refusal_after(|database| write(database, &b"not a database\n".repeat(1_000))),
+        expected(&format!(
+            "{file} is not an LMDB database: it does not begin with LMDB's magic number"
+        ))
+    );
+    assert_eq!(
+        refusal_after(|database| {
+            let golden = golden_database("strfry-1.1.1");
+            let whole = fs::read(golden.path().join("data.mdb")).unwrap();
+            write(database, &whole[..whole.len() / 2 / 4096 * 4096]);
+        })
+        .err
+        .split_once(" (")
+        .unwrap()
+        .0,
+        format!("[ERROR] {file} is truncated: it refers to pages behind its end")
+    );
+}
+
+#[test]
+fn a_database_of_another_version_gets_strfrys_advice() {
+    assert_eq!(
+        refusal_after(|database| {
+            let golden = golden_database("strfry-0.9.7");
+            fs::copy(golden.path().join("data.mdb"), database.join("data.mdb")).unwrap();
+        }),
+        expected(
+            "HOME/strfry/strfry-db/data.mdb has DB version 2, older than the supported version 3: \
+             'strfry export' your events with the old strfry, move the database files away, and \
+             'strfry import' them with the new one"
+        )
+    );
+}
+
+#[test]
+fn a_database_that_is_not_strfrys_or_not_initialised_says_so() {
+    let fresh = |database: &Path| {
+        fs::remove_dir_all(database).unwrap();
+        fs::create_dir(database).unwrap();
+        RawDatabase::open(database)
+    };
+    assert_eq!(
+        refusal_after(|database| {
+            fresh(database).table("somebody's table");
+        }),
+        expected("HOME/strfry/strfry-db/data.mdb is not a strfry database: it has no table Meta")
+    );
+    assert_eq!(
+        refusal_after(|database| {
+            fresh(database).put("Meta", &[0; 8], b"").delete("Meta", &[0; 8]);
+        }),
+        expected(
+            "HOME/strfry/strfry-db/data.mdb is not initialised: it has no Meta record; start \
+             strfry once"
+        )
+    );
+}
+
+#[test]
+fn a_database_that_no_strfry_has_opened_here_is_not_imported_into() {
+    let no_lock = |database: &Path| fs::remove_file(database.join("lock.mdb")).unwrap();
+    assert_eq!(
+        refusal_after(no_lock),
+        expected(
+            "HOME/strfry/strfry-db has no lock.mdb: no strfry has opened this database here yet; \
+             start strfry on it once, then run this again"
+        )
+    );
+    let (small, database) = damaged(no_lock);
+    let dry = small.backfill(&["--dry-run"]);
+    assert_eq!((dry.code, dry.err.as_str()), (0, ""));
+    assert!(!database.join("lock.mdb").exists());
+}
+
+#[test]
+fn a_lock_file_that_cannot_be_used_is_named() {
+    assert_eq!(
+        refusal_after(|database| {
+            fs::remove_file(database.join("lock.mdb")).unwrap();
+            fs::create_dir(database.join("lock.mdb")).unwrap();
+        }),
+        expected(
+            "cannot write to HOME/strfry/strfry-db/lock.mdb: is a directory; a reader has its slot \
+             there, so run as the user that strfry runs as"
+        )
+    );
+}
+
+#[test]
+fn a_lock_file_in_use_by_another_lmdb_is_refused() {
+    let (small, database) = damaged(|_| {});
+    let _in_use = StrfryDb::open(&database).unwrap();
+    // `mti_format`: the lock version and flags. Kept open: closing it would give up our lock.
+    let lock = OpenOptions::new().read(true).write(true).open(database.join("lock.mdb")).unwrap();
+    let mut format = [0; 4];
+    lock.read_exact_at(&mut format, 4).unwrap();
+    lock.write_all_at(&(u32::from_ne_bytes(format) + 1).to_ne_bytes(), 4).unwrap();
+    assert_eq!(
+        small.backfill(&[]),
+        expected(
+            "HOME/strfry/strfry-db was made by an incompatible LMDB: its lock file is not of the \
+             LMDB 0.9 release series; stop every program that uses this database, delete lock.mdb, \
+             start strfry again"
+        )
+    );
+}

@@ -1,0 +1,203 @@
+//! `backfill` with a strfry that is missing, does not start, refuses or dies.
+
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{fs, iter};
+
+use serde_json::Value;
+
+use crate::said::Said;
+use crate::small_node::SmallNode;
+use crate::support::events::Author;
+use crate::support::node::Node;
+use crate::support::scripted::{Act, ScriptedRelay};
+use crate::support::{run_strfry, strfry_bin};
+use crate::wait::until;
+
+fn json_run(small: &SmallNode, command: &mut Command) -> (i32, Value, String) {
+    command.args(["--allow-local-peers", "--no-fallback", "--json"]);
+    let said = small.said(command);
+    (said.code, serde_json::from_str(&said.out).unwrap_or_default(), said.err)
+}
+
+#[test]
+fn a_strfry_that_is_missing_or_not_executable_is_named_before_any_peer_is_asked() {
+    let small = SmallNode::new();
+    let strfry = small.node.strfry_dir().join("strfry");
+    let refusal = |problem: &str| Said::refusal(3, format!("[ERROR] {problem}\n"));
+    fs::remove_file(&strfry).unwrap();
+    assert_eq!(
+        small.backfill(&[]),
+        refusal(
+            "cannot start strfry (HOME/strfry/strfry): No such file or directory (os error 2); \
+             name it with --strfry-bin"
+        )
+    );
+    fs::write(&strfry, "#!/bin/sh\n").unwrap();
+    let not_executable =
+        refusal("HOME/strfry/strfry is not an executable file; name strfry with --strfry-bin");
+    assert_eq!(small.backfill(&[]), not_executable);
+    fs::remove_file(&strfry).unwrap();
+    fs::create_dir(&strfry).unwrap();
+    assert_eq!(small.backfill(&[]), not_executable);
+    assert_eq!(small.relay.record().connections, 0);
+    let named = strfry_bin();
+    assert_eq!(small.backfill(&["--strfry-bin", named.to_str().unwrap()]).code, 0);
+}
+
+#[test]
+fn a_strfry_that_does_not_start_is_quoted_and_nothing_counts_as_imported() {
+    let small = SmallNode::new();
+    let mut command = small.node.companion(&["backfill"]);
+    command.env("STAND_IN_FAIL_START", "disk full");
+    let (code, summary, err) = json_run(&small, &mut command);
+    assert_eq!((code, &summary["status"]), (3, &"failed".into()));
+    assert_eq!(summary["events"].get("imported"), None);
+    let errors: Vec<&str> =
+        summary["errors"].as_array().unwrap().iter().map(|error| error.as_str().unwrap()).collect();
+    let [replaced, error] = errors[..] else { panic!("{errors:?}") };
+    let died = "strfry import ended with exit status: 1; its last lines: ";
+    assert!(replaced.starts_with(&format!("strfry had to be started again: {died}")), "{replaced}");
+    assert!(error.starts_with(&format!("cannot import: {died}")), "{error}");
+    assert!(error.contains("strfry error: disk full"), "{error}");
+    assert!(err.contains(&format!("[ERROR] {error}\n")), "{err}");
+    // Counted by whoever reads the log.
+    let failures: Vec<String> =
+        small.log().lines().filter(|line| line.contains("failed")).map(str::to_owned).collect();
+    assert_eq!(
+        failures,
+        ["[ERROR] The import failed: what strfry has committed is counted, the rest is missing"]
+    );
+    assert!(small.log().contains("[INFO] SYNC_IMPORT: events=0 mode=verified\n"));
+    assert!(small.log().ends_with("[INFO] Backfill process completed\n"));
+    assert!(small.holds(&[]));
+}
+
+#[test]
+fn what_strfry_refuses_is_told_with_its_reason() {
+    let small = SmallNode::new();
+    let mut command = small.node.companion(&["backfill"]);
+    command.env("STAND_IN_REJECT_EVERY", "1");
+    let (code, summary, _) = json_run(&small, &mut command);
+    assert_eq!((code, &summary["status"]), (1, &"incomplete".into()));
+    assert_eq!(summary["events"]["rejected"], 4);
+    assert_eq!(summary["reasons"], serde_json::json!({ "rejected: test says no": 4 }));
+    assert!(small.log().contains("[INFO]   4 refused: rejected: test says no\n"));
+}
+
+#[test]
+fn what_strfry_only_says_it_added_is_not_counted_as_imported() {
+    let small = SmallNode::new();
+    let mut command = small.node.companion(&["backfill"]);
+    command.env("STAND_IN_DROP_EVERY", "1");
+    let (code, summary, _) = json_run(&small, &mut command);
+    assert_eq!((code, &summary["status"]), (1, &"incomplete".into()));
+    assert_eq!(summary["events"]["not_confirmed"], 4);
+    assert_eq!(summary["profiles"]["found"], 0);
+}
+
+/// Events in the database of the strfry in this directory.
+fn stored(strfry_dir: &Path) -> usize {
+    let output = run_strfry("./strfry", strfry_dir, &["export"], b"");
+    output.stdout.iter().filter(|&&byte| byte == b'\n').count()
+}
+
+/// A node whose peer sends two notes, and these after strfry has committed those.
+fn node_with_slow_peer(later: usize) -> (Node, ScriptedRelay) {
+    let (node, author) = (Node::new(&strfry_bin()), Author::new(1));
+    node.add_pubkeys(&[author.pubkey()]);
+    let strfry_dir: PathBuf = node.strfry_dir();
+    let relay = ScriptedRelay::start(move |request| {
+        let since = request.filter["since"].as_u64().unwrap_or(0);
+        let note = {
+            let author = author.clone();
+            move |number: usize| Act::Event(author.note(since + 9_999 - number as u64, "hello"))
+        };
+        if request.number > 1 {
+            return Box::new(iter::once(Act::Eose));
+        }
+        let strfry_dir = strfry_dir.clone();
+        let committed = iter::once_with(move || {
+            until("two events are committed", || stored(&strfry_dir) == 2);
+            Act::Notice("go on".into())
+        });
+        let (first, rest) = (note.clone(), note);
+        Box::new(
+            (0..2)
+                .map(first)
+                .chain(committed)
+                .chain((2..2 + later).map(rest))
+                .chain(iter::once(Act::Eose)),
+        )
+    });
+    node.add_station("peer", &relay.url());
+    (node, relay)
+}
+
+fn run_with_death_after_3_lines(node: &Node) -> (i32, Value) {
+    let flags =
+        ["backfill", "--allow-local-peers", "--no-fallback", "--no-profiles", "--json", "--no-dms"];
+    let output = node.companion(&flags).env("STAND_IN_DIE_AFTER_LINES", "3").output().unwrap();
+    (crate::support::node::code(&output), serde_json::from_slice(&output.stdout).unwrap())
+}
+
+#[test]
+fn a_strfry_that_dies_once_is_started_again_with_what_it_had_not_committed() {
+    let (node, _relay) = node_with_slow_peer(2);
+    let (code, summary) = run_with_death_after_3_lines(&node);
+    assert_eq!((code, &summary["status"]), (1, &"incomplete".into()));
+    assert_eq!(summary["events"], serde_json::json!({ "imported": 4 }));
+    let errors = summary["errors"].as_array().unwrap();
+    let error = errors[0].as_str().unwrap();
+    let expected = "strfry had to be started again: strfry import ended with signal: 6 (SIGABRT)";
+    assert!(errors.len() == 1 && error.starts_with(expected), "{error}");
+    assert_eq!(stored(&node.strfry_dir()), 4);
+}
+
+#[test]
+fn a_strfry_that_dies_again_ends_the_run_with_what_is_in_the_database() {
+    let (node, _relay) = node_with_slow_peer(5);
+    let (code, summary) = run_with_death_after_3_lines(&node);
+    assert_eq!((code, &summary["status"]), (3, &"failed".into()));
+    assert_eq!(summary["events"]["imported"], 2);
+    assert_eq!(stored(&node.strfry_dir()), 2);
+    assert!(node.log().contains("] [INFO] SYNC_IMPORT: events=2 mode=verified\n"));
+    let accounted: u64 =
+        summary["events"].as_object().unwrap().values().map(|count| count.as_u64().unwrap()).sum();
+    assert_eq!(summary["received"], accounted);
+}
+
+#[test]
+fn a_node_without_a_strfry_directory_takes_everything_from_the_command_line() {
+    let small = SmallNode::new();
+    let elsewhere = tempfile::tempdir().unwrap();
+    fs::rename(small.node.strfry_dir(), elsewhere.path().join("strfry")).unwrap();
+    let strfry_dir = elsewhere.path().join("strfry");
+    fs::remove_file(strfry_dir.join("strfry")).unwrap();
+    let bin = elsewhere.path().join("my-strfry");
+    symlink(strfry_bin(), &bin).unwrap();
+    let list = small.node.write("list", small.alice.pubkey().to_string());
+    let conf = strfry_dir.join("strfry.conf");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_strfry-companion"));
+    command
+        .args(["backfill", "--no-fallback", "--relay", &small.relay.url(), "--pubkeys"])
+        .arg(list)
+        .arg("--strfry-config")
+        .arg(conf)
+        .arg("--strfry-bin")
+        .arg(bin)
+        .env_remove("IPFSNODEID")
+        .env("HOME", elsewhere.path());
+    let said = small.said(&mut command);
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    assert!(said.out.starts_with("Complete: 2 events imported,"), "{}", said.out);
+    assert_eq!(stored_at(&strfry_dir), 2);
+    assert!(strfry_dir.join("constellation-backfill.log").exists());
+    assert!(!elsewhere.path().join(".zen").exists());
+}
+
+fn stored_at(strfry_dir: &Path) -> usize {
+    let output = run_strfry(strfry_bin(), strfry_dir, &["export"], b"");
+    output.stdout.iter().filter(|&&byte| byte == b'\n').count()
+}
