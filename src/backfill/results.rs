@@ -124,7 +124,7 @@ pub(super) fn log_summary(log: &RunLog, summary: &Summary) {
         }
     }
     let classes: Vec<String> =
-        summary.events.iter().map(|(class, count)| format!("{class}={count}")).collect();
+        summary.classes().map(|(class, count)| format!("{class}={count}")).collect();
     log.info(format_args!("{} events received: {}", summary.received, classes.join(" ")));
     for (reason, count) in &summary.reasons {
         log.info(format_args!("  {count} refused: {}", clean_for_log(reason)));

@@ -181,6 +181,12 @@ impl Summary {
         self.events.get(class.name()).copied().unwrap_or(0)
     }
 
+    /// Names and counts of the classes that occur, in the order of [`Class::ALL`].
+    pub fn classes(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counted = |class: &Class| Some((class.name(), *self.events.get(class.name())?));
+        Class::ALL.iter().filter_map(counted)
+    }
+
     /// Peers that gave all that was asked.
     pub fn complete_peers(&self) -> usize {
         self.peers.iter().filter(|peer| peer.status == PeerStatus::Complete).count()

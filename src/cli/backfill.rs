@@ -381,7 +381,7 @@ fn in_words(summary: &Summary) -> String {
         summary.profiles.found,
         summary.profiles.missing
     );
-    for (class, count) in &summary.events {
+    for (class, count) in summary.classes() {
         text.push_str(&format!("  {class:<16} {count:>9}\n"));
     }
     text

@@ -4,11 +4,14 @@
 mod support;
 
 mod bad_database;
+mod bad_files;
 mod bad_strfry;
 mod bad_usage;
 mod listings;
+mod node_files;
 mod old_names;
 mod profiles;
+mod running;
 mod said;
 mod small_node;
 mod wait;
