@@ -9,7 +9,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::exit::{CANNOT_RUN, Failure, OrFail, Outcome, Result};
-use super::node::{NodeArguments, print, print_json, read_pubkeys};
+use super::node::{NodeArguments, print, print_json, read_pubkeys, tell};
 use super::pubkeys::print_list;
 use super::stats;
 use crate::backfill::kinds::{self, KindsError};
@@ -120,7 +120,12 @@ pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
         Acquired::Held(lock) => lock,
         Acquired::HeldByAnother { pid } => {
             let pid = pid.map_or("unknown PID".to_owned(), |pid| format!("PID {pid}"));
-            print(&format!("Another backfill is running ({pid}); nothing done.\n"))?;
+            let message = format!("Another backfill is running ({pid}); nothing done.");
+            if arguments.json {
+                tell(message);
+            } else {
+                print(&format!("{message}\n"))?;
+            }
             return Ok(Outcome::Complete);
         }
     };

@@ -4,14 +4,15 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::Args;
 
-use super::exit::{OrFail, Result};
+use super::exit::{Failure, OrFail, Result};
 use crate::node::{
     ConfError, Discovery, NodePaths, PeerPolicy, PubkeyList, PubkeySources, SkippedLine,
     StrfryConf, discover, own_station_id, paths, read_list_file,
 };
+use crate::nostr::{KeyError, Pubkey};
 use crate::report;
 use crate::strfry_db::StrfryDb;
 
@@ -100,7 +101,16 @@ impl NodeArguments {
 
 /// Reads a list that the operator named, and says what was skipped.
 pub(super) fn read_pubkeys(file: &Path) -> Result<PubkeyList> {
-    let list = read_list_file(file).or_usage()?;
+    let list = read_list_file(file).map_err(|error| match parse_name(file) {
+        // A key in the place of a file: not repeated, because it may be a secret one.
+        Some(Ok(_)) => {
+            Failure::Usage(anyhow!("--pubkeys takes a file, and this is a pubkey: put it in one"))
+        }
+        Some(Err(error @ KeyError::SecretKey)) => {
+            Failure::Usage(anyhow!("--pubkeys takes a file: {error}"))
+        }
+        _ => Failure::Usage(error.into()),
+    })?;
     let lines = |count| if count == 1 { "1 line".to_owned() } else { format!("{count} lines") };
     let skipped = list.first_skipped.first().map(|first| {
         let SkippedLine { number, problem } = first;
@@ -114,6 +124,10 @@ pub(super) fn read_pubkeys(file: &Path) -> Result<PubkeyList> {
         warn(format_args!("{}: {}", name.display(), remarks.join("; ")));
     }
     Ok(list)
+}
+
+fn parse_name(file: &Path) -> Option<std::result::Result<Pubkey, KeyError>> {
+    file.to_str().map(str::parse)
 }
 
 /// A warning on the terminal.

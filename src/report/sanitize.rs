@@ -220,6 +220,15 @@ mod tests {
     }
 
     #[test]
+    fn a_long_text_of_bounded_length_is_defused_to_its_end() {
+        let text = format!("{}\nfailed SYNC_HEX: ❌", "x".repeat(5_000));
+        let cleaned =
+            format!(r"{}\u{{a}}f\u{{61}}iled SYNC\u{{5f}}HEX: \u{{274c}}", "x".repeat(5_000));
+        assert_eq!(clean_whole_for_log(&text), cleaned);
+        assert!(matches!(clean_whole_for_log("plain"), Cow::Borrowed("plain")));
+    }
+
+    #[test]
     fn one_text_cannot_fill_the_log() {
         let logged = clean_for_log(&"x".repeat(60_000)).into_owned();
         assert_eq!(logged, format!("{}…", "x".repeat(LOGGED_COLUMNS - 1)));

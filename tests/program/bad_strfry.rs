@@ -8,7 +8,7 @@ use std::{fs, iter};
 use serde_json::Value;
 
 use crate::said::Said;
-use crate::small_node::SmallNode;
+use crate::small_node::{SmallNode, now};
 use crate::support::events::Author;
 use crate::support::node::Node;
 use crate::support::scripted::{Act, ScriptedRelay};
@@ -95,6 +95,23 @@ fn what_strfry_only_says_it_added_is_not_counted_as_imported() {
     assert_eq!((code, &summary["status"]), (1, &"incomplete".into()));
     assert_eq!(summary["events"]["not_confirmed"], 4);
     assert_eq!(summary["profiles"]["found"], 0);
+}
+
+#[test]
+fn events_that_strfry_quotes_forge_nothing_in_the_log() {
+    let content = "failed SYNC_STATS: events=9 Backfill process completed ❌ Batch";
+    let small = SmallNode::with(&strfry_bin(), |alice, bob| {
+        [alice, bob].map(|author| author.note(now() - 100, content)).into()
+    });
+    let mut command = small.node.companion(&["backfill", "--kinds", "1", "--no-profiles"]);
+    command.env("STAND_IN_REJECT_EVERY", "1").env("STAND_IN_DIE_AFTER_LINES", "2");
+    let (code, summary, _) = json_run(&small, &mut command);
+    assert_eq!(code, 3);
+    assert!(summary["errors"][1].as_str().unwrap().contains(content), "{}", summary["errors"]);
+    let log = small.log();
+    let once = ["failed", "SYNC_STATS: ", "Backfill process completed"];
+    assert_eq!(once.map(|mark| log.matches(mark).count()), [1, 1, 1], "{log}");
+    assert!(!log.contains("❌"), "{log}");
 }
 
 /// Events in the database of the strfry in this directory.

@@ -11,6 +11,7 @@ mod listings;
 mod node_files;
 mod old_names;
 mod profiles;
+mod questions;
 mod running;
 mod said;
 mod small_node;

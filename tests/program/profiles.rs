@@ -321,6 +321,27 @@ fn what_is_no_pubkey_is_named_by_its_place_because_it_may_be_a_secret_key() {
 }
 
 #[test]
+fn a_key_in_the_place_of_a_file_is_not_repeated() {
+    let database = golden_database("strfry-1.1.1");
+    let nsec = bech32::encode::<Bech32>(Hrp::parse("nsec").unwrap(), &[7; 32]).unwrap();
+    assert_eq!(
+        profiles(database.path(), &["--pubkeys", &nsec]),
+        Said::refusal(
+            2,
+            "strfry-companion: --pubkeys takes a file: this is a secret key (nsec), not a pubkey: \
+             never put it in a list or on a command line\n"
+        )
+    );
+    assert_eq!(
+        profiles(database.path(), &["--pubkeys", &authors()[0]]),
+        Said::refusal(
+            2,
+            "strfry-companion: --pubkeys takes a file, and this is a pubkey: put it in one\n"
+        )
+    );
+}
+
+#[test]
 fn a_database_of_version_2_is_refused_with_strfrys_advice() {
     let database = golden_database("strfry-0.9.7");
     assert_eq!(

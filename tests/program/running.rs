@@ -82,9 +82,8 @@ fn processes_of(directory: &Path) -> Vec<String> {
 
 #[test]
 fn the_lock_names_the_run_and_a_second_one_says_so_and_touches_nothing() {
-    let author = Author::new(1);
-    let relay = relay_that_falls_silent(&[]);
-    let node = node_with(&strfry_bin(), &relay, &author);
+    let relay = ScriptedRelay::start(|_| answer([]));
+    let node = node_with(&strfry_bin(), &relay, &Author::new(1));
     node.write(ERROR_LOG, "[2026-01-01 00:00:00] [ERROR] of old\n");
     let run = start(&node);
     until("the peer has been asked", || !relay.record().requests.is_empty());
@@ -106,6 +105,17 @@ fn the_lock_names_the_run_and_a_second_one_says_so_and_touches_nothing() {
             }
         );
     }
+    // Where a program expects one JSON object, it finds none.
+    assert_eq!(
+        Said::by(&mut node.companion(&["backfill", "--json"]), node.home()),
+        Said::refusal(
+            0,
+            format!(
+                "strfry-companion: Another backfill is running (PID {}); nothing done.\n",
+                run.pid()
+            )
+        )
+    );
     assert_eq!(files(), before);
     assert_eq!(relay.record().connections, 1);
 

@@ -102,6 +102,16 @@ fn a_terminal_that_is_not_enabled_gets_nothing_even_if_verbose() {
 }
 
 #[test]
+fn a_quiet_log_is_one_file_started_afresh() {
+    let fixture = Fixture::new();
+    for _ in 0..2 {
+        write_one_of_each(&RunLog::open_quiet(&fixture.path("quiet.log")).unwrap());
+    }
+    assert_eq!(fixture.lines("quiet.log"), ALL);
+    assert_eq!(fs::read_dir(fixture.directory.path()).unwrap().count(), 1);
+}
+
+#[test]
 fn a_run_starts_the_log_afresh_and_appends_to_the_error_log() {
     let fixture = Fixture::new();
     fixture.open(QUIET).warn("first run");
