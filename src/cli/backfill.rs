@@ -316,10 +316,13 @@ impl Arguments {
             .build()
             .context("cannot start the threads that talk to peers")
             .or_cannot_run()?;
-        runtime.block_on(async {
+        let summary = runtime.block_on(async {
             let stop = stop_signal().context("cannot listen for signals").or_cannot_run()?;
             backfill::run(job, db, log, &progress, stop).await.or_cannot_run()
-        })
+        });
+        // A name that is still being resolved, for a peer that was given up, holds nobody up.
+        runtime.shutdown_background();
+        summary
     }
 }
 

@@ -12,7 +12,7 @@ use crate::small_node::{SmallNode, now};
 use crate::support::events::Author;
 use crate::support::node::Node;
 use crate::support::scripted::{Act, ScriptedRelay};
-use crate::support::{run_strfry, strfry_bin};
+use crate::support::{NO_STRFRY, real_strfry, run_strfry, strfry_bin};
 use crate::wait::until;
 
 fn json_run(small: &SmallNode, command: &mut Command) -> (i32, Value, String) {
@@ -72,6 +72,18 @@ fn a_strfry_that_does_not_start_is_quoted_and_nothing_counts_as_imported() {
     assert!(small.log().contains("[INFO] SYNC_IMPORT: events=0 mode=verified\n"));
     assert!(small.log().ends_with("[INFO] Backfill process completed\n"));
     assert!(small.holds(&[]));
+}
+
+#[test]
+fn a_real_strfry_that_may_not_open_enough_files_is_quoted() {
+    let Some(strfry) = real_strfry() else { return println!("{NO_STRFRY}") };
+    let small = SmallNode::with(&std::path::absolute(strfry).unwrap(), |_, _| Vec::new());
+    let conf = "db = \"./strfry-db/\"\nrelay { nofiles = 4000000000 }\n";
+    small.node.write("strfry/strfry.conf", conf);
+    let (code, summary, _) = json_run(&small, &mut small.node.companion(&["backfill"]));
+    assert_eq!((code, &summary["status"]), (3, &"failed".into()));
+    let error = summary["errors"][1].as_str().unwrap();
+    assert!(error.contains("strfry error: Unable to set NOFILES limit to 4000000000"), "{error}");
 }
 
 #[test]
