@@ -11,6 +11,8 @@ mod listings;
 mod node_files;
 mod old_names;
 mod profiles;
+mod profiles_file;
+mod profiles_refused;
 mod questions;
 mod running;
 mod said;
