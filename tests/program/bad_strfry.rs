@@ -198,6 +198,20 @@ fn a_strfry_that_dies_again_ends_the_run_with_what_is_in_the_database() {
 }
 
 #[test]
+fn paths_may_be_relative_although_strfry_runs_in_its_own_directory() {
+    let small = SmallNode::new();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_strfry-companion"));
+    command
+        .args(["backfill", "--no-fallback", "--allow-local-peers", "--home", "."])
+        .args(["--strfry-bin", "strfry/strfry", "--strfry-config", "strfry/strfry.conf"])
+        .current_dir(small.node.home())
+        .env_remove("IPFSNODEID");
+    let said = small.said(&mut command);
+    assert_eq!((said.code, said.err.as_str()), (0, ""));
+    assert!(small.holds(&small.events));
+}
+
+#[test]
 fn a_node_without_a_strfry_directory_takes_everything_from_the_command_line() {
     let small = SmallNode::new();
     let elsewhere = tempfile::tempdir().unwrap();

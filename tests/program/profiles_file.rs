@@ -68,6 +68,22 @@ fn the_profiles_file_holds_contents_relays_and_times_and_the_csv_only_on_request
 }
 
 #[test]
+fn a_profile_that_is_no_json_is_found_and_left_out_of_the_file() {
+    let author = Author::new(5);
+    let archive = Archive::new(&[author.event(0, now() - 50, json!([]), "not json")], 500);
+    let relay = ScriptedRelay::start(move |request| archive.answer(request));
+    let node = Node::new(&strfry_bin());
+    node.add_pubkeys(&[author.pubkey()]);
+    node.add_station("peer", &relay.url());
+    let (code, summary) = node.backfill(&["--allow-local-peers", "--csv"]);
+    assert_eq!((code, &summary["profiles"]["found"]), (0, &json!(1)));
+    assert_eq!(node.read(PROFILES), "[]\n");
+    assert_eq!(node.read(PROFILES_CSV).lines().count(), 1);
+    let warning = format!("] [WARN]   {}... has an unreadable profile\n", author.pubkey().short());
+    assert!(node.log().contains(&warning));
+}
+
+#[test]
 fn without_any_profile_the_file_is_an_empty_array() {
     let node = Node::new(&strfry_bin());
     node.add_pubkeys(&[Author::new(6).pubkey()]);
