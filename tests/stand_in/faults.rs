@@ -6,13 +6,16 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-use crate::support::{feed, fixture_text, messages, run_strfry, strfry_bin, strfry_node};
+use crate::support::{
+    OWN_CONFIG, feed, fixture_text, messages, run_strfry, strfry_bin, strfry_node,
+};
 
 fn import(node: &TempDir, fault: (&str, &str), flags: &[&str], lines: usize) -> Output {
     let input: Vec<_> =
         fixture_text("events.jsonl").lines().take(lines).map(String::from).collect();
     let mut command = Command::new(strfry_bin());
-    command.arg("import").args(flags).current_dir(node.path()).env(fault.0, fault.1);
+    command.arg("import").args(flags).current_dir(node.path()).envs(OWN_CONFIG);
+    command.env(fault.0, fault.1);
     feed(&mut command, (input.join("\n") + "\n").as_bytes())
 }
 
@@ -36,6 +39,7 @@ fn it_hangs_until_it_is_killed() {
     let mut child = Command::new(strfry_bin())
         .args(["import", "--no-verify"])
         .current_dir(node.path())
+        .envs(OWN_CONFIG)
         .env("STAND_IN_HANG_AFTER_LINES", "1")
         .stdin(Stdio::piped())
         .stderr(Stdio::null())

@@ -11,7 +11,8 @@ use strfry_companion::strfry_db::{OpenError, ReadError, StrfryDb};
 use tempfile::TempDir;
 
 use crate::support::{
-    fixture, fixture_json_lines, fixture_text, golden_database, run_strfry, strfry_bin, strfry_node,
+    OWN_CONFIG, fixture, fixture_json_lines, fixture_text, golden_database, run_strfry, strfry_bin,
+    strfry_node,
 };
 
 /// A strfry that has the database open until it is dropped.
@@ -25,7 +26,7 @@ impl Running {
         let mut child = Command::new(strfry_bin())
             .args(["import", "--no-verify"])
             .current_dir(node)
-            .env_remove("STRFRY_CONFIG")
+            .envs(OWN_CONFIG)
             .stdin(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -152,7 +153,7 @@ fn a_database_that_grows_is_never_taken_for_a_truncated_one() {
     let growing = Command::new(strfry_bin())
         .args(["import", "--no-verify", "--write-batch=2"])
         .current_dir(node.path())
-        .env_remove("STRFRY_CONFIG")
+        .envs(OWN_CONFIG)
         .stdin(fs::File::open(fixture("events.jsonl")).unwrap())
         .stderr(Stdio::null())
         .spawn();

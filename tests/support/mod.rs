@@ -81,6 +81,15 @@ pub fn strfry_node() -> TempDir {
     directory
 }
 
+/// For every strfry that runs in a node's directory. Left to itself strfry prefers the machine's
+/// `/etc/strfry.conf`, and would work on the database of whoever runs these tests.
+pub const OWN_CONFIG: [(&str, &str); 1] = [("STRFRY_CONFIG", "strfry.conf")];
+
+/// Whether this machine has a configuration that a strfry would find by itself.
+pub fn machine_has_a_strfry_conf() -> bool {
+    Path::new("/etc/strfry.conf").exists()
+}
+
 /// Runs a strfry in a node's directory and waits for it to end.
 pub fn run_strfry(
     program: impl AsRef<OsStr>,
@@ -89,7 +98,7 @@ pub fn run_strfry(
     input: &[u8],
 ) -> Output {
     let mut command = Command::new(program);
-    command.args(arguments).current_dir(node).env_remove("STRFRY_CONFIG");
+    command.args(arguments).current_dir(node).envs(OWN_CONFIG);
     feed(&mut command, input)
 }
 
