@@ -1,4 +1,58 @@
-//! A native companion to the Nostr relay strfry.
+//! A native companion to the Nostr relay strfry: reads its database while it runs, fetches what is
+//! missing from peer relays, verifies it, imports it through strfry, and proves that it landed.
+//!
+//! The README says what the program does; this is the map of its modules.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`nostr`] | what an event, a filter, a pubkey and a kind are, and whether an event is genuine; pure |
+//! | [`strfry_db`] | strfry's database, read-only: every byte layout of it, lookups, short snapshots |
+//! | [`node`] | the machine around: paths, strfry's configuration, peers, pubkeys, blacklist, lock |
+//! | [`relay`] | one conversation with one peer: asking, paging to the end, how it went |
+//! | [`import`] | what `strfry import` is given, and what became of it |
+//! | [`backfill`] | the main job; joins all the others, and is the only one that knows them all |
+//! | [`profile`] | what an author says about themself; the profiles file |
+//! | [`report`] | the log, statistics, progress; strangers' text made fit to be shown |
+//! | [`cli`] | arguments, a file for each command, exit codes |
+//!
+//! # Data flow
+//!
+//! It runs one way, from what the node wants to what was found out:
+//!
+//! ```text
+//! node ──→ strfry_db ──→ backfill ──→ relay ──→ nostr ──→ import ──→ strfry_db ──→ profile, report
+//! who      what is here  what to ask  answers   genuine?  strfry     did it land?
+//! ```
+//!
+//! Every peer has a task of its own. One thread, and rayon's for the signatures, takes what comes
+//! in, drops what is here already, checks the rest and writes it to strfry; while strfry is slow,
+//! that thread waits, its bounded queue fills, and so nothing more is read from the peers. Each
+//! event ends in exactly one [`backfill::Class`].
+//!
+//! [`strfry_db`] and [`relay`] do not know each other, and no read transaction is open while
+//! anything waits.
+//!
+//! # Reading a database
+//!
+//! ```no_run
+//! use std::path::Path;
+//!
+//! use strfry_companion::nostr::{Pubkey, kind};
+//! use strfry_companion::strfry_db::StrfryDb;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let db = StrfryDb::open(Path::new("/srv/strfry/strfry-db"))?;
+//! let pubkeys: Vec<Pubkey> =
+//!     vec!["3bf0c63fcb93463407af97a5e5ee64fa883d107ef9e558472c4eb9aaaefa459d".parse()?];
+//! for (pubkey, found) in pubkeys.iter().zip(db.newest_of_each(&pubkeys, kind::PROFILE)?) {
+//!     match found {
+//!         Some(found) => println!("{pubkey} has a profile of {}", found.created_at),
+//!         None => println!("{pubkey} has no profile"),
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 pub mod backfill;
 pub mod cli;
@@ -9,3 +63,8 @@ pub mod profile;
 pub mod relay;
 pub mod report;
 pub mod strfry_db;
+
+/// The examples of the README, compiled with those of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
