@@ -94,7 +94,7 @@ pub struct PeerSummary {
     pub gaps: Vec<GapSummary>,
     /// How many parts are missing.
     pub gap_count: usize,
-    /// Pages asked for.
+    /// Pages that it answered.
     pub pages: u64,
     /// Events that it sent.
     pub received: u64,

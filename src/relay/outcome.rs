@@ -9,7 +9,7 @@ use crate::nostr::Filter;
 pub struct FetchOutcome {
     /// Events that answered what was asked, repeats within one conversation not counted.
     pub events: u64,
-    /// Pages asked for.
+    /// Pages that were answered.
     pub pages: u64,
     /// Queries that were answered to their end.
     pub complete: usize,
