@@ -111,10 +111,8 @@ fn notes(authors: &[Author], now: u64) -> Vec<String> {
     events(count, |number| {
         let n = number as usize;
         let author = &authors[n % authors.len()];
-        let created_at = match n < dense {
-            true => now - 3 * DAY,
-            false => now - DAY - number * 27 * DAY / count as u64,
-        };
+        let spread = number * 27 * DAY / count as u64;
+        let created_at = if n < dense { now - 3 * DAY } else { now - DAY - spread };
         let (kind, tags) = match n / authors.len() % 4 {
             0 => (1, json!([["t", "demo"]])),
             1 => (7, json!([["p", author.pubkey()]])),
