@@ -6,15 +6,12 @@
 //! demo. `STRFRY_BIN=/path/to/strfry` puts the real strfry in the stand-in's place.
 
 #[path = "../tests/support/events.rs"]
-#[allow(dead_code, reason = "shared with the tests")]
 mod events;
 #[path = "demo/node.rs"]
 mod node;
 #[path = "../tests/support/relays.rs"]
-#[allow(dead_code, reason = "shared with the tests")]
 mod relays;
 #[path = "../tests/support/scripted.rs"]
-#[allow(dead_code, reason = "shared with the tests")]
 mod scripted;
 #[path = "../tests/support/stand_in/mod.rs"]
 mod stand_in;
