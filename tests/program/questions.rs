@@ -101,7 +101,9 @@ fn stations_events_arrive_whoever_their_authors_are_and_nothing_else_of_them() {
     });
     let node = node(&peer, &[&alice]);
     let (code, summary) = node.backfill(&["--allow-local-peers"]);
-    assert_eq!(code, 0);
+    // Whatever such a peer has of direct messages, it did not say.
+    assert_eq!((code, &summary["peers"][0]["status"]), (1, &json!("incomplete")));
+    assert_eq!(summary["peers"][0]["gaps"][0]["kinds"], json!([4]));
     assert_eq!(summary["events"]["imported"], 3);
     assert_eq!(summary["events"]["unasked"], 12);
     assert_eq!(node.events().len(), 3);
