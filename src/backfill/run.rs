@@ -293,7 +293,7 @@ impl Run<'_> {
         }
 
         let mut missing = self.missing_profiles(&job.pubkeys).await?;
-        self.log_missing(&missing);
+        self.log_missing(&missing, since);
         // With no limit of time the peers have been asked for everything already.
         if !missing.is_empty() && since.is_some() {
             self.log_recovery(&missing, peers);
@@ -392,12 +392,10 @@ impl Run<'_> {
         Ok(missing?.into_iter().filter(|pubkey| !seen.contains(pubkey)).collect())
     }
 
-    fn log_missing(&self, missing: &[Pubkey]) {
+    fn log_missing(&self, missing: &[Pubkey], since: Option<u64>) {
+        let next = if since.is_some() { " - scheduling full sync" } else { "" };
         for pubkey in missing {
-            self.log.warn(format_args!(
-                "  ❌ {}... NO PROFILE FOUND - scheduling full sync",
-                pubkey.short()
-            ));
+            self.log.warn(format_args!("  ❌ {}... NO PROFILE FOUND{next}", pubkey.short()));
         }
         let found = self.job.pubkeys.len().saturating_sub(missing.len());
         self.log.info(format_args!("📊 Found {found} HEX pubkeys with profiles"));

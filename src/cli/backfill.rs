@@ -14,7 +14,7 @@ use super::pubkeys::print_list;
 use super::stats;
 use crate::backfill::kinds::{self, KindsError};
 use crate::backfill::{self, Class, Job, Output, Status, Summary, Timings, limits};
-use crate::import::{EventLimits, StrfryCommand};
+use crate::import::StrfryCommand;
 use crate::node::{
     Acquired, Blacklist, Discovery, Peer, PubkeySources, RunLock, StrfryConf, explicit_peer,
     fallback_peer,
@@ -285,11 +285,7 @@ impl Arguments {
             profiles: !self.no_profiles,
             verify: !self.no_verify,
             dry_run: self.dry_run,
-            limits: EventLimits {
-                max_event_size: config.max_event_size,
-                max_num_tags: config.max_num_tags,
-                max_tag_val_size: config.max_tag_val_size,
-            },
+            limits: config.limits,
             blacklist,
             strfry,
             allow_local: self.allow_local_peers,

@@ -7,26 +7,9 @@ use std::ops::Range;
 
 use sha2::{Digest, Sha256};
 
+use crate::node::EventLimits;
 use crate::nostr::{Event, EventId, Malformed, Pubkey, Signature, TagField, json, kind};
 use crate::strfry_db::{PackedEvent, packed};
-
-/// The limits of strfry.conf that decide whether an event can be stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct EventLimits {
-    /// `events.maxEventSize`: bytes of the stored JSON, and of an imported line with its newline.
-    pub max_event_size: usize,
-    /// `events.maxNumTags`
-    pub max_num_tags: usize,
-    /// `events.maxTagValSize`: bytes of the value of a tag whose name is one byte.
-    pub max_tag_val_size: usize,
-}
-
-impl Default for EventLimits {
-    /// strfry 1.1.1, `golpe.yaml`.
-    fn default() -> Self {
-        Self { max_event_size: 65_536, max_num_tags: 2_000, max_tag_val_size: 1_024 }
-    }
-}
 
 /// Why strfry would not store an event, whatever its signature. The wording is that of strfry
 /// 1.1.1 where strfry has one.

@@ -9,7 +9,8 @@ mod encode;
 mod importer;
 pub mod limits;
 
+pub use crate::node::EventLimits;
 pub use child::{ImportError, Quote, StrfryCommand};
 pub use confirm::Fate;
-pub use encode::{EventLimits, Refusal, StoredEvent, parse_address};
+pub use encode::{Refusal, StoredEvent, parse_address};
 pub use importer::{Importer, Settled};

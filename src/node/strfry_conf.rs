@@ -24,12 +24,31 @@ pub const DEFAULT_MAX_TAG_VAL_SIZE: usize = 1024;
 pub struct StrfryConf {
     /// The directory of the database, resolved against strfry's working directory.
     pub db: PathBuf,
-    /// The most bytes that an event's stored JSON may have. One longer line stops a whole import.
+    /// What strfry allows of an event.
+    pub limits: EventLimits,
+}
+
+/// Which events strfry can store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventLimits {
+    /// `events.maxEventSize`: bytes of the stored JSON, and of an imported line with its newline.
+    /// One longer line stops a whole import.
     pub max_event_size: usize,
-    /// The most tags that an event may have.
+    /// `events.maxNumTags`
     pub max_num_tags: usize,
-    /// The most bytes that the value of a one-letter tag may have.
+    /// `events.maxTagValSize`: bytes of the value of a tag whose name is one byte.
     pub max_tag_val_size: usize,
+}
+
+impl Default for EventLimits {
+    /// What strfry uses where its configuration says nothing.
+    fn default() -> Self {
+        Self {
+            max_event_size: DEFAULT_MAX_EVENT_SIZE,
+            max_num_tags: DEFAULT_MAX_NUM_TAGS,
+            max_tag_val_size: DEFAULT_MAX_TAG_VAL_SIZE,
+        }
+    }
 }
 
 /// Why strfry's configuration is not known.
@@ -84,12 +103,7 @@ pub enum ConfError {
 impl StrfryConf {
     /// What strfry uses where its configuration says nothing.
     pub fn defaults(working_dir: &Path) -> Self {
-        Self {
-            db: resolve(working_dir, DEFAULT_DB),
-            max_event_size: DEFAULT_MAX_EVENT_SIZE,
-            max_num_tags: DEFAULT_MAX_NUM_TAGS,
-            max_tag_val_size: DEFAULT_MAX_TAG_VAL_SIZE,
-        }
+        Self { db: resolve(working_dir, DEFAULT_DB), limits: EventLimits::default() }
     }
 
     /// Reads the file at `path`, for a strfry that runs in `working_dir`.
@@ -121,6 +135,7 @@ impl StrfryConf {
             expected: error.expected,
         })?;
         let defaults = Self::defaults(working_dir);
+        let max = defaults.limits;
         let size = |key, value, default| match value {
             None => Ok(default),
             Some((Value::Unsigned(number), line)) => {
@@ -141,13 +156,15 @@ impl StrfryConf {
                     ));
                 }
             },
-            max_event_size: size("events.maxEventSize", max_event_size, defaults.max_event_size)?,
-            max_num_tags: size("events.maxNumTags", max_num_tags, defaults.max_num_tags)?,
-            max_tag_val_size: size(
-                "events.maxTagValSize",
-                max_tag_val_size,
-                defaults.max_tag_val_size,
-            )?,
+            limits: EventLimits {
+                max_event_size: size("events.maxEventSize", max_event_size, max.max_event_size)?,
+                max_num_tags: size("events.maxNumTags", max_num_tags, max.max_num_tags)?,
+                max_tag_val_size: size(
+                    "events.maxTagValSize",
+                    max_tag_val_size,
+                    max.max_tag_val_size,
+                )?,
+            },
         })
     }
 }
@@ -219,9 +236,11 @@ relay {
             read(shipped),
             Ok(StrfryConf {
                 db: "/s/strfry-db".into(),
-                max_event_size: 131072,
-                max_num_tags: 3000,
-                max_tag_val_size: 2048,
+                limits: EventLimits {
+                    max_event_size: 131072,
+                    max_num_tags: 3000,
+                    max_tag_val_size: 2048
+                },
             })
         );
     }
@@ -230,9 +249,11 @@ relay {
     fn what_is_not_configured_has_the_default_of_strfry() {
         let defaults = StrfryConf {
             db: "/s/strfry-db".into(),
-            max_event_size: 65536,
-            max_num_tags: 2000,
-            max_tag_val_size: 1024,
+            limits: EventLimits {
+                max_event_size: 65536,
+                max_num_tags: 2000,
+                max_tag_val_size: 1024,
+            },
         };
         assert_eq!(read(""), Ok(defaults.clone()));
         assert_eq!(read("events = 5 relay { maxEventSize = 1 }"), Ok(defaults.clone()));

@@ -11,9 +11,13 @@ pub enum OpenError {
     Missing { path: PathBuf },
     #[error("{path} is not a database: expected strfry's database directory, or its data.mdb")]
     NotADatabasePath { path: PathBuf },
-    #[error("{path} is empty: strfry has not written to it yet, or the disk was full")]
+    #[error(
+        "{path} is empty: start strfry once to initialise it; if it has been used before, the disk was full: restore a backup"
+    )]
     Empty { path: PathBuf },
-    #[error("{path} is not an LMDB database: {what}")]
+    #[error(
+        "{path} is not an LMDB database: {what}; name strfry's own database directory with --db"
+    )]
     NotLmdb { path: PathBuf, what: &'static str },
     #[error(
         "{path} is truncated: it refers to pages behind its end ({bytes} bytes); copy it again while strfry is stopped, or restore a backup"
@@ -33,7 +37,9 @@ pub enum OpenError {
         "this program is linked to {version}, not to an LMDB 0.9 release: it would damage strfry's lock file and so opens no database; build it with the lmdb-release crate beside its sources"
     )]
     WrongLmdb { version: String },
-    #[error("{path} is not a strfry database: it has no table {table}")]
+    #[error(
+        "{path} is not a strfry database: it has no table {table}; name strfry's own database directory with --db"
+    )]
     NotStrfry { path: PathBuf, table: &'static str },
     #[error("{path} is not initialised: it has no Meta record; start strfry once")]
     NoMeta { path: PathBuf },
@@ -45,11 +51,15 @@ pub enum OpenError {
         "{path} has DB version {found}, newer than the supported version 3: a newer strfry-companion is needed"
     )]
     TooNew { path: PathBuf, found: u64 },
-    #[error("{path} was created on a machine with different endianness")]
+    #[error(
+        "{path} was created on a machine with different endianness: 'strfry export' it there and 'strfry import' it here"
+    )]
     Endianness { path: PathBuf },
     #[error("{path} is already open in this process: use the one that is open")]
     AlreadyOpen { path: PathBuf },
-    #[error("cannot open {path}: {source}")]
+    #[error(
+        "cannot open {path}: {source}; check the memory limits of this process, and whether strfry itself can open it"
+    )]
     Lmdb { path: PathBuf, source: heed::Error },
     #[error("cannot read {path} while opening it: {source}")]
     Read { path: PathBuf, source: ReadError },
@@ -71,7 +81,9 @@ pub enum ReadError {
         "the database has no table {table}: start the current strfry once, it creates what is missing"
     )]
     NoTable { table: &'static str },
-    #[error("cannot read table {table}: {source}")]
+    #[error(
+        "cannot read table {table}: {source}; 'strfry export' shows whether strfry can still read it"
+    )]
     Lmdb { table: &'static str, source: heed::Error },
     #[error(
         "table {table} holds a damaged record for {key}: {what}; 'strfry export' shows whether strfry can still read it"

@@ -60,13 +60,13 @@ fn an_empty_foreign_or_truncated_file_is_told_apart() {
     assert_eq!(
         refusal_after(|database| write(database, b"")),
         expected(&format!(
-            "{file} is empty: strfry has not written to it yet, or the disk was full"
+            "{file} is empty: start strfry once to initialise it; if it has been used before, the disk was full: restore a backup"
         ))
     );
     assert_eq!(
         refusal_after(|database| write(database, &b"not a database\n".repeat(1_000))),
         expected(&format!(
-            "{file} is not an LMDB database: it does not begin with LMDB's magic number"
+            "{file} is not an LMDB database: it does not begin with LMDB's magic number; name strfry's own database directory with --db"
         ))
     );
     assert_eq!(
@@ -109,7 +109,9 @@ fn a_database_that_is_not_strfrys_or_not_initialised_says_so() {
         refusal_after(|database| {
             fresh(database).table("somebody's table");
         }),
-        expected("HOME/strfry/strfry-db/data.mdb is not a strfry database: it has no table Meta")
+        expected(
+            "HOME/strfry/strfry-db/data.mdb is not a strfry database: it has no table Meta; name strfry's own database directory with --db"
+        )
     );
     assert_eq!(
         refusal_after(|database| {

@@ -52,7 +52,7 @@ fn other_versions_and_endiannesses_are_refused() {
     );
     assert_eq!(
         refusal(with_meta(&meta(3, 1 << 56)).path()),
-        "DIR/data.mdb was created on a machine with different endianness"
+        "DIR/data.mdb was created on a machine with different endianness: 'strfry export' it there and 'strfry import' it here"
     );
     for damaged in [&b""[..], b"\x04", &[0xff; 40]] {
         assert_eq!(
@@ -78,7 +78,7 @@ fn a_database_that_strfry_has_not_initialised_is_refused() {
 fn a_database_of_another_program_is_refused() {
     let directory = tempfile::tempdir().unwrap();
     RawDatabase::open(directory.path()).table("somebody's table");
-    let expected = "DIR/data.mdb is not a strfry database: it has no table Meta";
+    let expected = "DIR/data.mdb is not a strfry database: it has no table Meta; name strfry's own database directory with --db";
     assert_eq!(refusal(directory.path()), expected);
     let no_tables = tempfile::tempdir().unwrap();
     RawDatabase::open(no_tables.path());
@@ -93,12 +93,11 @@ fn what_is_no_database_at_all_is_named() {
     assert_eq!(refusal(&directory.path().join("data.mdb")), missing);
 
     let empty = with_data_file(b"");
-    let expected = "DIR/data.mdb is empty: strfry has not written to it yet, or the disk was full";
+    let expected = "DIR/data.mdb is empty: start strfry once to initialise it; if it has been used before, the disk was full: restore a backup";
     assert_eq!(refusal(empty.path()), expected);
 
     let text = with_data_file("not a database\n".repeat(1_000).as_bytes());
-    let expected =
-        "DIR/data.mdb is not an LMDB database: it does not begin with LMDB's magic number";
+    let expected = "DIR/data.mdb is not an LMDB database: it does not begin with LMDB's magic number; name strfry's own database directory with --db";
     assert_eq!(refusal(text.path()), expected);
 
     let other_file = text.path().join("strfry.conf");
@@ -110,7 +109,7 @@ fn what_is_no_database_at_all_is_named() {
 
     let nested = tempfile::tempdir().unwrap();
     fs::create_dir(nested.path().join("data.mdb")).unwrap();
-    let expected = "DIR/data.mdb is not an LMDB database: it is not a file";
+    let expected = "DIR/data.mdb is not an LMDB database: it is not a file; name strfry's own database directory with --db";
     assert_eq!(refusal(nested.path()), expected);
 }
 
@@ -138,20 +137,22 @@ fn forged_headers_say_what_is_wrong_with_them() {
         data[at..at + bytes.len()].copy_from_slice(bytes);
         refusal(with_data_file(&data).path())
     };
-    let not_lmdb = "DIR/data.mdb is not an LMDB database:";
+    let not_lmdb = |what| {
+        format!(
+            "DIR/data.mdb is not an LMDB database: {what}; \
+             name strfry's own database directory with --db"
+        )
+    };
     assert_eq!(
         forged(16, &0xBEEF_C0DE_u32.swap_bytes().to_ne_bytes()),
-        format!("{not_lmdb} it was written on a machine of the other endianness")
+        not_lmdb("it was written on a machine of the other endianness")
     );
     assert_eq!(
         forged(20, &999_u32.to_ne_bytes()),
-        format!("{not_lmdb} its LMDB data format is not version 1, the one of LMDB 0.9")
+        not_lmdb("its LMDB data format is not version 1, the one of LMDB 0.9")
     );
     for page_size in [0_u32, 128, 4095, 4097, 131_072, u32::MAX] {
-        assert_eq!(
-            forged(40, &page_size.to_ne_bytes()),
-            format!("{not_lmdb} its page size is impossible")
-        );
+        assert_eq!(forged(40, &page_size.to_ne_bytes()), not_lmdb("its page size is impossible"));
     }
 }
 
