@@ -7,5 +7,6 @@ mod damaged;
 mod golden;
 mod live;
 mod lookups;
+mod real_relay;
 mod refused;
 mod truncated;

@@ -1,0 +1,98 @@
+//! Beside the relay of the strfry that `STRFRY_BIN` names, started before us and after us.
+
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use strfry_companion::strfry_db::StrfryDb;
+use tempfile::TempDir;
+
+use crate::support::{NO_STRFRY, OWN_CONFIG, fixture_text, real_strfry, run_strfry, strfry_node};
+
+/// A running `strfry relay`, ended when it is dropped.
+struct RunningRelay(Child);
+
+impl RunningRelay {
+    /// Returns when the relay accepts connections; it opens its database before that.
+    fn start(strfry: &Path, node: &TempDir) -> Self {
+        let port =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let config = format!(
+            "db = \"./strfry-db/\"\nrelay {{\n    bind = \"127.0.0.1\"\n    port = {port}\n    nofiles = 0\n}}\n"
+        );
+        fs::write(node.path().join("strfry.conf"), config).unwrap();
+        let child = Command::new(strfry)
+            .arg("relay")
+            .current_dir(node.path())
+            .envs(OWN_CONFIG)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let mut relay = Self(child.unwrap());
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            assert_eq!(relay.0.try_wait().unwrap(), None, "the relay did not start");
+            assert!(Instant::now() < deadline, "the relay does not listen");
+            thread::yield_now();
+        }
+        relay
+    }
+
+    fn is_running(&mut self) -> bool {
+        self.0.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for RunningRelay {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn import(strfry: &Path, node: &TempDir, lines: &str) {
+    let imported = run_strfry(strfry, node.path(), &["import"], lines.as_bytes());
+    assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
+}
+
+/// Lines that the relay's own clean-up leaves alone, and the rest.
+fn halves() -> (String, String) {
+    let text = fixture_text("events.jsonl");
+    let lines: Vec<&str> = text.lines().collect();
+    let (first, second) = lines.split_at(lines.len() / 2);
+    let join = |lines: &[&str]| lines.iter().map(|line| format!("{line}\n")).collect();
+    (join(first), join(second))
+}
+
+#[test]
+fn a_relay_that_runs_already_is_read_while_it_and_an_import_write() {
+    let Some(strfry) = real_strfry() else { return println!("{NO_STRFRY}") };
+    let node = strfry_node();
+    let (first, second) = halves();
+    import(&strfry, &node, &first);
+    let mut relay = RunningRelay::start(&strfry, &node);
+    let db = StrfryDb::open(&node.path().join("strfry-db")).unwrap();
+    let before = db.stats().unwrap().events;
+    import(&strfry, &node, &second);
+    let after = db.stats().unwrap().events;
+    assert!(0 < before && before < after, "{before} events, then {after}");
+    assert!(relay.is_running());
+}
+
+#[test]
+fn a_relay_and_an_import_start_while_the_database_is_open_here() {
+    let Some(strfry) = real_strfry() else { return println!("{NO_STRFRY}") };
+    let node = strfry_node();
+    let (first, second) = halves();
+    import(&strfry, &node, &first);
+    let db = StrfryDb::open(&node.path().join("strfry-db")).unwrap();
+    let snapshot = db.snapshot().unwrap();
+    let mut relay = RunningRelay::start(&strfry, &node);
+    let before = db.stats().unwrap().events;
+    import(&strfry, &node, &second);
+    drop(snapshot);
+    assert!(db.stats().unwrap().events > before);
+    assert!(relay.is_running());
+}
