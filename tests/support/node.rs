@@ -113,12 +113,17 @@ impl Node {
         command
     }
 
-    /// Runs a backfill to its end; returns its exit code and its summary.
+    /// Runs a backfill to its end; returns its exit code and its summary, in which every event
+    /// that came in must be accounted for.
     pub fn backfill(&self, arguments: &[&str]) -> (i32, Value) {
         let arguments = [&["backfill", "--json", "--no-fallback"], arguments].concat();
         let output = self.companion(&arguments).output().unwrap();
         let summary = serde_json::from_slice(&output.stdout);
-        (code(&output), summary.unwrap_or_else(|_| panic!("no summary: {output:?}")))
+        let summary: Value = summary.unwrap_or_else(|_| panic!("no summary: {output:?}"));
+        let counts = summary["events"].as_object().unwrap().values();
+        let accounted: u64 = counts.map(|count| count.as_u64().unwrap()).sum();
+        assert_eq!(summary["received"], accounted, "events without a class: {summary:#}");
+        (code(&output), summary)
     }
 }
 
