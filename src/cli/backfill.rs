@@ -304,6 +304,10 @@ impl Arguments {
     }
 
     fn execute(&self, job: &Job, db: Arc<StrfryDb>, log: &RunLog) -> Result<Summary> {
+        // An error means that somebody else in this process has set the pool up, which is as good.
+        let _ = rayon::ThreadPoolBuilder::new()
+            .thread_name(|number| format!("signatures-{number}"))
+            .build_global();
         let progress = Progress::new(!self.verbose && !self.json);
         log.attach(progress.clone());
         let runtime = tokio::runtime::Builder::new_multi_thread()
