@@ -287,7 +287,7 @@ impl Run<'_> {
         let mut queries = author_queries(&job.pubkeys, &job.kinds, since);
         queries.extend(station_query(job.station_kinds.clone(), since));
         let recent = self.pace(job.timings.recent);
-        self.ask("Recent events", peers, queries, recent, stop.as_mut()).await;
+        self.ask("Recent events", peers, |_| queries.clone(), recent, stop.as_mut()).await;
         if self.is_over() || !job.profiles || !job.kinds.contains(&kind::PROFILE) {
             return Ok(());
         }
@@ -297,7 +297,15 @@ impl Run<'_> {
         // With no limit of time the peers have been asked for everything already.
         if !missing.is_empty() && since.is_some() {
             self.log_recovery(&missing, peers);
-            let queries = author_queries(&missing, &job.kinds, None);
+            let queries = |asked: &Asked| {
+                let mut queries = author_queries(&missing, &job.kinds, None);
+                // What a peer has given completely is not asked for again.
+                if asked.outcome.gaps.is_empty() {
+                    let before = since.and_then(|since| since.checked_sub(1));
+                    queries.iter_mut().for_each(|query| query.until = before);
+                }
+                queries
+            };
             let full = self.pace(job.timings.full);
             self.ask("Full sync", peers, queries, full, stop.as_mut()).await;
             let before = std::mem::take(&mut missing);
@@ -313,7 +321,7 @@ impl Run<'_> {
             *fallback = ask_list(job, &job.fallback);
             let queries = author_queries(&missing, &[kind::PROFILE], None);
             let pace = self.pace(job.timings.recent);
-            self.ask("Public relays", fallback, queries, pace, stop.as_mut()).await;
+            self.ask("Public relays", fallback, |_| queries.clone(), pace, stop.as_mut()).await;
         }
         Ok(())
     }
@@ -333,16 +341,16 @@ impl Run<'_> {
         &mut self,
         phase: &str,
         peers: &mut [Asked],
-        queries: Vec<Filter>,
+        queries: impl Fn(&Asked) -> Vec<Filter>,
         pace: Pace,
         mut stop: std::pin::Pin<&mut impl Future<Output = ()>>,
     ) {
         let started = Instant::now();
         let mut tasks = JoinSet::new();
         for (position, asked) in peers.iter_mut().enumerate() {
+            let queries = queries(asked);
             let Some(mut session) = asked.session.take() else { continue };
             let sink = self.entrance.for_peer(Arc::clone(&asked.tally));
-            let queries = queries.clone();
             tasks.spawn(async move {
                 let outcome = session.fetch(queries, pace, &sink).await;
                 (position, session, outcome)
@@ -370,7 +378,7 @@ impl Run<'_> {
             }
         }
         for asked in peers.iter_mut().filter(|asked| asked.session.is_none()) {
-            let gaps = queries.iter().cloned();
+            let gaps = queries(asked).into_iter();
             let reason = GapReason::Stopped;
             asked.outcome.gaps.extend(gaps.map(|filter| Gap { filter, reason: reason.clone() }));
         }

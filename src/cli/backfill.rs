@@ -266,6 +266,12 @@ impl Arguments {
             }));
         }
         let is_node = paths.home().is_dir();
+        if self.csv && !is_node {
+            return Err(Failure::Usage(anyhow!(
+                "--csv writes beside a node's profiles file, but there is no home {}: name it with --home",
+                paths.home().display()
+            )));
+        }
         let binary = self.strfry_bin.clone().unwrap_or_else(|| paths.strfry_bin());
         let strfry = StrfryCommand {
             binary: std::path::absolute(binary).or_usage()?,

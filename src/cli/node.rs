@@ -25,7 +25,8 @@ pub(super) struct NodeArguments {
     /// Home of the node's files
     #[arg(long, value_name = "DIR", default_value_os_t = default_home())]
     pub(super) home: PathBuf,
-    /// strfry's working directory [default: HOME/strfry]
+    /// strfry's working directory [default: HOME/strfry, or where --strfry-config is if there is
+    /// no such directory]
     #[arg(long, value_name = "DIR")]
     pub(super) strfry_dir: Option<PathBuf>,
     /// strfry's configuration [default: strfry.conf in strfry's working directory]

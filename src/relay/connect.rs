@@ -43,7 +43,7 @@ pub enum ConnectError {
     TimedOut(u64),
     #[error("the URL has no host or port")]
     NoHost,
-    #[error("cannot resolve {host}: {source}")]
+    #[error("cannot resolve {host}: {}", cause_of(source))]
     Resolve { host: String, source: io::Error },
     #[error(
         "{host} has only loopback or private addresses, which are not dialled for a peer that a swarm file names (--allow-local-peers permits it)"
@@ -55,6 +55,13 @@ pub enum ConnectError {
     Handshake(Box<tungstenite::Error>),
     #[error("TLS: {0}")]
     Tls(rustls::Error),
+}
+
+/// The standard library puts words of its own in front of what the resolver says.
+fn cause_of(error: &io::Error) -> String {
+    let text = error.to_string();
+    let (_, cause) = text.split_once("lookup address information: ").unwrap_or(("", &text));
+    cause.to_owned()
 }
 
 impl Dialler {
