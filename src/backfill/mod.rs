@@ -3,6 +3,9 @@
 
 mod accounts;
 mod check;
+mod error;
+mod fetch;
+mod job;
 pub mod kinds;
 pub mod limits;
 mod plan;
@@ -12,6 +15,8 @@ mod screen;
 mod summary;
 
 pub use accounts::{Class, Tally};
+pub use error::BackfillError;
+pub use job::{Job, Output, Timings};
 pub use kinds::KindsError;
-pub use run::{BackfillError, Job, Output, Timings, run};
+pub use run::run;
 pub use summary::{PeerStatus, PeerSummary, ProfileCounts, Status, Summary};

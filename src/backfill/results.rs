@@ -1,27 +1,15 @@
 //! What a run leaves behind beside the events: the profiles file, and the lines of the log that
 //! people and other programs read.
 
-use std::path::PathBuf;
-
 use jiff::Timestamp;
 
 use super::accounts::Class;
+use super::job::Output;
 use super::summary::{PeerStatus, Status, Summary};
 use crate::nostr::{Event, Pubkey, kind};
 use crate::profile::{self, Profile, ProfileRecord};
 use crate::report::{RunLog, clean_for_log, clean_whole_for_log, with_causes};
 use crate::strfry_db::{ReadError, StoredJson, StrfryDb};
-
-/// Which files are written.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Output {
-    /// Array of profiles.
-    pub profiles_json: Option<PathBuf>,
-    /// The same as a table.
-    pub profiles_csv: Option<PathBuf>,
-    /// What became of each profile, as a log.
-    pub profile_log: Option<PathBuf>,
-}
 
 /// The kind-0 content of an event as strfry stores it; `None` if it is no JSON object.
 fn profile_of(stored: &StoredJson) -> Option<Profile> {

@@ -8,8 +8,8 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::exit::{CANNOT_RUN, Failure, OrFail, Outcome, Result};
-use super::node::{NodeArguments, print, print_json, read_pubkeys, tell};
+use super::exit::{CANNOT_RUN, Failure, OrFail, Outcome, Result, tell};
+use super::node::{NodeArguments, print, print_json, read_pubkeys};
 use super::pubkeys::print_list;
 use super::stats;
 use crate::backfill::kinds::{self, KindsError};

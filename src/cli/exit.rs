@@ -1,10 +1,10 @@
 //! How the program ends: the one place where an outcome becomes an exit code.
 
-use std::io;
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
-use super::node::tell;
-use crate::report::with_causes;
+use crate::report::{self, with_causes};
 
 /// How a command ended.
 #[derive(Debug)]
@@ -87,4 +87,10 @@ pub(super) fn code(outcome: Outcome) -> ExitCode {
     };
     tell(with_causes(error.as_ref()));
     ExitCode::from(code)
+}
+
+/// One line on the terminal, if there is still somebody to read it.
+pub(super) fn tell(text: impl Display) {
+    let text = text.to_string();
+    let _ = writeln!(io::stderr().lock(), "strfry-companion: {}", report::clean(&text));
 }

@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, anyhow};
 use clap::Args;
 
-use super::exit::{Failure, OrFail, Result};
+use super::exit::{Failure, OrFail, Result, tell};
 use crate::node::{
     ConfError, Discovery, NodePaths, PeerPolicy, PubkeyList, PubkeySources, SkippedLine,
     StrfryConf, discover, own_station_id, paths, read_list_file,
 };
 use crate::nostr::{KeyError, Pubkey};
-use crate::report;
 use crate::strfry_db::StrfryDb;
 
 /// Where things are.
@@ -134,12 +133,6 @@ fn parse_name(file: &Path) -> Option<std::result::Result<Pubkey, KeyError>> {
 /// A warning on the terminal.
 fn warn(text: impl Display) {
     tell(format_args!("warning: {text}"));
-}
-
-/// One line on the terminal, if there is still somebody to read it.
-pub(super) fn tell(text: impl Display) {
-    let text = text.to_string();
-    let _ = writeln!(io::stderr().lock(), "strfry-companion: {}", report::clean(&text));
 }
 
 /// Writes to standard output; a reader that is gone is an error of its own kind.

@@ -11,7 +11,10 @@ mod outcome;
 mod paging;
 mod queries;
 mod session;
+mod sink;
 
 pub use connect::{ConnectError, Dialler};
 pub use outcome::{FetchOutcome, Gap, GapReason};
-pub use session::{Pace, PeerSession, Sink, Stopped, Unwanted};
+pub use queries::Pace;
+pub use session::PeerSession;
+pub use sink::{Sink, Stopped, Unwanted};

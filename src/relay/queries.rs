@@ -10,8 +10,17 @@ use super::limits::{
 use super::message;
 use super::outcome::{FetchOutcome, Gap, GapReason};
 use super::paging::{Novelty, Pager};
-use super::session::{Pace, Unwanted};
+use super::sink::Unwanted;
 use crate::nostr::{Event, EventId, Filter};
+
+/// How long a peer is waited for.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Without an answer to anything that is asked; time that the sink takes does not count.
+    pub time_out: Duration,
+    /// Before the second attempt; later pauses grow from it.
+    pub first_pause: Duration,
+}
 
 /// The queries of one call of [`PeerSession::fetch`](super::PeerSession::fetch).
 pub(super) struct Queries {

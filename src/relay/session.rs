@@ -16,47 +16,9 @@ use super::connect::{Connection, Dialler};
 use super::limits::{ATTEMPTS_WITHOUT_PROGRESS, USELESS_MESSAGES};
 use super::message::{self, RelayMessage};
 use super::outcome::{FetchOutcome, GapReason};
-use super::queries::{Queries, pause, shortened};
-use crate::nostr::{Event, Filter, Malformed};
-
-/// How long a peer is waited for.
-#[derive(Debug, Clone, Copy)]
-pub struct Pace {
-    /// Without an answer to anything that is asked; time that the sink takes does not count.
-    pub time_out: Duration,
-    /// Before the second attempt; later pauses grow from it.
-    pub first_pause: Duration,
-}
-
-/// Where the events of one peer go.
-pub trait Sink: Sync {
-    /// An event that was asked for; its id and signature are not checked yet. Returns when there
-    /// is room for more.
-    fn event(&self, event: &Event<'_>) -> impl Future<Output = Result<(), Stopped>> + Send;
-
-    /// Something that came and is of no use.
-    fn unwanted(&self, what: Unwanted);
-
-    /// How many of this peer's events turned out to be forged so far.
-    fn forged(&self) -> u64;
-}
-
-/// The sink takes no more events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stopped;
-
-/// What a peer sent that is of no use.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unwanted {
-    /// An event that this conversation has brought already.
-    Repeated,
-    /// An event that no open query asked for.
-    Unasked,
-    /// Something in the place of an event.
-    Malformed(Malformed),
-    /// No message of the protocol at all.
-    NotAMessage,
-}
+use super::queries::{Pace, Queries, pause, shortened};
+use super::sink::{Sink, Stopped, Unwanted};
+use crate::nostr::Filter;
 
 /// One peer, for a whole run.
 #[derive(Debug)]

@@ -1,0 +1,251 @@
+//! The phases in which peers are asked, all of them at once in each, and what is logged of it.
+
+use std::collections::HashSet;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+
+use super::accounts::{Class, Tally};
+use super::check::SeenProfiles;
+use super::error::BackfillError;
+use super::job::Job;
+use super::plan::{author_queries, station_query};
+use super::screen::Entrance;
+use crate::node::{Peer, PeerSource};
+use crate::nostr::{Filter, Pubkey, kind};
+use crate::relay::{Dialler, FetchOutcome, Gap, GapReason, Pace, PeerSession};
+use crate::report::{Progress, ProgressState, RunLog};
+use crate::strfry_db::{ReadError, StrfryDb};
+
+/// A peer and what is known of it so far.
+pub(super) struct Asked {
+    pub(super) peer: Peer,
+    pub(super) tally: Arc<Tally>,
+    pub(super) outcome: FetchOutcome,
+    /// Away while a task talks to the peer; gone for good once the run was stopped.
+    session: Option<PeerSession>,
+}
+
+/// What all phases share.
+pub(super) struct Fetch<'a> {
+    pub(super) job: &'a Job,
+    pub(super) db: Arc<StrfryDb>,
+    pub(super) log: &'a RunLog,
+    pub(super) progress: &'a Progress,
+    pub(super) entrance: Entrance,
+    pub(super) seen_profiles: SeenProfiles,
+    /// The run was told to stop.
+    pub(super) stopped: bool,
+}
+
+/// Peers that nothing has been asked of yet.
+pub(super) fn ask_list(job: &Job, peers: &[Peer]) -> Vec<Asked> {
+    let session = |peer: &Peer| {
+        PeerSession::new(Dialler {
+            url: peer.url.clone(),
+            allow_local: job.allow_local || !matches!(peer.source, PeerSource::Swarm { .. }),
+            time_out: job.timings.connect,
+        })
+    };
+    peers
+        .iter()
+        .map(|peer| Asked {
+            session: Some(session(peer)),
+            peer: peer.clone(),
+            tally: Arc::default(),
+            outcome: FetchOutcome::default(),
+        })
+        .collect()
+}
+
+/// Says goodbye to peers.
+pub(super) async fn close(peers: &mut [Asked]) {
+    let sessions = peers.iter_mut().filter_map(|asked| asked.session.take());
+    futures_util::future::join_all(sessions.map(PeerSession::close)).await;
+}
+
+pub(super) fn state_of<'a>(
+    phase: &'a str,
+    peers: &[Asked],
+    fallback: &[Asked],
+) -> ProgressState<'a> {
+    let all = || peers.iter().chain(fallback);
+    let sum = |count: fn(&Tally) -> u64| all().map(|asked| count(&asked.tally)).sum();
+    ProgressState {
+        phase,
+        peers_done: all().filter(|asked| asked.session.is_some()).count(),
+        peers_total: all().count(),
+        received: sum(Tally::received),
+        imported: sum(|tally| tally.of(Class::Imported)),
+    }
+}
+
+impl Fetch<'_> {
+    /// Goes through the phases. Peers of the last one, if it comes to that, end up in `fallback`.
+    pub(super) async fn all(
+        &mut self,
+        peers: &mut [Asked],
+        fallback: &mut Vec<Asked>,
+        since: Option<u64>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), BackfillError> {
+        let mut stop = std::pin::pin!(stop);
+        let job = self.job;
+        let mut queries = author_queries(&job.pubkeys, &job.kinds, since);
+        queries.extend(station_query(job.station_kinds.clone(), since));
+        let recent = self.pace(job.timings.recent);
+        self.ask("Recent events", peers, |_| queries.clone(), recent, stop.as_mut()).await;
+        if self.is_over() || !job.profiles || !job.kinds.contains(&kind::PROFILE) {
+            return Ok(());
+        }
+
+        let mut missing = self.missing_profiles(&job.pubkeys).await?;
+        self.log_missing(&missing, since);
+        // With no limit of time the peers have been asked for everything already.
+        if !missing.is_empty() && since.is_some() {
+            self.log_recovery(&missing, peers);
+            let queries = |asked: &Asked| {
+                let mut queries = author_queries(&missing, &job.kinds, None);
+                // What a peer has given completely is not asked for again.
+                if asked.outcome.gaps.is_empty() {
+                    let before = since.and_then(|since| since.checked_sub(1));
+                    queries.iter_mut().for_each(|query| query.until = before);
+                }
+                queries
+            };
+            let full = self.pace(job.timings.full);
+            self.ask("Full sync", peers, queries, full, stop.as_mut()).await;
+            let before = std::mem::take(&mut missing);
+            missing = self.missing_profiles(&before).await?;
+            self.log_recovered(&before, &missing);
+        }
+        if !missing.is_empty() && !self.is_over() && !job.fallback.is_empty() {
+            self.log.info(format_args!(
+                "Asking {} public relays for {} profiles",
+                job.fallback.len(),
+                missing.len()
+            ));
+            *fallback = ask_list(job, &job.fallback);
+            let queries = author_queries(&missing, &[kind::PROFILE], None);
+            let pace = self.pace(job.timings.recent);
+            self.ask("Public relays", fallback, |_| queries.clone(), pace, stop.as_mut()).await;
+        }
+        Ok(())
+    }
+
+    /// Told to stop, or strfry takes nothing more.
+    fn is_over(&self) -> bool {
+        self.stopped || self.entrance.is_closed()
+    }
+
+    fn pace(&self, time_out: Duration) -> Pace {
+        Pace { time_out, first_pause: self.job.timings.first_pause }
+    }
+
+    /// Asks all peers at once, each in a task of its own, and waits until all have answered and
+    /// what they sent has been checked.
+    async fn ask(
+        &mut self,
+        phase: &str,
+        peers: &mut [Asked],
+        queries: impl Fn(&Asked) -> Vec<Filter>,
+        pace: Pace,
+        mut stop: Pin<&mut impl Future<Output = ()>>,
+    ) {
+        let started = Instant::now();
+        let mut tasks = JoinSet::new();
+        for (position, asked) in peers.iter_mut().enumerate() {
+            let queries = queries(asked);
+            let Some(mut session) = asked.session.take() else { continue };
+            let sink = self.entrance.for_peer(Arc::clone(&asked.tally));
+            tasks.spawn(async move {
+                let outcome = session.fetch(queries, pace, &sink).await;
+                (position, session, outcome)
+            });
+        }
+        let mut ticks = tokio::time::interval(Duration::from_millis(200));
+        loop {
+            tokio::select! {
+                finished = tasks.join_next() => match finished {
+                    Some(Ok((position, session, outcome))) => {
+                        if let Some(asked) = peers.get_mut(position) {
+                            asked.session = Some(session);
+                            asked.outcome.merge(outcome);
+                        }
+                    }
+                    // Stopped, or panicked: its session is gone, which shows below.
+                    Some(Err(_)) => {}
+                    None => break,
+                },
+                _ = ticks.tick() => self.progress.update(&state_of(phase, peers, &[])),
+                () = &mut stop, if !self.stopped => {
+                    self.stopped = true;
+                    tasks.abort_all();
+                }
+            }
+        }
+        let reason = match self.stopped {
+            true => GapReason::Stopped,
+            false => GapReason::Cut("the task of this conversation panicked".to_owned()),
+        };
+        for asked in peers.iter_mut().filter(|asked| asked.session.is_none()) {
+            let gaps = queries(asked).into_iter();
+            asked.outcome.gaps.extend(gaps.map(|filter| Gap { filter, reason: reason.clone() }));
+        }
+        self.entrance.wait_until_checked().await;
+        self.log.perf(format_args!("{phase}: {:.1} s", started.elapsed().as_secs_f64()));
+    }
+
+    /// Those of these pubkeys that have no profile, neither in the database nor on its way there.
+    async fn missing_profiles(&self, pubkeys: &[Pubkey]) -> Result<Vec<Pubkey>, BackfillError> {
+        let (db, pubkeys) = (Arc::clone(&self.db), pubkeys.to_vec());
+        let looked_up = tokio::task::spawn_blocking(move || {
+            let found = db.newest_of_each(&pubkeys, kind::PROFILE)?;
+            let missing = pubkeys.into_iter().zip(found).filter(|(_, found)| found.is_none());
+            Ok(missing.map(|(pubkey, _)| pubkey).collect::<Vec<_>>())
+        });
+        let missing: Result<_, ReadError> =
+            looked_up.await.map_err(|error| BackfillError::Thread(io::Error::other(error)))?;
+        let seen = self.seen_profiles.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(missing?.into_iter().filter(|pubkey| !seen.contains(pubkey)).collect())
+    }
+
+    fn log_missing(&self, missing: &[Pubkey], since: Option<u64>) {
+        let next = if since.is_some() { " - scheduling full sync" } else { "" };
+        for pubkey in missing {
+            self.log.warn(format_args!("  ❌ {}... NO PROFILE FOUND{next}", pubkey.short()));
+        }
+        let found = self.job.pubkeys.len().saturating_sub(missing.len());
+        self.log.info(format_args!("📊 Found {found} HEX pubkeys with profiles"));
+        self.log.info(format_args!("📊 Found {} HEX pubkeys WITHOUT profiles", missing.len()));
+    }
+
+    fn log_recovery(&self, missing: &[Pubkey], peers: &[Asked]) {
+        self.log.info(format_args!(
+            "🔄 Triggering FULL SYNC (no time limit) for {} HEX pubkeys without profiles...",
+            missing.len()
+        ));
+        for pubkey in missing {
+            self.log.info(format_args!(
+                "  🔄 FULL SYNC for {}... (all messages, no time limit)",
+                pubkey.short()
+            ));
+        }
+        for asked in peers {
+            self.log.info(format_args!(
+                "    📡 Syncing from: {}",
+                crate::report::clean_for_log(asked.peer.address())
+            ));
+        }
+    }
+
+    fn log_recovered(&self, before: &[Pubkey], missing: &[Pubkey]) {
+        let missing: HashSet<&Pubkey> = missing.iter().collect();
+        for pubkey in before.iter().filter(|pubkey| !missing.contains(pubkey)) {
+            self.log.info(format_args!("    ✅ Full sync successful for {}", pubkey.short()));
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What a run is to do: everything that the command line, the node's files and strfry's
+//! configuration have to say, put together before the run begins.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::limits::{CONNECT_TIME_OUT, FIRST_PAUSE, FULL_TIME_OUT, RECENT_TIME_OUT};
+use crate::import::StrfryCommand;
+use crate::node::{Blacklist, EventLimits, Peer};
+use crate::nostr::Pubkey;
+
+/// What a run is to do.
+#[derive(Debug)]
+pub struct Job {
+    /// Asked for everything.
+    pub peers: Vec<Peer>,
+    /// Asked for profiles that no peer has.
+    pub fallback: Vec<Peer>,
+    /// Whose events; sorted, without repeats.
+    pub pubkeys: Vec<Pubkey>,
+    /// Which kinds; sorted, without repeats.
+    pub kinds: Vec<u64>,
+    /// Kinds that are asked for whoever their authors are.
+    pub station_kinds: Vec<u64>,
+    /// So many days back; 0 is all time.
+    pub days: u32,
+    /// Whether profiles are recovered and written.
+    pub profiles: bool,
+    /// Whether signatures are checked.
+    pub verify: bool,
+    /// Fetch and check, but import and write nothing.
+    pub dry_run: bool,
+    /// strfry's own limits.
+    pub limits: EventLimits,
+    /// Authors whose events are refused.
+    pub blacklist: Blacklist,
+    /// How strfry is called.
+    pub strfry: StrfryCommand,
+    /// Whether peers of the swarm may be dialled at loopback and private addresses.
+    pub allow_local: bool,
+    /// How long peers are waited for.
+    pub timings: Timings,
+    /// Files to write.
+    pub output: Output,
+}
+
+/// How long peers are waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timings {
+    /// For a connection.
+    pub connect: Duration,
+    /// Without progress, for recent events.
+    pub recent: Duration,
+    /// Without progress, for everything.
+    pub full: Duration,
+    /// Before a second attempt.
+    pub first_pause: Duration,
+}
+
+impl Default for Timings {
+    fn default() -> Self {
+        Self {
+            connect: CONNECT_TIME_OUT,
+            recent: RECENT_TIME_OUT,
+            full: FULL_TIME_OUT,
+            first_pause: FIRST_PAUSE,
+        }
+    }
+}
+
+/// Which files are written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Output {
+    /// Array of profiles.
+    pub profiles_json: Option<PathBuf>,
+    /// The same as a table.
+    pub profiles_csv: Option<PathBuf>,
+    /// What became of each profile, as a log.
+    pub profile_log: Option<PathBuf>,
+}

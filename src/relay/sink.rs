@@ -1,0 +1,33 @@
+//! Where the events of a conversation go, and what it says of everything else that comes.
+
+use crate::nostr::{Event, Malformed};
+
+/// Where the events of one peer go.
+pub trait Sink: Sync {
+    /// An event that was asked for; its id and signature are not checked yet. Returns when there
+    /// is room for more.
+    fn event(&self, event: &Event<'_>) -> impl Future<Output = Result<(), Stopped>> + Send;
+
+    /// Something that came and is of no use.
+    fn unwanted(&self, what: Unwanted);
+
+    /// How many of this peer's events turned out to be forged so far.
+    fn forged(&self) -> u64;
+}
+
+/// The sink takes no more events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped;
+
+/// What a peer sent that is of no use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unwanted {
+    /// An event that this conversation has brought already.
+    Repeated,
+    /// An event that no open query asked for.
+    Unasked,
+    /// Something in the place of an event.
+    Malformed(Malformed),
+    /// No message of the protocol at all.
+    NotAMessage,
+}
