@@ -203,3 +203,41 @@ fn nothing_of_a_hostile_peer_is_imported_all_of_it_is_counted_and_everything_els
         assert_eq!(summary["peers"][1]["events"], json!({"imported": 3, "duplicate": 1}));
     });
 }
+
+#[test]
+fn what_strfry_holds_a_newer_one_of_or_its_author_has_deleted_is_told_apart_from_what_is_lost() {
+    let author = Author::new(1);
+    let second = now() - 1_000;
+    let article = |second, d_tag: &str| {
+        author.event(30_023, second, json!([["d", d_tag]]), &format!("written at {second}"))
+    };
+    let deleted_note = author.note(second, "regretted");
+    let address = format!("30023:{}:gone", author.pubkey());
+    let held = vec![
+        author.profile(second + 100, "the newer name"),
+        article(second + 100, "x"),
+        author.event(5, second + 100, json!([["e", id_of(&deleted_note)]]), ""),
+        author.event(5, second + 101, json!([["a", address]]), ""),
+    ];
+    let offered = vec![
+        author.profile(second, "the older name"),
+        article(second, "x"),
+        deleted_note,
+        article(second, "gone"),
+        article(second, "new"),
+        author.note(second + 5, "new"),
+    ];
+    let peer = Relay::start(&offered, 500);
+    with_each_strfry(|strfry| {
+        let node = Node::new(strfry);
+        node.import(&held);
+        let pubkeys = node.write("pubkeys.txt", author.pubkey().to_string());
+        let pubkeys = pubkeys.to_str().unwrap();
+        let run = ["--relay", &peer.url(), "--pubkeys", pubkeys, "--no-profiles"];
+        let (code, summary) = node.backfill(&run);
+        assert_eq!(code, 0, "{summary:#}");
+        assert_eq!(ids(node.events()), ids(held.iter().chain(&offered[4..])));
+        let classes = json!({"imported": 2, "superseded": 2, "deleted": 2, "duplicate": 5});
+        assert_eq!(summary["events"], classes);
+    });
+}
