@@ -21,7 +21,7 @@ pub const VERSION: u32 = 1;
 /// A whole run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Summary {
-    /// See [`VERSION`].
+    /// Version of the JSON form; raised when a field changes its meaning or goes away.
     pub version: u32,
     /// Whether everything that peers have is known to be here.
     pub status: Status,
