@@ -191,6 +191,7 @@ fn finish(node: &Node, serve: bool) -> Result<()> {
     println!("Where things are, in {}:\n", node.home().display());
     for (path, what) in [
         ("strfry/constellation-backfill.log", "the log of the latest run"),
+        ("strfry/hex-to-profile.log", "what became of each profile"),
         ("tmp/coucou/_NIP101.profiles.json", "the profiles"),
         ("strfry/strfry-db/", "the database"),
         ("strfry/strfry.conf", "strfry's configuration"),
