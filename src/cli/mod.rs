@@ -4,6 +4,7 @@
 
 mod backfill;
 mod exit;
+mod export;
 mod node;
 mod peers;
 mod profiles;
@@ -48,6 +49,8 @@ enum Command {
     Peers(peers::Arguments),
     /// Show where the node's own list of pubkeys comes from
     Pubkeys(pubkeys::Arguments),
+    /// Print every event by time, byte for byte as `strfry export` does
+    Export(export::Arguments),
     /// Show figures about the database
     Stats(stats::Arguments),
 }
@@ -71,6 +74,7 @@ pub fn main() -> ExitCode {
             Command::Backfill(arguments) => backfill::run(arguments),
             Command::Peers(arguments) => peers::run(&arguments),
             Command::Pubkeys(arguments) => pubkeys::run(&arguments),
+            Command::Export(arguments) => export::run(&arguments),
             Command::Stats(arguments) => stats::run(&arguments),
         }
     };

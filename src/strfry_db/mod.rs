@@ -10,6 +10,7 @@
 
 mod data_file;
 mod error;
+mod export;
 mod keys;
 pub mod limits;
 mod lookup;
@@ -20,8 +21,10 @@ mod payload;
 mod schema;
 mod stats;
 pub mod tables;
+mod walk;
 
 pub use error::{OpenError, ReadError};
+pub use export::{Export, ExportRange, StoredEvents, WholeEvent};
 pub use keys::{id_key, kind_key, pubkey_key, pubkey_kind_key, tag_key};
 pub use lookup::{Found, LevId, Snapshot, StoredJson};
 pub use open::{StrfryDb, linked_lmdb};

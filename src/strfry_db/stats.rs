@@ -1,11 +1,10 @@
 //! Figures about the database as a whole, from its indexes and its file.
 
-use std::ops::Bound;
-
 use super::error::ReadError;
 use super::limits::ENTRIES_PER_SNAPSHOT;
-use super::lookup::{LevId, damaged, lmdb, present};
+use super::lookup::{lmdb, present};
 use super::open::StrfryDb;
+use super::walk::{Step, Walk};
 
 /// What `stats` shows. Counts are exact for a database at rest; beside a writing strfry each kind
 /// is counted in one or more moments of its own.
@@ -56,40 +55,22 @@ impl StrfryDb {
         const TABLE: &str = "Event__kind";
         let table = present(TABLE, self.tables.kind)?;
         let mut kinds: Vec<(u64, u64)> = Vec::new();
-        let mut resume: Option<([u8; 16], LevId)> = None;
-        loop {
-            let snapshot = self.snapshot()?;
-            let from = resume.map_or(Bound::Unbounded, |(key, _)| Bound::Included(key));
-            let from = match &from {
-                Bound::Included(key) => Bound::Included(&key[..]),
-                _ => Bound::Unbounded,
-            };
-            let range = (from, Bound::<&[u8]>::Unbounded);
-            let mut walked = 0;
-            for entry in table.range(snapshot.txn(), &range).map_err(lmdb(TABLE))? {
-                let (key, value) = entry.map_err(lmdb(TABLE))?;
-                let position = key.try_into().ok().zip(value.try_into().ok());
-                let (key, lev_id): ([u8; 16], _) = position
-                    .ok_or_else(|| damaged(TABLE, format!("{key:?}"), "its size is wrong"))?;
-                let lev_id = LevId::from_ne_bytes(lev_id);
-                if resume.is_some_and(|(last_key, last)| key == last_key && lev_id <= last) {
-                    continue;
-                }
-                let (kind, _) = key.split_at(8);
-                let kind = kind.try_into().map_or(0, u64::from_ne_bytes);
-                match kinds.last_mut() {
-                    Some((last, count)) if *last == kind => *count += 1,
-                    _ => kinds.push((kind, 1)),
-                }
-                resume = Some((key, lev_id));
-                walked += 1;
-                if walked == ENTRIES_PER_SNAPSHOT {
-                    break;
-                }
-            }
-            if walked < ENTRIES_PER_SNAPSHOT {
-                return Ok(kinds);
-            }
-        }
+        Walk::index(self, TABLE, table, ENTRIES_PER_SNAPSHOT).run(|_, key: &[u8; 16], _| {
+            count(&mut kinds, first_integer(key));
+            Ok(Step::Next)
+        })?;
+        Ok(kinds)
     }
+}
+
+/// Counts what comes in order.
+fn count<T: PartialEq>(counts: &mut Vec<(T, u64)>, item: T) {
+    match counts.last_mut() {
+        Some((last, count)) if *last == item => *count += 1,
+        _ => counts.push((item, 1)),
+    }
+}
+
+fn first_integer(key: &[u8]) -> u64 {
+    key.first_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes))
 }

@@ -7,6 +7,7 @@ mod bad_database;
 mod bad_files;
 mod bad_strfry;
 mod bad_usage;
+mod exports;
 mod listings;
 mod node_files;
 mod old_names;

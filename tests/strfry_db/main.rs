@@ -4,6 +4,7 @@
 mod support;
 
 mod damaged;
+mod export;
 mod golden;
 mod live;
 mod lookups;

@@ -1,0 +1,58 @@
+//! `export`: every event by time, byte for byte as `strfry export` prints it.
+
+use std::io::{self, Write};
+
+use anyhow::Context;
+use clap::Args;
+
+use super::exit::{OrFail, Outcome, Result};
+use super::node::NodeArguments;
+use crate::strfry_db::ExportRange;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Oldest created_at to print
+    #[arg(long, value_name = "SECOND")]
+    since: Option<u64>,
+    /// Newest created_at to print
+    #[arg(long, value_name = "SECOND")]
+    until: Option<u64>,
+    /// Print the newest event first
+    #[arg(long)]
+    reverse: bool,
+    /// Append to each event what strfry indexes of it, for `strfry import --fried`
+    #[arg(long)]
+    fried: bool,
+    /// Print one moment of the database; strfry's file may grow until the end of it
+    ///
+    /// Otherwise it is read in many short moments: what is there from beginning to end is printed
+    /// exactly once, and what comes or goes meanwhile is printed or not.
+    #[arg(long)]
+    one_snapshot: bool,
+    #[command(flatten)]
+    node: NodeArguments,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
+    let db = arguments.node.open_database()?;
+    let range = ExportRange {
+        since: arguments.since.unwrap_or(0),
+        until: arguments.until.unwrap_or(u64::MAX),
+        reverse: arguments.reverse,
+        one_snapshot: arguments.one_snapshot,
+    };
+    let mut export = db.export(range, arguments.fried).or_cannot_run()?;
+    let mut out = io::stdout().lock();
+    let mut lines = Vec::new();
+    loop {
+        lines.clear();
+        let more = export.next_batch(&mut lines);
+        // What was read before the trouble is whole.
+        out.write_all(&lines).context("cannot write to standard output").or_cannot_run()?;
+        if !more.or_cannot_run()? {
+            break;
+        }
+    }
+    out.flush().context("cannot write to standard output").or_cannot_run()?;
+    Ok(Outcome::Complete)
+}

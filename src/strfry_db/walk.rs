@@ -1,0 +1,192 @@
+//! A walk over a table in snapshots of bounded length, each continuing behind the last entry of
+//! the one before. The one such loop: counting and exporting are walks.
+//!
+//! An entry that is there from the walk's beginning to its end is visited exactly once, whatever a
+//! writer does meanwhile: entries never move, because nothing of an event that is part of a key
+//! changes. What comes or goes during the walk is visited or not.
+
+use std::ops::Bound;
+use std::time::{Duration, Instant};
+
+use heed::Comparator;
+
+use super::error::ReadError;
+use super::limits::SNAPSHOT_TIME;
+use super::lookup::{LevId, Snapshot, damaged, lmdb};
+use super::open::StrfryDb;
+use super::tables::Table;
+
+/// Entries between two looks at the clock.
+const ENTRIES_PER_LOOK: usize = 64;
+
+/// Which way a walk goes. Backward only where keys are integers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    /// From the lowest key up.
+    Forward,
+    /// From the highest key down.
+    Backward,
+}
+
+/// What a visitor wants next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The next entry.
+    Next,
+    /// The next entry, in another batch.
+    Pause,
+    /// Nothing more. This entry was the last.
+    End,
+}
+
+/// One table, walked batch by batch.
+pub(super) struct Walk<'db, C, const K: usize> {
+    db: &'db StrfryDb,
+    name: &'static str,
+    table: Table<C>,
+    direction: Direction,
+    /// Where the next batch begins: at this key, or at the end of the table.
+    from: Option<[u8; K]>,
+    /// Its last entry that was visited; all entries of the key up to this levId are done.
+    done: Option<([u8; K], LevId)>,
+    rows: usize,
+    time: Duration,
+    one_snapshot: bool,
+    kept: Option<Snapshot<'db>>,
+}
+
+impl<'db, C: Comparator, const K: usize> Walk<'db, C, K> {
+    /// Over an index: keys of `K` bytes, and levIds under each.
+    pub(super) fn index(
+        db: &'db StrfryDb,
+        name: &'static str,
+        table: Table<C>,
+        rows: usize,
+    ) -> Self {
+        Self {
+            db,
+            name,
+            table,
+            direction: Direction::Forward,
+            from: None,
+            done: None,
+            rows,
+            time: SNAPSHOT_TIME,
+            one_snapshot: false,
+            kept: None,
+        }
+    }
+
+    /// Reads everything from one moment of the database.
+    pub(super) fn in_one_snapshot(self) -> Self {
+        Self { one_snapshot: true, ..self }
+    }
+
+    /// All batches, one after the other.
+    pub(super) fn run(
+        mut self,
+        mut visit: impl FnMut(&Snapshot<'db>, &[u8; K], &[u8]) -> Result<Step, ReadError>,
+    ) -> Result<(), ReadError> {
+        while self.batch(&mut visit)? {}
+        Ok(())
+    }
+
+    /// Visits entries until the batch is full; false if there are no more. No snapshot is open
+    /// when it returns, unless all is read in one. `visit` is given the snapshot, the key and the
+    /// value.
+    pub(super) fn batch(
+        &mut self,
+        mut visit: impl FnMut(&Snapshot<'db>, &[u8; K], &[u8]) -> Result<Step, ReadError>,
+    ) -> Result<bool, ReadError> {
+        let snapshot = match self.kept.take() {
+            Some(snapshot) => snapshot,
+            None => self.db.snapshot()?,
+        };
+        let more = self.visit_some(&snapshot, &mut visit)?;
+        if more && self.one_snapshot {
+            self.kept = Some(snapshot);
+        }
+        Ok(more)
+    }
+
+    fn visit_some(
+        &mut self,
+        snapshot: &Snapshot<'db>,
+        visit: &mut impl FnMut(&Snapshot<'db>, &[u8; K], &[u8]) -> Result<Step, ReadError>,
+    ) -> Result<bool, ReadError> {
+        let begun = Instant::now();
+        let table = self.table;
+        let from = self.from;
+        let txn = snapshot.txn();
+        let mut visited = 0_usize;
+        let mut entry = |entry: heed::Result<(&[u8], &[u8])>| -> Result<Step, ReadError> {
+            let (key, value) = entry.map_err(lmdb(self.name))?;
+            let wrong_size = || damaged(self.name, format!("{key:?}"), "its size is wrong");
+            let array: [u8; K] = key.try_into().map_err(|_| wrong_size())?;
+            let lev_id = value.try_into().map(LevId::from_ne_bytes).map_err(|_| wrong_size())?;
+            if self.done.is_some_and(|done| self.direction.is_done(done, (array, lev_id))) {
+                return Ok(Step::Next);
+            }
+            let step = visit(snapshot, &array, value)?;
+            self.done = Some((array, lev_id));
+            self.from = Some(array);
+            visited += 1;
+            let late = || visited.is_multiple_of(ENTRIES_PER_LOOK) && begun.elapsed() >= self.time;
+            match step {
+                Step::Next if visited >= self.rows || late() => Ok(Step::Pause),
+                step => Ok(step),
+            }
+        };
+        let mut last = Step::End;
+        match self.direction {
+            Direction::Forward => {
+                let from = from.as_ref().map_or(Bound::Unbounded, |key| Bound::Included(&key[..]));
+                let range = (from, Bound::<&[u8]>::Unbounded);
+                for found in table.range(txn, &range).map_err(lmdb(self.name))? {
+                    last = entry(found)?;
+                    if last != Step::Next {
+                        break;
+                    }
+                }
+            }
+            Direction::Backward => {
+                // From a key that is too large LMDB steps back onto the last duplicate of the
+                // one before it; from the key itself it would begin with the first.
+                let behind = from.and_then(successor);
+                let to = behind.as_ref().map_or(Bound::Unbounded, |key| Bound::Excluded(&key[..]));
+                let range = (Bound::<&[u8]>::Unbounded, to);
+                for found in table.rev_range(txn, &range).map_err(lmdb(self.name))? {
+                    last = entry(found)?;
+                    if last != Step::Next {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(last == Step::Pause)
+    }
+}
+
+impl<C: Comparator> Walk<'_, C, 8> {
+    /// Begins with the first entry of this key, or of the next one in the direction of the walk.
+    pub(super) fn starting_at(self, direction: Direction, key: u64) -> Self {
+        Self { direction, from: Some(key.to_ne_bytes()), ..self }
+    }
+}
+
+impl Direction {
+    /// Whether a walk that has come to `done` has seen this entry.
+    fn is_done<const K: usize>(self, done: ([u8; K], LevId), entry: ([u8; K], LevId)) -> bool {
+        done.0 == entry.0
+            && match self {
+                Self::Forward => entry.1 <= done.1,
+                Self::Backward => entry.1 >= done.1,
+            }
+    }
+}
+
+/// The next integer key; `None` behind the last.
+fn successor<const K: usize>(key: [u8; K]) -> Option<[u8; K]> {
+    let integer = u64::from_ne_bytes(key.as_slice().try_into().ok()?);
+    integer.checked_add(1)?.to_ne_bytes().as_slice().try_into().ok()
+}

@@ -1,0 +1,200 @@
+//! Exports: byte for byte strfry's, whatever the range and however a writer gets in between.
+
+use std::collections::HashSet;
+use std::path::Path;
+
+use strfry_companion::import::{EventLimits, StoredEvent};
+use strfry_companion::nostr::Event;
+use strfry_companion::strfry_db::{ExportRange, ReadError, StrfryDb};
+use tempfile::TempDir;
+
+use crate::support::events::{Author, id_of};
+use crate::support::raw::RawDatabase;
+use crate::support::stand_in::writer::{Durability, NewEvent, Writer};
+use crate::support::{
+    NO_STRFRY, fixture_json_lines, fixture_text, golden_database, real_strfry, run_strfry,
+    strfry_bin, strfry_node,
+};
+
+/// Enough that one walk takes several batches (10,000 events each).
+const MANY: u64 = 25_000;
+
+fn exported(directory: &Path, range: ExportRange, fried: bool) -> String {
+    let db = StrfryDb::open(directory).unwrap();
+    let mut export = db.export(range, fried).unwrap();
+    let mut out = Vec::new();
+    while export.next_batch(&mut out).unwrap() {}
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn an_export_of_everything_is_what_strfry_exported() {
+    for name in ["strfry-1.1.1", "strfry-1.0.4", "strfry-1.1.1-dict"] {
+        let directory = golden_database(name);
+        let expected = fixture_text(&format!("{name}/export.jsonl"));
+        let everything = ExportRange::default();
+        assert!(exported(directory.path(), everything, false) == expected, "{name}");
+        let one = ExportRange { one_snapshot: true, ..everything };
+        assert!(exported(directory.path(), one, false) == expected, "{name}, one snapshot");
+    }
+    for name in ["strfry-1.1.1", "strfry-1.0.4"] {
+        let directory = golden_database(name);
+        let expected = fixture_text(&format!("{name}/export-fried.jsonl"));
+        assert!(exported(directory.path(), ExportRange::default(), true) == expected, "{name}");
+    }
+}
+
+#[test]
+fn every_range_in_both_orders_is_what_a_strfry_exports() {
+    let golden = golden_database("strfry-1.1.1");
+    let node = strfry_node();
+    let data = node.path().join("strfry-db/data.mdb");
+    std::fs::copy(golden.path().join("data.mdb"), &data).unwrap();
+    let strfry = real_strfry().unwrap_or_else(|| {
+        println!("{NO_STRFRY}");
+        strfry_bin()
+    });
+    let mut times: Vec<u64> = fixture_json_lines("strfry-1.1.1/export.jsonl")
+        .iter()
+        .map(|event| event["created_at"].as_u64().unwrap())
+        .collect();
+    times.dedup();
+    let middle = times[times.len() / 2];
+    let (first, last) = (times[1], times[times.len() - 2]);
+    let ranges = [
+        (None, None),
+        (Some(middle), None),
+        (None, Some(middle)),
+        (Some(middle + 1), Some(last - 1)),
+        (Some(middle), Some(middle)),
+        (Some(last), Some(first)),
+        (Some(0), Some(first - 1)),
+        (Some(last + 1), None),
+    ];
+    for (since, until) in ranges {
+        for (reverse, fried) in [(false, false), (true, false), (false, true), (true, true)] {
+            let mut arguments = vec!["export".to_owned()];
+            arguments.extend(since.map(|since| format!("--since={since}")));
+            arguments.extend(until.map(|until| format!("--until={until}")));
+            arguments.extend(reverse.then(|| "--reverse".to_owned()));
+            arguments.extend(fried.then(|| "--fried".to_owned()));
+            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+            let theirs = run_strfry(&strfry, node.path(), &arguments, b"");
+            assert!(theirs.status.success(), "{theirs:?}");
+            let range = ExportRange {
+                since: since.unwrap_or(0),
+                until: until.unwrap_or(u64::MAX),
+                reverse,
+                one_snapshot: false,
+            };
+            let ours = exported(data.parent().unwrap(), range, fried);
+            assert!(ours.as_bytes() == theirs.stdout, "{arguments:?}");
+        }
+    }
+}
+
+fn stored(line: &str) -> NewEvent {
+    let limits = EventLimits::default();
+    NewEvent::from(&StoredEvent::encode(&Event::parse(line).unwrap(), &limits).unwrap())
+}
+
+/// Notes, 100 in each second.
+fn busy_database() -> (TempDir, Vec<String>) {
+    let directory = tempfile::tempdir().unwrap();
+    let writer = Writer::open(directory.path(), Durability::NotSynced).unwrap();
+    let author = Author::new(1);
+    let lines: Vec<String> = (0..MANY)
+        .map(|number| crate::support::events::unsigned(&author, number + 1, 1_000 + number / 100))
+        .collect();
+    let events: Vec<NewEvent> = lines.iter().map(|line| stored(line)).collect();
+    writer.write_events(&events).unwrap();
+    (directory, lines)
+}
+
+/// A writer in another process commits between the batches: a process may have a database open
+/// only once.
+fn import(node: &Path, events: &[String]) {
+    let lines: String = events.iter().map(|event| format!("{event}\n")).collect();
+    let imported = run_strfry(strfry_bin(), node, &["import", "--no-verify"], lines.as_bytes());
+    assert!(imported.status.success());
+}
+
+#[test]
+fn a_writer_that_commits_between_batches_makes_nothing_repeat_or_go_missing() {
+    for reverse in [false, true] {
+        let (directory, before) = busy_database();
+        let node = strfry_node();
+        let data = node.path().join("strfry-db");
+        std::fs::copy(directory.path().join("data.mdb"), data.join("data.mdb")).unwrap();
+        import(node.path(), &[]);
+        let db = StrfryDb::open(&data).unwrap();
+        let range = ExportRange { reverse, ..ExportRange::default() };
+        let mut export = db.export(range, false).unwrap();
+        let mut out = Vec::new();
+        let author = Author::new(2);
+        let mut batches = 0;
+        loop {
+            let more = export.next_batch(&mut out).unwrap();
+            batches += 1;
+            // In seconds that are done, at the very place of the walk, and still to come.
+            let seconds = [1_000, 1_099, 1_100, 1_149, 1_150, 1_199, 1_249, 2_000];
+            let notes = seconds.map(|second| author.note(second, &format!("{batches}")));
+            import(node.path(), &notes);
+            if !more {
+                break;
+            }
+        }
+        assert!(batches >= 3, "{batches}");
+        let text = String::from_utf8(out).unwrap();
+        let ids: Vec<String> = text.lines().map(id_of).collect();
+        let unique: HashSet<&String> = ids.iter().collect();
+        assert_eq!(unique.len(), ids.len(), "repeated");
+        assert!(before.iter().all(|line| unique.contains(&id_of(line))), "missed");
+        let of_time = |line: &str| -> u64 {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["created_at"].as_u64().unwrap()
+        };
+        let mut times: Vec<u64> = text.lines().map(of_time).collect();
+        if reverse {
+            times.reverse();
+        }
+        assert!(times.is_sorted());
+    }
+}
+
+#[test]
+fn one_snapshot_holds_nothing_that_came_after_its_beginning() {
+    let (directory, before) = busy_database();
+    let node = strfry_node();
+    let data = node.path().join("strfry-db");
+    std::fs::copy(directory.path().join("data.mdb"), data.join("data.mdb")).unwrap();
+    import(node.path(), &[]);
+    let db = StrfryDb::open(&data).unwrap();
+    let range = ExportRange { one_snapshot: true, ..ExportRange::default() };
+    let mut export = db.export(range, false).unwrap();
+    let mut out = Vec::new();
+    assert!(export.next_batch(&mut out).unwrap());
+    import(node.path(), &[Author::new(2).note(5_000, "late")]);
+    while export.next_batch(&mut out).unwrap() {}
+    let ids: Vec<String> = String::from_utf8(out).unwrap().lines().map(id_of).collect();
+    assert_eq!(ids, before.iter().map(|line| id_of(line)).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_damaged_payload_ends_an_export_behind_what_precedes_it() {
+    let directory = golden_database("strfry-1.1.1");
+    let expected = fixture_text("strfry-1.1.1/export.jsonl");
+    let lines: Vec<&str> = expected.lines().collect();
+    let lev_id = {
+        let db = StrfryDb::open(directory.path()).unwrap();
+        db.snapshot().unwrap().find(&id_of(lines[10]).parse().unwrap()).unwrap().unwrap()
+    };
+    for damage in [&b""[..], b"\x07{}", b"\x00\xff", b"\x01\x01"] {
+        RawDatabase::open(directory.path()).put("EventPayload", &lev_id.to_ne_bytes(), damage);
+        let db = StrfryDb::open(directory.path()).unwrap();
+        let mut out = Vec::new();
+        let error =
+            db.export(ExportRange::default(), false).unwrap().next_batch(&mut out).unwrap_err();
+        assert!(matches!(error, ReadError::Damaged { table: "EventPayload", .. }), "{error}");
+        assert_eq!(String::from_utf8(out).unwrap(), lines[..10].join("\n") + "\n");
+    }
+}
