@@ -11,6 +11,7 @@
 //! | [`relay`] | one conversation with one peer: asking, paging to the end, how it went |
 //! | [`import`] | what `strfry import` is given, and what became of it |
 //! | [`backfill`] | the main job; joins all the others, and is the only one that knows them all |
+//! | [`verify`] | whether all events of a database, or of a file, are genuine |
 //! | [`profile`] | what an author says about themself; the profiles file |
 //! | [`report`] | the log, statistics, progress; strangers' text made fit to be shown |
 //! | [`cli`] | arguments, a file for each command, exit codes |
@@ -63,6 +64,7 @@ pub mod profile;
 pub mod relay;
 pub mod report;
 pub mod strfry_db;
+pub mod verify;
 
 /// The examples of the README, compiled with those of the documentation.
 #[cfg(doctest)]

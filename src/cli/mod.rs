@@ -10,6 +10,7 @@ mod peers;
 mod profiles;
 mod pubkeys;
 mod stats;
+mod verify;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -25,7 +26,8 @@ const SCRIPT_NAME: &str = "backfill_constellation.sh";
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done; for backfill: every peer gave all that was asked, and all of it is accounted for
-  1  finished, but something is incomplete or missing (profiles --check: a profile is missing)
+  1  finished, but something is incomplete or missing (profiles --check: a profile is
+     missing; verify: an event is wrong)
   2  wrong usage or configuration
   3  could not run: trouble with the database, strfry, or the files of a run (lock, log)";
 
@@ -51,6 +53,8 @@ enum Command {
     Pubkeys(pubkeys::Arguments),
     /// Print every event by time, byte for byte as `strfry export` does
     Export(export::Arguments),
+    /// Check id and signature of every event in the database, or in a file
+    Verify(verify::Arguments),
     /// Show figures about the database
     Stats(stats::Arguments),
 }
@@ -75,6 +79,7 @@ pub fn main() -> ExitCode {
             Command::Peers(arguments) => peers::run(&arguments),
             Command::Pubkeys(arguments) => pubkeys::run(&arguments),
             Command::Export(arguments) => export::run(&arguments),
+            Command::Verify(arguments) => verify::run(&arguments),
             Command::Stats(arguments) => stats::run(&arguments),
         }
     };

@@ -77,7 +77,7 @@ impl StoredEvent {
         out.push_str("\",\"sig\":\"");
         out.push_str(&event.sig.to_string());
         out.push_str("\",\"tags\":");
-        let tags = push(&mut out, |out| push_tags(out, &event.tags));
+        let tags = push(&mut out, |out| json::push_tags(out, &event.tags));
         out.push('}');
 
         // The writer is the only source of `\u007f`: a backslash of the text is itself escaped.
@@ -132,26 +132,6 @@ fn push(out: &mut String, write: impl FnOnce(&mut String)) -> Range<usize> {
     let start = out.len();
     write(out);
     start..out.len()
-}
-
-fn push_tags(out: &mut String, tags: &[Vec<TagField<'_>>]) {
-    push_list(out, tags, |out, tag| {
-        push_list(out, tag, |out, field| match field {
-            TagField::Text(text) => json::push_string(out, text),
-            TagField::Other(value) => json::push_value(out, value),
-        });
-    });
-}
-
-fn push_list<T>(out: &mut String, items: &[T], mut write: impl FnMut(&mut String, &T)) {
-    out.push('[');
-    for (position, item) in items.iter().enumerate() {
-        if position > 0 {
-            out.push(',');
-        }
-        write(out, item);
-    }
-    out.push(']');
 }
 
 fn holds_del(event: &Event<'_>) -> bool {

@@ -1,6 +1,9 @@
-//! The canonical JSON text of strings: what strfry stores and what the event id is the hash of.
+//! The canonical JSON text of strings and tags: what strfry stores and what the event id is the
+//! hash of.
 
 use serde_json::Value;
+
+use super::TagField;
 
 /// How each byte is written inside a string: 0 as it is, `u` as `\u00xx`, else `\` and this.
 const ESCAPE: [u8; 256] = {
@@ -53,16 +56,7 @@ pub fn push_string(out: &mut String, text: &str) {
 pub fn push_value(out: &mut String, value: &Value) {
     match value {
         Value::String(text) => push_string(out, text),
-        Value::Array(items) => {
-            out.push('[');
-            for (position, item) in items.iter().enumerate() {
-                if position > 0 {
-                    out.push(',');
-                }
-                push_value(out, item);
-            }
-            out.push(']');
-        }
+        Value::Array(items) => push_list(out, items, push_value),
         Value::Object(members) => {
             out.push('{');
             for (position, (key, member)) in members.iter().enumerate() {
@@ -80,6 +74,27 @@ pub fn push_value(out: &mut String, value: &Value) {
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => out.push_str(&value.to_string()),
     }
+}
+
+/// Appends an event's tags, compact.
+pub fn push_tags(out: &mut String, tags: &[Vec<TagField<'_>>]) {
+    push_list(out, tags, |out, tag| {
+        push_list(out, tag, |out, field| match field {
+            TagField::Text(text) => push_string(out, text),
+            TagField::Other(value) => push_value(out, value),
+        });
+    });
+}
+
+fn push_list<T>(out: &mut String, items: &[T], mut write: impl FnMut(&mut String, &T)) {
+    out.push('[');
+    for (position, item) in items.iter().enumerate() {
+        if position > 0 {
+            out.push(',');
+        }
+        write(out, item);
+    }
+    out.push(']');
 }
 
 /// The shortest digits that read back as the same number, with a point or an exponent in it as

@@ -6,6 +6,7 @@
 mod event;
 mod filter;
 mod hex;
+mod id;
 pub mod json;
 mod keys;
 pub mod kind;
@@ -13,4 +14,5 @@ pub mod signature;
 
 pub use event::{Event, Malformed, TagField};
 pub use filter::Filter;
+pub use id::ExpectedId;
 pub use keys::{EventId, KeyError, Pubkey, Signature};

@@ -63,7 +63,12 @@ impl Progress {
 
     /// Shows this state. Cheap enough for every batch: redraws are limited.
     pub fn update(&self, state: &ProgressState<'_>) {
-        self.bar.set_message(state.to_string());
+        self.say(state);
+    }
+
+    /// Shows this text, which the caller has cleaned if it is a stranger's.
+    pub fn say(&self, text: impl fmt::Display) {
+        self.bar.set_message(text.to_string());
         self.bar.tick();
     }
 

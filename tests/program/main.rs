@@ -18,4 +18,5 @@ mod questions;
 mod running;
 mod said;
 mod small_node;
+mod verifies;
 mod wait;

@@ -11,3 +11,4 @@ mod lookups;
 mod real_relay;
 mod refused;
 mod truncated;
+mod verified;

@@ -1,0 +1,58 @@
+//! The events of a database: read batch by batch, checked between the snapshots.
+
+use super::judge::{Defect, judge};
+use super::{Checked, Offender};
+use crate::nostr::{Event, signature};
+use crate::strfry_db::{ExportRange, PackedEvent, ReadError, StrfryDb, WholeEvent};
+
+/// Checks the events of a range and hands on what came of each batch, until that fails.
+///
+/// # Errors
+/// [`ReadError`] of the database as a whole, or what `tell` returns.
+pub fn verify_database<E: From<ReadError>>(
+    db: &StrfryDb,
+    range: ExportRange,
+    mut tell: impl FnMut(Checked) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut events = db.stored_events(range)?;
+    let mut batch = Vec::new();
+    loop {
+        batch.clear();
+        let more = events.next_batch(&mut batch)?;
+        tell(judge_stored(&batch))?;
+        if !more {
+            return Ok(());
+        }
+    }
+}
+
+/// Checks events of a database on all cores.
+pub fn judge_stored(events: &[WholeEvent]) -> Checked {
+    let verdicts = signature::check_all(events, offender);
+    Checked { events: events.len() as u64, offenders: verdicts.into_iter().flatten().collect() }
+}
+
+fn offender(stored: &WholeEvent) -> Option<Offender> {
+    let packed = stored.packed.as_deref().ok().and_then(PackedEvent::from_bytes);
+    let reason = verdict(stored, packed.as_ref()).err()?;
+    let id = packed.map(|packed| packed.id());
+    Some(Offender { id, lev_id: Some(stored.lev_id), line: None, reason })
+}
+
+fn verdict(stored: &WholeEvent, packed: Option<&PackedEvent<'_>>) -> Result<(), Defect> {
+    let damaged = |damage: &String| Defect::Damaged(damage.clone());
+    let event = Event::parse(stored.json.as_deref().map_err(damaged)?)?;
+    stored.packed.as_ref().map_err(damaged)?;
+    judge(&event)?;
+    let Some(packed) = packed else { return Ok(()) };
+    let same = [
+        ("id", packed.id() == event.id),
+        ("pubkey", packed.pubkey() == event.pubkey),
+        ("created_at", packed.created_at() == event.created_at),
+        ("kind", packed.kind() == event.kind),
+    ];
+    match same.into_iter().find(|&(_, same)| !same) {
+        Some((field, _)) => Err(Defect::Index(field)),
+        None => Ok(()),
+    }
+}
