@@ -13,7 +13,7 @@ use std::path::Path;
 
 use super::error::OpenError;
 
-const PAGE_HEADER: usize = 16;
+pub(super) const PAGE_HEADER: usize = 16;
 /// From the start of a meta page.
 const MAGIC: usize = PAGE_HEADER;
 const VERSION: usize = PAGE_HEADER + 4;
@@ -29,15 +29,15 @@ const DB_ROOT: usize = 40;
 const LMDB_MAGIC: u32 = 0xBEEF_C0DE;
 const LMDB_DATA_VERSION: u32 = 1;
 /// `P_INVALID`: the root of an empty tree.
-const NO_PAGE: u64 = u64::MAX;
+pub(super) const NO_PAGE: u64 = u64::MAX;
 
-const P_BRANCH: u16 = 0x01;
-const P_LEAF: u16 = 0x02;
+pub(super) const P_BRANCH: u16 = 0x01;
+pub(super) const P_LEAF: u16 = 0x02;
 const P_LEAF2: u16 = 0x20;
-const NODE_HEADER: usize = 8;
+pub(super) const NODE_HEADER: usize = 8;
 /// Looks at a file that seems truncated while somebody commits to it.
 const ATTEMPTS: usize = 5;
-const F_BIGDATA: u16 = 0x01;
+pub(super) const F_BIGDATA: u16 = 0x01;
 const F_SUBDATA: u16 = 0x02;
 
 /// Checks the data file.
@@ -102,7 +102,7 @@ pub(super) fn check(path: &Path) -> Result<(), OpenError> {
 }
 
 /// The meta page of the last commit; `None` if the file ends before both do.
-fn newest_meta(file: &File, page_size: u64) -> io::Result<Option<Meta>> {
+pub(super) fn newest_meta(file: &File, page_size: u64) -> io::Result<Option<Meta>> {
     let (first, second) = (read_meta(file, 0)?, read_meta(file, page_size)?);
     Ok(first.zip(second).map(
         |(first, second)| {
@@ -111,18 +111,18 @@ fn newest_meta(file: &File, page_size: u64) -> io::Result<Option<Meta>> {
     ))
 }
 
-struct Meta {
+pub(super) struct Meta {
     magic: u32,
     version: u32,
-    page_size: u64,
-    free_root: u64,
+    pub(super) page_size: u64,
+    pub(super) free_root: u64,
     main_root: u64,
     last_page: u64,
-    txn_id: u64,
+    pub(super) txn_id: u64,
 }
 
 /// `None` if the file ends before the meta page does.
-fn read_meta(file: &File, offset: u64) -> io::Result<Option<Meta>> {
+pub(super) fn read_meta(file: &File, offset: u64) -> io::Result<Option<Meta>> {
     let mut page = [0; META_END];
     match file.read_exact_at(&mut page, offset) {
         Ok(()) => {}
@@ -202,7 +202,7 @@ impl Tree<'_> {
 
 // Offsets come from the file, so reading beyond the page yields zeros instead of a panic.
 
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
+pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
     bytes
         .get(at..)
         .and_then(|rest| rest.first_chunk())
@@ -216,7 +216,7 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
         .map_or(0, |field| u32::from_ne_bytes(*field))
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     bytes
         .get(at..)
         .and_then(|rest| rest.first_chunk())

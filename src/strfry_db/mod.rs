@@ -11,6 +11,7 @@
 mod data_file;
 mod error;
 mod export;
+mod free_pages;
 mod keys;
 pub mod limits;
 mod lookup;
@@ -20,6 +21,7 @@ pub mod packed;
 mod payload;
 mod schema;
 mod stats;
+mod storage;
 pub mod tables;
 mod walk;
 
@@ -30,4 +32,5 @@ pub use lookup::{Found, LevId, Snapshot, StoredJson};
 pub use open::{StrfryDb, linked_lmdb};
 pub use packed::PackedEvent;
 pub use schema::{CompressionDictionary, Meta, NegentropyFilter};
-pub use stats::Stats;
+pub use stats::{AuthorCount, Stats};
+pub use storage::{Dictionaries, NegentropyTree, Payloads, Readers};

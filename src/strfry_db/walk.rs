@@ -49,6 +49,8 @@ pub(super) struct Walk<'db, C, const K: usize> {
     from: Option<[u8; K]>,
     /// Its last entry that was visited; all entries of the key up to this levId are done.
     done: Option<([u8; K], LevId)>,
+    /// What an index has, and a table of records has not.
+    duplicates: bool,
     rows: usize,
     time: Duration,
     one_snapshot: bool,
@@ -70,11 +72,22 @@ impl<'db, C: Comparator, const K: usize> Walk<'db, C, K> {
             direction: Direction::Forward,
             from: None,
             done: None,
+            duplicates: true,
             rows,
             time: SNAPSHOT_TIME,
             one_snapshot: false,
             kept: None,
         }
+    }
+
+    /// Over a table with one record under each key of `K` bytes.
+    pub(super) fn records(
+        db: &'db StrfryDb,
+        name: &'static str,
+        table: Table<C>,
+        rows: usize,
+    ) -> Self {
+        Self { duplicates: false, ..Self::index(db, name, table, rows) }
     }
 
     /// Reads everything from one moment of the database.
@@ -123,7 +136,10 @@ impl<'db, C: Comparator, const K: usize> Walk<'db, C, K> {
             let (key, value) = entry.map_err(lmdb(self.name))?;
             let wrong_size = || damaged(self.name, format!("{key:?}"), "its size is wrong");
             let array: [u8; K] = key.try_into().map_err(|_| wrong_size())?;
-            let lev_id = value.try_into().map(LevId::from_ne_bytes).map_err(|_| wrong_size())?;
+            let lev_id = match self.duplicates {
+                true => value.try_into().map(LevId::from_ne_bytes).map_err(|_| wrong_size())?,
+                false => 0,
+            };
             if self.done.is_some_and(|done| self.direction.is_done(done, (array, lev_id))) {
                 return Ok(Step::Next);
             }

@@ -1,6 +1,5 @@
-//! `peers`, `pubkeys` and `stats`: what they print of a small node and of a golden database.
+//! `peers` and `pubkeys`: what they print of a small node.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -8,7 +7,6 @@ use strfry_companion::nostr::Pubkey;
 use tempfile::TempDir;
 
 use crate::said::{Said, companion};
-use crate::support::{fixture_json_lines, golden_database};
 
 fn pubkey(byte: u8) -> String {
     Pubkey::from_bytes([byte; 32]).to_string()
@@ -164,69 +162,4 @@ fn an_empty_home_has_no_peers_and_no_pubkeys_which_is_no_error() {
         success("0 stations in HOME/tmp/swarm: 0 peers, 0 skipped\n")
     );
     assert_eq!(run(home.path(), &["pubkeys", "--list"]), success(""));
-}
-
-#[test]
-fn stats_of_the_golden_databases_count_what_strfry_exported() {
-    for name in ["strfry-1.1.1", "strfry-1.0.4", "strfry-1.1.1-dict"] {
-        let database = golden_database(name);
-        let bytes = database.path().join("data.mdb").metadata().unwrap().len();
-        let events = fixture_json_lines(&format!("{name}/export.jsonl"));
-        let mut kinds = BTreeMap::new();
-        for event in &events {
-            *kinds.entry(event["kind"].as_u64().unwrap()).or_insert(0) += 1;
-        }
-        let times = || events.iter().map(|event| event["created_at"].as_u64().unwrap());
-        let run = |arguments: &[&str]| {
-            let mut command = companion(arguments);
-            command.arg("--db").arg(database.path());
-            Said::by(&mut command, database.path())
-        };
-        let said = run(&["stats", "--json"]);
-        assert_eq!((said.code, said.err.as_str()), (0, ""));
-        assert_eq!(
-            serde_json::from_str::<Value>(&said.out).unwrap(),
-            json!({
-                "events": events.len(),
-                "bytes": bytes,
-                "db_version": 3,
-                "oldest": times().min(),
-                "newest": times().max(),
-                "kinds": kinds.iter().collect::<Vec<_>>(),
-            })
-        );
-
-        let said = run(&["stats"]);
-        assert_eq!((said.code, said.err.as_str()), (0, ""));
-        let (head, table) = said.out.split_once("\n\n").unwrap();
-        let rows: String =
-            kinds.iter().map(|(kind, count)| format!("{kind:>8}  {count:>12}\n")).collect();
-        assert_eq!(table, format!("    Kind        Events\n{rows}"));
-        let head: Vec<&str> = head.lines().collect();
-        let [place, size, version, count, oldest, newest] = head[..] else { panic!("{head:?}") };
-        assert_eq!(place, "Database  HOME");
-        assert!(size.ends_with(&format!(" ({bytes} bytes)")), "{size}");
-        assert_eq!([version, count], ["Version   3", &format!("Events    {}", events.len())]);
-        let time = |second: Option<u64>| {
-            jiff::Timestamp::from_second(second.unwrap().try_into().unwrap()).unwrap()
-        };
-        let expected = [
-            format!("Oldest    {}", time(times().min())),
-            format!("Newest    {}", time(times().max())),
-        ];
-        assert_eq!([oldest, newest], expected);
-    }
-}
-
-#[test]
-fn stats_of_a_database_that_is_not_there_say_where_it_was_looked_for() {
-    let home = tempfile::tempdir().unwrap();
-    assert_eq!(
-        run(home.path(), &["stats"]),
-        Said::refusal(
-            3,
-            "strfry-companion: no database at HOME/strfry/strfry-db: start strfry once, or name \
-             its directory with --db\n"
-        )
-    );
 }

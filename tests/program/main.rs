@@ -8,6 +8,7 @@ mod bad_files;
 mod bad_strfry;
 mod bad_usage;
 mod exports;
+mod figures;
 mod listings;
 mod node_files;
 mod old_names;

@@ -108,7 +108,7 @@ fn show_hex_prints_who_would_be_asked_for_and_exits() {
 fn stats_prints_figures_and_exits() {
     each_way(&["--stats"], |small, said| {
         assert_eq!(said, small.said(&mut small.node.companion(&["stats"])));
-        assert!(said.out.starts_with("Database  HOME/strfry/strfry-db\n"), "{}", said.out);
+        assert!(said.out.starts_with("Database   HOME/strfry/strfry-db\n"), "{}", said.out);
         assert_eq!(said.code, 0);
         assert!(!small.node.home().join(LOCK).exists() && !small.node.home().join(LOG).exists());
     });

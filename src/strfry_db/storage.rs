@@ -1,0 +1,175 @@
+//! Figures about how the database is kept: free pages, readers, dictionaries, negentropy trees.
+
+use std::fs::File;
+
+use super::data_file;
+use super::error::ReadError;
+use super::free_pages::{free_bytes, last_commit};
+use super::limits::EVENTS_PER_SNAPSHOT;
+use super::lookup::{damaged, lmdb, present};
+use super::open::StrfryDb;
+use super::schema::{CompressionDictionary, NegentropyFilter};
+use super::walk::{Step, Walk};
+
+/// Tries to take a snapshot of the very commit whose list of free pages is read.
+const ATTEMPTS: usize = 5;
+
+/// Slots for readers in strfry's lock file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct Readers {
+    /// Most that were taken at once since the lock file was made, this reader's own among them.
+    pub used: u32,
+    /// `dbParams.maxreaders` of whoever made the lock file.
+    pub total: u32,
+}
+
+/// The compression dictionaries of `strfry dict`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Dictionaries {
+    /// How many there are.
+    pub count: u64,
+    /// Their size together.
+    pub bytes: u64,
+}
+
+/// A filter for which strfry keeps a negentropy tree.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct NegentropyTree {
+    /// strfry's number of it.
+    pub id: u64,
+    /// The filter's JSON.
+    pub filter: String,
+}
+
+/// How the events' JSON is stored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Payloads {
+    /// Payloads, compressed or not.
+    pub count: u64,
+    /// Their size as stored.
+    pub bytes: u64,
+    /// Those compressed with a dictionary.
+    pub compressed: u64,
+    /// Their size as stored.
+    pub compressed_bytes: u64,
+    /// Their size when decompressed, as their headers say; those that do not say it count as they
+    /// are stored.
+    pub decompressed_bytes: u64,
+}
+
+impl Payloads {
+    /// How many times smaller compression makes what is compressed.
+    pub fn ratio(&self) -> Option<f64> {
+        #[allow(clippy::cast_precision_loss, reason = "a ratio of bytes needs two digits")]
+        (self.compressed_bytes > 0)
+            .then(|| self.decompressed_bytes as f64 / self.compressed_bytes as f64)
+    }
+}
+
+impl StrfryDb {
+    /// Bytes of pages that a writer may reuse; `None` if commits came too fast to tell, or the
+    /// file cannot be read beside its map.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn free_bytes(&self) -> Result<Option<u64>, ReadError> {
+        let Ok(file) = File::open(self.directory().join("data.mdb")) else { return Ok(None) };
+        for _ in 0..ATTEMPTS {
+            let before = last_commit(&file);
+            let _snapshot = self.snapshot()?;
+            let commits: (Option<data_file::Meta>, _) =
+                (before.ok().flatten(), last_commit(&file).ok().flatten());
+            match commits {
+                (Some(before), Some(now)) if before.txn_id == now.txn_id => {
+                    return Ok(free_bytes(&file, &now).ok());
+                }
+                (Some(_), Some(_)) => {}
+                _ => return Ok(None),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The reader slots; `None` without a lock file.
+    pub fn readers(&self) -> Option<Readers> {
+        let info = self.env().info();
+        self.has_lock_file().then_some(Readers {
+            used: info.number_of_readers,
+            total: info.maximum_number_of_readers,
+        })
+    }
+
+    /// The compression dictionaries.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn dictionary_figures(&self) -> Result<Dictionaries, ReadError> {
+        const TABLE: &str = "CompressionDictionary";
+        let Some(table) = self.tables.compression_dictionary else {
+            return Ok(Dictionaries::default());
+        };
+        let mut figures = Dictionaries::default();
+        Walk::records(self, TABLE, table, EVENTS_PER_SNAPSHOT).run(|_, key: &[u8; 8], value| {
+            let record = CompressionDictionary::from_bytes(value).map_err(|_| {
+                let id = u64::from_ne_bytes(*key);
+                damaged(TABLE, id, "it is not the flatbuffer that strfry writes")
+            })?;
+            figures.count += 1;
+            figures.bytes += record.dict.len() as u64;
+            Ok(Step::Next)
+        })?;
+        Ok(figures)
+    }
+
+    /// The negentropy trees that strfry keeps.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn negentropy_trees(&self) -> Result<Vec<NegentropyTree>, ReadError> {
+        const TABLE: &str = "NegentropyFilter";
+        let Some(table) = self.tables.negentropy_filter else { return Ok(Vec::new()) };
+        let mut trees = Vec::new();
+        Walk::records(self, TABLE, table, EVENTS_PER_SNAPSHOT).run(|_, key: &[u8; 8], value| {
+            let id = u64::from_ne_bytes(*key);
+            let record = NegentropyFilter::from_bytes(value)
+                .map_err(|_| damaged(TABLE, id, "it is not the flatbuffer that strfry writes"))?;
+            trees.push(NegentropyTree { id, filter: record.filter.to_owned() });
+            Ok(Step::Next)
+        })?;
+        Ok(trees)
+    }
+
+    /// How the events' JSON is stored: looks at the head of every payload.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn payload_figures(&self) -> Result<Payloads, ReadError> {
+        const TABLE: &str = "EventPayload";
+        let table = present(TABLE, self.tables.event_payload)?;
+        let mut figures = Payloads::default();
+        Walk::records(self, TABLE, table, EVENTS_PER_SNAPSHOT).run(|_, _: &[u8; 8], value| {
+            figures.add(value);
+            Ok(Step::Next)
+        })?;
+        Ok(figures)
+    }
+
+    /// Size of `data.mdb`, in bytes.
+    pub(super) fn file_bytes(&self) -> Result<u64, ReadError> {
+        self.env().real_disk_size().map_err(lmdb("(all)"))
+    }
+}
+
+impl Payloads {
+    fn add(&mut self, value: &[u8]) {
+        let stored = value.len() as u64;
+        self.count += 1;
+        self.bytes += stored;
+        // Type 1, the dictionary's number in four bytes, the frame.
+        let Some((1, [_, _, _, _, frame @ ..])) = value.split_first() else { return };
+        let says = zstd::zstd_safe::get_frame_content_size(frame).ok().flatten();
+        self.compressed += 1;
+        self.compressed_bytes += stored;
+        self.decompressed_bytes = self.decompressed_bytes.saturating_add(says.unwrap_or(stored));
+    }
+}
