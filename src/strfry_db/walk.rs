@@ -16,8 +16,9 @@ use super::lookup::{LevId, Snapshot, damaged, lmdb};
 use super::open::StrfryDb;
 use super::tables::Table;
 
-/// Entries between two looks at the clock.
-const ENTRIES_PER_LOOK: usize = 64;
+/// Looks at the clock in a batch: at every event that is read whole, which may take a seek of the
+/// disk, and now and then among the many entries of an index page.
+const LOOKS: usize = 10_000;
 
 /// Which way a walk goes. Backward only where keys are integers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -131,6 +132,7 @@ impl<'db, C: Comparator, const K: usize> Walk<'db, C, K> {
         let table = self.table;
         let from = self.from;
         let txn = snapshot.txn();
+        let per_look = (self.rows / LOOKS).max(1);
         let mut visited = 0_usize;
         let mut entry = |entry: heed::Result<(&[u8], &[u8])>| -> Result<Step, ReadError> {
             let (key, value) = entry.map_err(lmdb(self.name))?;
@@ -147,7 +149,7 @@ impl<'db, C: Comparator, const K: usize> Walk<'db, C, K> {
             self.done = Some((array, lev_id));
             self.from = Some(array);
             visited += 1;
-            let late = || visited.is_multiple_of(ENTRIES_PER_LOOK) && begun.elapsed() >= self.time;
+            let late = || visited.is_multiple_of(per_look) && begun.elapsed() >= self.time;
             match step {
                 Step::Next if visited >= self.rows || late() => Ok(Step::Pause),
                 step => Ok(step),
@@ -205,4 +207,66 @@ impl Direction {
 fn successor<const K: usize>(key: [u8; K]) -> Option<[u8; K]> {
     let integer = u64::from_ne_bytes(key.as_slice().try_into().ok()?);
     integer.checked_add(1)?.to_ne_bytes().as_slice().try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::strfry_db::lookup::present;
+
+    const TABLE: &str = "Event__created_at";
+
+    fn golden_database() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+        let compressed = std::fs::File::open(fixtures.join("strfry-1.1.1/data.mdb.zst")).unwrap();
+        let data = std::fs::File::create(directory.path().join("data.mdb")).unwrap();
+        zstd::stream::copy_decode(compressed, data).unwrap();
+        directory
+    }
+
+    fn walked(mut walk: Walk<'_, heed::DefaultComparator, 8>) -> (Vec<(u64, u64)>, usize) {
+        let mut entries = Vec::new();
+        let mut batches = 1;
+        let mut visit = |_: &Snapshot<'_>, key: &[u8; 8], value: &[u8]| {
+            entries.push((u64::from_ne_bytes(*key), u64::from_ne_bytes(value.try_into().unwrap())));
+            Ok(Step::Next)
+        };
+        while walk.batch(&mut visit).unwrap() {
+            batches += 1;
+        }
+        (entries, batches)
+    }
+
+    #[test]
+    fn every_entry_is_visited_once_whatever_the_bounds_of_a_batch() {
+        let directory = golden_database();
+        let db = StrfryDb::open(directory.path()).unwrap();
+        let table = present(TABLE, db.tables.created_at).unwrap();
+        let index = |rows| Walk::index(&db, TABLE, table, rows);
+        let (mut all, batches) = walked(index(usize::MAX));
+        assert_eq!((all.len(), batches), (604, 1));
+        assert!(all.is_sorted());
+        for rows in [1, 2, 7, 603, 604] {
+            assert_eq!(walked(index(rows)), (all.clone(), 604 / rows + 1), "{rows}");
+        }
+        let in_no_time = Walk { time: Duration::ZERO, ..index(604) };
+        assert_eq!(walked(in_no_time), (all.clone(), 605));
+        all.reverse();
+        for rows in [1, 2, 7, 603, 604] {
+            let backward = index(rows).starting_at(Direction::Backward, u64::MAX);
+            assert_eq!(walked(backward), (all.clone(), 604 / rows + 1), "{rows} backward");
+        }
+    }
+
+    #[test]
+    fn a_kept_snapshot_walks_on_as_fresh_ones_do() {
+        let directory = golden_database();
+        let db = StrfryDb::open(directory.path()).unwrap();
+        let table = present(TABLE, db.tables.created_at).unwrap();
+        let index = || Walk::index(&db, TABLE, table, 100);
+        assert_eq!(walked(index().in_one_snapshot()), walked(index()));
+    }
 }

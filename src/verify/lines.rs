@@ -5,11 +5,15 @@ use std::io::{self, BufRead, Read};
 use super::judge::{Defect, judge};
 use super::{Checked, Offender};
 use crate::nostr::{Event, signature};
-use crate::strfry_db::limits::{BATCH_BYTES, EVENTS_PER_SNAPSHOT};
+use crate::strfry_db::limits::BATCH_BYTES;
 
 /// A longer line is no event. strfry itself refuses more than its `events.maxEventSize` (65,536
 /// unless configured); fried, an event takes at most three times its bytes.
 pub const LINE_BYTES: usize = 16 << 20;
+
+/// Lines that are checked together: on one core about half a second, after which the terminal is
+/// told how far it is.
+const LINES_PER_BATCH: usize = 10_000;
 
 struct Line {
     number: u64,
@@ -30,7 +34,7 @@ pub fn verify_lines<E: From<io::Error>>(
         let mut batch = Vec::new();
         let mut bytes = 0;
         let mut ended = false;
-        while batch.len() < EVENTS_PER_SNAPSHOT && bytes < BATCH_BYTES {
+        while batch.len() < LINES_PER_BATCH && bytes < BATCH_BYTES {
             number += 1;
             let Some(line) = next_line(&mut input, number)? else {
                 ended = true;
