@@ -1,10 +1,43 @@
 //! The numbers of the read side, each with its reason.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// Lookups in one read transaction. At about 1 µs each a batch holds its snapshot for 10 ms at
 /// most, far less than the second that strfry's importer waits between two commits.
 pub const LOOKUPS_PER_SNAPSHOT: usize = 10_000;
+
+/// Matches that a scan takes from one snapshot. Reading their JSON takes about 2 ms, and printing
+/// needs room for this many payloads: 64 MiB if each is as large as strfry allows by default, and
+/// well under 1 MiB ordinarily. A new snapshot costs about 2 µs, a thousandth of the reading.
+pub const ROWS_PER_SNAPSHOT: usize = 1_024;
+
+/// How long a scan looks for matches in one snapshot when few of the entries match. Short against
+/// the second that strfry's importer waits between two commits; long against the start of a
+/// snapshot.
+pub const TIME_PER_SNAPSHOT: Duration = Duration::from_millis(10);
+
+/// Steps of a scan between two looks at the clock. At about 1 µs each they are far below
+/// [`TIME_PER_SNAPSHOT`].
+pub const STEPS_PER_CLOCK: u32 = 64;
+
+/// Entries that a scan reads at once from one place of an index: few where many places are merged,
+/// as much as a snapshot gives out where there is one.
+pub const ENTRIES_PER_READ: RangeInclusive<usize> = 16..=1_024;
+
+/// Entries that a scan reads ahead in all the places that it merges, at 16 bytes each. Beyond
+/// 4,096 places the lower end of [`ENTRIES_PER_READ`] prevails.
+pub const BUFFERED_ENTRIES: usize = 65_536;
+
+/// Pairs of author and kind that are merged. Each costs a descent into the index, about 1 µs; with
+/// more, all events of the authors are read and their kinds looked at.
+pub const PUBKEY_KIND_PAIRS: usize = 10_000;
+
+/// Entries that are counted to compare two indexes, and prefixes among which: 100 µs at most, and
+/// enough to tell rare from common.
+pub const PROBED_ENTRIES: usize = 256;
+/// See [`PROBED_ENTRIES`].
+pub const PROBED_PREFIXES: usize = 32;
 
 /// Index entries that one read transaction walks over when counting. About 10 ms of walking.
 pub const ENTRIES_PER_SNAPSHOT: usize = 500_000;

@@ -19,6 +19,7 @@ mod open;
 pub mod orders;
 pub mod packed;
 mod payload;
+pub mod scan;
 mod schema;
 mod stats;
 mod storage;

@@ -10,5 +10,6 @@ mod live;
 mod lookups;
 mod real_relay;
 mod refused;
+mod scan;
 mod truncated;
 mod verified;

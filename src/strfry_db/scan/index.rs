@@ -1,0 +1,104 @@
+//! Walks one of strfry's indexes from new to old, for one value of what it indexes.
+//!
+//! The only place that knows how the keys of all six indexes end: with created_at.
+
+use std::ops::{Bound, ControlFlow};
+
+use heed::Comparator;
+
+use super::super::error::ReadError;
+use super::super::lookup::{Found, LevId, Snapshot, damaged, lmdb, present};
+use super::super::tables::Table;
+
+/// An index whose keys end with created_at; the rest of a key is its prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Index {
+    /// Prefix: an id.
+    Id,
+    /// Prefix: a tag's name and value.
+    Tag,
+    /// Prefix: a pubkey and a kind.
+    PubkeyKind,
+    /// Prefix: a pubkey.
+    Pubkey,
+    /// Prefix: a kind.
+    Kind,
+    /// No prefix.
+    CreatedAt,
+}
+
+impl Index {
+    /// Shows `visit` every entry with this prefix that is older than the second `before` (`None`:
+    /// every entry), newest first, of one second the highest levId first.
+    pub(super) fn walk_back(
+        self,
+        snapshot: &Snapshot<'_>,
+        prefix: &[u8],
+        before: Option<u64>,
+        visit: impl FnMut(Found) -> ControlFlow<()>,
+    ) -> Result<(), ReadError> {
+        let end = self.end(prefix, before);
+        let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let tables = &snapshot.db().tables;
+        match self {
+            Self::Id => walk("Event__id", tables.id, snapshot, prefix, end, visit),
+            Self::Tag => walk("Event__tag", tables.tag, snapshot, prefix, end, visit),
+            Self::PubkeyKind => {
+                walk("Event__pubkeyKind", tables.pubkey_kind, snapshot, prefix, end, visit)
+            }
+            Self::Pubkey => walk("Event__pubkey", tables.pubkey, snapshot, prefix, end, visit),
+            Self::Kind => walk("Event__kind", tables.kind, snapshot, prefix, end, visit),
+            Self::CreatedAt => {
+                walk("Event__created_at", tables.created_at, snapshot, prefix, end, visit)
+            }
+        }
+    }
+
+    /// The first key behind those that are wanted; `None` if there cannot be one.
+    ///
+    /// A key that exists is never given as a bound that is included: heed then begins with the
+    /// first of its levIds and leaves out the others.
+    fn end(self, prefix: &[u8], before: Option<u64>) -> Option<Vec<u8>> {
+        if let Some(second) = before {
+            return Some([prefix, &second.to_ne_bytes()].concat());
+        }
+        let (front, kind) = match self {
+            Self::CreatedAt => return None,
+            // Nothing lies between a byte string and the same with a zero byte behind it.
+            Self::Id | Self::Tag | Self::Pubkey => {
+                return Some([prefix, &[0], &[0; 8]].concat());
+            }
+            Self::Kind | Self::PubkeyKind => prefix.split_last_chunk::<8>()?,
+        };
+        match u64::from_ne_bytes(*kind).checked_add(1) {
+            Some(next_kind) => Some([front, &next_kind.to_ne_bytes(), &[0; 8]].concat()),
+            None if self == Self::Kind => None,
+            None => Some([front, &[0], &[0; 16]].concat()),
+        }
+    }
+}
+
+fn walk<C: Comparator>(
+    name: &'static str,
+    table: Option<Table<C>>,
+    snapshot: &Snapshot<'_>,
+    prefix: &[u8],
+    end: Bound<&[u8]>,
+    mut visit: impl FnMut(Found) -> ControlFlow<()>,
+) -> Result<(), ReadError> {
+    let table = present(name, table)?;
+    let range = (Bound::Unbounded, end);
+    for entry in table.rev_range(snapshot.txn(), &range).map_err(lmdb(name))? {
+        let (key, value) = entry.map_err(lmdb(name))?;
+        let created_at = key.strip_prefix(prefix).and_then(|rest| rest.try_into().ok());
+        let Some(created_at) = created_at.map(u64::from_ne_bytes) else { return Ok(()) };
+        let lev_id = value
+            .try_into()
+            .map_err(|_| damaged(name, hex::encode(key), "its levId is not 8 bytes"))?;
+        let found = Found { lev_id: LevId::from_ne_bytes(lev_id), created_at };
+        if visit(found).is_break() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}

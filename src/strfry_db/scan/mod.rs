@@ -1,0 +1,262 @@
+//! Whatever `strfry scan` answers, from the indexes: the events that match a filter, or several.
+//!
+//! Newest created_at first, of one second the highest levId first; of several filters all that the
+//! first finds, then what the second finds besides, and so on. `limit` counts for each filter.
+//!
+//! # Beside a writer
+//!
+//! A scan takes its matches batch by batch, each from a snapshot of its own ([`Batch`]), so that a
+//! long one never keeps strfry from reusing pages. What that means:
+//!
+//! - An event that is there from before the start to the end is found, once.
+//! - What a batch gives is in the database, and matches, at the moment of that batch.
+//! - An event that is stored or deleted meanwhile may be found or not; whether it is depends on how
+//!   far the scan has come in time. So a batch may hold an event whose replacement has come since
+//!   the batch before, and never comes itself.
+//! - If an event is deleted and stored again meanwhile, it may be found twice.
+//!
+//! [`ScanOptions::one_snapshot`] gives everything as of one moment, and for as long as the scan
+//! lives, strfry's file can only grow.
+
+mod count;
+mod filter;
+mod index;
+mod merge;
+mod plan;
+
+use std::borrow::Cow;
+use std::collections::HashSet;
+use std::rc::Rc;
+use std::time::Instant;
+
+use super::error::ReadError;
+use super::limits::{ROWS_PER_SNAPSHOT, STEPS_PER_CLOCK, TIME_PER_SNAPSHOT};
+use super::lookup::{Found, LevId, Snapshot, damaged};
+use super::open::StrfryDb;
+use super::packed::PackedEvent;
+pub use filter::{FilterError, ItemProblem, ScanFilter};
+use merge::{Entry, Merge, Step};
+use plan::Plan;
+
+/// How to scan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ScanOptions {
+    /// Take everything from one snapshot, however long that lasts.
+    pub one_snapshot: bool,
+    /// Matches in a batch, at least 1; by default [`ROWS_PER_SNAPSHOT`].
+    pub rows_per_snapshot: usize,
+}
+
+impl Default for ScanOptions {
+    fn default() -> Self {
+        Self { one_snapshot: false, rows_per_snapshot: ROWS_PER_SNAPSHOT }
+    }
+}
+
+impl StrfryDb {
+    /// The events that match any of the filters, as batches. Nothing is read until the first is
+    /// asked for.
+    pub fn scan(&self, filters: Vec<ScanFilter>, options: ScanOptions) -> Scan<'_> {
+        let mut filters: Vec<ScanFilter> =
+            filters.into_iter().filter(|filter| !filter.is_empty()).collect();
+        filters.reverse();
+        Scan {
+            db: self,
+            options,
+            given: (filters.len() > 1).then(HashSet::new),
+            filters,
+            current: None,
+            kept: None,
+            snapshots: 0,
+        }
+    }
+}
+
+/// A scan under way; an iterator over its batches. Holds no snapshot between them, unless it is
+/// to be one for all.
+///
+/// After an error it goes on where it was, if it is asked to.
+pub struct Scan<'db> {
+    db: &'db StrfryDb,
+    options: ScanOptions,
+    /// Those still to come, the next one last.
+    filters: Vec<ScanFilter>,
+    current: Option<Current>,
+    /// What earlier filters have given; only of several filters.
+    given: Option<HashSet<LevId>>,
+    kept: Option<Rc<Snapshot<'db>>>,
+    /// How many there have been; the number of the latest.
+    snapshots: u64,
+}
+
+/// The filter that is being answered.
+struct Current {
+    filter: ScanFilter,
+    merge: Merge,
+    left: u64,
+}
+
+impl<'db> Scan<'db> {
+    /// The next matches, at least one; `None` if there are no more.
+    fn next_batch(&mut self) -> Result<Option<Batch<'db>>, ReadError> {
+        loop {
+            let snapshot = self.snapshot()?;
+            let mut found = Vec::new();
+            let is_at_end = self.fill(&snapshot, &mut found)?;
+            if !found.is_empty() {
+                return Ok(Some(Batch { snapshot, found }));
+            }
+            if is_at_end {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn snapshot(&mut self) -> Result<Rc<Snapshot<'db>>, ReadError> {
+        if let Some(snapshot) = &self.kept {
+            return Ok(Rc::clone(snapshot));
+        }
+        let snapshot = Rc::new(self.db.snapshot()?);
+        self.snapshots += 1;
+        if self.options.one_snapshot {
+            self.kept = Some(Rc::clone(&snapshot));
+        }
+        Ok(snapshot)
+    }
+
+    /// Takes matches until there are enough or time is up; returns whether there are no more.
+    fn fill(
+        &mut self,
+        snapshot: &Snapshot<'db>,
+        found: &mut Vec<Found>,
+    ) -> Result<bool, ReadError> {
+        let started = Instant::now();
+        let rows = self.options.rows_per_snapshot.max(1);
+        let mut steps = 0_u32;
+        while found.len() < rows {
+            steps = steps.wrapping_add(1);
+            if steps.is_multiple_of(STEPS_PER_CLOCK) && started.elapsed() > TIME_PER_SNAPSHOT {
+                return Ok(false);
+            }
+            let current = match &mut self.current {
+                Some(current) if current.left > 0 => current,
+                current => {
+                    let Some(filter) = self.filters.pop() else {
+                        *current = None;
+                        return Ok(true);
+                    };
+                    let merge = Merge::new(Plan::choose(&filter, snapshot)?, &filter);
+                    current.insert(Current { left: filter.limit, filter, merge })
+                }
+            };
+            match current.merge.step(snapshot, self.snapshots)? {
+                Step::Entry(entry) => {
+                    if current.matches(entry, snapshot, self.snapshots)? {
+                        current.left -= 1;
+                        let given = self.given.as_mut();
+                        if given.is_none_or(|given| given.insert(entry.found.lev_id)) {
+                            found.push(entry.found);
+                        }
+                    }
+                }
+                Step::Read => {}
+                Step::End => current.left = 0,
+            }
+        }
+        Ok(false)
+    }
+}
+
+impl Current {
+    /// An entry out of an earlier snapshot is looked at again: its event may be gone since, and
+    /// strfry gives the highest levId anew once it is free.
+    fn matches(
+        &self,
+        entry: Entry,
+        snapshot: &Snapshot<'_>,
+        number: u64,
+    ) -> Result<bool, ReadError> {
+        let is_old = entry.read_in != number;
+        if self.merge.plan.decides && !is_old {
+            return Ok(true);
+        }
+        match snapshot.packed(entry.found.lev_id)? {
+            Some(event) => {
+                Ok(event.created_at() == entry.found.created_at && self.filter.matches(&event))
+            }
+            None if is_old => Ok(false),
+            None => Err(not_there("Event", entry.found)),
+        }
+    }
+}
+
+impl<'db> Iterator for Scan<'db> {
+    type Item = Result<Batch<'db>, ReadError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_batch().transpose()
+    }
+}
+
+/// Matches of one moment, and the snapshot of that moment. Drop it before waiting for anything:
+/// while it lives, strfry's file can only grow.
+pub struct Batch<'db> {
+    snapshot: Rc<Snapshot<'db>>,
+    found: Vec<Found>,
+}
+
+impl<'db> Batch<'db> {
+    /// How many there are, never 0.
+    pub fn len(&self) -> usize {
+        self.found.len()
+    }
+
+    /// Never.
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// The matches in order. Of each nothing but the index has been read.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Match<'_, 'db>> {
+        self.found.iter().map(|&found| Match { snapshot: &self.snapshot, found })
+    }
+}
+
+/// An event that matches; reads of it what it is asked for.
+#[derive(Clone, Copy)]
+pub struct Match<'a, 'db> {
+    snapshot: &'a Snapshot<'db>,
+    found: Found,
+}
+
+impl<'a> Match<'a, '_> {
+    /// strfry's number of the event.
+    pub fn lev_id(&self) -> LevId {
+        self.found.lev_id
+    }
+
+    /// Seconds since 1970.
+    pub fn created_at(&self) -> u64 {
+        self.found.created_at
+    }
+
+    /// What strfry indexes of the event.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn packed(&self) -> Result<PackedEvent<'a>, ReadError> {
+        self.snapshot.packed(self.found.lev_id)?.ok_or_else(|| not_there("Event", self.found))
+    }
+
+    /// The event as stored JSON; borrowed unless it is compressed.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn json(&self) -> Result<Cow<'a, str>, ReadError> {
+        self.snapshot.json(self.found.lev_id)?.ok_or_else(|| not_there("EventPayload", self.found))
+    }
+}
+
+fn not_there(table: &'static str, found: Found) -> ReadError {
+    damaged(table, found.lev_id, "an index names it but it is not there")
+}

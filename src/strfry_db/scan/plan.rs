@@ -1,0 +1,110 @@
+//! Which index answers a filter, and with which prefixes.
+//!
+//! The choice changes how much is read, never what is found or in which order.
+
+use std::ops::ControlFlow;
+
+use super::super::error::ReadError;
+use super::super::limits::{PROBED_ENTRIES, PROBED_PREFIXES, PUBKEY_KIND_PAIRS};
+use super::super::lookup::Snapshot;
+use super::filter::{ScanFilter, TagFilter};
+use super::index::Index;
+
+/// How a filter is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Plan {
+    pub(super) index: Index,
+    /// What is walked; no two are the same.
+    pub(super) prefixes: Vec<Box<[u8]>>,
+    /// Whether everything with these prefixes and between the filter's times matches.
+    pub(super) decides: bool,
+}
+
+impl Plan {
+    /// The plan that seems to read least.
+    pub(super) fn choose(filter: &ScanFilter, snapshot: &Snapshot<'_>) -> Result<Self, ReadError> {
+        let mut plans = Self::possible(filter);
+        if plans.len() > 1 {
+            let mut costs = Vec::with_capacity(plans.len());
+            for plan in &plans {
+                costs.push(plan.cost(filter, snapshot)?);
+            }
+            let cheapest = costs.iter().enumerate().min_by_key(|&(_, cost)| cost);
+            let cheapest = cheapest.map_or(0, |(at, _)| at);
+            return Ok(plans.swap_remove(cheapest));
+        }
+        Ok(plans.pop().unwrap_or_else(|| Self::new(Index::CreatedAt, [Box::from([])], filter, 0)))
+    }
+
+    /// The plans worth comparing, the better guess first.
+    fn possible(filter: &ScanFilter) -> Vec<Self> {
+        if let Some(ids) = &filter.ids {
+            return vec![Self::new(
+                Index::Id,
+                ids.iter().map(|id| id.as_bytes()[..].into()),
+                filter,
+                1,
+            )];
+        }
+        let mut plans: Vec<Self> =
+            filter.tags.iter().map(|tag| Self::new(Index::Tag, prefixes(tag), filter, 1)).collect();
+        match (&filter.authors, &filter.kinds) {
+            (Some(authors), Some(kinds))
+                if authors.len().saturating_mul(kinds.len()) <= PUBKEY_KIND_PAIRS =>
+            {
+                let pairs = authors.iter().flat_map(|author| {
+                    kinds.iter().map(|kind| {
+                        [author.as_bytes().as_slice(), &kind.to_ne_bytes()].concat().into()
+                    })
+                });
+                plans.push(Self::new(Index::PubkeyKind, pairs, filter, 2));
+            }
+            (Some(authors), _) => {
+                let pubkeys = authors.iter().map(|author| author.as_bytes()[..].into());
+                plans.push(Self::new(Index::Pubkey, pubkeys, filter, 1));
+            }
+            (None, Some(kinds)) => {
+                let kinds = kinds.iter().map(|kind| kind.to_ne_bytes()[..].into());
+                plans.push(Self::new(Index::Kind, kinds, filter, 1));
+            }
+            (None, None) => {}
+        }
+        plans
+    }
+
+    /// `fields`: how many of the filter's fields, times apart, the prefixes stand for.
+    fn new(
+        index: Index,
+        prefixes: impl IntoIterator<Item = Box<[u8]>>,
+        filter: &ScanFilter,
+        fields: usize,
+    ) -> Self {
+        let restricting = usize::from(filter.ids.is_some())
+            + usize::from(filter.authors.is_some())
+            + usize::from(filter.kinds.is_some())
+            + filter.tags.len();
+        Self { index, prefixes: prefixes.into_iter().collect(), decides: restricting == fields }
+    }
+
+    /// Roughly how many entries there are to read; exact where they are few.
+    fn cost(&self, filter: &ScanFilter, snapshot: &Snapshot<'_>) -> Result<usize, ReadError> {
+        let probed = self.prefixes.len().min(PROBED_PREFIXES);
+        let mut entries = 0;
+        for prefix in self.prefixes.iter().take(probed) {
+            let before = filter.until.checked_add(1);
+            self.index.walk_back(snapshot, prefix, before, |found| {
+                if found.created_at < filter.since || entries >= PROBED_ENTRIES {
+                    return ControlFlow::Break(());
+                }
+                entries += 1;
+                ControlFlow::Continue(())
+            })?;
+        }
+        // A prefix costs a descent into the index even if there is nothing.
+        Ok((entries + probed).saturating_mul(self.prefixes.len()) / probed.max(1))
+    }
+}
+
+fn prefixes(tag: &TagFilter) -> impl Iterator<Item = Box<[u8]>> {
+    tag.values.iter().map(|value| [&[tag.name], value.as_slice()].concat().into())
+}
