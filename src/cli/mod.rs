@@ -9,6 +9,7 @@ mod node;
 mod peers;
 mod profiles;
 mod pubkeys;
+mod scan;
 mod stats;
 mod verify;
 
@@ -55,6 +56,8 @@ enum Command {
     Export(export::Arguments),
     /// Check id and signature of every event in the database, or in a file
     Verify(verify::Arguments),
+    /// Print the events that match a filter, newest first
+    Scan(scan::Arguments),
     /// Show figures about the database
     Stats(stats::Arguments),
 }
@@ -80,6 +83,7 @@ pub fn main() -> ExitCode {
             Command::Pubkeys(arguments) => pubkeys::run(&arguments),
             Command::Export(arguments) => export::run(&arguments),
             Command::Verify(arguments) => verify::run(&arguments),
+            Command::Scan(arguments) => scan::run(&arguments),
             Command::Stats(arguments) => stats::run(&arguments),
         }
     };

@@ -18,6 +18,7 @@ mod profiles_refused;
 mod questions;
 mod running;
 mod said;
+mod scan;
 mod small_node;
 mod verifies;
 mod wait;

@@ -1,0 +1,172 @@
+//! `scan`: the events that match a filter, as JSON lines.
+//!
+//! Nothing is written while a snapshot is open: whoever reads our output may take their time.
+
+use std::fs;
+use std::io::{self, Read, Write};
+
+use anyhow::{Context, anyhow};
+use clap::{Args, ValueEnum};
+
+use super::exit::{Failure, OrFail, Outcome, Result};
+use super::node::{NodeArguments, print};
+use crate::strfry_db::scan::{Match, ScanFilter, ScanOptions};
+use crate::strfry_db::{ReadError, StrfryDb};
+
+/// Output is gathered to this many bytes before it is written: as much as a pipe holds, four
+/// times over.
+const WRITE_AT: usize = 256 << 10;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// NIP-01 filter, a JSON object or an array of them; `-` reads it from standard input, `@FILE`
+    /// from a file
+    #[arg(value_name = "FILTER")]
+    filter: String,
+    /// Print only how many events match
+    #[arg(long, conflicts_with_all = ["limit_bytes", "fields", "ids_only"])]
+    count: bool,
+    /// Stop before the line that would make the output longer than this
+    #[arg(long, value_name = "N")]
+    limit_bytes: Option<u64>,
+    /// Print objects with these fields only, without reading the events' JSON
+    #[arg(long, value_name = "FIELDS", value_enum, value_delimiter = ',')]
+    fields: Vec<Field>,
+    /// Print only ids
+    #[arg(long, conflicts_with = "fields")]
+    ids_only: bool,
+    /// Show the database as of one moment; until the end strfry cannot reuse space, and its file
+    /// grows
+    #[arg(long)]
+    one_snapshot: bool,
+    #[command(flatten)]
+    node: NodeArguments,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum Field {
+    Id,
+    Pubkey,
+    Kind,
+    CreatedAt,
+}
+
+/// What is printed of an event.
+enum Line<'a> {
+    Json,
+    Id,
+    Fields(&'a [Field]),
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
+    let text = filter_text(&arguments.filter)?;
+    let filters = ScanFilter::parse(&text).or_usage()?;
+    let options = ScanOptions { one_snapshot: arguments.one_snapshot, ..ScanOptions::default() };
+    let db = arguments.node.open_database()?;
+    if arguments.count {
+        print(&format!("{}\n", db.count(filters, options).or_cannot_run()?))?;
+        return Ok(Outcome::Complete);
+    }
+    let line = match arguments.fields.as_slice() {
+        _ if arguments.ids_only => Line::Id,
+        [] => Line::Json,
+        fields => Line::Fields(fields),
+    };
+    print_matches(&db, filters, options, &line, arguments.limit_bytes)?;
+    Ok(Outcome::Complete)
+}
+
+fn filter_text(argument: &str) -> Result<String> {
+    let mut text = String::new();
+    match (argument, argument.strip_prefix('@')) {
+        ("-", _) => {
+            let read = io::stdin().lock().read_to_string(&mut text);
+            read.context("cannot read the filter from standard input").or_usage()?;
+        }
+        (_, Some("")) => {
+            return Err(Failure::Usage(anyhow!(
+                "no file after @: write @FILE, or - for standard input"
+            )));
+        }
+        (_, Some(file)) => {
+            text = fs::read_to_string(file)
+                .with_context(|| format!("cannot read the filter from {file}"))
+                .or_usage()?;
+        }
+        (_, None) => text = argument.to_owned(),
+    }
+    Ok(text)
+}
+
+fn print_matches(
+    db: &StrfryDb,
+    filters: Vec<ScanFilter>,
+    options: ScanOptions,
+    line: &Line<'_>,
+    limit_bytes: Option<u64>,
+) -> Result<()> {
+    let mut left = limit_bytes.unwrap_or(u64::MAX);
+    let mut gathered = Vec::new();
+    for batch in db.scan(filters, options) {
+        let batch = batch.or_cannot_run()?;
+        let mut is_full = false;
+        for event in batch.iter() {
+            let start = gathered.len();
+            line.append(&event, &mut gathered).or_cannot_run()?;
+            let length = (gathered.len() - start) as u64;
+            if length > left {
+                gathered.truncate(start);
+                is_full = true;
+                break;
+            }
+            left -= length;
+        }
+        drop(batch);
+        if is_full {
+            break;
+        }
+        if gathered.len() >= WRITE_AT {
+            write(&gathered)?;
+            gathered.clear();
+        }
+    }
+    write(&gathered)
+}
+
+fn write(bytes: &[u8]) -> Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(bytes)
+        .and_then(|()| out.flush())
+        .context("cannot write to standard output")
+        .or_cannot_run()
+}
+
+impl Line<'_> {
+    fn append(
+        &self,
+        event: &Match<'_, '_>,
+        out: &mut Vec<u8>,
+    ) -> std::result::Result<(), ReadError> {
+        match self {
+            Self::Json => out.extend_from_slice(event.json()?.as_bytes()),
+            Self::Id => out.extend_from_slice(event.packed()?.id().to_string().as_bytes()),
+            Self::Fields(fields) => {
+                let packed = event.packed()?;
+                for (at, field) in fields.iter().enumerate() {
+                    let value = match field {
+                        Field::Id => format!("\"id\":\"{}\"", packed.id()),
+                        Field::Pubkey => format!("\"pubkey\":\"{}\"", packed.pubkey()),
+                        Field::Kind => format!("\"kind\":{}", packed.kind()),
+                        Field::CreatedAt => format!("\"created_at\":{}", packed.created_at()),
+                    };
+                    out.push(if at == 0 { b'{' } else { b',' });
+                    out.extend_from_slice(value.as_bytes());
+                }
+                out.push(b'}');
+            }
+        }
+        out.push(b'\n');
+        Ok(())
+    }
+}
