@@ -1,0 +1,185 @@
+//! Scans beside a writer that commits between all their batches.
+
+use std::collections::{BTreeSet, HashSet};
+use std::io::{BufRead, BufReader, Lines, Write};
+use std::path::Path;
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+use serde_json::{Value, json};
+use strfry_companion::strfry_db::StrfryDb;
+use strfry_companion::strfry_db::scan::{ScanFilter, ScanOptions};
+
+use crate::support::events::Author;
+use crate::support::{OWN_CONFIG, run_strfry, strfry_bin, strfry_node};
+
+/// Events that are there before anything is scanned. Every seventh is deleted sooner or later.
+const EVENTS: u64 = 420;
+const FIRST_SECOND: u64 = 1_700_000_000;
+
+/// An import that commits each line and says so.
+struct Writer {
+    child: Child,
+    log: Lines<BufReader<ChildStderr>>,
+    /// The number of the next event.
+    next: u64,
+}
+
+impl Writer {
+    fn on(node: &Path) -> Self {
+        let mut child = Command::new(strfry_bin())
+            .args(["import", "--no-verify", "--write-batch=1"])
+            .current_dir(node)
+            .envs(OWN_CONFIG)
+            .stdin(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap()).lines();
+        Self { child, log, next: EVENTS }
+    }
+
+    /// Returns when it is in the database.
+    fn write(&mut self, event: &str) {
+        writeln!(self.child.stdin.as_mut().unwrap(), "{event}").unwrap();
+        let committed = |line: std::io::Result<String>| line.unwrap().contains("Writer: added: 1 ");
+        assert!(self.log.by_ref().any(committed));
+    }
+
+    fn write_new(&mut self, created_at: u64) {
+        let event = event(self.next, created_at);
+        self.next += 1;
+        self.write(&event);
+    }
+
+    /// Has the event deleted by its author.
+    fn delete(&mut self, number: u64) {
+        let tags = json!([["e", format!("{number:064x}")]]);
+        let deletion = unsigned(self.next, number % 4, 5, second(number) + 1, &tags);
+        self.next += 1;
+        self.write(&deletion);
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Several events in each second.
+fn second(number: u64) -> u64 {
+    FIRST_SECOND + number / 4
+}
+
+fn event(number: u64, created_at: u64) -> String {
+    let tags = match number % 3 {
+        0 => json!([["t", "a"], ["t", "b"]]),
+        1 => json!([["t", "b"], ["t", "c"]]),
+        _ => json!([["t", "c"]]),
+    };
+    unsigned(number, number % 4, 1 + number % 2, created_at, &tags)
+}
+
+fn unsigned(number: u64, author: u64, kind: u64, created_at: u64, tags: &Value) -> String {
+    json!({
+        "id": format!("{number:064x}"), "pubkey": Author::new(author).pubkey().to_string(),
+        "created_at": created_at, "kind": kind, "tags": tags, "content": "", "sig": "00".repeat(64),
+    })
+    .to_string()
+}
+
+fn is_doomed(number: u64) -> bool {
+    number % 7 == 3
+}
+
+/// Numbers of the events that a scan gives while the writer commits after each of its batches:
+/// something new at the top, at the bottom and in the middle, and the deletion of something.
+fn numbers_beside(
+    writer: &mut Writer,
+    db: &StrfryDb,
+    filters: &str,
+    doomed: &mut Vec<u64>,
+) -> Vec<u64> {
+    let options = ScanOptions { one_snapshot: false, rows_per_snapshot: 7 };
+    let parsed = ScanFilter::parse(filters).unwrap();
+    let mut numbers = Vec::new();
+    let mut batches = 0;
+    for batch in db.scan(parsed.clone(), options) {
+        let batch = batch.unwrap();
+        for event in batch.iter() {
+            let packed = event.packed().unwrap();
+            assert!(parsed.iter().any(|filter| filter.matches(&packed)), "{filters}");
+            assert_eq!(packed.created_at(), event.created_at());
+            let id = packed.id().to_string();
+            assert!(event.json().unwrap().contains(&id));
+            numbers.push(u64::from_str_radix(&id, 16).unwrap());
+        }
+        drop(batch);
+        batches += 1;
+        match batches % 4 {
+            0 => writer.write_new(FIRST_SECOND + 2 * EVENTS),
+            1 => writer.write_new(FIRST_SECOND - 1),
+            2 => writer.write_new(second(batches * 3 % EVENTS)),
+            _ => {
+                if let Some(number) = doomed.pop() {
+                    writer.delete(number);
+                }
+            }
+        }
+    }
+    assert!(batches > 10, "{filters}");
+    numbers
+}
+
+#[test]
+fn a_scan_beside_a_writer_repeats_nothing_and_misses_nothing_that_was_there() {
+    let node = strfry_node();
+    let lines: String = (0..EVENTS).map(|number| event(number, second(number)) + "\n").collect();
+    let imported =
+        run_strfry(strfry_bin(), node.path(), &["import", "--no-verify"], lines.as_bytes());
+    assert!(imported.status.success());
+    let db = StrfryDb::open(&node.path().join("strfry-db")).unwrap();
+    let mut writer = Writer::on(node.path());
+    let mut doomed: Vec<u64> = (0..EVENTS).filter(|&number| is_doomed(number)).collect();
+    // Some that a scan has yet to come to, some that it has passed.
+    fastrand::Rng::with_seed(1).shuffle(&mut doomed);
+
+    let authors = [0, 1, 2].map(|author| Author::new(author).pubkey().to_string());
+    for (filters, is_wanted) in [
+        (json!({}), (|_| true) as fn(u64) -> bool),
+        (json!({"#t": ["a", "b", "c"]}), |_| true),
+        (json!({"#t": ["a", "b"]}), |number| number % 3 < 2),
+        (json!({"authors": authors}), |number| number % 4 < 3),
+        (json!({"kinds": [1, 2]}), |_| true),
+        (json!({"authors": authors, "kinds": [2]}), |number| number % 4 == 1),
+        (json!([{"#t": ["c"]}, {"kinds": [1]}]), |number| number % 3 > 0 || number % 2 == 0),
+    ] {
+        let filters = filters.to_string();
+        let found = numbers_beside(&mut writer, &db, &filters, &mut doomed);
+        let set: BTreeSet<u64> = found.iter().copied().collect();
+        assert_eq!(set.len(), found.len(), "{filters}: something came twice");
+        let lasting = (0..EVENTS).filter(|&number| is_wanted(number) && !is_doomed(number));
+        let missed: Vec<u64> = lasting.filter(|number| !set.contains(number)).collect();
+        assert_eq!(missed, [0; 0], "{filters}");
+    }
+    assert!(doomed.len() < 50, "{}", doomed.len());
+}
+
+#[test]
+fn one_snapshot_gives_exactly_what_was_there_when_it_began() {
+    let node = strfry_node();
+    let lines: String = (0..EVENTS).map(|number| event(number, second(number)) + "\n").collect();
+    run_strfry(strfry_bin(), node.path(), &["import", "--no-verify"], lines.as_bytes());
+    let db = StrfryDb::open(&node.path().join("strfry-db")).unwrap();
+    let mut writer = Writer::on(node.path());
+    let options = ScanOptions { one_snapshot: true, rows_per_snapshot: 50 };
+    let mut found = HashSet::new();
+    for (batch, number) in db.scan(vec![ScanFilter::default()], options).zip(0..) {
+        found.extend(batch.unwrap().iter().map(|event| event.packed().unwrap().id().to_string()));
+        writer.delete(number);
+        writer.write_new(FIRST_SECOND);
+    }
+    let expected: HashSet<String> = (0..EVENTS).map(|number| format!("{number:064x}")).collect();
+    assert_eq!(found, expected);
+}
