@@ -59,7 +59,8 @@ pub(super) struct Merge {
 }
 
 impl Merge {
-    pub(super) fn new(mut plan: Plan, filter: &ScanFilter) -> Self {
+    /// `rows`: matches that one snapshot gives out; to read more ahead would be to read it twice.
+    pub(super) fn new(mut plan: Plan, filter: &ScanFilter, rows: usize) -> Self {
         let source = |prefix| Source {
             prefix,
             before: filter.until.checked_add(1),
@@ -71,8 +72,9 @@ impl Merge {
         let sources: Vec<Source> =
             std::mem::take(&mut plan.prefixes).into_iter().map(source).collect();
         let count = sources.len().max(1);
-        let longest_read =
-            (BUFFERED_ENTRIES / count).clamp(*ENTRIES_PER_READ.start(), *ENTRIES_PER_READ.end());
+        let longest_read = (BUFFERED_ENTRIES / count)
+            .clamp(*ENTRIES_PER_READ.start(), *ENTRIES_PER_READ.end())
+            .min(rows);
         let share = usize::try_from(filter.limit).unwrap_or(usize::MAX) / count;
         Self {
             plan,

@@ -145,7 +145,7 @@ impl<'db> Scan<'db> {
                         *current = None;
                         return Ok(true);
                     };
-                    let merge = Merge::new(Plan::choose(&filter, snapshot)?, &filter);
+                    let merge = Merge::new(Plan::choose(&filter, snapshot)?, &filter, rows);
                     current.insert(Current { left: filter.limit, filter, merge })
                 }
             };
