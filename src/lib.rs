@@ -6,7 +6,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`nostr`] | what an event, a filter, a pubkey and a kind are, and whether an event is genuine; pure |
-//! | [`strfry_db`] | strfry's database, read-only: every byte layout of it, lookups, short snapshots |
+//! | [`strfry_db`] | strfry's database, read-only: every byte layout of it, lookups, scans, short snapshots |
 //! | [`node`] | the machine around: paths, strfry's configuration, peers, pubkeys, blacklist, lock |
 //! | [`relay`] | one conversation with one peer: asking, paging to the end, how it went |
 //! | [`import`] | what `strfry import` is given, and what became of it |

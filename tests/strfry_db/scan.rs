@@ -82,3 +82,36 @@ fn without_a_filter_that_can_match_there_is_no_batch() {
     }
     assert!(db.scan(Vec::new(), ScanOptions::default()).next().is_none());
 }
+
+#[test]
+fn more_authors_than_strfry_takes_find_the_events_of_each() {
+    let directory = golden_database("strfry-1.1.1");
+    let db = StrfryDb::open(directory.path()).unwrap();
+    let strangers = (0..5_000_u64).map(|number| format!("{number:064x}"));
+    let authors: Vec<String> =
+        strangers.chain(fixture_text("authors.txt").lines().map(str::to_owned)).collect();
+    let everything = ids(&db, vec![ScanFilter::default()], ScanOptions::default());
+    let of_kinds = |kinds: &str| -> Vec<String> {
+        let filter = format!(r#"{{"authors":{authors:?}{kinds}}}"#);
+        ids(&db, ScanFilter::parse(&filter).unwrap(), ScanOptions::default())
+    };
+    assert_eq!(of_kinds(""), everything);
+    // Once with the pairs merged and once by author.
+    let kinds = |kinds: &str| ids(&db, ScanFilter::parse(kinds).unwrap(), ScanOptions::default());
+    assert_eq!(of_kinds(r#","kinds":[1]"#), kinds(r#"{"kinds":[1]}"#));
+    assert_eq!(of_kinds(r#","kinds":[0,1,7]"#), kinds(r#"{"kinds":[0,1,7]}"#));
+}
+
+#[test]
+fn after_an_error_a_scan_has_ended() {
+    let directory = golden_database("strfry-1.1.1");
+    let db = StrfryDb::open(directory.path()).unwrap();
+    let filters = ScanFilter::parse("[{},{}]").unwrap();
+    let mut scan = db.scan(filters, SMALL_BATCHES);
+    assert!(scan.next().unwrap().is_ok());
+    // A strfry has started, and nothing read without its lock can be trusted.
+    std::fs::write(directory.path().join("lock.mdb"), b"").unwrap();
+    assert!(matches!(scan.next(), Some(Err(ReadError::LockFileAppeared))));
+    std::fs::remove_file(directory.path().join("lock.mdb")).unwrap();
+    assert!(scan.next().is_none());
+}

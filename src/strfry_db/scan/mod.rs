@@ -75,7 +75,7 @@ impl StrfryDb {
 /// A scan under way; an iterator over its batches. Holds no snapshot between them, unless it is
 /// to be one for all.
 ///
-/// After an error it goes on where it was, if it is asked to.
+/// After an error there is no more.
 pub struct Scan<'db> {
     db: &'db StrfryDb,
     options: ScanOptions,
@@ -194,7 +194,12 @@ impl<'db> Iterator for Scan<'db> {
     type Item = Result<Batch<'db>, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.next_batch().transpose()
+        let batch = self.next_batch();
+        if batch.is_err() {
+            self.filters.clear();
+            self.current = None;
+        }
+        batch.transpose()
     }
 }
 

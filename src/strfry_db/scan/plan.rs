@@ -86,7 +86,8 @@ impl Plan {
         Self { index, prefixes: prefixes.into_iter().collect(), decides: restricting == fields }
     }
 
-    /// Roughly how many entries there are to read; exact where they are few.
+    /// Roughly how many entries there are to read; of a plan that has many all that is said is that
+    /// any other is better.
     fn cost(&self, filter: &ScanFilter, snapshot: &Snapshot<'_>) -> Result<usize, ReadError> {
         let probed = self.prefixes.len().min(PROBED_PREFIXES);
         let mut entries = 0;
@@ -100,6 +101,9 @@ impl Plan {
                 ControlFlow::Continue(())
             })?;
         }
+        if entries >= PROBED_ENTRIES {
+            return Ok(usize::MAX);
+        }
         // A prefix costs a descent into the index even if there is nothing.
         Ok((entries + probed).saturating_mul(self.prefixes.len()) / probed.max(1))
     }
@@ -107,4 +111,44 @@ impl Plan {
 
 fn prefixes(tag: &TagFilter) -> impl Iterator<Item = Box<[u8]>> {
     tag.values.iter().map(|value| [&[tag.name], value.as_slice()].concat().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The possible plans of a filter: index, number of prefixes, whether it decides.
+    fn plans(json: &str) -> Vec<(Index, usize, bool)> {
+        let filter = ScanFilter::parse(json).unwrap().remove(0);
+        let plans = Plan::possible(&filter);
+        plans.iter().map(|plan| (plan.index, plan.prefixes.len(), plan.decides)).collect()
+    }
+
+    #[test]
+    fn every_index_serves_the_filters_that_it_can() {
+        let [one, two] = ["1", "2"].map(|digit| digit.repeat(64));
+        assert_eq!(plans(r#"{"since":1,"limit":5}"#), []);
+        assert_eq!(plans(r#"{"kinds":[1,2],"since":1}"#), [(Index::Kind, 2, true)]);
+        assert_eq!(plans(&format!(r#"{{"authors":["{one}"]}}"#)), [(Index::Pubkey, 1, true)]);
+        assert_eq!(
+            plans(&format!(r#"{{"authors":["{one}","{two}"],"kinds":[1,2,3]}}"#)),
+            [(Index::PubkeyKind, 6, true)]
+        );
+        assert_eq!(
+            plans(&format!(r#"{{"ids":["{one}"],"authors":["{two}"]}}"#)),
+            [(Index::Id, 1, false)]
+        );
+        assert_eq!(
+            plans(r##"{"#t":["a","b"],"#d":["c"],"kinds":[1]}"##),
+            [(Index::Tag, 1, false), (Index::Tag, 2, false), (Index::Kind, 1, false)]
+        );
+        assert_eq!(plans(r##"{"#t":["a","b"]}"##), [(Index::Tag, 2, true)]);
+    }
+
+    #[test]
+    fn with_too_many_pairs_the_kinds_are_looked_at_instead() {
+        let kinds: Vec<usize> = (0..=PUBKEY_KIND_PAIRS).collect();
+        let filter = format!(r#"{{"authors":["{}"],"kinds":{kinds:?}}}"#, "1".repeat(64));
+        assert_eq!(plans(&filter), [(Index::Pubkey, 1, false)]);
+    }
 }
