@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use super::super::error::ReadError;
 use super::super::limits::{ENTRIES_PER_SNAPSHOT, ROWS_PER_SNAPSHOT};
-use super::super::lookup::{Snapshot, present};
+use super::super::lookup::{Snapshot, lmdb, present};
 use super::super::open::StrfryDb;
 use super::index::Index;
 use super::plan::Plan;
@@ -45,7 +45,7 @@ impl StrfryDb {
     ) -> Result<u64, ReadError> {
         if plan.index == Index::CreatedAt && (filter.since, filter.until) == (0, u64::MAX) {
             let table = present("Event", self.tables.event)?;
-            let events = table.len(snapshot.txn()).map_err(super::super::lookup::lmdb("Event"))?;
+            let events = table.len(snapshot.txn()).map_err(lmdb("Event"))?;
             return Ok(events.min(filter.limit));
         }
         let mut count = 0;

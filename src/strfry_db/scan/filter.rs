@@ -160,31 +160,31 @@ impl ScanFilter {
             self.matches_nothing = true;
             return Ok(());
         }
-        let set = || -> Result<(), ItemProblem> {
-            match *field.as_bytes() {
-                [b'#', name @ (b'e' | b'p')] => {
-                    let values = sorted(&items, |item| key(item).map(|key| key.to_vec()))?;
-                    self.tags.push(TagFilter { name, values });
-                }
-                [b'#', name] => {
-                    self.tags.push(TagFilter { name, values: sorted(&items, tag_value)? });
-                }
-                [b'#', ..] => return Err(ItemProblem::NotOneCharacter),
-                [b'i', ..] => {
-                    self.ids = Some(sorted(&items, |id| key(id).map(EventId::from_bytes))?);
-                }
-                [b'a', ..] => {
-                    self.authors = Some(sorted(&items, |key_| key(key_).map(Pubkey::from_bytes))?);
-                }
-                _ => {
-                    let kind = |item: &Value| item.as_u64().ok_or(ItemProblem::NotUnsigned);
-                    self.kinds = Some(sorted(&items, kind)?);
-                }
+        self.set_items(&field, &items).map_err(|problem| FilterError::Item { field, problem })
+    }
+
+    fn set_items(&mut self, field: &str, items: &[Value]) -> Result<(), ItemProblem> {
+        match *field.as_bytes() {
+            [b'#', name @ (b'e' | b'p')] => {
+                let values = sorted(items, |item| key(item).map(|key| key.to_vec()))?;
+                self.tags.push(TagFilter { name, values });
             }
-            Ok(())
-        };
-        let mut set = set;
-        set().map_err(|problem| FilterError::Item { field: field.clone(), problem })
+            [b'#', name] => {
+                self.tags.push(TagFilter { name, values: sorted(items, tag_value)? });
+            }
+            [b'#', ..] => return Err(ItemProblem::NotOneCharacter),
+            _ if field == "ids" => {
+                self.ids = Some(sorted(items, |item| key(item).map(EventId::from_bytes))?);
+            }
+            _ if field == "authors" => {
+                self.authors = Some(sorted(items, |item| key(item).map(Pubkey::from_bytes))?);
+            }
+            _ => {
+                let kind = |item: &Value| item.as_u64().ok_or(ItemProblem::NotUnsigned);
+                self.kinds = Some(sorted(items, kind)?);
+            }
+        }
+        Ok(())
     }
 }
 
