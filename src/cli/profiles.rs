@@ -1,5 +1,6 @@
 //! `profiles`: which pubkeys have a kind 0, by index lookup.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 
@@ -81,7 +82,7 @@ impl Arguments {
                 "no pubkeys: name some, or a file with --pubkeys, or the node's home with --home"
             )));
         }
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::with_capacity(pubkeys.len());
         pubkeys.retain(|pubkey| seen.insert(*pubkey));
         Ok(pubkeys)
     }

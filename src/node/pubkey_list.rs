@@ -80,7 +80,8 @@ pub fn read_list_file(name: &Path) -> Result<PubkeyList, ListError> {
 /// When reading fails.
 pub fn read_list(reader: impl BufRead) -> io::Result<PubkeyList> {
     let mut list = PubkeyList::default();
-    let mut seen = HashSet::new();
+    // Room for an ordinary list, so that it is not moved again and again.
+    let mut seen = HashSet::with_capacity(1_024);
     lines::for_each_line(reader, |line| match pubkey_in(line) {
         None => {}
         Some(Ok(pubkey)) if seen.insert(pubkey) => list.pubkeys.push(pubkey),

@@ -104,11 +104,14 @@ impl FromStr for Pubkey {
 
     /// Hex in any case, or an npub (NIP-19).
     fn from_str(text: &str) -> Result<Self, KeyError> {
+        if let Some(pubkey) = Self::from_hex(text) {
+            return Ok(pubkey);
+        }
         let prefix = text.get(..5).unwrap_or_default().to_ascii_lowercase();
         match prefix.as_str() {
             "npub1" => decode_npub(text).map(Self).ok_or(KeyError::BadNpub),
             "nsec1" => Err(KeyError::SecretKey),
-            _ => Self::from_hex(text).ok_or(KeyError::NotAPubkey),
+            _ => Err(KeyError::NotAPubkey),
         }
     }
 }
