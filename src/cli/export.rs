@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::exit::{OrFail, Outcome, Result};
 use super::node::NodeArguments;
+use super::signals::write_in_snapshot;
 use crate::strfry_db::ExportRange;
 
 #[derive(Debug, Args)]
@@ -48,7 +49,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         lines.clear();
         let more = export.next_batch(&mut lines);
         // What was read before the trouble is whole.
-        out.write_all(&lines).context("cannot write to standard output").or_cannot_run()?;
+        if arguments.one_snapshot {
+            write_in_snapshot(&lines)?;
+        } else {
+            out.write_all(&lines).context("cannot write to standard output").or_cannot_run()?;
+        }
         if !more.or_cannot_run()? {
             break;
         }

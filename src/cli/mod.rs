@@ -10,6 +10,7 @@ mod peers;
 mod profiles;
 mod pubkeys;
 mod scan;
+mod signals;
 mod stats;
 mod verify;
 
@@ -76,18 +77,28 @@ pub fn main() -> ExitCode {
     let outcome = if is_script(arguments.first()) {
         backfill::run(ScriptArguments::parse_from(arguments).backfill)
     } else {
-        match Arguments::parse_from(arguments).command {
-            Command::Profiles(arguments) => profiles::run(&arguments),
-            Command::Backfill(arguments) => backfill::run(arguments),
-            Command::Peers(arguments) => peers::run(&arguments),
-            Command::Pubkeys(arguments) => pubkeys::run(&arguments),
-            Command::Export(arguments) => export::run(&arguments),
-            Command::Verify(arguments) => verify::run(&arguments),
-            Command::Scan(arguments) => scan::run(&arguments),
-            Command::Stats(arguments) => stats::run(&arguments),
-        }
+        let command = Arguments::parse_from(arguments).command;
+        run(command)
     };
+    signals::leave_the_end_to_a_signal();
     exit::code(outcome.unwrap_or_else(Outcome::Failure))
+}
+
+fn run(command: Command) -> exit::Result<Outcome> {
+    // A backfill ends in an orderly way of its own.
+    if !matches!(command, Command::Backfill(_)) {
+        signals::end_between_snapshots()?;
+    }
+    match command {
+        Command::Profiles(arguments) => profiles::run(&arguments),
+        Command::Backfill(arguments) => backfill::run(arguments),
+        Command::Peers(arguments) => peers::run(&arguments),
+        Command::Pubkeys(arguments) => pubkeys::run(&arguments),
+        Command::Export(arguments) => export::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
+        Command::Scan(arguments) => scan::run(&arguments),
+        Command::Stats(arguments) => stats::run(&arguments),
+    }
 }
 
 fn is_script(program: Option<&OsString>) -> bool {

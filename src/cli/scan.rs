@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 
 use super::exit::{Failure, OrFail, Outcome, Result};
 use super::node::{NodeArguments, print};
+use super::signals::write_in_snapshot;
 use crate::strfry_db::scan::{Match, ScanFilter, ScanOptions};
 use crate::strfry_db::{ReadError, StrfryDb};
 
@@ -77,7 +78,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     Ok(Outcome::Complete)
 }
 
-fn filter_text(argument: &str) -> Result<String> {
+/// The JSON of a filter that was named on the command line.
+pub(super) fn filter_text(argument: &str) -> Result<String> {
     let mut text = String::new();
     match (argument, argument.strip_prefix('@')) {
         ("-", _) => {
@@ -106,6 +108,7 @@ fn print_matches(
     line: &Line<'_>,
     limit_bytes: Option<u64>,
 ) -> Result<()> {
+    let write = if options.one_snapshot { write_in_snapshot } else { write };
     let mut left = limit_bytes.unwrap_or(u64::MAX);
     let mut gathered = Vec::new();
     for batch in db.scan(filters, options) {

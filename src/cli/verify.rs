@@ -1,42 +1,44 @@
-//! `verify`: ids and signatures of a database, or of JSON lines.
+//! `verify`: ids and signatures of a database, of what matches a filter, or of JSON lines.
 
 use std::fs::File;
 use std::io::{self, BufReader};
-use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::Args;
 
 use super::exit::{Failure, OrFail, Outcome, Result, tell};
 use super::node::{NodeArguments, print};
+use super::scan::filter_text;
 use crate::report::Progress;
+use crate::strfry_db::scan::ScanFilter;
 use crate::strfry_db::{ExportRange, ReadError};
-use crate::verify::{Checked, verify_database, verify_lines};
+use crate::verify::{Checked, verify_database, verify_lines, verify_matches};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// File with an event on each line, as JSON; `-` for standard input [default: the database]
-    #[arg(value_name = "FILE")]
-    file: Option<PathBuf>,
+    /// Events of the database that match a NIP-01 filter: its JSON, or `@FILE` with it; or a file
+    /// with an event on each line, as JSON, `-` for standard input [default: the whole database]
+    #[arg(value_name = "FILTER|FILE|-")]
+    what: Option<String>,
     #[command(flatten)]
     node: NodeArguments,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let mut report = Report { progress: Progress::new(true), checked: 0, wrong: 0 };
-    let told = match &arguments.file {
-        None => {
+    let told = match arguments.what()? {
+        What::Database => {
             let db = arguments.node.open_database()?;
             verify_database(&db, ExportRange::default(), |checked| report.tell(&checked))
         }
-        Some(file) if file == Path::new("-") => {
+        What::Matches(filters) => {
+            let db = arguments.node.open_database()?;
+            verify_matches(&db, filters, |checked| report.tell(&checked))
+        }
+        What::StandardInput => {
             verify_lines(BufReader::new(io::stdin().lock()), |checked| report.tell(&checked))
         }
-        Some(file) => {
-            let cannot = || format!("cannot read {}", file.display());
-            let input = File::open(file).with_context(cannot).or_usage()?;
-            verify_lines(BufReader::new(input), |checked| report.tell(&checked))
-        }
+        What::File(input) => verify_lines(BufReader::new(input), |checked| report.tell(&checked)),
     };
     report.progress.finish();
     match told {
@@ -49,6 +51,31 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let (checked, wrong) = (report.checked, report.wrong);
     tell(format_args!("{checked} events checked, {wrong} of them wrong"));
     Ok(if wrong > 0 { Outcome::Incomplete } else { Outcome::Complete })
+}
+
+/// What there is to check.
+enum What {
+    Database,
+    Matches(Vec<ScanFilter>),
+    StandardInput,
+    File(File),
+}
+
+impl Arguments {
+    fn what(&self) -> Result<What> {
+        match self.what.as_deref() {
+            None => Ok(What::Database),
+            Some("-") => Ok(What::StandardInput),
+            Some(filter) if filter.trim_start().starts_with(['{', '[', '@']) => {
+                let text = filter_text(filter)?;
+                Ok(What::Matches(ScanFilter::parse(&text).or_usage()?))
+            }
+            Some(file) => {
+                let cannot = || format!("cannot read {file}");
+                Ok(What::File(File::open(file).with_context(cannot).or_usage()?))
+            }
+        }
+    }
 }
 
 /// Why the checking ended early.

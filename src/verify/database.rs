@@ -3,6 +3,7 @@
 use super::judge::{Defect, judge};
 use super::{Checked, Offender};
 use crate::nostr::{Event, signature};
+use crate::strfry_db::scan::{ScanFilter, ScanOptions};
 use crate::strfry_db::{Damage, ExportRange, PackedEvent, ReadError, StrfryDb, WholeEvent};
 
 /// Checks the events of a range and hands on what came of each batch, until that fails.
@@ -24,6 +25,27 @@ pub fn verify_database<E: From<ReadError>>(
             return Ok(());
         }
     }
+}
+
+/// Checks the events that match any of the filters, newest first, and hands on what came of each
+/// batch, until that fails.
+///
+/// # Errors
+/// [`ReadError`] of the database as a whole, or what `tell` returns.
+pub fn verify_matches<E: From<ReadError>>(
+    db: &StrfryDb,
+    filters: Vec<ScanFilter>,
+    mut tell: impl FnMut(Checked) -> Result<(), E>,
+) -> Result<(), E> {
+    for batch in db.scan(filters, ScanOptions::default()) {
+        let batch = batch?;
+        let events: Vec<WholeEvent> =
+            batch.iter().map(|event| event.whole()).collect::<Result<_, _>>()?;
+        // No snapshot is open while signatures are checked.
+        drop(batch);
+        tell(judge_stored(&events))?;
+    }
+    Ok(())
 }
 
 /// Checks events of a database on all cores.

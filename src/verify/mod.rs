@@ -7,7 +7,7 @@ mod database;
 mod judge;
 mod lines;
 
-pub use database::{judge_stored, verify_database};
+pub use database::{judge_stored, verify_database, verify_matches};
 pub use judge::{Defect, judge};
 pub use lines::{LINE_BYTES, verify_lines};
 

@@ -19,6 +19,7 @@ mod questions;
 mod running;
 mod said;
 mod scan;
+mod slots;
 mod small_node;
 mod verifies;
 mod wait;

@@ -44,6 +44,30 @@ fn a_damaged_event_of_a_database_is_printed_and_ends_with_1() {
     );
 }
 
+#[test]
+fn only_what_matches_a_filter_is_checked() {
+    let database = golden_database("strfry-1.1.1");
+    RawDatabase::open(database.path()).put("EventPayload", &1u64.to_ne_bytes(), b"\x07");
+    let first = fixture_json_lines("strfry-1.1.1/export.jsonl")[0].clone();
+    let notes = fixture_json_lines("strfry-1.1.1/export.jsonl");
+    let notes = notes.iter().filter(|event| event["kind"] == 7).count();
+    assert!(notes > 10 && first["kind"] != 7);
+    let of = |what: &str| {
+        let mut command = companion(&["verify", what, "--db"]);
+        Said::by(command.arg(database.path()), database.path())
+    };
+    assert_eq!(of(r#"{"kinds":[7]}"#), all_well(notes));
+    assert_eq!(of(r#" [{"kinds":[7]},{"ids":[]}]"#), all_well(notes));
+    let file = database.path().join("filter.json");
+    std::fs::write(&file, json!({"ids": [first["id"]]}).to_string()).unwrap();
+    let said = of(&format!("@{}", file.display()));
+    assert_eq!((said.code, said.out.lines().count()), (1, 1), "{said:?}");
+    assert!(said.out.contains(first["id"].as_str().unwrap()));
+    let refused = of(r#"{"kind":[7]}"#);
+    assert_eq!((refused.code, refused.out.as_str()), (2, ""));
+    assert!(refused.err.contains("kind"), "{refused:?}");
+}
+
 /// What strfry says, and what we say instead; `None` where both are content.
 const REASONS: &[(&str, Option<&str>)] = &[
     ("bad signature", Some("the signature is not its author's")),
