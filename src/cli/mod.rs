@@ -3,6 +3,7 @@
 //! A command parses, prepares, calls the library and prints; the exit code is decided here.
 
 mod backfill;
+mod bench;
 mod exit;
 mod export;
 mod node;
@@ -29,7 +30,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0  done; for backfill: every peer gave all that was asked, and all of it is accounted for
   1  finished, but something is incomplete or missing (profiles --check: a profile is
-     missing; verify: an event is wrong)
+     missing; verify: an event is wrong; bench: answers differ)
   2  wrong usage or configuration
   3  could not run: trouble with the database, strfry, or the files of a run (lock, log)";
 
@@ -61,6 +62,8 @@ enum Command {
     Scan(scan::Arguments),
     /// Show figures about the database
     Stats(stats::Arguments),
+    /// Compare this program with strfry scan, on this database
+    Bench(bench::Arguments),
 }
 
 /// The old script: `backfill` without a subcommand.
@@ -98,6 +101,7 @@ fn run(command: Command) -> exit::Result<Outcome> {
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Scan(arguments) => scan::run(&arguments),
         Command::Stats(arguments) => stats::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
     }
 }
 

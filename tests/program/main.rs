@@ -7,6 +7,7 @@ mod bad_database;
 mod bad_files;
 mod bad_strfry;
 mod bad_usage;
+mod bench;
 mod exports;
 mod figures;
 mod listings;

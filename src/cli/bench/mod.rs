@@ -1,0 +1,157 @@
+//! `bench`: the old ways against this program, on the operator's own database.
+//!
+//! Real processes, run in turns, medians of their times. Answers are compared with each other: a
+//! wrong one fails the bench. What cannot be run is named with its reason.
+
+mod child;
+mod profiles;
+mod report;
+mod scan;
+mod verify;
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::anyhow;
+use clap::{Args, ValueEnum};
+
+use super::exit::{Failure, OrFail, Outcome, Result};
+use super::node::{NodeArguments, print, print_json};
+use report::Report;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// What to measure
+    #[arg(value_enum, value_name = "WHAT", default_value = "profiles")]
+    what: What,
+    /// Only of `scan`, and there it must be: a NIP-01 filter, as for the command scan
+    #[arg(value_name = "FILTER", required_if_eq("what", "scan"))]
+    filter: Option<String>,
+    /// Of `profiles`: file with the pubkeys to ask for, `-` for standard input (repeatable)
+    /// [default: the node's own]
+    #[arg(long = "pubkeys", value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Of `profiles`: time the scan for each pubkey on so many of them, and multiply
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    sample: usize,
+    /// Of `verify`: check so many events, the newest
+    #[arg(long, value_name = "N", default_value_t = 20_000)]
+    events: usize,
+    /// Run each way so many times
+    #[arg(long, value_name = "N", default_value_t = 5,
+          value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    runs: u32,
+    /// The strfry executable [default: strfry in strfry's working directory]
+    #[arg(long, value_name = "FILE")]
+    strfry_bin: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    node: NodeArguments,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum What {
+    /// Which pubkeys have a profile: a strfry scan for each, one for all, this program
+    Profiles,
+    /// Check ids and signatures with 1 thread, 2, and so on
+    Verify,
+    /// Scan by a filter: strfry and this program
+    Scan,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
+    let bench = Bench { arguments };
+    let report = match (arguments.what, &arguments.filter) {
+        (What::Scan, Some(filter)) => scan::run(&bench, filter)?,
+        (What::Profiles, None) => profiles::run(&bench, &arguments.files, arguments.sample)?,
+        (What::Verify, None) => verify::run(&bench, arguments.events)?,
+        (_, Some(_)) => {
+            return Err(Failure::Usage(anyhow!("only bench scan takes a filter")));
+        }
+        (What::Scan, None) => return Err(Failure::Usage(anyhow!("bench scan needs a filter"))),
+    };
+    if arguments.json {
+        print_json(&report)?;
+    } else {
+        print(&report.in_words())?;
+    }
+    Ok(if report.wrong.is_empty() { Outcome::Complete } else { Outcome::Incomplete })
+}
+
+/// What the benches share.
+struct Bench<'a> {
+    arguments: &'a Arguments,
+}
+
+impl Bench<'_> {
+    fn runs(&self) -> u32 {
+        self.arguments.runs
+    }
+
+    fn node(&self) -> &NodeArguments {
+        &self.arguments.node
+    }
+
+    fn report(&self, title: String) -> Report {
+        Report::new(title, self.arguments.runs)
+    }
+
+    /// This very program, on the same database.
+    fn companion(&self, command: &str) -> Result<Command> {
+        let mut companion = Command::new(std::env::current_exe().or_cannot_run()?);
+        companion.arg(command).arg("--db").arg(self.node().database()?);
+        if self.node().no_lock {
+            companion.arg("--no-lock");
+        }
+        Ok(companion)
+    }
+
+    /// How to call strfry on the same database, or why it cannot be.
+    fn strfry(&self) -> Result<std::result::Result<Strfry, String>> {
+        let paths = self.node().paths();
+        let program = self.arguments.strfry_bin.clone().unwrap_or_else(|| paths.strfry_bin());
+        let program = std::path::absolute(program).or_usage()?;
+        if !program.is_file() {
+            let named = self.arguments.strfry_bin.is_some();
+            let missing = format!("no strfry at {}", program.display());
+            return if named { Err(Failure::Usage(anyhow!(missing))) } else { Ok(Err(missing)) };
+        }
+        let config = match self.node().config() {
+            Ok(config) => config,
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let database = self.node().database()?;
+        let directory = if database.ends_with("data.mdb") { database.parent() } else { None };
+        let directory = directory.unwrap_or(&database);
+        match (directory.canonicalize(), config.db.canonicalize()) {
+            (Ok(ours), Ok(theirs)) if ours == theirs => Ok(Ok(Strfry {
+                program,
+                config: self.node().config_path()?,
+                directory: paths.strfry_dir().to_owned(),
+            })),
+            _ => Ok(Err(format!(
+                "strfry would read {} (db in strfry.conf), not {}",
+                config.db.display(),
+                directory.display()
+            ))),
+        }
+    }
+}
+
+/// How strfry is called.
+struct Strfry {
+    program: PathBuf,
+    config: PathBuf,
+    directory: PathBuf,
+}
+
+impl Strfry {
+    fn scan(&self, filter: &str) -> Command {
+        let mut command = Command::new(&self.program);
+        command.arg("--config").arg(&self.config).args(["scan", filter]);
+        command.current_dir(&self.directory);
+        command
+    }
+}

@@ -1,0 +1,126 @@
+//! `bench`: what it measures, what it compares, and what it says it could not.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::said::Said;
+use crate::support::node::{Node, code};
+use crate::support::{fixture, fixture_text, real_strfry, strfry_bin};
+
+fn node(strfry: &Path) -> Node {
+    let node = Node::new(strfry);
+    node.import(&fixture_text("events.jsonl").lines().map(str::to_owned).collect::<Vec<_>>());
+    node
+}
+
+fn bench(node: &Node, arguments: &[&str]) -> Command {
+    node.companion(&[&["bench", "--runs", "2"], arguments].concat())
+}
+
+/// Exit code and report.
+fn reported(node: &Node, arguments: &[&str]) -> (i32, Value) {
+    let output = bench(node, arguments).arg("--json").output().unwrap();
+    let report = serde_json::from_slice(&output.stdout);
+    (code(&output), report.unwrap_or_else(|_| panic!("no report: {output:?}")))
+}
+
+fn names(list: &Value, field: &str) -> Vec<String> {
+    list.as_array().unwrap().iter().map(|way| way[field].as_str().unwrap().to_owned()).collect()
+}
+
+fn has_jq() -> bool {
+    Command::new("jq").arg("--version").output().is_ok()
+}
+
+#[test]
+fn profiles_are_asked_for_in_every_way_and_all_agree() {
+    let strfries = [Some(strfry_bin()), real_strfry()];
+    for strfry in strfries.into_iter().flatten() {
+        let node = node(&strfry);
+        let authors = fixture("authors.txt");
+        let (code, report) =
+            reported(&node, &["--pubkeys", authors.to_str().unwrap(), "--sample", "3"]);
+        assert_eq!((code, &report["wrong"]), (0, &Value::Array(vec![])), "{report:#}");
+        let each = "strfry scan | jq for each pubkey".to_owned();
+        let mut ways: Vec<String> =
+            ["one strfry scan for all", "this program", "its lookups alone"].map(Into::into).into();
+        let mut not_run = Vec::new();
+        if has_jq() {
+            ways.insert(0, each)
+        } else {
+            not_run.push(each)
+        }
+        assert_eq!(names(&report["ways"], "way"), ways);
+        assert_eq!(names(&report["not_run"], "way"), not_run);
+        assert_eq!(report["answers"], "the same: 21 of 28 have one");
+    }
+}
+
+#[test]
+fn scans_are_compared_byte_for_byte_and_signatures_by_threads() {
+    let node = node(&strfry_bin());
+    let (code, report) = reported(&node, &["scan", r#"{"kinds":[1]}"#]);
+    assert_eq!((code, names(&report["ways"], "way").len()), (0, 4), "{report:#}");
+    assert_eq!(report["answers"], "the same 187 events, byte for byte");
+
+    let (code, report) = reported(&node, &["verify", "--events", "100"]);
+    assert_eq!(code, 0, "{report:#}");
+    let threads = std::thread::available_parallelism().unwrap().get();
+    assert_eq!(names(&report["ways"], "way").len(), threads);
+    assert_eq!(report["bench"], "id and signature of 100 events");
+}
+
+#[test]
+fn an_answer_that_differs_fails_the_bench() {
+    let node = node(&strfry_bin());
+    let authors = fixture("authors.txt");
+    // It finds nothing at all, and succeeds.
+    let finds_nothing = ["--strfry-bin", "/bin/true"];
+    for arguments in [&["--pubkeys", authors.to_str().unwrap()][..], &["scan", "{}"]] {
+        let (code, report) = reported(&node, &[arguments, &finds_nothing].concat());
+        assert_eq!(code, 1, "{report:#}");
+        assert!(!report["wrong"].as_array().unwrap().is_empty());
+    }
+    let said = Said::by(bench(&node, &["scan", "{}"]).args(finds_nothing), node.home());
+    assert_eq!(said.code, 1);
+    assert!(said.out.contains("\nWRONG: strfry scan: 0 lines, ours 604, or others\n"), "{said:?}");
+}
+
+#[test]
+fn what_cannot_be_run_is_named_and_what_fails_ends_the_bench() {
+    let node = node(&strfry_bin());
+    std::fs::remove_file(node.strfry_dir().join("strfry")).unwrap();
+    let (code, report) = reported(&node, &["scan", "{}"]);
+    assert_eq!((code, names(&report["ways"], "way").len()), (0, 2), "{report:#}");
+    let reason = format!("no strfry at {}", node.strfry_dir().join("strfry").display());
+    assert_eq!(names(&report["not_run"], "reason"), [reason.clone(), reason]);
+    assert_eq!(report["answers"], "604 events, compared with nothing");
+
+    let failing =
+        Said::by(bench(&node, &["scan", "{}"]).args(["--strfry-bin", "/bin/false"]), node.home());
+    assert_eq!((failing.code, failing.out.as_str()), (3, ""));
+    assert!(failing.err.contains("cannot wait for /bin/false: it ended with"), "{failing:?}");
+    for (arguments, words) in [
+        (&["scan"][..], "FILTER"),
+        (&["verify", "{}"], "only bench scan takes a filter"),
+        (&["scan", "{\"kind\":1}"], "kind"),
+        (&["scan", "{}", "--strfry-bin", "/nonexistent"], "no strfry at /nonexistent"),
+        (&["profiles", "--pubkeys", "/dev/null"], "no pubkeys"),
+    ] {
+        let said = Said::by(&mut bench(&node, arguments), node.home());
+        assert_eq!((said.code, said.out.as_str()), (2, ""), "{arguments:?}");
+        assert!(said.err.contains(words), "{arguments:?}: {said:?}");
+    }
+}
+
+#[test]
+fn another_database_than_strfrys_is_not_compared_with_it() {
+    let node = node(&strfry_bin());
+    let other = crate::support::golden_database("strfry-1.0.4");
+    let (code, report) =
+        reported(&node, &["scan", "{\"limit\":1}", "--db", other.path().to_str().unwrap()]);
+    assert_eq!((code, names(&report["ways"], "way").len()), (0, 2), "{report:#}");
+    assert!(names(&report["not_run"], "reason")[0].starts_with("strfry would read "));
+}
