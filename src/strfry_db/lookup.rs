@@ -71,6 +71,24 @@ impl<'db> Snapshot<'db> {
         }
     }
 
+    /// The event that [`Snapshot::newest`] finds, with its JSON.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn newest_json(
+        &self,
+        pubkey: &Pubkey,
+        kind: u64,
+    ) -> Result<Option<StoredJson<'_>>, ReadError> {
+        let Some(Found { lev_id, created_at }) = self.newest(pubkey, kind)? else {
+            return Ok(None);
+        };
+        let gone = || damaged("Event", lev_id, "an index names it but it is not there");
+        let id = self.packed(lev_id)?.ok_or_else(gone)?.id();
+        let json = self.json(lev_id)?.ok_or_else(gone)?;
+        Ok(Some(StoredJson { id, created_at, json }))
+    }
+
     /// Where the event with this id is.
     ///
     /// # Errors
@@ -179,15 +197,22 @@ impl<'db> Snapshot<'db> {
     }
 }
 
-/// One event, out of the database.
+/// One event, in the database or out of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredJson {
+pub struct StoredJson<'a> {
     /// The event's id.
     pub id: EventId,
     /// Seconds since 1970.
     pub created_at: u64,
-    /// The event's JSON as strfry stores it.
-    pub json: String,
+    /// The event's JSON as strfry stores it; borrowed from the map unless it is compressed.
+    pub json: Cow<'a, str>,
+}
+
+impl StoredJson<'_> {
+    /// Out of the database.
+    pub fn into_owned(self) -> StoredJson<'static> {
+        StoredJson { json: Cow::Owned(self.json.into_owned()), ..self }
+    }
 }
 
 impl StrfryDb {
@@ -211,13 +236,9 @@ impl StrfryDb {
         &self,
         pubkeys: &[Pubkey],
         kind: u64,
-    ) -> Result<Vec<Option<StoredJson>>, ReadError> {
+    ) -> Result<Vec<Option<StoredJson<'static>>>, ReadError> {
         self.look_up_each(pubkeys, |snapshot, pubkey| {
-            let Some(found) = snapshot.newest(pubkey, kind)? else { return Ok(None) };
-            let gone = || damaged("Event", found.lev_id, "an index names it but it is not there");
-            let packed = snapshot.packed(found.lev_id)?.ok_or_else(gone)?;
-            let json = snapshot.json(found.lev_id)?.ok_or_else(gone)?.into_owned();
-            Ok(Some(StoredJson { id: packed.id(), created_at: found.created_at, json }))
+            Ok(snapshot.newest_json(pubkey, kind)?.map(StoredJson::into_owned))
         })
     }
 
