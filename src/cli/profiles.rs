@@ -104,18 +104,14 @@ fn print_missing(db: &StrfryDb, pubkeys: &[Pubkey]) -> Result<usize> {
 }
 
 fn rows(db: &StrfryDb, pubkeys: &[Pubkey]) -> Result<Vec<ProfileRow>> {
-    db.look_up_each(pubkeys, |snapshot, pubkey| {
-        Ok(match snapshot.newest_json(pubkey, kind::PROFILE)? {
-            None => ProfileRow::missing(*pubkey),
-            Some(stored) => {
-                // A profile that is no JSON object is there all the same, without its fields.
-                let profile = Event::parse(&stored.json)
-                    .ok()
-                    .and_then(|event| Profile::parse(&event.content).ok())
-                    .unwrap_or_default();
-                ProfileRow::found(*pubkey, stored.id, stored.created_at, profile)
-            }
-        })
+    db.read_newest_of_each(pubkeys, kind::PROFILE, |pubkey, stored| {
+        let Some(stored) = stored else { return ProfileRow::missing(*pubkey) };
+        // A profile that is no JSON object is there all the same, without any of its fields.
+        let profile = Event::parse(&stored.json)
+            .ok()
+            .and_then(|event| Profile::parse(&event.content).ok())
+            .unwrap_or_default();
+        ProfileRow::found(*pubkey, stored.id, stored.created_at, profile)
     })
     .or_cannot_run()
 }

@@ -34,6 +34,10 @@ pub const BUFFERED_ENTRIES: usize = 65_536;
 /// more, all events of the authors are read and their kinds looked at.
 pub const PUBKEY_KIND_PAIRS: usize = 10_000;
 
+/// Records further apart than this are looked up by a descent into the tree of their own, which
+/// takes about as long as so many steps.
+pub const STEPS_INSTEAD_OF_DESCENT: u64 = 8;
+
 /// Entries that are counted to compare two indexes, and prefixes among which: 100 µs at most, and
 /// enough to tell rare from common.
 pub const PROBED_ENTRIES: usize = 256;

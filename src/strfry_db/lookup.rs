@@ -14,6 +14,7 @@ use super::limits::LOOKUPS_PER_SNAPSHOT;
 use super::open::StrfryDb;
 use super::packed::PackedEvent;
 use super::payload;
+use super::records::read_each;
 use super::tables::Table;
 use crate::nostr::{EventId, Pubkey};
 
@@ -71,24 +72,6 @@ impl<'db> Snapshot<'db> {
         }
     }
 
-    /// The event that [`Snapshot::newest`] finds, with its JSON.
-    ///
-    /// # Errors
-    /// [`ReadError`]
-    pub fn newest_json(
-        &self,
-        pubkey: &Pubkey,
-        kind: u64,
-    ) -> Result<Option<StoredJson<'_>>, ReadError> {
-        let Some(Found { lev_id, created_at }) = self.newest(pubkey, kind)? else {
-            return Ok(None);
-        };
-        let gone = || damaged("Event", lev_id, "an index names it but it is not there");
-        let id = self.packed(lev_id)?.ok_or_else(gone)?.id();
-        let json = self.json(lev_id)?.ok_or_else(gone)?;
-        Ok(Some(StoredJson { id, created_at, json }))
-    }
-
     /// Where the event with this id is.
     ///
     /// # Errors
@@ -112,14 +95,10 @@ impl<'db> Snapshot<'db> {
     /// # Errors
     /// [`ReadError`]; a record too short for a PackedEvent is damaged.
     pub fn packed(&self, lev_id: LevId) -> Result<Option<PackedEvent<'_>>, ReadError> {
-        const TABLE: &str = "Event";
-        let table = present(TABLE, self.db.tables.event)?;
-        let record = table.get(&self.txn, &lev_id.to_ne_bytes()).map_err(lmdb(TABLE))?;
+        let table = present(EVENTS, self.db.tables.event)?;
+        let record = table.get(&self.txn, &lev_id.to_ne_bytes()).map_err(lmdb(EVENTS))?;
         record
-            .map(|bytes| {
-                PackedEvent::from_bytes(bytes)
-                    .ok_or_else(|| damaged(TABLE, lev_id, "it is shorter than a PackedEvent"))
-            })
+            .map(|bytes| PackedEvent::from_bytes(bytes).ok_or_else(|| too_short(lev_id)))
             .transpose()
     }
 
@@ -128,9 +107,8 @@ impl<'db> Snapshot<'db> {
     /// # Errors
     /// [`ReadError`]; a payload that cannot be decoded is damaged.
     pub fn json(&self, lev_id: LevId) -> Result<Option<Cow<'_, str>>, ReadError> {
-        const TABLE: &str = "EventPayload";
-        let table = present(TABLE, self.db.tables.event_payload)?;
-        let record = table.get(&self.txn, &lev_id.to_ne_bytes()).map_err(lmdb(TABLE))?;
+        let table = present(PAYLOADS, self.db.tables.event_payload)?;
+        let record = table.get(&self.txn, &lev_id.to_ne_bytes()).map_err(lmdb(PAYLOADS))?;
         record.map(|bytes| payload::decode(self, lev_id, bytes)).transpose()
     }
 
@@ -192,9 +170,47 @@ impl<'db> Snapshot<'db> {
         Ok(newest)
     }
 
+    /// What strfry indexes of these events, in their order. Faster than asking for each.
+    pub(super) fn packed_of(
+        &self,
+        found: &[Found],
+    ) -> Result<impl ExactSizeIterator<Item = Result<PackedEvent<'_>, ReadError>>, ReadError> {
+        let table = present(EVENTS, self.db.tables.event)?;
+        let records = read_each(self, EVENTS, table, found)?;
+        Ok(found.iter().zip(records).map(|(found, record)| {
+            let record = record.ok_or_else(|| gone(EVENTS, found.lev_id))?;
+            PackedEvent::from_bytes(record).ok_or_else(|| too_short(found.lev_id))
+        }))
+    }
+
+    /// The JSON of these events, in their order. Faster than asking for each.
+    pub(super) fn json_of(
+        &self,
+        found: &[Found],
+    ) -> Result<impl ExactSizeIterator<Item = Result<Cow<'_, str>, ReadError>>, ReadError> {
+        let table = present(PAYLOADS, self.db.tables.event_payload)?;
+        let records = read_each(self, PAYLOADS, table, found)?;
+        Ok(found.iter().zip(records).map(|(found, record)| {
+            let record = record.ok_or_else(|| gone(PAYLOADS, found.lev_id))?;
+            payload::decode(self, found.lev_id, record)
+        }))
+    }
+
     pub(super) fn db(&self) -> &'db StrfryDb {
         self.db
     }
+}
+
+const EVENTS: &str = "Event";
+const PAYLOADS: &str = "EventPayload";
+
+/// An index names an event that has no record in this table.
+pub(super) fn gone(table: &'static str, lev_id: LevId) -> ReadError {
+    damaged(table, lev_id, "an index names it but it is not there")
+}
+
+fn too_short(lev_id: LevId) -> ReadError {
+    damaged(EVENTS, lev_id, "it is shorter than a PackedEvent")
 }
 
 /// One event, in the database or out of it.
@@ -237,8 +253,40 @@ impl StrfryDb {
         pubkeys: &[Pubkey],
         kind: u64,
     ) -> Result<Vec<Option<StoredJson<'static>>>, ReadError> {
-        self.look_up_each(pubkeys, |snapshot, pubkey| {
-            Ok(snapshot.newest_json(pubkey, kind)?.map(StoredJson::into_owned))
+        self.read_newest_of_each(pubkeys, kind, |_, stored| stored.map(StoredJson::into_owned))
+    }
+
+    /// What `read` makes of the newest event of this kind of each author, in input order. It gets
+    /// the JSON where it lies in the map; keep it short, because a snapshot is open meanwhile.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn read_newest_of_each<R>(
+        &self,
+        pubkeys: &[Pubkey],
+        kind: u64,
+        mut read: impl FnMut(&Pubkey, Option<StoredJson<'_>>) -> R,
+    ) -> Result<Vec<R>, ReadError> {
+        self.look_up_batches(pubkeys, |snapshot, pubkeys| {
+            let newest: Vec<Option<Found>> = pubkeys
+                .iter()
+                .map(|pubkey| snapshot.newest(pubkey, kind))
+                .collect::<Result<_, _>>()?;
+            let found: Vec<Found> = newest.iter().flatten().copied().collect();
+            let mut stored = snapshot.packed_of(&found)?.zip(snapshot.json_of(&found)?);
+            let mut next = |found: Found| {
+                let Some((packed, json)) = stored.next() else { return Ok(None) };
+                let (id, json) = (packed?.id(), json?);
+                Ok(Some(StoredJson { id, created_at: found.created_at, json }))
+            };
+            pubkeys
+                .iter()
+                .zip(newest)
+                .map(|(pubkey, found)| {
+                    let stored = found.map_or(Ok(None), &mut next)?;
+                    Ok(read(pubkey, stored))
+                })
+                .collect()
         })
     }
 
@@ -259,15 +307,26 @@ impl StrfryDb {
         keys: &[K],
         mut look_up: impl FnMut(&Snapshot<'_>, &K) -> Result<R, ReadError>,
     ) -> Result<Vec<R>, ReadError> {
-        let mut in_key_order: Vec<(usize, &K)> = keys.iter().enumerate().collect();
-        in_key_order.sort_unstable_by_key(|&(_, key)| key);
+        self.look_up_batches(keys, |snapshot, keys| {
+            keys.iter().map(|key| look_up(snapshot, key)).collect()
+        })
+    }
+
+    /// Gives `look_up` the keys in key order, a bounded number in each snapshot, and takes an
+    /// answer for each; returns the answers in input order.
+    fn look_up_batches<K: Ord, R>(
+        &self,
+        keys: &[K],
+        mut look_up: impl FnMut(&Snapshot<'_>, &[&K]) -> Result<Vec<R>, ReadError>,
+    ) -> Result<Vec<R>, ReadError> {
+        let mut in_key_order: Vec<(&K, usize)> = keys.iter().zip(0..).collect();
+        in_key_order.sort_unstable();
+        let (sorted, positions): (Vec<&K>, Vec<usize>) = in_key_order.into_iter().unzip();
         let mut answers = Vec::with_capacity(keys.len());
-        for batch in in_key_order.chunks(LOOKUPS_PER_SNAPSHOT) {
-            let snapshot = self.snapshot()?;
-            for &(position, key) in batch {
-                answers.push((position, look_up(&snapshot, key)?));
-            }
+        for batch in sorted.chunks(LOOKUPS_PER_SNAPSHOT) {
+            answers.extend(look_up(&self.snapshot()?, batch)?);
         }
+        let mut answers: Vec<(usize, R)> = positions.into_iter().zip(answers).collect();
         answers.sort_unstable_by_key(|&(position, _)| position);
         Ok(answers.into_iter().map(|(_, answer)| answer).collect())
     }

@@ -19,6 +19,7 @@ mod open;
 pub mod orders;
 pub mod packed;
 mod payload;
+mod records;
 pub mod scan;
 mod schema;
 mod stats;

@@ -31,7 +31,7 @@ use std::time::Instant;
 
 use super::error::ReadError;
 use super::limits::{ROWS_PER_SNAPSHOT, STEPS_PER_CLOCK, TIME_PER_SNAPSHOT};
-use super::lookup::{Found, LevId, Snapshot, damaged};
+use super::lookup::{Found, LevId, Snapshot, gone};
 use super::open::StrfryDb;
 use super::packed::PackedEvent;
 pub use filter::{FilterError, ItemProblem, ScanFilter};
@@ -185,7 +185,7 @@ impl Current {
                 Ok(event.created_at() == entry.found.created_at && self.filter.matches(&event))
             }
             None if is_old => Ok(false),
-            None => Err(not_there("Event", entry.found)),
+            None => Err(gone("Event", entry.found.lev_id)),
         }
     }
 }
@@ -225,6 +225,26 @@ impl<'db> Batch<'db> {
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Match<'_, 'db>> {
         self.found.iter().map(|&found| Match { snapshot: &self.snapshot, found })
     }
+
+    /// The matches as stored JSON, in order; borrowed unless compressed. Faster than asking each.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn json(
+        &self,
+    ) -> Result<impl ExactSizeIterator<Item = Result<Cow<'_, str>, ReadError>>, ReadError> {
+        self.snapshot.json_of(&self.found)
+    }
+
+    /// What strfry indexes of the matches, in order. Faster than asking each.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn packed(
+        &self,
+    ) -> Result<impl ExactSizeIterator<Item = Result<PackedEvent<'_>, ReadError>>, ReadError> {
+        self.snapshot.packed_of(&self.found)
+    }
 }
 
 /// An event that matches; reads of it what it is asked for.
@@ -250,7 +270,7 @@ impl<'a> Match<'a, '_> {
     /// # Errors
     /// [`ReadError`]
     pub fn packed(&self) -> Result<PackedEvent<'a>, ReadError> {
-        self.snapshot.packed(self.found.lev_id)?.ok_or_else(|| not_there("Event", self.found))
+        self.snapshot.packed(self.found.lev_id)?.ok_or_else(|| gone("Event", self.found.lev_id))
     }
 
     /// The event as stored JSON; borrowed unless it is compressed.
@@ -258,10 +278,8 @@ impl<'a> Match<'a, '_> {
     /// # Errors
     /// [`ReadError`]
     pub fn json(&self) -> Result<Cow<'a, str>, ReadError> {
-        self.snapshot.json(self.found.lev_id)?.ok_or_else(|| not_there("EventPayload", self.found))
+        self.snapshot
+            .json(self.found.lev_id)?
+            .ok_or_else(|| gone("EventPayload", self.found.lev_id))
     }
-}
-
-fn not_there(table: &'static str, found: Found) -> ReadError {
-    damaged(table, found.lev_id, "an index names it but it is not there")
 }
