@@ -38,8 +38,8 @@ pub const PUBKEY_KIND_PAIRS: usize = 10_000;
 /// takes about as long as so many steps.
 pub const STEPS_INSTEAD_OF_DESCENT: u64 = 8;
 
-/// Entries that are counted to compare two indexes, and prefixes among which: 100 µs at most, and
-/// enough to tell rare from common.
+/// Entries that are read to compare two indexes, and prefixes among which: 100 µs at most, and
+/// enough to tell how dense in time they are.
 pub const PROBED_ENTRIES: usize = 256;
 /// See [`PROBED_ENTRIES`].
 pub const PROBED_PREFIXES: usize = 32;
