@@ -108,6 +108,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     if arguments.stats {
         return stats::run(&stats::Arguments::of(arguments.node.clone(), arguments.json));
     }
+    if arguments.node.no_lock {
+        return Err(Failure::Usage(anyhow!(
+            "--no-lock is for reading: a backfill must see what strfry has committed, \
+             and strfry must know of its reader"
+        )));
+    }
     let wanted = arguments.wanted()?;
     if arguments.show_hex {
         return arguments.show_hex(wanted);

@@ -21,6 +21,10 @@ pub(super) struct NodeArguments {
     /// Directory of strfry's database, or its data.mdb [default: `db` of strfry.conf]
     #[arg(long, value_name = "DIR")]
     pub(super) db: Option<PathBuf>,
+    /// Read the database without strfry's lock file, where that cannot be shared: in short
+    /// snapshots, each checked afterwards and read again if strfry has committed twice meanwhile
+    #[arg(long)]
+    pub(super) no_lock: bool,
     /// Home of the node's files
     #[arg(long, value_name = "DIR", default_value_os_t = default_home())]
     pub(super) home: PathBuf,
@@ -79,7 +83,12 @@ impl NodeArguments {
 
     /// Opens the database.
     pub(super) fn open_database(&self) -> Result<StrfryDb> {
-        StrfryDb::open(&self.database()?).or_cannot_run()
+        let path = self.database()?;
+        let opened = match self.no_lock {
+            false => StrfryDb::open(&path),
+            true => StrfryDb::open_without_lock(&path),
+        };
+        opened.or_cannot_run()
     }
 
     /// The swarm's peers and stations.

@@ -33,12 +33,12 @@ pub(super) const NO_PAGE: u64 = u64::MAX;
 
 pub(super) const P_BRANCH: u16 = 0x01;
 pub(super) const P_LEAF: u16 = 0x02;
-const P_LEAF2: u16 = 0x20;
+pub(super) const P_LEAF2: u16 = 0x20;
 pub(super) const NODE_HEADER: usize = 8;
 /// Looks at a file that seems truncated while somebody commits to it.
 const ATTEMPTS: usize = 5;
 pub(super) const F_BIGDATA: u16 = 0x01;
-const F_SUBDATA: u16 = 0x02;
+pub(super) const F_SUBDATA: u16 = 0x02;
 
 /// Checks the data file.
 ///
@@ -111,13 +111,15 @@ pub(super) fn newest_meta(file: &File, page_size: u64) -> io::Result<Option<Meta
     ))
 }
 
+/// What is looked at of a meta page.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Meta {
     magic: u32,
     version: u32,
     pub(super) page_size: u64,
     pub(super) free_root: u64,
-    main_root: u64,
-    last_page: u64,
+    pub(super) main_root: u64,
+    pub(super) last_page: u64,
     pub(super) txn_id: u64,
 }
 

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::lock_file::Libc;
+
 /// Why a database cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
@@ -26,9 +28,17 @@ pub enum OpenError {
     #[error("cannot read {path}: {source}; run as the user that strfry runs as")]
     ReadDataFile { path: PathBuf, source: io::Error },
     #[error(
-        "cannot write to {path}: {source}; a reader has its slot there, so run as the user that strfry runs as"
+        "cannot write to {path}: {source}; a reader has its slot there, so run as the user that strfry runs as, or read without it (--no-lock)"
     )]
     LockFile { path: PathBuf, source: io::Error },
+    #[error(
+        "cannot write to {path}: it is on a read-only file system, and a reader has its slot there; mount it writable here, or read without it (--no-lock)"
+    )]
+    LockFileReadOnly { path: PathBuf },
+    #[error(
+        "cannot share {path}: a program built with {theirs} has initialised it, and this one is built with {ours}, whose mutexes are laid out differently; use a strfry-companion built with {theirs}, or read without it (--no-lock); if strfry itself is built with {ours} now, start it once and try again"
+    )]
+    LockFileOfOtherLibc { path: PathBuf, theirs: Libc, ours: Libc },
     #[error(
         "{path} was made by an incompatible LMDB: its lock file is not of the LMDB 0.9 release series; stop every program that uses this database, delete lock.mdb, start strfry again"
     )]
@@ -77,6 +87,22 @@ pub enum ReadError {
         "the database was opened without a lock file, and strfry has started since: run this again"
     )]
     LockFileAppeared,
+    #[error(
+        "strfry commits faster than the database can be read without its lock file; read with it (without --no-lock), or when strfry is less busy"
+    )]
+    Overtaken,
+    #[error(
+        "without the lock file no snapshot can be held, only read in and checked; use it (without --no-lock), or read in many moments (without --one-snapshot)"
+    )]
+    Unregistered,
+    #[error("cannot read the meta pages of the database: {source}; check its file system")]
+    MetaPages { source: io::Error },
+    #[error("cannot tell the size of the database: {source}")]
+    Size { source: io::Error },
+    #[error("cannot read page {page} of the database: {source}; check its file system")]
+    ReadPage { page: u64, source: io::Error },
+    #[error("the meta pages of the database are gone: something other than strfry writes to it")]
+    NoMetaPages,
     #[error(
         "the database has no table {table}: start the current strfry once, it creates what is missing"
     )]

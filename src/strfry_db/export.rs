@@ -8,7 +8,7 @@
 
 use super::error::ReadError;
 use super::limits::{BATCH_BYTES, EVENTS_PER_SNAPSHOT};
-use super::lookup::{LevId, Snapshot, damaged, present};
+use super::lookup::{LevId, Snapshot, WholeEvent, gone, present};
 use super::open::StrfryDb;
 use super::walk::{Direction, Step, Walk};
 
@@ -34,17 +34,6 @@ impl Default for ExportRange {
     }
 }
 
-/// An event in both forms in which strfry stores it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WholeEvent {
-    /// Where it is.
-    pub lev_id: LevId,
-    /// The PackedEvent, or why it cannot be read.
-    pub packed: Result<Vec<u8>, String>,
-    /// The JSON, or why it cannot be read.
-    pub json: Result<String, String>,
-}
-
 struct ByTime<'db> {
     walk: Walk<'db, heed::DefaultComparator, 8>,
     range: ExportRange,
@@ -62,23 +51,31 @@ impl<'db> ByTime<'db> {
         Ok(Self { walk, range })
     }
 
-    /// `visit` returns the bytes that the event has added to the batch.
-    fn batch(
+    /// Appends a batch. `visit` returns the bytes that the event has added to it.
+    fn batch<T: Clone>(
         &mut self,
-        mut visit: impl FnMut(&Snapshot<'db>, LevId) -> Result<usize, ReadError>,
+        out: &mut Vec<T>,
+        mut visit: impl FnMut(&mut Vec<T>, &Snapshot<'db>, LevId) -> Result<usize, ReadError>,
     ) -> Result<bool, ReadError> {
         let ExportRange { since, until, reverse, .. } = self.range;
-        let mut bytes = 0;
-        self.walk.batch(|snapshot, key, value| {
+        // Apart from what there is already, because it may have to be taken back.
+        let mut batch = (if out.is_empty() { std::mem::take(out) } else { Vec::new() }, 0);
+        let more = self.walk.batch(&mut batch, |(out, bytes), snapshot, key, value| {
             let created_at = u64::from_ne_bytes(*key);
             if if reverse { created_at < since } else { created_at > until } {
                 return Ok(Step::End);
             }
             // The walk has seen that it is 8 bytes.
             let lev_id = value.try_into().map_or(0, LevId::from_ne_bytes);
-            bytes += visit(snapshot, lev_id)?;
-            Ok(if bytes >= BATCH_BYTES { Step::Pause } else { Step::Next })
-        })
+            *bytes += visit(out, snapshot, lev_id)?;
+            Ok(if *bytes >= BATCH_BYTES { Step::Pause } else { Step::Next })
+        });
+        if out.is_empty() {
+            *out = batch.0;
+        } else {
+            out.append(&mut batch.0);
+        }
+        more
     }
 }
 
@@ -96,7 +93,7 @@ impl Export<'_> {
     /// [`ReadError`]; the lines in front of a damaged event are in `out`.
     pub fn next_batch(&mut self, out: &mut Vec<u8>) -> Result<bool, ReadError> {
         let fried = self.fried;
-        self.events.batch(|snapshot, lev_id| {
+        self.events.batch(out, |out, snapshot, lev_id| {
             let before = out.len();
             write_line(snapshot, lev_id, fried, out)?;
             Ok(out.len() - before)
@@ -138,35 +135,14 @@ impl StoredEvents<'_> {
     /// # Errors
     /// [`ReadError`] of the index; damage of one event is in its place.
     pub fn next_batch(&mut self, out: &mut Vec<WholeEvent>) -> Result<bool, ReadError> {
-        self.events.batch(|snapshot, lev_id| {
-            let json = snapshot.json(lev_id).and_then(|json| {
-                json.map(std::borrow::Cow::into_owned).ok_or_else(|| gone("EventPayload", lev_id))
-            });
-            let packed = snapshot.packed(lev_id).and_then(|packed| {
-                packed.map(|packed| packed.to_vec()).ok_or_else(|| gone("Event", lev_id))
-            });
-            let json = of_this_event(json)?;
-            let packed = of_this_event(packed)?;
-            let bytes = json.as_ref().map_or(0, String::len) + packed.as_ref().map_or(0, Vec::len);
-            out.push(WholeEvent { lev_id, packed, json });
-            Ok(bytes)
+        self.events.batch(out, |out, snapshot, lev_id| {
+            let event = snapshot.whole(lev_id)?;
+            let json = event.json.as_ref().map_or(0, String::len);
+            let packed = event.packed.as_ref().map_or(0, Vec::len);
+            out.push(event);
+            Ok(json + packed)
         })
     }
-}
-
-/// Sorts out damage of one record from trouble with the database as a whole.
-fn of_this_event<T>(read: Result<T, ReadError>) -> Result<Result<T, String>, ReadError> {
-    match read {
-        Ok(value) => Ok(Ok(value)),
-        Err(ReadError::Damaged { table, key, what }) => {
-            Ok(Err(format!("damaged record of table {table} for {key}: {what}")))
-        }
-        Err(error) => Err(error),
-    }
-}
-
-fn gone(table: &'static str, lev_id: LevId) -> ReadError {
-    damaged(table, lev_id, "an index names it but it is not there")
 }
 
 impl StrfryDb {

@@ -12,10 +12,13 @@ use super::error::ReadError;
 use super::keys::{id_key, pubkey_kind_key};
 use super::limits::LOOKUPS_PER_SNAPSHOT;
 use super::open::StrfryDb;
+use super::open_snapshots::Open;
 use super::packed::PackedEvent;
+use super::pages::PageSnapshot;
 use super::payload;
 use super::records::read_each;
 use super::tables::Table;
+use super::unlocked::halved;
 use crate::nostr::{EventId, Pubkey};
 
 /// strfry's local number of an event: the auto-increment key of table `Event`.
@@ -30,19 +33,51 @@ pub struct Found {
     pub created_at: u64,
 }
 
-/// A read transaction: one moment of the database. What it returns borrows from the map.
+/// One moment of the database: a read transaction, or pages that are checked as they are read.
+/// What it returns borrows from the map, or from those pages.
 pub struct Snapshot<'db> {
     db: &'db StrfryDb,
-    txn: RoTxn<'db, WithoutTls>,
+    pub(super) source: Source<'db>,
+    _open: Open,
+}
+
+/// Where a snapshot reads.
+pub(super) enum Source<'db> {
+    Lmdb(RoTxn<'db, WithoutTls>),
+    /// Without the lock file.
+    Pages(PageSnapshot<'db>),
 }
 
 impl<'db> Snapshot<'db> {
-    pub(super) fn new(db: &'db StrfryDb, txn: RoTxn<'db, WithoutTls>) -> Self {
-        Self { db, txn }
+    pub(super) fn new(db: &'db StrfryDb, source: Source<'db>, open: Open) -> Self {
+        Self { db, source, _open: open }
     }
 
-    pub(super) fn txn(&self) -> &RoTxn<'db, WithoutTls> {
-        &self.txn
+    /// Whether everything that was read is of this moment: with a slot in the lock file always.
+    pub(super) fn is_whole(&self) -> bool {
+        match &self.source {
+            Source::Lmdb(_) => true,
+            Source::Pages(pages) => pages.is_whole(),
+        }
+    }
+
+    /// The event in both stored forms, copied; damage of one of them is in its place.
+    ///
+    /// # Errors
+    /// [`ReadError`], but for damage of this event.
+    pub fn whole(&self, lev_id: LevId) -> Result<WholeEvent, ReadError> {
+        let json = self
+            .json(lev_id)
+            .and_then(|json| json.map(Cow::into_owned).ok_or_else(|| gone("EventPayload", lev_id)));
+        Ok(WholeEvent { json: Damage::only(json)?, ..self.whole_without_json(lev_id)? })
+    }
+
+    /// As [`Snapshot::whole`], with no JSON.
+    pub(super) fn whole_without_json(&self, lev_id: LevId) -> Result<WholeEvent, ReadError> {
+        let packed = self.packed(lev_id).and_then(|packed| {
+            packed.map(|packed| packed.to_vec()).ok_or_else(|| gone("Event", lev_id))
+        });
+        Ok(WholeEvent { lev_id, packed: Damage::only(packed)?, json: Ok(String::new()) })
     }
 
     /// The newest event of this author and kind; of several in one second the one stored last.
@@ -59,7 +94,7 @@ impl<'db> Snapshot<'db> {
             // Bytes that the pubkey is a prefix of come behind it and before any other pubkey.
             None => [pubkey.as_bytes().as_slice(), &[0; 17]].concat(),
         };
-        let entry = table.get_lower_than(&self.txn, &behind).map_err(lmdb(TABLE))?;
+        let entry = self.last_before(table, &behind)?;
         let Some((key, value)) = entry else { return Ok(None) };
         let start = pubkey_kind_key(pubkey, kind, 0);
         match (key.strip_prefix(&start[..40]), value.try_into()) {
@@ -80,7 +115,7 @@ impl<'db> Snapshot<'db> {
         const TABLE: &str = "Event__id";
         let table = present(TABLE, self.db.tables.id)?;
         let start = id_key(id, 0);
-        let entry = table.get_greater_than_or_equal_to(&self.txn, &start).map_err(lmdb(TABLE))?;
+        let entry = self.first_from(table, &start)?;
         match entry {
             Some((key, value)) if key.starts_with(id.as_bytes()) => match value.try_into() {
                 Ok(lev_id) => Ok(Some(LevId::from_ne_bytes(lev_id))),
@@ -96,7 +131,7 @@ impl<'db> Snapshot<'db> {
     /// [`ReadError`]; a record too short for a PackedEvent is damaged.
     pub fn packed(&self, lev_id: LevId) -> Result<Option<PackedEvent<'_>>, ReadError> {
         let table = present(EVENTS, self.db.tables.event)?;
-        let record = table.get(&self.txn, &lev_id.to_ne_bytes()).map_err(lmdb(EVENTS))?;
+        let record = self.get(table, &lev_id.to_ne_bytes())?;
         record
             .map(|bytes| PackedEvent::from_bytes(bytes).ok_or_else(|| too_short(lev_id)))
             .transpose()
@@ -108,7 +143,7 @@ impl<'db> Snapshot<'db> {
     /// [`ReadError`]; a payload that cannot be decoded is damaged.
     pub fn json(&self, lev_id: LevId) -> Result<Option<Cow<'_, str>>, ReadError> {
         let table = present(PAYLOADS, self.db.tables.event_payload)?;
-        let record = table.get(&self.txn, &lev_id.to_ne_bytes()).map_err(lmdb(PAYLOADS))?;
+        let record = self.get(table, &lev_id.to_ne_bytes())?;
         record.map(|bytes| payload::decode(self, lev_id, bytes)).transpose()
     }
 
@@ -120,11 +155,7 @@ impl<'db> Snapshot<'db> {
         const TABLE: &str = "Event__deletion";
         let table = present(TABLE, self.db.tables.deletion)?;
         let key = [id.as_bytes().as_slice(), author.as_bytes()].concat();
-        table
-            .get(&self.txn, &key)
-            .map_err(lmdb(TABLE))?
-            .map(|value| lev_id_of(TABLE, id, value))
-            .transpose()
+        self.get(table, &key)?.map(|value| lev_id_of(TABLE, id, value)).transpose()
     }
 
     /// The event that strfry holds for this author, `d` tag and kind.
@@ -140,11 +171,7 @@ impl<'db> Snapshot<'db> {
         const TABLE: &str = "Event__replace";
         let table = present(TABLE, self.db.tables.replace)?;
         let key = [pubkey.as_bytes().as_slice(), d_tag, &kind.to_ne_bytes()].concat();
-        table
-            .get(&self.txn, &key)
-            .map_err(lmdb(TABLE))?
-            .map(|value| lev_id_of(TABLE, pubkey, value))
-            .transpose()
+        self.get(table, &key)?.map(|value| lev_id_of(TABLE, pubkey, value)).transpose()
     }
 
     /// Time of the newest deletion by `a` tag (NIP-09) whose text has this SHA-256, and where it
@@ -157,9 +184,11 @@ impl<'db> Snapshot<'db> {
         let Some(table) = self.db.tables.replace_deletion else { return Ok(None) };
         // Default order over little-endian integers is no order of time: look at all of them.
         let mut newest: Option<Found> = None;
-        let range = a_tag_hash.as_slice();
-        for entry in table.prefix_iter(&self.txn, range).map_err(lmdb(TABLE))? {
-            let (key, value) = entry.map_err(lmdb(TABLE))?;
+        for entry in self.forward(table, Some(a_tag_hash))? {
+            let (key, value) = entry?;
+            if !key.starts_with(a_tag_hash) {
+                break;
+            }
             let created_at = key.get(32..).and_then(|time| time.try_into().ok());
             let Some(created_at) = created_at.map(u64::from_ne_bytes) else { continue };
             if newest.is_none_or(|newest| newest.created_at < created_at) {
@@ -176,7 +205,7 @@ impl<'db> Snapshot<'db> {
         found: &[Found],
     ) -> Result<impl ExactSizeIterator<Item = Result<PackedEvent<'_>, ReadError>>, ReadError> {
         let table = present(EVENTS, self.db.tables.event)?;
-        let records = read_each(self, EVENTS, table, found)?;
+        let records = read_each(self, table, found)?;
         Ok(found.iter().zip(records).map(|(found, record)| {
             let record = record.ok_or_else(|| gone(EVENTS, found.lev_id))?;
             PackedEvent::from_bytes(record).ok_or_else(|| too_short(found.lev_id))
@@ -189,7 +218,7 @@ impl<'db> Snapshot<'db> {
         found: &[Found],
     ) -> Result<impl ExactSizeIterator<Item = Result<Cow<'_, str>, ReadError>>, ReadError> {
         let table = present(PAYLOADS, self.db.tables.event_payload)?;
-        let records = read_each(self, PAYLOADS, table, found)?;
+        let records = read_each(self, table, found)?;
         Ok(found.iter().zip(records).map(|(found, record)| {
             let record = record.ok_or_else(|| gone(PAYLOADS, found.lev_id))?;
             payload::decode(self, found.lev_id, record)
@@ -204,13 +233,63 @@ impl<'db> Snapshot<'db> {
 const EVENTS: &str = "Event";
 const PAYLOADS: &str = "EventPayload";
 
-/// An index names an event that has no record in this table.
-pub(super) fn gone(table: &'static str, lev_id: LevId) -> ReadError {
-    damaged(table, lev_id, "an index names it but it is not there")
-}
-
 fn too_short(lev_id: LevId) -> ReadError {
     damaged(EVENTS, lev_id, "it is shorter than a PackedEvent")
+}
+
+/// An event in both forms in which strfry stores it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WholeEvent {
+    /// Where it is.
+    pub lev_id: LevId,
+    /// The PackedEvent, or why it cannot be read.
+    pub packed: Result<Vec<u8>, Damage>,
+    /// The JSON, or why it cannot be read.
+    pub json: Result<String, Damage>,
+}
+
+impl WholeEvent {
+    /// The PackedEvent.
+    ///
+    /// # Errors
+    /// Its damage.
+    pub fn packed(&self) -> Result<PackedEvent<'_>, ReadError> {
+        PackedEvent::from_bytes(self.packed.as_ref()?).ok_or_else(|| too_short(self.lev_id))
+    }
+
+    /// The JSON.
+    ///
+    /// # Errors
+    /// Its damage.
+    pub fn json(&self) -> Result<Cow<'_, str>, ReadError> {
+        Ok(Cow::Borrowed(self.json.as_ref()?))
+    }
+}
+
+/// Why one record cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("damaged record of table {table} for {key}: {what}")]
+pub struct Damage {
+    table: &'static str,
+    key: String,
+    what: &'static str,
+}
+
+impl Damage {
+    /// Sorts out damage of one record from trouble with the database as a whole.
+    fn only<T>(read: Result<T, ReadError>) -> Result<Result<T, Self>, ReadError> {
+        match read {
+            Ok(value) => Ok(Ok(value)),
+            Err(ReadError::Damaged { table, key, what }) => Ok(Err(Self { table, key, what })),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl From<&Damage> for ReadError {
+    fn from(Damage { table, key, what }: &Damage) -> Self {
+        Self::Damaged { table, key: key.clone(), what }
+    }
 }
 
 /// One event, in the database or out of it.
@@ -257,7 +336,8 @@ impl StrfryDb {
     }
 
     /// What `read` makes of the newest event of this kind of each author, in input order. It gets
-    /// the JSON where it lies in the map; keep it short, because a snapshot is open meanwhile.
+    /// the JSON where it lies in the map; keep it short, because a snapshot is open meanwhile. As
+    /// with [`StrfryDb::read`], what it returns counts, and not how often it is called.
     ///
     /// # Errors
     /// [`ReadError`]
@@ -274,7 +354,7 @@ impl StrfryDb {
                 .collect::<Result<_, _>>()?;
             let found: Vec<Found> = newest.iter().flatten().copied().collect();
             let mut stored = snapshot.packed_of(&found)?.zip(snapshot.json_of(&found)?);
-            let mut next = |found: Found| {
+            let mut next = |found: Found| -> Result<_, ReadError> {
                 let Some((packed, json)) = stored.next() else { return Ok(None) };
                 let (id, json) = (packed?.id(), json?);
                 Ok(Some(StoredJson { id, created_at: found.created_at, json }))
@@ -300,6 +380,9 @@ impl StrfryDb {
 
     /// Looks keys up in key order, a bounded number in each snapshot; answers in input order.
     ///
+    /// Without a lock file a batch may have to be read again (see [`StrfryDb::read`]), so what
+    /// `look_up` returns counts, and not how often it is called.
+    ///
     /// # Errors
     /// The first that `look_up` or opening a snapshot returns.
     pub fn look_up_each<K: Ord, R>(
@@ -323,8 +406,19 @@ impl StrfryDb {
         in_key_order.sort_unstable();
         let (sorted, positions): (Vec<&K>, Vec<usize>) = in_key_order.into_iter().unzip();
         let mut answers = Vec::with_capacity(keys.len());
-        for batch in sorted.chunks(LOOKUPS_PER_SNAPSHOT) {
-            answers.extend(look_up(&self.snapshot()?, batch)?);
+        let mut left = sorted.as_slice();
+        while !left.is_empty() {
+            left = self
+                .read_keeping(&mut None, false, |snapshot, attempt| {
+                    let bound = halved(self.bound(LOOKUPS_PER_SNAPSHOT), attempt).min(left.len());
+                    let (batch, rest) = left.split_at(bound);
+                    let found = look_up(snapshot, batch)?;
+                    Ok((found, rest))
+                })
+                .map(|(found, rest)| {
+                    answers.extend(found);
+                    rest
+                })?;
         }
         let mut answers: Vec<(usize, R)> = positions.into_iter().zip(answers).collect();
         answers.sort_unstable_by_key(|&(position, _)| position);
@@ -341,6 +435,10 @@ pub(super) fn present<C>(
 
 pub(super) fn lmdb(table: &'static str) -> impl FnOnce(heed::Error) -> ReadError {
     move |source| ReadError::Lmdb { table, source }
+}
+
+pub(super) fn gone(table: &'static str, lev_id: LevId) -> ReadError {
+    damaged(table, lev_id, "an index names it but it is not there")
 }
 
 pub(super) fn damaged(table: &'static str, key: impl ToString, what: &'static str) -> ReadError {

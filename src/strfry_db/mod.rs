@@ -4,6 +4,10 @@
 //! file, never takes the write lock, and holds a read transaction only for one bounded batch: a
 //! transaction pins old pages, and while it is open strfry's file grows.
 //!
+//! Where strfry's lock file cannot be shared, the database can be read without it, and without
+//! LMDB, if that is asked for ([`StrfryDb::open_without_lock`]): page by page, each copied, then
+//! checked, then looked at. The file `unlocked.rs` says why that is sound and where not.
+//!
 //! What this does not protect from: LMDB trusts the structure of its own pages. A data file that
 //! is cut short is refused before LMDB maps it, but pages damaged in their middle by a failing
 //! disk can make LMDB itself misbehave, as they would in strfry.
@@ -14,24 +18,31 @@ mod export;
 mod free_pages;
 mod keys;
 pub mod limits;
+mod lock_file;
 mod lookup;
 mod open;
+mod open_snapshots;
 pub mod orders;
 pub mod packed;
+mod pages;
 mod payload;
 mod records;
 pub mod scan;
 mod schema;
+mod snapshot_reads;
 mod stats;
 mod storage;
 pub mod tables;
+mod unlocked;
 mod walk;
 
 pub use error::{OpenError, ReadError};
-pub use export::{Export, ExportRange, StoredEvents, WholeEvent};
+pub use export::{Export, ExportRange, StoredEvents};
 pub use keys::{id_key, kind_key, pubkey_key, pubkey_kind_key, tag_key};
-pub use lookup::{Found, LevId, Snapshot, StoredJson};
+pub use lock_file::Libc;
+pub use lookup::{Damage, Found, LevId, Snapshot, StoredJson, WholeEvent};
 pub use open::{StrfryDb, linked_lmdb};
+pub use open_snapshots::close_to_new_snapshots;
 pub use packed::PackedEvent;
 pub use schema::{CompressionDictionary, Meta, NegentropyFilter};
 pub use stats::{AuthorCount, Stats};

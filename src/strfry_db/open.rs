@@ -6,22 +6,28 @@
 
 use std::collections::HashMap;
 use std::ffi::CStr;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use heed::{Env, EnvFlags, EnvOpenOptions, MdbError, WithoutTls};
 use lmdb_master_sys as lmdb;
-use rustix::fs::Access;
 
 use super::data_file;
 use super::error::{OpenError, ReadError};
-use super::limits::NAMED_DATABASES;
-use super::lookup::Snapshot;
+use super::limits::{LESS_WITHOUT_LOCK, NAMED_DATABASES};
+use super::lock_file;
+use super::lookup::{Snapshot, Source};
+use super::open_snapshots::Open;
+use super::pages::PageSnapshot;
 use super::payload::Dictionary;
 use super::schema::Meta;
 use super::tables::{self, Tables};
+use super::unlocked::MetaPages;
 
+/// The table that says what database this is.
+const META: &str = "Meta";
 /// strfry's key of the one `Meta` record.
 const META_KEY: u64 = 1;
 /// strfry 1.1.1, `CURR_DB_VERSION`.
@@ -29,12 +35,18 @@ const DB_VERSION: u64 = 3;
 /// What strfry writes on the machine's own endianness.
 const NATIVE_ENDIANNESS: u64 = 1;
 
+/// Held from the look at a lock file until the environment is open.
+static OPENING: Mutex<()> = Mutex::new(());
+
 /// strfry's database, open for reading. Cheap to share between threads by reference.
 #[derive(Debug)]
 pub struct StrfryDb {
-    env: Env<WithoutTls>,
+    /// None if the database is read without LMDB.
+    env: Option<Env<WithoutTls>>,
     directory: PathBuf,
     has_lock_file: bool,
+    /// Only if it is read beside a strfry without its lock file.
+    unlocked: Option<MetaPages>,
     pub(super) tables: Tables,
     pub(super) meta: Meta,
     pub(super) dictionaries: Mutex<HashMap<u32, Arc<Dictionary>>>,
@@ -43,36 +55,77 @@ pub struct StrfryDb {
 impl StrfryDb {
     /// Opens the database in a directory such as `strfry-db/`, or the one that this `data.mdb` is.
     ///
+    /// Slots of readers that have been killed are cleared: strfry cannot reuse what they read.
+    ///
     /// # Errors
     /// [`OpenError`], each of which says what to do.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         refuse_wrong_lmdb()?;
         let directory = database_directory(path)?;
-        let data_file = directory.join("data.mdb");
-        data_file::check(&data_file)?;
-        let has_lock_file = check_lock_file(&directory.join("lock.mdb"))?;
+        data_file::check(&directory.join("data.mdb"))?;
+        // The lock file may be looked at only while no environment has it open.
+        let _opening = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
+        refuse_second(&directory)?;
+        let has_lock_file = lock_file::check(&directory.join("lock.mdb"))?;
 
-        let env = open_environment(&directory, has_lock_file)?;
+        let flags = if has_lock_file { EnvFlags::empty() } else { EnvFlags::NO_LOCK };
+        let env = open_environment(&directory, flags)?;
+        if has_lock_file {
+            let cleared = env.clear_stale_readers();
+            cleared.map_err(|source| OpenError::Lmdb { path: directory.clone(), source })?;
+        }
+        let data_file = directory.join("data.mdb");
         let lmdb = |source| OpenError::Lmdb { path: directory.clone(), source };
         let meta_table = tables::open_meta(&env)
             .map_err(lmdb)?
-            .ok_or_else(|| OpenError::NotStrfry { path: data_file.clone(), table: "Meta" })?;
+            .ok_or_else(|| OpenError::NotStrfry { path: data_file.clone(), table: META })?;
         let txn = env.read_txn().map_err(lmdb)?;
         let record = meta_table.get(&txn, &META_KEY.to_ne_bytes()).map_err(lmdb)?;
-        let record = record.ok_or_else(|| OpenError::NoMeta { path: data_file.clone() })?;
-        let meta = Meta::from_bytes(record).map_err(|_| OpenError::Read {
-            path: data_file.clone(),
-            source: ReadError::Damaged {
-                table: "Meta",
-                key: META_KEY.to_string(),
-                what: "it is not the flatbuffer that strfry writes",
-            },
-        })?;
+        let meta = check_meta(&data_file, record)?;
         drop(txn);
-        check_version(&data_file, &meta)?;
         let tables = Tables::open(&env).map_err(lmdb)?;
         let dictionaries = Mutex::default();
-        Ok(Self { env, directory, has_lock_file, tables, meta, dictionaries })
+        let env = Some(env);
+        Ok(Self { env, directory, has_lock_file, unlocked: None, tables, meta, dictionaries })
+    }
+
+    /// Opens the database without its lock file, for where that cannot be shared: each read is
+    /// checked after the fact and repeated if strfry has overtaken it.
+    ///
+    /// Reads are slower, page by page, and cannot be of one moment for long.
+    ///
+    /// # Errors
+    /// [`OpenError`], each of which says what to do.
+    pub fn open_without_lock(path: &Path) -> Result<Self, OpenError> {
+        let directory = database_directory(path)?;
+        let data_file = directory.join("data.mdb");
+        data_file::check(&data_file)?;
+        let read = |source| OpenError::ReadDataFile { path: data_file.clone(), source };
+        let file = File::open(&data_file).map_err(read)?;
+        let not_lmdb = || OpenError::NotLmdb { path: data_file.clone(), what: "it is too short" };
+        let first = data_file::read_meta(&file, 0).map_err(read)?.ok_or_else(not_lmdb)?;
+        let unlocked = MetaPages::new(file, first.page_size);
+        let read = unlocked.read(|pages| {
+            let is_there = |name| pages.has(&tables::full_name(name));
+            let record = match is_there(META)? {
+                true => Some(pages.get(&tables::full_name(META), &META_KEY.to_ne_bytes())?),
+                false => None,
+            };
+            Ok((record.map(|record| record.map(<[u8]>::to_vec)), Tables::find(is_there)?))
+        });
+        let (record, tables) =
+            read.map_err(|source| OpenError::Read { path: data_file.clone(), source })?;
+        let record =
+            record.ok_or_else(|| OpenError::NotStrfry { path: data_file.clone(), table: META })?;
+        Ok(Self {
+            env: None,
+            directory,
+            has_lock_file: false,
+            unlocked: Some(unlocked),
+            meta: check_meta(&data_file, record.as_deref())?,
+            tables,
+            dictionaries: Mutex::default(),
+        })
     }
 
     /// The directory that holds `data.mdb`.
@@ -90,23 +143,45 @@ impl StrfryDb {
         &self.meta
     }
 
+    /// Whether strfry may overtake what is read here, and each read is checked afterwards.
+    pub fn is_unlocked(&self) -> bool {
+        self.unlocked.is_some()
+    }
+
     /// Begins a read transaction. Keep it short: while it lives, strfry cannot reuse old pages.
     ///
     /// # Errors
-    /// No free reader slot, or strfry has started on a database opened without a lock file.
+    /// No free reader slot; strfry has started on a database opened without a lock file; or the
+    /// lock file is not used, where only [`StrfryDb::read`] can tell whether what was read is whole.
     pub fn snapshot(&self) -> Result<Snapshot<'_>, ReadError> {
-        if !self.has_lock_file && self.directory.join("lock.mdb").exists() {
-            return Err(ReadError::LockFileAppeared);
-        }
-        match self.env.read_txn() {
-            Ok(txn) => Ok(Snapshot::new(self, txn)),
-            Err(heed::Error::Mdb(MdbError::ReadersFull)) => Err(ReadError::ReadersFull),
-            Err(source) => Err(ReadError::Lmdb { table: "(all)", source }),
-        }
+        if self.is_unlocked() { Err(ReadError::Unregistered) } else { self.begin() }
     }
 
-    pub(super) fn env(&self) -> &Env<WithoutTls> {
-        &self.env
+    pub(super) fn begin(&self) -> Result<Snapshot<'_>, ReadError> {
+        let open = Open::new();
+        let source = match (&self.env, &self.unlocked) {
+            (_, Some(pages)) => Source::Pages(PageSnapshot::new(pages, pages.begin()?)),
+            (Some(env), None) => {
+                if !self.has_lock_file && self.directory.join("lock.mdb").exists() {
+                    return Err(ReadError::LockFileAppeared);
+                }
+                Source::Lmdb(env.read_txn().map_err(|error| match error {
+                    heed::Error::Mdb(MdbError::ReadersFull) => ReadError::ReadersFull,
+                    source => ReadError::Lmdb { table: "(all)", source },
+                })?)
+            }
+            (None, None) => return Err(ReadError::Unregistered),
+        };
+        Ok(Snapshot::new(self, source, open))
+    }
+
+    /// A bound of a batch, or less of it without the lock file.
+    pub(super) fn bound(&self, rows: usize) -> usize {
+        if self.is_unlocked() { (rows / LESS_WITHOUT_LOCK).max(1) } else { rows }
+    }
+
+    pub(super) fn env(&self) -> Option<&Env<WithoutTls>> {
+        self.env.as_ref()
     }
 }
 
@@ -144,23 +219,14 @@ fn database_directory(path: &Path) -> Result<PathBuf, OpenError> {
     }
 }
 
-/// Whether there is a lock file. It is not opened here: closing a file drops this process's
-/// POSIX locks on it, among them those of an environment that is open already.
-fn check_lock_file(path: &Path) -> Result<bool, OpenError> {
-    let source = match rustix::fs::access(path, Access::READ_OK | Access::WRITE_OK) {
-        Ok(()) if path.is_dir() => io::ErrorKind::IsADirectory.into(),
-        Ok(()) => return Ok(true),
-        Err(rustix::io::Errno::NOENT) => return Ok(false),
-        Err(error) => error.into(),
-    };
-    Err(OpenError::LockFile { path: path.to_owned(), source })
+/// LMDB cannot have the same file open twice in a process.
+fn refuse_second(directory: &Path) -> Result<(), OpenError> {
+    let is_open =
+        directory.canonicalize().is_ok_and(|path| heed::env_closing_event(path).is_some());
+    if is_open { Err(OpenError::AlreadyOpen { path: directory.to_owned() }) } else { Ok(()) }
 }
 
-fn open_environment(directory: &Path, has_lock_file: bool) -> Result<Env<WithoutTls>, OpenError> {
-    let mut flags = EnvFlags::READ_ONLY;
-    if !has_lock_file {
-        flags |= EnvFlags::NO_LOCK;
-    }
+fn open_environment(directory: &Path, flags: EnvFlags) -> Result<Env<WithoutTls>, OpenError> {
     let mut options = EnvOpenOptions::new().read_txn_without_tls();
     options.max_dbs(NAMED_DATABASES);
     // SAFETY: the map is read-only and strfry changes it only by LMDB's rules, which our reader
@@ -168,7 +234,7 @@ fn open_environment(directory: &Path, has_lock_file: bool) -> Result<Env<Without
     // none has appeared. The linked LMDB has strfry's lock format (`refuse_wrong_lmdb`), and the
     // data file reaches as far as its pages do (`data_file::check`).
     #[allow(unsafe_code)]
-    let opened = unsafe { options.flags(flags).open(directory) };
+    let opened = unsafe { options.flags(EnvFlags::READ_ONLY | flags).open(directory) };
     let path = directory.to_owned();
     opened.map_err(|error| match error {
         heed::Error::EnvAlreadyOpened => OpenError::AlreadyOpen { path },
@@ -178,6 +244,20 @@ fn open_environment(directory: &Path, has_lock_file: bool) -> Result<Env<Without
         }
         source => OpenError::Lmdb { path, source },
     })
+}
+
+fn check_meta(path: &Path, record: Option<&[u8]>) -> Result<Meta, OpenError> {
+    let record = record.ok_or_else(|| OpenError::NoMeta { path: path.to_owned() })?;
+    let meta = Meta::from_bytes(record).map_err(|_| OpenError::Read {
+        path: path.to_owned(),
+        source: ReadError::Damaged {
+            table: META,
+            key: META_KEY.to_string(),
+            what: "it is not the flatbuffer that strfry writes",
+        },
+    })?;
+    check_version(path, &meta)?;
+    Ok(meta)
 }
 
 fn check_version(path: &Path, meta: &Meta) -> Result<(), OpenError> {

@@ -14,7 +14,7 @@ use zstd::dict::DecoderDictionary;
 
 use super::error::ReadError;
 use super::limits::DECOMPRESSED_PAYLOAD;
-use super::lookup::{LevId, Snapshot, damaged, lmdb, present};
+use super::lookup::{LevId, Snapshot, damaged, present};
 use super::schema::CompressionDictionary;
 
 const TABLE: &str = "EventPayload";
@@ -79,9 +79,8 @@ fn dictionary(snapshot: &Snapshot<'_>, dict_id: u32) -> Result<Arc<Dictionary>, 
     }
     let wrong = |what| damaged(DICTIONARIES, dict_id, what);
     let table = present(DICTIONARIES, snapshot.db().tables.compression_dictionary)?;
-    let record = table
-        .get(snapshot.txn(), &u64::from(dict_id).to_ne_bytes())
-        .map_err(lmdb(DICTIONARIES))?
+    let record = snapshot
+        .get(table, &u64::from(dict_id).to_ne_bytes())?
         .ok_or_else(|| wrong("a payload needs it but it is not there"))?;
     let record = CompressionDictionary::from_bytes(record)
         .map_err(|_| wrong("it is not the flatbuffer that strfry writes"))?;

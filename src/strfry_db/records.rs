@@ -2,17 +2,14 @@
 //! costs a fraction of a descent into the tree for each. Events that are near in time mostly are
 //! neighbours, because strfry numbers them as they come.
 
-use std::ops::Bound;
-
 use super::error::ReadError;
 use super::limits::STEPS_INSTEAD_OF_DESCENT;
-use super::lookup::{Found, LevId, Snapshot, lmdb};
+use super::lookup::{Found, LevId, Snapshot};
 use super::tables::Table;
 
 /// The records of these events, in their order; `None` where there is none.
 pub(super) fn read_each<'a>(
     snapshot: &'a Snapshot<'_>,
-    name: &'static str,
     table: Table,
     found: &[Found],
 ) -> Result<Vec<Option<&'a [u8]>>, ReadError> {
@@ -30,15 +27,13 @@ pub(super) fn read_each<'a>(
         let is_near =
             current.is_some_and(|(at, _)| at.saturating_add(STEPS_INSTEAD_OF_DESCENT) >= lev_id);
         if !is_near {
-            let start = lev_id.to_ne_bytes();
-            let range = (Bound::Included(start.as_slice()), Bound::<&[u8]>::Unbounded);
-            stretch = Some(table.range(snapshot.txn(), &range).map_err(lmdb(name))?);
+            stretch = Some(snapshot.forward(table, Some(&lev_id.to_ne_bytes()))?);
             current = None;
         }
         let Some(stretch) = &mut stretch else { continue };
         while current.is_none_or(|(at, _)| at < lev_id) {
             let Some(entry) = stretch.next() else { break };
-            let (key, record) = entry.map_err(lmdb(name))?;
+            let (key, record) = entry?;
             // A key of another size is no levId: as if it were behind all others.
             let at = key.try_into().map_or(LevId::MAX, LevId::from_ne_bytes);
             current = Some((at, record));

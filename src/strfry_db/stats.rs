@@ -5,8 +5,9 @@ use std::collections::BinaryHeap;
 
 use super::error::ReadError;
 use super::limits::ENTRIES_PER_SNAPSHOT;
-use super::lookup::{lmdb, present};
+use super::lookup::present;
 use super::open::StrfryDb;
+use super::snapshot_reads::Entry;
 use super::walk::{Direction, Step, Walk};
 use crate::nostr::Pubkey;
 
@@ -34,17 +35,19 @@ impl StrfryDb {
     /// # Errors
     /// [`ReadError`]
     pub fn stats(&self) -> Result<Stats, ReadError> {
-        let snapshot = self.snapshot()?;
         let created_at = present("Event__created_at", self.tables.created_at)?;
-        let time = |entry: Option<(&[u8], &[u8])>| {
-            entry.and_then(|(key, _)| key.try_into().ok()).map(u64::from_ne_bytes)
+        let event = present("Event", self.tables.event)?;
+        let time = |entry: Option<Result<Entry<'_>, ReadError>>| {
+            let time = |(key, _): Entry<'_>| key.try_into().ok().map(u64::from_ne_bytes);
+            entry.transpose().map(|entry| entry.and_then(time))
         };
-        let lmdb_of = || lmdb("Event__created_at");
-        let oldest = time(created_at.first(snapshot.txn()).map_err(lmdb_of())?);
-        let newest = time(created_at.last(snapshot.txn()).map_err(lmdb_of())?);
-        let events =
-            present("Event", self.tables.event)?.len(snapshot.txn()).map_err(lmdb("Event"))?;
-        drop(snapshot);
+        let (oldest, newest, events) = self.read(|snapshot| {
+            Ok((
+                time(snapshot.forward(created_at, None)?.next())?,
+                time(snapshot.backward(created_at, None)?.next())?,
+                snapshot.len(event)?,
+            ))
+        })?;
         Ok(Stats {
             events,
             bytes: self.file_bytes()?,
@@ -58,12 +61,12 @@ impl StrfryDb {
     fn events_per_kind(&self) -> Result<Vec<(u64, u64)>, ReadError> {
         const TABLE: &str = "Event__kind";
         let table = present(TABLE, self.tables.kind)?;
-        let mut kinds: Vec<(u64, u64)> = Vec::new();
-        Walk::index(self, TABLE, table, ENTRIES_PER_SNAPSHOT).run(|_, key: &[u8; 16], _| {
-            count(&mut kinds, first_integer(key));
+        let kinds: Vec<(u64, u64)> = Vec::new();
+        let walk = Walk::index(self, TABLE, table, ENTRIES_PER_SNAPSHOT);
+        walk.run(kinds, |kinds, _, key: &[u8; 16], _| {
+            count(kinds, first_integer(key));
             Ok(Step::Next)
-        })?;
-        Ok(kinds)
+        })
     }
 }
 
@@ -88,19 +91,18 @@ impl StrfryDb {
     pub fn events_per_day(&self, days: usize) -> Result<Vec<(u64, u64)>, ReadError> {
         const TABLE: &str = "Event__created_at";
         let table = present(TABLE, self.tables.created_at)?;
-        let mut counts: Vec<(u64, u64)> = Vec::new();
+        let counts: Vec<(u64, u64)> = Vec::new();
         let walk = Walk::index(self, TABLE, table, ENTRIES_PER_SNAPSHOT)
             .starting_at(Direction::Backward, u64::MAX);
-        walk.run(|_, key, _| {
+        walk.run(counts, |counts, _, key, _| {
             let time = u64::from_ne_bytes(*key);
             let day = time - time % DAY;
             if counts.len() == days && counts.last().is_none_or(|&(last, _)| last != day) {
                 return Ok(Step::End);
             }
-            count(&mut counts, day);
+            count(counts, day);
             Ok(Step::Next)
-        })?;
-        Ok(counts)
+        })
     }
 
     /// The authors of most events, most first; of equal ones the lower pubkey first.
@@ -110,27 +112,44 @@ impl StrfryDb {
     pub fn top_authors(&self, authors: usize) -> Result<Vec<AuthorCount>, ReadError> {
         const TABLE: &str = "Event__pubkey";
         let table = present(TABLE, self.tables.pubkey)?;
-        // At its root the one that the next better takes the place of.
-        let mut top: BinaryHeap<Reverse<(u64, Reverse<Pubkey>)>> = BinaryHeap::new();
-        let mut keep = |author: Option<(Pubkey, u64)>| {
-            top.extend(author.map(|(pubkey, events)| Reverse((events, Reverse(pubkey)))));
-            if top.len() > authors {
-                top.pop();
-            }
-        };
-        let mut current: Option<(Pubkey, u64)> = None;
+        let top = TopAuthors { authors, top: BinaryHeap::new(), current: None };
         let walk = Walk::index(self, TABLE, table, ENTRIES_PER_SNAPSHOT);
-        walk.run(|_, key: &[u8; 40], _| {
-            let pubkey = Pubkey::from_bytes(key.first_chunk().copied().unwrap_or_default());
-            match &mut current {
-                Some((last, events)) if *last == pubkey => *events += 1,
-                _ => keep(current.replace((pubkey, 1))),
-            }
+        let mut top = walk.run(top, |top, _, key: &[u8; 40], _| {
+            top.count(Pubkey::from_bytes(key.first_chunk().copied().unwrap_or_default()));
             Ok(Step::Next)
         })?;
-        keep(current);
+        top.keep_current();
         let of = |Reverse((events, Reverse(pubkey)))| AuthorCount { events, pubkey };
-        Ok(top.into_sorted_vec().into_iter().map(of).collect())
+        Ok(top.top.into_sorted_vec().into_iter().map(of).collect())
+    }
+}
+
+/// The authors of most events, of those that have come in order.
+#[derive(Clone)]
+struct TopAuthors {
+    authors: usize,
+    /// At its root the one that the next better takes the place of.
+    top: BinaryHeap<Reverse<(u64, Reverse<Pubkey>)>>,
+    current: Option<(Pubkey, u64)>,
+}
+
+impl TopAuthors {
+    fn count(&mut self, pubkey: Pubkey) {
+        match &mut self.current {
+            Some((last, events)) if *last == pubkey => *events += 1,
+            _ => {
+                self.keep_current();
+                self.current = Some((pubkey, 1));
+            }
+        }
+    }
+
+    fn keep_current(&mut self) {
+        let current = self.current.take();
+        self.top.extend(current.map(|(pubkey, events)| Reverse((events, Reverse(pubkey)))));
+        if self.top.len() > self.authors {
+            self.top.pop();
+        }
     }
 }
 

@@ -1,12 +1,13 @@
 //! Figures about how the database is kept: free pages, readers, dictionaries, negentropy trees.
 
 use std::fs::File;
+use std::ops::ControlFlow;
 
 use super::data_file;
 use super::error::ReadError;
 use super::free_pages::{free_bytes, last_commit};
 use super::limits::EVENTS_PER_SNAPSHOT;
-use super::lookup::{damaged, lmdb, present};
+use super::lookup::{damaged, present};
 use super::open::StrfryDb;
 use super::schema::{CompressionDictionary, NegentropyFilter};
 use super::walk::{Step, Walk};
@@ -75,16 +76,19 @@ impl StrfryDb {
     pub fn free_bytes(&self) -> Result<Option<u64>, ReadError> {
         let Ok(file) = File::open(self.directory().join("data.mdb")) else { return Ok(None) };
         for _ in 0..ATTEMPTS {
-            let before = last_commit(&file);
-            let _snapshot = self.snapshot()?;
-            let commits: (Option<data_file::Meta>, _) =
-                (before.ok().flatten(), last_commit(&file).ok().flatten());
-            match commits {
-                (Some(before), Some(now)) if before.txn_id == now.txn_id => {
-                    return Ok(free_bytes(&file, &now).ok());
-                }
-                (Some(_), Some(_)) => {}
-                _ => return Ok(None),
+            let before = last_commit(&file).ok().flatten();
+            let read = self.read(|_| {
+                let now: Option<data_file::Meta> = last_commit(&file).ok().flatten();
+                Ok(match (&before, now) {
+                    (Some(before), Some(now)) if before.txn_id == now.txn_id => {
+                        ControlFlow::Break(free_bytes(&file, &now).ok())
+                    }
+                    (Some(_), Some(_)) => ControlFlow::Continue(()),
+                    _ => ControlFlow::Break(None),
+                })
+            })?;
+            if let ControlFlow::Break(bytes) = read {
+                return Ok(bytes);
             }
         }
         Ok(None)
@@ -92,11 +96,8 @@ impl StrfryDb {
 
     /// The reader slots; `None` without a lock file.
     pub fn readers(&self) -> Option<Readers> {
-        let info = self.env().info();
-        self.has_lock_file().then_some(Readers {
-            used: info.number_of_readers,
-            total: info.maximum_number_of_readers,
-        })
+        let info = self.env().filter(|_| self.has_lock_file())?.info();
+        Some(Readers { used: info.number_of_readers, total: info.maximum_number_of_readers })
     }
 
     /// The compression dictionaries.
@@ -108,17 +109,15 @@ impl StrfryDb {
         let Some(table) = self.tables.compression_dictionary else {
             return Ok(Dictionaries::default());
         };
-        let mut figures = Dictionaries::default();
-        Walk::records(self, TABLE, table, EVENTS_PER_SNAPSHOT).run(|_, key: &[u8; 8], value| {
-            let record = CompressionDictionary::from_bytes(value).map_err(|_| {
-                let id = u64::from_ne_bytes(*key);
-                damaged(TABLE, id, "it is not the flatbuffer that strfry writes")
-            })?;
+        let walk = Walk::records(self, TABLE, table, EVENTS_PER_SNAPSHOT);
+        walk.run(Dictionaries::default(), |figures, _, key: &[u8; 8], value| {
+            let id = u64::from_ne_bytes(*key);
+            let record = CompressionDictionary::from_bytes(value)
+                .map_err(|_| damaged(TABLE, id, "it is not the flatbuffer that strfry writes"))?;
             figures.count += 1;
             figures.bytes += record.dict.len() as u64;
             Ok(Step::Next)
-        })?;
-        Ok(figures)
+        })
     }
 
     /// The negentropy trees that strfry keeps.
@@ -128,15 +127,14 @@ impl StrfryDb {
     pub fn negentropy_trees(&self) -> Result<Vec<NegentropyTree>, ReadError> {
         const TABLE: &str = "NegentropyFilter";
         let Some(table) = self.tables.negentropy_filter else { return Ok(Vec::new()) };
-        let mut trees = Vec::new();
-        Walk::records(self, TABLE, table, EVENTS_PER_SNAPSHOT).run(|_, key: &[u8; 8], value| {
+        let walk = Walk::records(self, TABLE, table, EVENTS_PER_SNAPSHOT);
+        walk.run(Vec::new(), |trees, _, key: &[u8; 8], value| {
             let id = u64::from_ne_bytes(*key);
             let record = NegentropyFilter::from_bytes(value)
                 .map_err(|_| damaged(TABLE, id, "it is not the flatbuffer that strfry writes"))?;
             trees.push(NegentropyTree { id, filter: record.filter.to_owned() });
             Ok(Step::Next)
-        })?;
-        Ok(trees)
+        })
     }
 
     /// How the events' JSON is stored: looks at the head of every payload.
@@ -146,17 +144,17 @@ impl StrfryDb {
     pub fn payload_figures(&self) -> Result<Payloads, ReadError> {
         const TABLE: &str = "EventPayload";
         let table = present(TABLE, self.tables.event_payload)?;
-        let mut figures = Payloads::default();
-        Walk::records(self, TABLE, table, EVENTS_PER_SNAPSHOT).run(|_, _: &[u8; 8], value| {
+        let walk = Walk::records(self, TABLE, table, EVENTS_PER_SNAPSHOT);
+        walk.run(Payloads::default(), |figures, _, _: &[u8; 8], value| {
             figures.add(value);
             Ok(Step::Next)
-        })?;
-        Ok(figures)
+        })
     }
 
     /// Size of `data.mdb`, in bytes.
     pub(super) fn file_bytes(&self) -> Result<u64, ReadError> {
-        self.env().real_disk_size().map_err(lmdb("(all)"))
+        let metadata = std::fs::metadata(self.directory().join("data.mdb"));
+        metadata.map(|metadata| metadata.len()).map_err(|source| ReadError::Size { source })
     }
 }
 

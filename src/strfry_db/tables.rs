@@ -1,5 +1,7 @@
 //! The named databases of DB version 3: names, key orders, and how they are opened.
 
+use std::fmt;
+
 use heed::types::Bytes;
 use heed::{
     CommitOrAbort, CommitToken, Comparator, Database, DatabaseOpener, DefaultComparator, Env,
@@ -11,8 +13,29 @@ use super::orders::{StringUint64, StringUint64Uint64, Uint64Uint64};
 /// What every table but `negentropy` is called in LMDB: this, then the name.
 pub const PREFIX: &str = "rasgueadb_defaultDb__";
 
-/// A table whose keys are in order `C` and whose keys and values are raw bytes.
-pub type Table<C = DefaultComparator> = Database<'static, Bytes, Bytes, C>;
+/// LMDB's handle of a table whose keys are in order `C` and whose keys and values are raw bytes.
+pub(super) type Handle<C> = Database<'static, Bytes, Bytes, C>;
+
+/// A table whose keys are in order `C`, or in LMDB's own if that is the default.
+pub struct Table<C = DefaultComparator> {
+    pub(super) name: &'static str,
+    /// Only where it is read through LMDB.
+    pub(super) handle: Option<Handle<C>>,
+}
+
+impl<C> Clone for Table<C> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<C> Copy for Table<C> {}
+
+impl<C> fmt::Debug for Table<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table").field("name", &self.name).finish_non_exhaustive()
+    }
+}
 
 macro_rules! tables {
     ($($(#[$doc:meta])* $field:ident: $name:literal, $order:ty;)*) => {
@@ -31,7 +54,23 @@ macro_rules! tables {
             type Committed = Tables;
 
             fn on_commit(self, token: &CommitToken) -> Tables {
-                Tables { $($field: self.$field.on_commit(token),)* }
+                Tables {
+                    $($field: self.$field.on_commit(token).map(|handle| Table {
+                        name: $name,
+                        handle: Some(handle),
+                    }),)*
+                }
+            }
+        }
+
+        impl Tables {
+            /// Those that are there, for reading without LMDB.
+            pub(super) fn find<E>(
+                mut is_there: impl FnMut(&'static str) -> Result<bool, E>,
+            ) -> Result<Self, E> {
+                Ok(Self {
+                    $($field: is_there($name)?.then_some(Table { name: $name, handle: None }),)*
+                })
             }
         }
 
@@ -89,7 +128,7 @@ impl Tables {
 }
 
 /// Opens the table `Meta` alone: of another DB version nothing else may be touched.
-pub(super) fn open_meta(env: &Env<WithoutTls>) -> heed::Result<Option<Table>> {
+pub(super) fn open_meta(env: &Env<WithoutTls>) -> heed::Result<Option<Handle<DefaultComparator>>> {
     let txn = env.read_txn()?;
     env.open_databases_and_commit(txn, |opener, txn| {
         open_table(opener, txn, "Meta").map(CommitOrAbort::<_, ()>::Commit)
@@ -103,8 +142,13 @@ fn open_table<'e, C: Comparator + 'static>(
     txn: &RoTxn<'e, WithoutTls>,
     name: &str,
 ) -> heed::Result<Option<Database<'e, Bytes, Bytes, C>>> {
-    let name = format!("{PREFIX}{name}");
+    let name = full_name(name);
     let mut options = opener.database_options().types::<Bytes, Bytes>().key_comparator::<C>();
     options.name(&name);
     options.open(txn)
+}
+
+/// What a table is called in LMDB.
+pub(super) fn full_name(name: &str) -> String {
+    format!("{PREFIX}{name}")
 }

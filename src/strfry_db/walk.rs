@@ -5,16 +5,18 @@
 //! writer does meanwhile: entries never move, because nothing of an event that is part of a key
 //! changes. What comes or goes during the walk is visited or not.
 
-use std::ops::Bound;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use heed::Comparator;
 
 use super::error::ReadError;
 use super::limits::SNAPSHOT_TIME;
-use super::lookup::{LevId, Snapshot, damaged, lmdb};
+use super::lookup::{LevId, Snapshot, damaged};
 use super::open::StrfryDb;
+use super::snapshot_reads::Entry;
 use super::tables::Table;
+use super::unlocked::halved;
 
 /// Looks at the clock in a batch: at every event that is read whole, which may take a seek of the
 /// disk, and now and then among the many entries of an index page.
@@ -55,7 +57,7 @@ pub(super) struct Walk<'db, C, const K: usize> {
     rows: usize,
     time: Duration,
     one_snapshot: bool,
-    kept: Option<Snapshot<'db>>,
+    kept: Option<Rc<Snapshot<'db>>>,
 }
 
 impl<'db, C: Comparator, const K: usize> Walk<'db, C, K> {
@@ -74,7 +76,7 @@ impl<'db, C: Comparator, const K: usize> Walk<'db, C, K> {
             from: None,
             done: None,
             duplicates: true,
-            rows,
+            rows: db.bound(rows),
             time: SNAPSHOT_TIME,
             one_snapshot: false,
             kept: None,
@@ -96,46 +98,60 @@ impl<'db, C: Comparator, const K: usize> Walk<'db, C, K> {
         Self { one_snapshot: true, ..self }
     }
 
-    /// All batches, one after the other.
-    pub(super) fn run(
+    /// All batches, one after the other; returns what `state` has become.
+    pub(super) fn run<S: Clone>(
         mut self,
-        mut visit: impl FnMut(&Snapshot<'db>, &[u8; K], &[u8]) -> Result<Step, ReadError>,
-    ) -> Result<(), ReadError> {
-        while self.batch(&mut visit)? {}
-        Ok(())
+        mut state: S,
+        mut visit: impl FnMut(&mut S, &Snapshot<'db>, &[u8; K], &[u8]) -> Result<Step, ReadError>,
+    ) -> Result<S, ReadError> {
+        while self.batch(&mut state, &mut visit)? {}
+        Ok(state)
     }
 
     /// Visits entries until the batch is full; false if there are no more. No snapshot is open
     /// when it returns, unless all is read in one. `visit` is given the snapshot, the key and the
-    /// value.
-    pub(super) fn batch(
+    /// value, and may change nothing but `state`: without the lock file it is put back when a
+    /// batch has to be read again.
+    pub(super) fn batch<S: Clone>(
         &mut self,
-        mut visit: impl FnMut(&Snapshot<'db>, &[u8; K], &[u8]) -> Result<Step, ReadError>,
+        state: &mut S,
+        mut visit: impl FnMut(&mut S, &Snapshot<'db>, &[u8; K], &[u8]) -> Result<Step, ReadError>,
     ) -> Result<bool, ReadError> {
-        let snapshot = match self.kept.take() {
-            Some(snapshot) => snapshot,
-            None => self.db.snapshot()?,
-        };
-        let more = self.visit_some(&snapshot, &mut visit)?;
-        if more && self.one_snapshot {
-            self.kept = Some(snapshot);
+        let db = self.db;
+        let mut kept = self.kept.take();
+        let place = (self.from, self.done);
+        let before = db.is_unlocked().then(|| state.clone());
+        let more = db.read_keeping(&mut kept, self.one_snapshot, |snapshot, attempt| {
+            (self.from, self.done) = place;
+            if let (1.., Some(before)) = (attempt, &before) {
+                state.clone_from(before);
+            }
+            self.visit_some(snapshot, attempt, &mut |snapshot, key, value| {
+                visit(state, snapshot, key, value)
+            })
+        });
+        if let (Err(ReadError::Overtaken), Some(before)) = (&more, before) {
+            *state = before;
         }
-        Ok(more)
+        if let Ok(true) = more {
+            self.kept = kept;
+        }
+        more
     }
 
     fn visit_some(
         &mut self,
         snapshot: &Snapshot<'db>,
+        attempt: u32,
         visit: &mut impl FnMut(&Snapshot<'db>, &[u8; K], &[u8]) -> Result<Step, ReadError>,
     ) -> Result<bool, ReadError> {
         let begun = Instant::now();
         let table = self.table;
         let from = self.from;
-        let txn = snapshot.txn();
-        let per_look = (self.rows / LOOKS).max(1);
+        let rows = halved(self.rows, attempt);
+        let per_look = (rows / LOOKS).max(1);
         let mut visited = 0_usize;
-        let mut entry = |entry: heed::Result<(&[u8], &[u8])>| -> Result<Step, ReadError> {
-            let (key, value) = entry.map_err(lmdb(self.name))?;
+        let mut entry = |(key, value): Entry<'_>| -> Result<Step, ReadError> {
             let wrong_size = || damaged(self.name, format!("{key:?}"), "its size is wrong");
             let array: [u8; K] = key.try_into().map_err(|_| wrong_size())?;
             let lev_id = match self.duplicates {
@@ -151,34 +167,24 @@ impl<'db, C: Comparator, const K: usize> Walk<'db, C, K> {
             visited += 1;
             let late = || visited.is_multiple_of(per_look) && begun.elapsed() >= self.time;
             match step {
-                Step::Next if visited >= self.rows || late() => Ok(Step::Pause),
+                Step::Next if visited >= rows || late() => Ok(Step::Pause),
                 step => Ok(step),
             }
         };
-        let mut last = Step::End;
-        match self.direction {
-            Direction::Forward => {
-                let from = from.as_ref().map_or(Bound::Unbounded, |key| Bound::Included(&key[..]));
-                let range = (from, Bound::<&[u8]>::Unbounded);
-                for found in table.range(txn, &range).map_err(lmdb(self.name))? {
-                    last = entry(found)?;
-                    if last != Step::Next {
-                        break;
-                    }
-                }
-            }
+        let entries = match self.direction {
+            Direction::Forward => snapshot.forward(table, from.as_ref().map(|key| &key[..]))?,
             Direction::Backward => {
                 // From a key that is too large LMDB steps back onto the last duplicate of the
                 // one before it; from the key itself it would begin with the first.
                 let behind = from.and_then(successor);
-                let to = behind.as_ref().map_or(Bound::Unbounded, |key| Bound::Excluded(&key[..]));
-                let range = (Bound::<&[u8]>::Unbounded, to);
-                for found in table.rev_range(txn, &range).map_err(lmdb(self.name))? {
-                    last = entry(found)?;
-                    if last != Step::Next {
-                        break;
-                    }
-                }
+                snapshot.backward(table, behind.as_ref().map(|key| &key[..]))?
+            }
+        };
+        let mut last = Step::End;
+        for found in entries {
+            last = entry(found?)?;
+            if last != Step::Next {
+                break;
             }
         }
         Ok(last == Step::Pause)
@@ -230,11 +236,11 @@ mod tests {
     fn walked(mut walk: Walk<'_, heed::DefaultComparator, 8>) -> (Vec<(u64, u64)>, usize) {
         let mut entries = Vec::new();
         let mut batches = 1;
-        let mut visit = |_: &Snapshot<'_>, key: &[u8; 8], value: &[u8]| {
+        let visit = |entries: &mut Vec<_>, _: &Snapshot<'_>, key: &[u8; 8], value: &[u8]| {
             entries.push((u64::from_ne_bytes(*key), u64::from_ne_bytes(value.try_into().unwrap())));
             Ok(Step::Next)
         };
-        while walk.batch(&mut visit).unwrap() {
+        while walk.batch(&mut entries, visit).unwrap() {
             batches += 1;
         }
         (entries, batches)

@@ -3,7 +3,7 @@
 use super::judge::{Defect, judge};
 use super::{Checked, Offender};
 use crate::nostr::{Event, signature};
-use crate::strfry_db::{ExportRange, PackedEvent, ReadError, StrfryDb, WholeEvent};
+use crate::strfry_db::{Damage, ExportRange, PackedEvent, ReadError, StrfryDb, WholeEvent};
 
 /// Checks the events of a range and hands on what came of each batch, until that fails.
 ///
@@ -40,7 +40,7 @@ fn offender(stored: &WholeEvent) -> Option<Offender> {
 }
 
 fn verdict(stored: &WholeEvent, packed: Option<&PackedEvent<'_>>) -> Result<(), Defect> {
-    let damaged = |damage: &String| Defect::Damaged(damage.clone());
+    let damaged = |damage: &Damage| Defect::Damaged(damage.to_string());
     let event = Event::parse(stored.json.as_deref().map_err(damaged)?)?;
     stored.packed.as_ref().map_err(damaged)?;
     judge(&event)?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use strfry_companion::strfry_db::StrfryDb;
 
-use crate::said::Said;
+use crate::said::{Said, companion};
 use crate::small_node::SmallNode;
 use crate::support::golden_database;
 use crate::support::raw::RawDatabase;
@@ -149,7 +149,7 @@ fn a_lock_file_that_cannot_be_used_is_named() {
         }),
         expected(
             "cannot write to HOME/strfry/strfry-db/lock.mdb: is a directory; a reader has its slot \
-             there, so run as the user that strfry runs as"
+             there, so run as the user that strfry runs as, or read without it (--no-lock)"
         )
     );
 }
@@ -169,6 +169,48 @@ fn a_lock_file_in_use_by_another_lmdb_is_refused() {
             "HOME/strfry/strfry-db was made by an incompatible LMDB: its lock file is not of the \
              LMDB 0.9 release series; stop every program that uses this database, delete lock.mdb, \
              start strfry again"
+        )
+    );
+}
+
+#[test]
+fn a_lock_file_of_another_libc_can_be_left_alone() {
+    let golden = golden_database("strfry-1.1.1");
+    // Magic number, format, and the type that musl gives a robust shared mutex.
+    let mut header = [0xBEEF_C0DE_u32, 0x1_0001, 132].map(u32::to_ne_bytes).concat();
+    header.resize(8_192, 0);
+    std::fs::write(golden.path().join("lock.mdb"), header).unwrap();
+    let of = |arguments: &[&str]| {
+        Said::by(companion(arguments).arg("--db").arg(golden.path()), golden.path())
+    };
+    let refused = of(&["stats"]);
+    assert_eq!((refused.code, refused.out.as_str()), (3, ""));
+    assert!(refused.err.contains("a program built with musl has initialised it"), "{refused:?}");
+    assert!(refused.err.contains("(--no-lock)"), "{refused:?}");
+    for arguments in [
+        &["stats", "--no-lock"][..],
+        &["profiles", "--no-lock", &"1".repeat(64)],
+        &["scan", "--no-lock", "{}"],
+        &["export", "--no-lock", "--fried"],
+        &["verify", "--no-lock"],
+    ] {
+        let said = of(arguments);
+        assert_eq!(said.code, 0, "{arguments:?}: {said:?}");
+    }
+    assert_eq!(of(&["scan", "--no-lock", "--count", "{}"]).out, "604\n");
+    let whole = of(&["scan", "--no-lock", "--one-snapshot", "{}"]);
+    assert_eq!((whole.code, whole.out.as_str()), (3, ""));
+}
+
+#[test]
+fn a_backfill_does_not_go_without_the_lock_file() {
+    let said = Said::by(&mut companion(&["backfill", "--no-lock"]), std::path::Path::new("/"));
+    assert_eq!(
+        said,
+        Said::refusal(
+            2,
+            "strfry-companion: --no-lock is for reading: a backfill must see what strfry has \
+             committed, and strfry must know of its reader\n"
         )
     );
 }

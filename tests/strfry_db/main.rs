@@ -14,4 +14,5 @@ mod refused;
 mod scan;
 mod scan_live;
 mod truncated;
+mod unlocked;
 mod verified;

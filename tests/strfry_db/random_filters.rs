@@ -18,7 +18,8 @@ use crate::support::{
     NO_STRFRY, fixture_json_lines, golden_database, real_strfry, run_strfry, strfry_node,
 };
 
-const FILTERS: u64 = 3_000;
+/// For each of the databases, with its lock file and without.
+const FILTERS: u64 = 3_400;
 const FILTERS_FOR_STRFRY: u64 = 60;
 
 /// Seeds of the filters to try, so many unless the environment says otherwise.
@@ -160,6 +161,7 @@ fn random_filters_find_what_a_naive_filter_finds() {
     for name in ["strfry-1.1.1", "strfry-1.0.4", "strfry-1.1.1-dict"] {
         let directory = golden_database(name);
         let db = StrfryDb::open(directory.path()).unwrap();
+        let unlocked = StrfryDb::open_without_lock(directory.path()).unwrap();
         let events = newest_first(name);
         let mut not_empty = 0;
         for seed in seeds(FILTERS) {
@@ -171,7 +173,15 @@ fn random_filters_find_what_a_naive_filter_finds() {
             let parsed = ScanFilter::parse(&filters.to_string()).unwrap();
             let case = format!("SCAN_SEED={seed} on {name}: {filters} {options:?}");
             assert_eq!(db.count(parsed.clone(), options).unwrap(), expected.len() as u64, "{case}");
-            assert_eq!(ids(&db, parsed, options), expected, "{case}");
+            assert_eq!(ids(&db, parsed.clone(), options), expected, "{case}");
+            let options = ScanOptions { one_snapshot: false, ..options };
+            let case = format!("{case} without a lock file");
+            assert_eq!(
+                unlocked.count(parsed.clone(), options).unwrap(),
+                expected.len() as u64,
+                "{case}"
+            );
+            assert_eq!(ids(&unlocked, parsed, options), expected, "{case}");
             not_empty += usize::from(!expected.is_empty());
         }
         println!("{name}: {not_empty} of the filters found something");

@@ -13,11 +13,11 @@ use crate::support::events::Author;
 use crate::support::{OWN_CONFIG, run_strfry, strfry_bin, strfry_node};
 
 /// Events that are there before anything is scanned. Every seventh is deleted sooner or later.
-const EVENTS: u64 = 420;
-const FIRST_SECOND: u64 = 1_700_000_000;
+pub const EVENTS: u64 = 420;
+pub const FIRST_SECOND: u64 = 1_700_000_000;
 
 /// An import that commits each line and says so.
-struct Writer {
+pub struct Writer {
     child: Child,
     log: Lines<BufReader<ChildStderr>>,
     /// The number of the next event.
@@ -25,7 +25,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn on(node: &Path) -> Self {
+    pub fn on(node: &Path) -> Self {
         let mut child = Command::new(strfry_bin())
             .args(["import", "--no-verify", "--write-batch=1"])
             .current_dir(node)
@@ -39,20 +39,25 @@ impl Writer {
     }
 
     /// Returns when it is in the database.
-    fn write(&mut self, event: &str) {
+    pub fn write(&mut self, event: &str) {
         writeln!(self.child.stdin.as_mut().unwrap(), "{event}").unwrap();
         let committed = |line: std::io::Result<String>| line.unwrap().contains("Writer: added: 1 ");
         assert!(self.log.by_ref().any(committed));
     }
 
-    fn write_new(&mut self, created_at: u64) {
+    /// The number of the event that comes next.
+    pub fn next_number(&self) -> u64 {
+        self.next
+    }
+
+    pub fn write_new(&mut self, created_at: u64) {
         let event = event(self.next, created_at);
         self.next += 1;
         self.write(&event);
     }
 
     /// Has the event deleted by its author.
-    fn delete(&mut self, number: u64) {
+    pub fn delete(&mut self, number: u64) {
         let tags = json!([["e", format!("{number:064x}")]]);
         let deletion = unsigned(self.next, number % 4, 5, second(number) + 1, &tags);
         self.next += 1;
@@ -68,11 +73,11 @@ impl Drop for Writer {
 }
 
 /// Several events in each second.
-fn second(number: u64) -> u64 {
+pub fn second(number: u64) -> u64 {
     FIRST_SECOND + number / 4
 }
 
-fn event(number: u64, created_at: u64) -> String {
+pub fn event(number: u64, created_at: u64) -> String {
     let tags = match number % 3 {
         0 => json!([["t", "a"], ["t", "b"]]),
         1 => json!([["t", "b"], ["t", "c"]]),

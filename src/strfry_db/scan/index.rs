@@ -2,12 +2,12 @@
 //!
 //! The only place that knows how the keys of all six indexes end: with created_at.
 
-use std::ops::{Bound, ControlFlow};
+use std::ops::ControlFlow;
 
 use heed::Comparator;
 
 use super::super::error::ReadError;
-use super::super::lookup::{Found, LevId, Snapshot, damaged, lmdb, present};
+use super::super::lookup::{Found, LevId, Snapshot, damaged, present};
 use super::super::tables::Table;
 
 /// An index whose keys end with created_at; the rest of a key is its prefix.
@@ -38,7 +38,7 @@ impl Index {
         visit: impl FnMut(Found) -> ControlFlow<()>,
     ) -> Result<(), ReadError> {
         let end = self.end(prefix, before);
-        let end = end.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let end = end.as_deref();
         let tables = &snapshot.db().tables;
         match self {
             Self::Id => walk("Event__id", tables.id, snapshot, prefix, end, visit),
@@ -83,13 +83,12 @@ fn walk<C: Comparator>(
     table: Option<Table<C>>,
     snapshot: &Snapshot<'_>,
     prefix: &[u8],
-    end: Bound<&[u8]>,
+    end: Option<&[u8]>,
     mut visit: impl FnMut(Found) -> ControlFlow<()>,
 ) -> Result<(), ReadError> {
     let table = present(name, table)?;
-    let range = (Bound::Unbounded, end);
-    for entry in table.rev_range(snapshot.txn(), &range).map_err(lmdb(name))? {
-        let (key, value) = entry.map_err(lmdb(name))?;
+    for entry in snapshot.backward(table, end)? {
+        let (key, value) = entry?;
         let created_at = key.strip_prefix(prefix).and_then(|rest| rest.try_into().ok());
         let Some(created_at) = created_at.map(u64::from_ne_bytes) else { return Ok(()) };
         let lev_id = value

@@ -32,6 +32,7 @@ pub(super) enum Step {
 }
 
 /// One walk: what has been read ahead of it, and where to read on.
+#[derive(Clone)]
 struct Source {
     prefix: Box<[u8]>,
     before: Option<u64>,
@@ -46,6 +47,7 @@ struct Source {
 type Head = (u64, LevId, Reverse<usize>);
 
 /// The merged walks of one filter.
+#[derive(Clone)]
 pub(super) struct Merge {
     pub(super) plan: Plan,
     since: u64,

@@ -15,6 +15,9 @@
 //!   the batch before, and never comes itself.
 //! - If an event is deleted and stored again meanwhile, it may be found twice.
 //!
+//! Without the lock file a batch is a copy of all that may be asked of it, because only what has
+//! been read can be checked (see [`StrfryDb::read`]).
+//!
 //! [`ScanOptions::one_snapshot`] gives everything as of one moment, and for as long as the scan
 //! lives, strfry's file can only grow.
 
@@ -31,9 +34,10 @@ use std::time::Instant;
 
 use super::error::ReadError;
 use super::limits::{ROWS_PER_SNAPSHOT, STEPS_PER_CLOCK, TIME_PER_SNAPSHOT};
-use super::lookup::{Found, LevId, Snapshot, gone};
+use super::lookup::{Found, LevId, Snapshot, WholeEvent, gone};
 use super::open::StrfryDb;
 use super::packed::PackedEvent;
+use super::unlocked::halved;
 pub use filter::{FilterError, ItemProblem, ScanFilter};
 use merge::{Entry, Merge, Step};
 use plan::Plan;
@@ -68,6 +72,7 @@ impl StrfryDb {
             current: None,
             kept: None,
             snapshots: 0,
+            copies_json: true,
         }
     }
 }
@@ -87,9 +92,11 @@ pub struct Scan<'db> {
     kept: Option<Rc<Snapshot<'db>>>,
     /// How many there have been; the number of the latest.
     snapshots: u64,
+    copies_json: bool,
 }
 
 /// The filter that is being answered.
+#[derive(Clone)]
 struct Current {
     filter: ScanFilter,
     merge: Merge,
@@ -97,14 +104,17 @@ struct Current {
 }
 
 impl<'db> Scan<'db> {
+    /// Promises that no event's JSON will be asked for, so that none needs to be copied.
+    pub fn without_json(self) -> Self {
+        Self { copies_json: false, ..self }
+    }
+
     /// The next matches, at least one; `None` if there are no more.
     fn next_batch(&mut self) -> Result<Option<Batch<'db>>, ReadError> {
         loop {
-            let snapshot = self.snapshot()?;
-            let mut found = Vec::new();
-            let is_at_end = self.fill(&snapshot, &mut found)?;
-            if !found.is_empty() {
-                return Ok(Some(Batch { snapshot, found }));
+            let (batch, is_at_end) = self.read_batch()?;
+            if !batch.is_empty() {
+                return Ok(Some(batch));
             }
             if is_at_end {
                 return Ok(None);
@@ -112,26 +122,65 @@ impl<'db> Scan<'db> {
         }
     }
 
-    fn snapshot(&mut self) -> Result<Rc<Snapshot<'db>>, ReadError> {
-        if let Some(snapshot) = &self.kept {
-            return Ok(Rc::clone(snapshot));
+    /// Matches of one snapshot, if there are any in what was looked at; whether there are no more.
+    fn read_batch(&mut self) -> Result<(Batch<'db>, bool), ReadError> {
+        let db = self.db;
+        let one_snapshot = self.options.one_snapshot;
+        let mut kept = self.kept.take();
+        if kept.is_none() {
+            self.snapshots += 1;
         }
-        let snapshot = Rc::new(self.db.snapshot()?);
-        self.snapshots += 1;
-        if self.options.one_snapshot {
-            self.kept = Some(Rc::clone(&snapshot));
+        let before = db.is_unlocked().then(|| (self.filters.clone(), self.current.clone()));
+        let mut found = Vec::new();
+        let read = db.read_keeping(&mut kept, one_snapshot, |snapshot, attempt| {
+            if let (1.., Some((filters, current))) = (attempt, &before) {
+                self.take_back(&found);
+                self.filters.clone_from(filters);
+                self.current.clone_from(current);
+                self.snapshots += 1;
+            }
+            found.clear();
+            let rows = halved(db.bound(self.options.rows_per_snapshot), attempt);
+            let is_at_end = self.fill(snapshot, rows, &mut found)?;
+            let source = match db.is_unlocked() {
+                false => Source::Snapshot(Rc::clone(snapshot)),
+                true => Source::Copies(self.copy(snapshot, &found)?),
+            };
+            Ok((source, is_at_end))
+        });
+        self.kept = kept;
+        let (source, is_at_end) = read?;
+        Ok((Batch { source, found }, is_at_end))
+    }
+
+    fn take_back(&mut self, found: &[Found]) {
+        if let Some(given) = &mut self.given {
+            for match_ in found {
+                given.remove(&match_.lev_id);
+            }
         }
-        Ok(snapshot)
+    }
+
+    fn copy(
+        &self,
+        snapshot: &Snapshot<'db>,
+        found: &[Found],
+    ) -> Result<Vec<WholeEvent>, ReadError> {
+        let copy = |found: &Found| match self.copies_json {
+            true => snapshot.whole(found.lev_id),
+            false => snapshot.whole_without_json(found.lev_id),
+        };
+        found.iter().map(copy).collect()
     }
 
     /// Takes matches until there are enough or time is up; returns whether there are no more.
     fn fill(
         &mut self,
         snapshot: &Snapshot<'db>,
+        rows: usize,
         found: &mut Vec<Found>,
     ) -> Result<bool, ReadError> {
         let started = Instant::now();
-        let rows = self.options.rows_per_snapshot.max(1);
         let mut steps = 0_u32;
         while found.len() < rows {
             steps = steps.wrapping_add(1);
@@ -194,6 +243,9 @@ impl<'db> Iterator for Scan<'db> {
     type Item = Result<Batch<'db>, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
+        if self.filters.is_empty() && self.current.is_none() {
+            return None;
+        }
         let batch = self.next_batch();
         if batch.is_err() {
             self.filters.clear();
@@ -203,11 +255,18 @@ impl<'db> Iterator for Scan<'db> {
     }
 }
 
-/// Matches of one moment, and the snapshot of that moment. Drop it before waiting for anything:
-/// while it lives, strfry's file can only grow.
+/// Matches of one moment, and the snapshot of that moment, or copies. Drop it before waiting for
+/// anything: while it lives, strfry's file can only grow.
 pub struct Batch<'db> {
-    snapshot: Rc<Snapshot<'db>>,
+    source: Source<'db>,
     found: Vec<Found>,
+}
+
+/// Where a batch reads what it is asked for.
+enum Source<'db> {
+    Snapshot(Rc<Snapshot<'db>>),
+    /// Of each match, in order.
+    Copies(Vec<WholeEvent>),
 }
 
 impl<'db> Batch<'db> {
@@ -223,34 +282,41 @@ impl<'db> Batch<'db> {
 
     /// The matches in order. Of each nothing but the index has been read.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Match<'_, 'db>> {
-        self.found.iter().map(|&found| Match { snapshot: &self.snapshot, found })
+        let events = self.found.iter().enumerate();
+        events.map(|(at, &found)| Match { source: &self.source, at, found })
     }
 
     /// The matches as stored JSON, in order; borrowed unless compressed. Faster than asking each.
     ///
     /// # Errors
     /// [`ReadError`]
-    pub fn json(
-        &self,
-    ) -> Result<impl ExactSizeIterator<Item = Result<Cow<'_, str>, ReadError>>, ReadError> {
-        self.snapshot.json_of(&self.found)
+    pub fn json(&self) -> Result<Each<'_, Cow<'_, str>>, ReadError> {
+        Ok(match &self.source {
+            Source::Snapshot(snapshot) => Box::new(snapshot.json_of(&self.found)?),
+            Source::Copies(copies) => Box::new(copies.iter().map(WholeEvent::json)),
+        })
     }
 
     /// What strfry indexes of the matches, in order. Faster than asking each.
     ///
     /// # Errors
     /// [`ReadError`]
-    pub fn packed(
-        &self,
-    ) -> Result<impl ExactSizeIterator<Item = Result<PackedEvent<'_>, ReadError>>, ReadError> {
-        self.snapshot.packed_of(&self.found)
+    pub fn packed(&self) -> Result<Each<'_, PackedEvent<'_>>, ReadError> {
+        Ok(match &self.source {
+            Source::Snapshot(snapshot) => Box::new(snapshot.packed_of(&self.found)?),
+            Source::Copies(copies) => Box::new(copies.iter().map(WholeEvent::packed)),
+        })
     }
 }
+
+/// Something of each match of a batch.
+pub type Each<'a, T> = Box<dyn ExactSizeIterator<Item = Result<T, ReadError>> + 'a>;
 
 /// An event that matches; reads of it what it is asked for.
 #[derive(Clone, Copy)]
 pub struct Match<'a, 'db> {
-    snapshot: &'a Snapshot<'db>,
+    source: &'a Source<'db>,
+    at: usize,
     found: Found,
 }
 
@@ -270,7 +336,11 @@ impl<'a> Match<'a, '_> {
     /// # Errors
     /// [`ReadError`]
     pub fn packed(&self) -> Result<PackedEvent<'a>, ReadError> {
-        self.snapshot.packed(self.found.lev_id)?.ok_or_else(|| gone("Event", self.found.lev_id))
+        let not_there = || gone("Event", self.found.lev_id);
+        match self.source {
+            Source::Snapshot(snapshot) => snapshot.packed(self.found.lev_id)?.ok_or_else(not_there),
+            Source::Copies(copies) => copies.get(self.at).ok_or_else(not_there)?.packed(),
+        }
     }
 
     /// The event as stored JSON; borrowed unless it is compressed.
@@ -278,8 +348,23 @@ impl<'a> Match<'a, '_> {
     /// # Errors
     /// [`ReadError`]
     pub fn json(&self) -> Result<Cow<'a, str>, ReadError> {
-        self.snapshot
-            .json(self.found.lev_id)?
-            .ok_or_else(|| gone("EventPayload", self.found.lev_id))
+        let not_there = || gone("EventPayload", self.found.lev_id);
+        match self.source {
+            Source::Snapshot(snapshot) => snapshot.json(self.found.lev_id)?.ok_or_else(not_there),
+            Source::Copies(copies) => copies.get(self.at).ok_or_else(not_there)?.json(),
+        }
+    }
+
+    /// The event in both stored forms, copied; damage of one of them is in its place.
+    ///
+    /// # Errors
+    /// [`ReadError`], but for damage of this event.
+    pub fn whole(&self) -> Result<WholeEvent, ReadError> {
+        match self.source {
+            Source::Snapshot(snapshot) => snapshot.whole(self.found.lev_id),
+            Source::Copies(copies) => {
+                copies.get(self.at).cloned().ok_or_else(|| gone("Event", self.found.lev_id))
+            }
+        }
     }
 }
