@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 use strfry_companion::nostr::Pubkey;
 
+use support::{companion, millis, strfry_command};
+
 const EVENTS: u64 = 100_000;
 const PUBKEYS: usize = 500;
 const RUNS: usize = 31;
@@ -47,12 +49,6 @@ fn main() {
     }
 }
 
-fn companion(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_strfry-companion"));
-    command.args(arguments);
-    command
-}
-
 fn profiles(database: &Path, list: &Path) -> Command {
     let mut command = companion(&["profiles", "--db"]);
     command.arg(database).arg("--pubkeys").arg(list);
@@ -68,18 +64,11 @@ fn timed(command: &mut Command) -> Duration {
 }
 
 fn old_way(strfry: &Path, database: &Path, pubkeys: &[Pubkey]) -> Duration {
-    let config = database.join("strfry.conf");
-    let text = format!("db = \"{}\"\nrelay {{\n    nofiles = 0\n}}\n", database.display());
-    fs::write(&config, text).unwrap();
     pubkeys
         .iter()
         .map(|pubkey| {
             let filter = format!(r#"{{"authors":["{pubkey}"],"kinds":[0],"limit":1}}"#);
-            timed(Command::new(strfry).arg("--config").arg(&config).args(["scan", &filter]))
+            timed(strfry_command(strfry, database).args(["scan", &filter]))
         })
         .sum()
-}
-
-fn millis(time: Duration) -> f64 {
-    1_000.0 * time.as_secs_f64()
 }

@@ -9,6 +9,7 @@ pub mod stand_in;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
@@ -63,6 +64,28 @@ pub fn stored(line: &str) -> StoredEvent {
 /// Pubkeys of some authors of [`database`], some of whom have no profile.
 pub fn pubkeys(count: usize) -> Vec<Pubkey> {
     Author::all(0..AUTHORS).iter().map(Author::pubkey).take(count).collect()
+}
+
+/// The program, with its first arguments.
+pub fn companion(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_strfry-companion"));
+    command.args(arguments);
+    command
+}
+
+/// A strfry on this database.
+pub fn strfry_command(strfry: &Path, database: &Path) -> Command {
+    let config = database.join("strfry.conf");
+    let text = format!("db = \"{}\"\nrelay {{\n    nofiles = 0\n}}\n", database.display());
+    fs::write(&config, text).unwrap();
+    let mut command = Command::new(strfry);
+    command.arg("--config").arg(config);
+    command
+}
+
+/// For people.
+pub fn millis(time: Duration) -> f64 {
+    1_000.0 * time.as_secs_f64()
 }
 
 /// The median.

@@ -12,7 +12,7 @@ use crate::report::{RunLog, clean_for_log, clean_whole_for_log, with_causes};
 use crate::strfry_db::{ReadError, StoredJson, StrfryDb};
 
 /// The kind-0 content of an event as strfry stores it; `None` if it is no JSON object.
-fn profile_of(stored: &StoredJson) -> Option<Profile> {
+fn profile_of(stored: &StoredJson<'_>) -> Option<Profile> {
     let event = Event::parse(&stored.json).ok()?;
     Profile::parse(&event.content).ok()
 }

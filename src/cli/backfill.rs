@@ -27,6 +27,7 @@ use crate::strfry_db::StrfryDb;
 const PUBLIC_RELAYS: &[&str] = &["wss://relay.damus.io", "wss://nos.lol", "wss://relay.nostr.band"];
 
 #[derive(Debug, Args)]
+#[command(after_help = super::EXIT_CODES)]
 pub(super) struct Arguments {
     /// Ask for events of the last N days; 0 for all time
     #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true,
@@ -103,9 +104,9 @@ struct Wanted {
     pubkeys: Option<Vec<Pubkey>>,
 }
 
-pub(super) fn run(arguments: Arguments) -> Result<Outcome> {
+pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     if arguments.stats {
-        return stats::run(&stats::Arguments::of(arguments.node, arguments.json));
+        return stats::run(&stats::Arguments::of(arguments.node.clone(), arguments.json));
     }
     if arguments.node.no_lock {
         return Err(Failure::Usage(anyhow!(

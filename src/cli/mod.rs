@@ -19,9 +19,10 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use anyhow::anyhow;
+use clap::{ArgMatches, Args, Command, FromArgMatches, Parser};
 
-use exit::Outcome;
+use exit::{Failure, OrFail, Outcome};
 
 /// The name by which a node's programs call the script that this program replaces.
 const SCRIPT_NAME: &str = "backfill_constellation.sh";
@@ -34,41 +35,57 @@ Exit codes:
   2  wrong usage or configuration
   3  could not run: trouble with the database, strfry, or the files of a run (lock, log)";
 
-/// A companion to the Nostr relay strfry: reads its database while it runs, fetches what is
-/// missing from peer relays, verifies it, and imports it through strfry.
-#[derive(Debug, Parser)]
-#[command(name = "strfry-companion", version, after_help = EXIT_CODES, max_term_width = 100)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
+const ABOUT: &str = "A companion to the Nostr relay strfry: reads its database while it runs, fetches \
+                     what is missing from peer relays, verifies it, and imports it through strfry";
+
+macro_rules! commands {
+    ($($name:literal, $module:ident, $about:literal;)*) => {
+        /// The program's commands. The options of a command are put together only when it is the
+        /// one that is called: all of them would take a third of the time that a lookup takes.
+        fn command() -> Command {
+            let command = Command::new("strfry-companion")
+                .version(env!("CARGO_PKG_VERSION"))
+                .about(ABOUT)
+                .after_help(EXIT_CODES)
+                .max_term_width(100)
+                .subcommand_required(true)
+                .arg_required_else_help(true);
+            command$(.subcommand(
+                // Once more, because shared options bring a description of their own.
+                Command::new($name)
+                    .about($about)
+                    .defer(|command| $module::Arguments::augment_args(command).about($about)),
+            ))*
+        }
+
+        fn run(name: &str, matches: &ArgMatches) -> exit::Result<Outcome> {
+            // A backfill ends in an orderly way of its own.
+            if name != "backfill" {
+                signals::end_between_snapshots()?;
+            }
+            match name {
+                $($name => $module::run(&$module::Arguments::from_arg_matches(matches).or_usage()?),)*
+                _ => Err(Failure::Usage(anyhow!("no command {name}: see --help"))),
+            }
+        }
+    };
 }
 
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Show which pubkeys have a profile (kind 0), and what is in it
-    Profiles(profiles::Arguments),
-    /// Fetch from peer relays what the database lacks, and import it
-    #[command(after_help = EXIT_CODES)]
-    Backfill(backfill::Arguments),
-    /// Show the relays that a backfill would ask, and those that it would not
-    Peers(peers::Arguments),
-    /// Show where the node's own list of pubkeys comes from
-    Pubkeys(pubkeys::Arguments),
-    /// Print every event by time, byte for byte as `strfry export` does
-    Export(export::Arguments),
-    /// Check id and signature of every event in the database, or in a file
-    Verify(verify::Arguments),
-    /// Print the events that match a filter, newest first
-    Scan(scan::Arguments),
-    /// Show figures about the database
-    Stats(stats::Arguments),
-    /// Compare this program with strfry scan, on this database
-    Bench(bench::Arguments),
+commands! {
+    "profiles", profiles, "Show which pubkeys have a profile (kind 0), and what is in it";
+    "backfill", backfill, "Fetch from peer relays what the database lacks, and import it";
+    "peers", peers, "Show the relays that a backfill would ask, and those that it would not";
+    "pubkeys", pubkeys, "Show where the node's own list of pubkeys comes from";
+    "scan", scan, "Print the events that match a filter, newest first";
+    "export", export, "Print every event by time, byte for byte as `strfry export` does";
+    "verify", verify, "Check id and signature of every event in the database, or in a file";
+    "stats", stats, "Show figures about the database";
+    "bench", bench, "Compare this program with strfry scan, on this database";
 }
 
 /// The old script: `backfill` without a subcommand.
 #[derive(Debug, Parser)]
-#[command(name = SCRIPT_NAME, version, after_help = EXIT_CODES, max_term_width = 100)]
+#[command(name = SCRIPT_NAME, version, max_term_width = 100)]
 struct ScriptArguments {
     #[command(flatten)]
     backfill: backfill::Arguments,
@@ -78,31 +95,13 @@ struct ScriptArguments {
 pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let outcome = if is_script(arguments.first()) {
-        backfill::run(ScriptArguments::parse_from(arguments).backfill)
+        backfill::run(&ScriptArguments::parse_from(arguments).backfill)
     } else {
-        let command = Arguments::parse_from(arguments).command;
-        run(command)
+        let matches = command().get_matches_from(arguments);
+        matches.subcommand().map_or(Ok(Outcome::Complete), |(name, matches)| run(name, matches))
     };
     signals::leave_the_end_to_a_signal();
     exit::code(outcome.unwrap_or_else(Outcome::Failure))
-}
-
-fn run(command: Command) -> exit::Result<Outcome> {
-    // A backfill ends in an orderly way of its own.
-    if !matches!(command, Command::Backfill(_)) {
-        signals::end_between_snapshots()?;
-    }
-    match command {
-        Command::Profiles(arguments) => profiles::run(&arguments),
-        Command::Backfill(arguments) => backfill::run(arguments),
-        Command::Peers(arguments) => peers::run(&arguments),
-        Command::Pubkeys(arguments) => pubkeys::run(&arguments),
-        Command::Export(arguments) => export::run(&arguments),
-        Command::Verify(arguments) => verify::run(&arguments),
-        Command::Scan(arguments) => scan::run(&arguments),
-        Command::Stats(arguments) => stats::run(&arguments),
-        Command::Bench(arguments) => bench::run(&arguments),
-    }
 }
 
 fn is_script(program: Option<&OsString>) -> bool {
@@ -119,7 +118,7 @@ mod tests {
 
     #[test]
     fn the_arguments_are_consistent() {
-        Arguments::command().debug_assert();
+        command().debug_assert();
         ScriptArguments::command().debug_assert();
     }
 

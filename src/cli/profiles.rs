@@ -82,8 +82,11 @@ impl Arguments {
                 "no pubkeys: name some, or a file with --pubkeys, or the node's home with --home"
             )));
         }
-        let mut seen = HashSet::with_capacity(pubkeys.len());
-        pubkeys.retain(|pubkey| seen.insert(*pubkey));
+        // A single list has no repeats.
+        if !self.pubkeys.is_empty() || self.files.len() > 1 {
+            let mut seen = HashSet::with_capacity(pubkeys.len());
+            pubkeys.retain(|pubkey| seen.insert(*pubkey));
+        }
         Ok(pubkeys)
     }
 }
@@ -101,8 +104,7 @@ fn print_missing(db: &StrfryDb, pubkeys: &[Pubkey]) -> Result<usize> {
 }
 
 fn rows(db: &StrfryDb, pubkeys: &[Pubkey]) -> Result<Vec<ProfileRow>> {
-    let stored = db.newest_json_of_each(pubkeys, kind::PROFILE).or_cannot_run()?;
-    let row = |(pubkey, stored): (&Pubkey, Option<crate::strfry_db::StoredJson>)| {
+    db.read_newest_of_each(pubkeys, kind::PROFILE, |pubkey, stored| {
         let Some(stored) = stored else { return ProfileRow::missing(*pubkey) };
         // A profile that is no JSON object is there all the same, without any of its fields.
         let profile = Event::parse(&stored.json)
@@ -110,6 +112,6 @@ fn rows(db: &StrfryDb, pubkeys: &[Pubkey]) -> Result<Vec<ProfileRow>> {
             .and_then(|event| Profile::parse(&event.content).ok())
             .unwrap_or_default();
         ProfileRow::found(*pubkey, stored.id, stored.created_at, profile)
-    };
-    Ok(pubkeys.iter().zip(stored).map(row).collect())
+    })
+    .or_cannot_run()
 }

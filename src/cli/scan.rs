@@ -11,8 +11,8 @@ use clap::{Args, ValueEnum};
 use super::exit::{Failure, OrFail, Outcome, Result};
 use super::node::{NodeArguments, print};
 use super::signals::write_in_snapshot;
-use crate::strfry_db::scan::{Match, ScanFilter, ScanOptions};
-use crate::strfry_db::{ReadError, StrfryDb};
+use crate::strfry_db::scan::{Batch, ScanFilter, ScanOptions};
+use crate::strfry_db::{PackedEvent, ReadError, StrfryDb};
 
 /// Output is gathered to this many bytes before it is written: as much as a pipe holds, four
 /// times over.
@@ -109,32 +109,46 @@ fn print_matches(
     limit_bytes: Option<u64>,
 ) -> Result<()> {
     let write = if options.one_snapshot { write_in_snapshot } else { write };
-    let mut left = limit_bytes.unwrap_or(u64::MAX);
-    let mut gathered = Vec::new();
+    let mut gathered = Gathered { bytes: Vec::new(), left: limit_bytes.unwrap_or(u64::MAX) };
     for batch in db.scan(filters, options) {
         let batch = batch.or_cannot_run()?;
-        let mut is_full = false;
-        for event in batch.iter() {
-            let start = gathered.len();
-            line.append(&event, &mut gathered).or_cannot_run()?;
-            let length = (gathered.len() - start) as u64;
-            if length > left {
-                gathered.truncate(start);
-                is_full = true;
-                break;
-            }
-            left -= length;
-        }
+        let is_full = line.append_all(&batch, &mut gathered).or_cannot_run()?;
         drop(batch);
         if is_full {
             break;
         }
-        if gathered.len() >= WRITE_AT {
-            write(&gathered)?;
-            gathered.clear();
+        if gathered.bytes.len() >= WRITE_AT {
+            write(&gathered.bytes)?;
+            gathered.bytes.clear();
         }
     }
-    write(&gathered)
+    write(&gathered.bytes)
+}
+
+/// Lines that are not written yet.
+struct Gathered {
+    bytes: Vec<u8>,
+    /// Bytes that may still be printed.
+    left: u64,
+}
+
+impl Gathered {
+    /// Takes a line, its line feed included; or leaves it out and says that there is no room.
+    fn append(&mut self, line: impl FnOnce(&mut Vec<u8>)) -> bool {
+        let start = self.bytes.len();
+        line(&mut self.bytes);
+        self.bytes.push(b'\n');
+        match self.left.checked_sub((self.bytes.len() - start) as u64) {
+            Some(left) => {
+                self.left = left;
+                true
+            }
+            None => {
+                self.bytes.truncate(start);
+                false
+            }
+        }
+    }
 }
 
 fn write(bytes: &[u8]) -> Result<()> {
@@ -146,30 +160,52 @@ fn write(bytes: &[u8]) -> Result<()> {
 }
 
 impl Line<'_> {
-    fn append(
+    /// Takes the lines of a batch; whether there was no room for all.
+    fn append_all(
         &self,
-        event: &Match<'_, '_>,
-        out: &mut Vec<u8>,
-    ) -> std::result::Result<(), ReadError> {
+        batch: &Batch<'_>,
+        out: &mut Gathered,
+    ) -> std::result::Result<bool, ReadError> {
         match self {
-            Self::Json => out.extend_from_slice(event.json()?.as_bytes()),
-            Self::Id => out.extend_from_slice(event.packed()?.id().to_string().as_bytes()),
-            Self::Fields(fields) => {
-                let packed = event.packed()?;
-                for (at, field) in fields.iter().enumerate() {
-                    let value = match field {
-                        Field::Id => format!("\"id\":\"{}\"", packed.id()),
-                        Field::Pubkey => format!("\"pubkey\":\"{}\"", packed.pubkey()),
-                        Field::Kind => format!("\"kind\":{}", packed.kind()),
-                        Field::CreatedAt => format!("\"created_at\":{}", packed.created_at()),
-                    };
-                    out.push(if at == 0 { b'{' } else { b',' });
-                    out.extend_from_slice(value.as_bytes());
+            Self::Json => {
+                for json in batch.json()? {
+                    let json = json?;
+                    if !out.append(|bytes| bytes.extend_from_slice(json.as_bytes())) {
+                        return Ok(true);
+                    }
                 }
-                out.push(b'}');
+            }
+            Self::Id => {
+                for packed in batch.packed()? {
+                    let id = packed?.id().to_string();
+                    if !out.append(|bytes| bytes.extend_from_slice(id.as_bytes())) {
+                        return Ok(true);
+                    }
+                }
+            }
+            Self::Fields(fields) => {
+                for packed in batch.packed()? {
+                    let packed = packed?;
+                    if !out.append(|bytes| append_fields(fields, &packed, bytes)) {
+                        return Ok(true);
+                    }
+                }
             }
         }
-        out.push(b'\n');
-        Ok(())
+        Ok(false)
     }
+}
+
+fn append_fields(fields: &[Field], packed: &PackedEvent<'_>, out: &mut Vec<u8>) {
+    for (at, field) in fields.iter().enumerate() {
+        let value = match field {
+            Field::Id => format!("\"id\":\"{}\"", packed.id()),
+            Field::Pubkey => format!("\"pubkey\":\"{}\"", packed.pubkey()),
+            Field::Kind => format!("\"kind\":{}", packed.kind()),
+            Field::CreatedAt => format!("\"created_at\":{}", packed.created_at()),
+        };
+        out.push(if at == 0 { b'{' } else { b',' });
+        out.extend_from_slice(value.as_bytes());
+    }
+    out.push(b'}');
 }

@@ -15,6 +15,9 @@ pub fn decode_lowercase<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     decode(text)
 }
 
+/// Lowercase hex of `N` bytes, on the stack.
+pub type Text<const N: usize> = ::hex::Buffer<N>;
+
 /// Lowercase hex.
 pub fn encode(bytes: &[u8]) -> String {
     ::hex::encode(bytes)

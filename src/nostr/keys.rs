@@ -52,7 +52,7 @@ macro_rules! byte_string {
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&hex::encode(&self.0))
+                f.write_str(hex::Text::<$len>::new().format(&self.0))
             }
         }
 

@@ -3,6 +3,7 @@
 //! The table is for people, so its text is cleaned and cut. JSON and CSV are for programs: they
 //! carry strangers' text unchanged.
 
+use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
 
 use serde::Serialize;
@@ -86,12 +87,15 @@ pub enum Format {
     Csv,
 }
 
+/// Bytes gathered before they are written: what a pipe holds on Linux.
+const WRITE_AT: usize = 64 << 10;
+
 /// Writes the rows in their order, and flushes.
 ///
 /// # Errors
 /// The writer's own, with its kind: a broken pipe is told apart.
 pub fn render(rows: &[ProfileRow], format: Format, out: &mut impl Write) -> io::Result<()> {
-    let mut out = BufWriter::new(out);
+    let mut out = BufWriter::with_capacity(WRITE_AT, out);
     match format {
         Format::Table => table(rows, &mut out)?,
         Format::Jsonl => jsonl(rows, &mut out)?,
@@ -127,42 +131,56 @@ const COLUMNS: [(&str, usize); 5] =
     [("PUBKEY", 8), ("FOUND", 5), ("NAME", 24), ("DISPLAY NAME", 32), ("NIP-05", 40)];
 
 fn table(rows: &[ProfileRow], out: &mut impl Write) -> io::Result<()> {
-    let lines: Vec<[String; 5]> = [COLUMNS.map(|(heading, _)| heading.to_owned())]
-        .into_iter()
-        .chain(rows.iter().map(cells))
-        .collect();
+    let headings = COLUMNS.map(|(heading, _)| Cell::new(heading.into()));
+    let lines: Vec<[Cell<'_>; 5]> =
+        std::iter::once(headings).chain(rows.iter().map(cells)).collect();
     let mut widths = [0; 5];
     for line in &lines {
         for (width, cell) in widths.iter_mut().zip(line) {
-            *width = cell.width().max(*width);
+            *width = cell.width.max(*width);
         }
     }
+    let mut text = String::new();
     for line in &lines {
-        let mut text = String::new();
+        text.clear();
         for (cell, width) in line.iter().zip(widths) {
-            text.push_str(cell);
+            text.push_str(&cell.text);
             // Not `{:width$}`, which counts characters instead of columns.
-            text.push_str(&" ".repeat(width.saturating_sub(cell.width()).saturating_add(2)));
+            let padding = width.saturating_sub(cell.width).saturating_add(2);
+            text.extend(std::iter::repeat_n(' ', padding));
         }
-        writeln!(out, "{}", text.trim_end())?;
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+        out.write_all(text.as_bytes())?;
     }
     Ok(())
 }
 
-fn cells(row: &ProfileRow) -> [String; 5] {
-    let found = if row.found { "yes" } else { "no" };
-    let texts = [
-        Some(row.pubkey.short()),
-        Some(found.to_owned()),
-        row.name.clone(),
-        row.display_name.clone(),
-        row.nip05.clone(),
-    ];
-    let mut columns = COLUMNS.iter();
-    texts.map(|text| {
-        let max = columns.next().map_or(0, |(_, max)| *max);
-        clean_to(text.as_deref().unwrap_or_default(), max).into_owned()
-    })
+/// A text of the table and the columns of the terminal that it takes.
+struct Cell<'a> {
+    text: Cow<'a, str>,
+    width: usize,
+}
+
+impl<'a> Cell<'a> {
+    fn new(text: Cow<'a, str>) -> Self {
+        Self { width: text.width(), text }
+    }
+}
+
+fn cells(row: &ProfileRow) -> [Cell<'_>; 5] {
+    let [_, _, name, display_name, nip05] = COLUMNS.map(|(_, max)| max);
+    [
+        Cell::new(row.pubkey.short().into()),
+        Cell::new(if row.found { "yes" } else { "no" }.into()),
+        cell(row.name.as_deref(), name),
+        cell(row.display_name.as_deref(), display_name),
+        cell(row.nip05.as_deref(), nip05),
+    ]
+}
+
+fn cell(text: Option<&str>, max: usize) -> Cell<'_> {
+    Cell::new(clean_to(text.unwrap_or_default(), max))
 }
 
 #[cfg(test)]

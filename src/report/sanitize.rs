@@ -36,6 +36,10 @@ pub fn clean(text: &str) -> Cow<'_, str> {
 /// A character of no width counts as one column, so that stacked accents are bounded too. No
 /// escape is cut in two.
 pub fn clean_to(text: &str, max_columns: usize) -> Cow<'_, str> {
+    // Most texts: nothing to escape, and a column for each byte.
+    if text.len() <= max_columns && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return Cow::Borrowed(text);
+    }
     let mut columns = 0_usize;
     let mut kept = String::new();
     let mut kept_before_ellipsis = 0;

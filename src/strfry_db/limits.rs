@@ -3,9 +3,10 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// Lookups in one read transaction. At about 1 µs each a batch holds its snapshot for 10 ms at
-/// most, far less than the second that strfry's importer waits between two commits.
-pub const LOOKUPS_PER_SNAPSHOT: usize = 10_000;
+/// Lookups in one read transaction. At about 5 µs each, where an event is read and parsed too, a
+/// batch holds its snapshot for 10 ms, far less than the second that strfry's importer waits
+/// between two commits; without that, for half a millisecond. A new snapshot costs about 2 µs.
+pub const LOOKUPS_PER_SNAPSHOT: usize = 2_000;
 
 /// Matches that a scan takes from one snapshot. Reading their JSON takes about 2 ms, and printing
 /// needs room for this many payloads: 64 MiB if each is as large as strfry allows by default, and
@@ -33,8 +34,12 @@ pub const BUFFERED_ENTRIES: usize = 65_536;
 /// more, all events of the authors are read and their kinds looked at.
 pub const PUBKEY_KIND_PAIRS: usize = 10_000;
 
-/// Entries that are counted to compare two indexes, and prefixes among which: 100 µs at most, and
-/// enough to tell rare from common.
+/// Records further apart than this are looked up by a descent into the tree of their own, which
+/// takes about as long as so many steps.
+pub const STEPS_INSTEAD_OF_DESCENT: u64 = 8;
+
+/// Entries that are read to compare two indexes, and prefixes among which: 100 µs at most, and
+/// enough to tell how dense in time they are.
 pub const PROBED_ENTRIES: usize = 256;
 /// See [`PROBED_ENTRIES`].
 pub const PROBED_PREFIXES: usize = 32;

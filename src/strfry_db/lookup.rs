@@ -16,6 +16,7 @@ use super::open_snapshots::Open;
 use super::packed::PackedEvent;
 use super::pages::PageSnapshot;
 use super::payload;
+use super::records::read_each;
 use super::tables::Table;
 use super::unlocked::halved;
 use crate::nostr::{EventId, Pubkey};
@@ -129,14 +130,10 @@ impl<'db> Snapshot<'db> {
     /// # Errors
     /// [`ReadError`]; a record too short for a PackedEvent is damaged.
     pub fn packed(&self, lev_id: LevId) -> Result<Option<PackedEvent<'_>>, ReadError> {
-        const TABLE: &str = "Event";
-        let table = present(TABLE, self.db.tables.event)?;
+        let table = present(EVENTS, self.db.tables.event)?;
         let record = self.get(table, &lev_id.to_ne_bytes())?;
         record
-            .map(|bytes| {
-                PackedEvent::from_bytes(bytes)
-                    .ok_or_else(|| damaged(TABLE, lev_id, "it is shorter than a PackedEvent"))
-            })
+            .map(|bytes| PackedEvent::from_bytes(bytes).ok_or_else(|| too_short(lev_id)))
             .transpose()
     }
 
@@ -145,8 +142,7 @@ impl<'db> Snapshot<'db> {
     /// # Errors
     /// [`ReadError`]; a payload that cannot be decoded is damaged.
     pub fn json(&self, lev_id: LevId) -> Result<Option<Cow<'_, str>>, ReadError> {
-        const TABLE: &str = "EventPayload";
-        let table = present(TABLE, self.db.tables.event_payload)?;
+        let table = present(PAYLOADS, self.db.tables.event_payload)?;
         let record = self.get(table, &lev_id.to_ne_bytes())?;
         record.map(|bytes| payload::decode(self, lev_id, bytes)).transpose()
     }
@@ -203,9 +199,42 @@ impl<'db> Snapshot<'db> {
         Ok(newest)
     }
 
+    /// What strfry indexes of these events, in their order. Faster than asking for each.
+    pub(super) fn packed_of(
+        &self,
+        found: &[Found],
+    ) -> Result<impl ExactSizeIterator<Item = Result<PackedEvent<'_>, ReadError>>, ReadError> {
+        let table = present(EVENTS, self.db.tables.event)?;
+        let records = read_each(self, table, found)?;
+        Ok(found.iter().zip(records).map(|(found, record)| {
+            let record = record.ok_or_else(|| gone(EVENTS, found.lev_id))?;
+            PackedEvent::from_bytes(record).ok_or_else(|| too_short(found.lev_id))
+        }))
+    }
+
+    /// The JSON of these events, in their order. Faster than asking for each.
+    pub(super) fn json_of(
+        &self,
+        found: &[Found],
+    ) -> Result<impl ExactSizeIterator<Item = Result<Cow<'_, str>, ReadError>>, ReadError> {
+        let table = present(PAYLOADS, self.db.tables.event_payload)?;
+        let records = read_each(self, table, found)?;
+        Ok(found.iter().zip(records).map(|(found, record)| {
+            let record = record.ok_or_else(|| gone(PAYLOADS, found.lev_id))?;
+            payload::decode(self, found.lev_id, record)
+        }))
+    }
+
     pub(super) fn db(&self) -> &'db StrfryDb {
         self.db
     }
+}
+
+const EVENTS: &str = "Event";
+const PAYLOADS: &str = "EventPayload";
+
+fn too_short(lev_id: LevId) -> ReadError {
+    damaged(EVENTS, lev_id, "it is shorter than a PackedEvent")
 }
 
 /// An event in both forms in which strfry stores it.
@@ -217,6 +246,24 @@ pub struct WholeEvent {
     pub packed: Result<Vec<u8>, Damage>,
     /// The JSON, or why it cannot be read.
     pub json: Result<String, Damage>,
+}
+
+impl WholeEvent {
+    /// The PackedEvent.
+    ///
+    /// # Errors
+    /// Its damage.
+    pub fn packed(&self) -> Result<PackedEvent<'_>, ReadError> {
+        PackedEvent::from_bytes(self.packed.as_ref()?).ok_or_else(|| too_short(self.lev_id))
+    }
+
+    /// The JSON.
+    ///
+    /// # Errors
+    /// Its damage.
+    pub fn json(&self) -> Result<Cow<'_, str>, ReadError> {
+        Ok(Cow::Borrowed(self.json.as_ref()?))
+    }
 }
 
 /// Why one record cannot be read.
@@ -245,15 +292,22 @@ impl From<&Damage> for ReadError {
     }
 }
 
-/// One event, out of the database.
+/// One event, in the database or out of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredJson {
+pub struct StoredJson<'a> {
     /// The event's id.
     pub id: EventId,
     /// Seconds since 1970.
     pub created_at: u64,
-    /// The event's JSON as strfry stores it.
-    pub json: String,
+    /// The event's JSON as strfry stores it; borrowed from the map unless it is compressed.
+    pub json: Cow<'a, str>,
+}
+
+impl StoredJson<'_> {
+    /// Out of the database.
+    pub fn into_owned(self) -> StoredJson<'static> {
+        StoredJson { json: Cow::Owned(self.json.into_owned()), ..self }
+    }
 }
 
 impl StrfryDb {
@@ -277,13 +331,42 @@ impl StrfryDb {
         &self,
         pubkeys: &[Pubkey],
         kind: u64,
-    ) -> Result<Vec<Option<StoredJson>>, ReadError> {
-        self.look_up_each(pubkeys, |snapshot, pubkey| {
-            let Some(found) = snapshot.newest(pubkey, kind)? else { return Ok(None) };
-            let gone = || damaged("Event", found.lev_id, "an index names it but it is not there");
-            let packed = snapshot.packed(found.lev_id)?.ok_or_else(gone)?;
-            let json = snapshot.json(found.lev_id)?.ok_or_else(gone)?.into_owned();
-            Ok(Some(StoredJson { id: packed.id(), created_at: found.created_at, json }))
+    ) -> Result<Vec<Option<StoredJson<'static>>>, ReadError> {
+        self.read_newest_of_each(pubkeys, kind, |_, stored| stored.map(StoredJson::into_owned))
+    }
+
+    /// What `read` makes of the newest event of this kind of each author, in input order. It gets
+    /// the JSON where it lies in the map; keep it short, because a snapshot is open meanwhile. As
+    /// with [`StrfryDb::read`], what it returns counts, and not how often it is called.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn read_newest_of_each<R>(
+        &self,
+        pubkeys: &[Pubkey],
+        kind: u64,
+        mut read: impl FnMut(&Pubkey, Option<StoredJson<'_>>) -> R,
+    ) -> Result<Vec<R>, ReadError> {
+        self.look_up_batches(pubkeys, |snapshot, pubkeys| {
+            let newest: Vec<Option<Found>> = pubkeys
+                .iter()
+                .map(|pubkey| snapshot.newest(pubkey, kind))
+                .collect::<Result<_, _>>()?;
+            let found: Vec<Found> = newest.iter().flatten().copied().collect();
+            let mut stored = snapshot.packed_of(&found)?.zip(snapshot.json_of(&found)?);
+            let mut next = |found: Found| -> Result<_, ReadError> {
+                let Some((packed, json)) = stored.next() else { return Ok(None) };
+                let (id, json) = (packed?.id(), json?);
+                Ok(Some(StoredJson { id, created_at: found.created_at, json }))
+            };
+            pubkeys
+                .iter()
+                .zip(newest)
+                .map(|(pubkey, found)| {
+                    let stored = found.map_or(Ok(None), &mut next)?;
+                    Ok(read(pubkey, stored))
+                })
+                .collect()
         })
     }
 
@@ -307,22 +390,37 @@ impl StrfryDb {
         keys: &[K],
         mut look_up: impl FnMut(&Snapshot<'_>, &K) -> Result<R, ReadError>,
     ) -> Result<Vec<R>, ReadError> {
-        let mut in_key_order: Vec<(usize, &K)> = keys.iter().enumerate().collect();
-        in_key_order.sort_unstable_by_key(|&(_, key)| key);
+        self.look_up_batches(keys, |snapshot, keys| {
+            keys.iter().map(|key| look_up(snapshot, key)).collect()
+        })
+    }
+
+    /// Gives `look_up` the keys in key order, a bounded number in each snapshot, and takes an
+    /// answer for each; returns the answers in input order.
+    fn look_up_batches<K: Ord, R>(
+        &self,
+        keys: &[K],
+        mut look_up: impl FnMut(&Snapshot<'_>, &[&K]) -> Result<Vec<R>, ReadError>,
+    ) -> Result<Vec<R>, ReadError> {
+        let mut in_key_order: Vec<(&K, usize)> = keys.iter().zip(0..).collect();
+        in_key_order.sort_unstable();
+        let (sorted, positions): (Vec<&K>, Vec<usize>) = in_key_order.into_iter().unzip();
         let mut answers = Vec::with_capacity(keys.len());
-        let mut left = in_key_order.as_slice();
+        let mut left = sorted.as_slice();
         while !left.is_empty() {
-            let done = answers.len();
-            left = self.read_keeping(&mut None, false, |snapshot, attempt| {
-                answers.truncate(done);
-                let bound = halved(self.bound(LOOKUPS_PER_SNAPSHOT), attempt).min(left.len());
-                let (batch, rest) = left.split_at(bound);
-                for &(position, key) in batch {
-                    answers.push((position, look_up(snapshot, key)?));
-                }
-                Ok(rest)
-            })?;
+            left = self
+                .read_keeping(&mut None, false, |snapshot, attempt| {
+                    let bound = halved(self.bound(LOOKUPS_PER_SNAPSHOT), attempt).min(left.len());
+                    let (batch, rest) = left.split_at(bound);
+                    let found = look_up(snapshot, batch)?;
+                    Ok((found, rest))
+                })
+                .map(|(found, rest)| {
+                    answers.extend(found);
+                    rest
+                })?;
         }
+        let mut answers: Vec<(usize, R)> = positions.into_iter().zip(answers).collect();
         answers.sort_unstable_by_key(|&(position, _)| position);
         Ok(answers.into_iter().map(|(_, answer)| answer).collect())
     }

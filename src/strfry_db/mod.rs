@@ -26,6 +26,7 @@ pub mod orders;
 pub mod packed;
 mod pages;
 mod payload;
+mod records;
 pub mod scan;
 mod schema;
 mod snapshot_reads;

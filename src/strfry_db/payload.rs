@@ -37,7 +37,9 @@ pub(super) fn decode<'a>(
 ) -> Result<Cow<'a, str>, ReadError> {
     let not_utf8 = || damaged(TABLE, lev_id, "its JSON is not UTF-8");
     match value.split_first() {
-        Some((0, json)) => std::str::from_utf8(json).map(Cow::Borrowed).map_err(|_| not_utf8()),
+        Some((0, json)) => {
+            simdutf8::basic::from_utf8(json).map(Cow::Borrowed).map_err(|_| not_utf8())
+        }
         Some((1, compressed)) => {
             let json = decompress(snapshot, lev_id, compressed)?;
             String::from_utf8(json).map(Cow::Owned).map_err(|_| not_utf8())

@@ -47,7 +47,7 @@ fn the_newest_event_of_every_author_and_kind_is_the_last_exported() {
         for event in exported(name) {
             *kinds.entry(event.kind).or_insert(0) += 1;
             let stored =
-                StoredJson { id: event.id, created_at: event.created_at, json: event.json };
+                StoredJson { id: event.id, created_at: event.created_at, json: event.json.into() };
             newest.insert((event.pubkey, event.kind), stored);
         }
         for &kind in kinds.keys() {

@@ -34,7 +34,7 @@ use std::time::Instant;
 
 use super::error::ReadError;
 use super::limits::{ROWS_PER_SNAPSHOT, STEPS_PER_CLOCK, TIME_PER_SNAPSHOT};
-use super::lookup::{Found, LevId, Snapshot, WholeEvent, damaged};
+use super::lookup::{Found, LevId, Snapshot, WholeEvent, gone};
 use super::open::StrfryDb;
 use super::packed::PackedEvent;
 use super::unlocked::halved;
@@ -234,7 +234,7 @@ impl Current {
                 Ok(event.created_at() == entry.found.created_at && self.filter.matches(&event))
             }
             None if is_old => Ok(false),
-            None => Err(not_there("Event", entry.found)),
+            None => Err(gone("Event", entry.found.lev_id)),
         }
     }
 }
@@ -285,7 +285,32 @@ impl<'db> Batch<'db> {
         let events = self.found.iter().enumerate();
         events.map(|(at, &found)| Match { source: &self.source, at, found })
     }
+
+    /// The matches as stored JSON, in order; borrowed unless compressed. Faster than asking each.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn json(&self) -> Result<Each<'_, Cow<'_, str>>, ReadError> {
+        Ok(match &self.source {
+            Source::Snapshot(snapshot) => Box::new(snapshot.json_of(&self.found)?),
+            Source::Copies(copies) => Box::new(copies.iter().map(WholeEvent::json)),
+        })
+    }
+
+    /// What strfry indexes of the matches, in order. Faster than asking each.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn packed(&self) -> Result<Each<'_, PackedEvent<'_>>, ReadError> {
+        Ok(match &self.source {
+            Source::Snapshot(snapshot) => Box::new(snapshot.packed_of(&self.found)?),
+            Source::Copies(copies) => Box::new(copies.iter().map(WholeEvent::packed)),
+        })
+    }
 }
+
+/// Something of each match of a batch.
+pub type Each<'a, T> = Box<dyn ExactSizeIterator<Item = Result<T, ReadError>> + 'a>;
 
 /// An event that matches; reads of it what it is asked for.
 #[derive(Clone, Copy)]
@@ -311,13 +336,10 @@ impl<'a> Match<'a, '_> {
     /// # Errors
     /// [`ReadError`]
     pub fn packed(&self) -> Result<PackedEvent<'a>, ReadError> {
-        let not_there = || not_there("Event", self.found);
+        let not_there = || gone("Event", self.found.lev_id);
         match self.source {
             Source::Snapshot(snapshot) => snapshot.packed(self.found.lev_id)?.ok_or_else(not_there),
-            Source::Copies(copies) => {
-                let copy = copies.get(self.at).ok_or_else(not_there)?;
-                PackedEvent::from_bytes(copy.packed.as_ref()?).ok_or_else(not_there)
-            }
+            Source::Copies(copies) => copies.get(self.at).ok_or_else(not_there)?.packed(),
         }
     }
 
@@ -326,13 +348,10 @@ impl<'a> Match<'a, '_> {
     /// # Errors
     /// [`ReadError`]
     pub fn json(&self) -> Result<Cow<'a, str>, ReadError> {
-        let not_there = || not_there("EventPayload", self.found);
+        let not_there = || gone("EventPayload", self.found.lev_id);
         match self.source {
             Source::Snapshot(snapshot) => snapshot.json(self.found.lev_id)?.ok_or_else(not_there),
-            Source::Copies(copies) => {
-                let copy = copies.get(self.at).ok_or_else(not_there)?;
-                Ok(Cow::Borrowed(copy.json.as_ref()?))
-            }
+            Source::Copies(copies) => copies.get(self.at).ok_or_else(not_there)?.json(),
         }
     }
 
@@ -344,12 +363,8 @@ impl<'a> Match<'a, '_> {
         match self.source {
             Source::Snapshot(snapshot) => snapshot.whole(self.found.lev_id),
             Source::Copies(copies) => {
-                copies.get(self.at).cloned().ok_or_else(|| not_there("Event", self.found))
+                copies.get(self.at).cloned().ok_or_else(|| gone("Event", self.found.lev_id))
             }
         }
     }
-}
-
-fn not_there(table: &'static str, found: Found) -> ReadError {
-    damaged(table, found.lev_id, "an index names it but it is not there")
 }

@@ -86,26 +86,41 @@ impl Plan {
         Self { index, prefixes: prefixes.into_iter().collect(), decides: restricting == fields }
     }
 
-    /// Roughly how many entries there are to read; of a plan that has many all that is said is that
-    /// any other is better.
-    fn cost(&self, filter: &ScanFilter, snapshot: &Snapshot<'_>) -> Result<usize, ReadError> {
-        let probed = self.prefixes.len().min(PROBED_PREFIXES);
-        let mut entries = 0;
+    /// Roughly how many entries there are to read: counted in a few prefixes where they are few,
+    /// and where they are many, as if they went on as dense in time as the newest are.
+    fn cost(&self, filter: &ScanFilter, snapshot: &Snapshot<'_>) -> Result<u64, ReadError> {
+        let probed = self.prefixes.len().clamp(1, PROBED_PREFIXES);
+        let entries_each = (PROBED_ENTRIES / probed) as u64;
+        let mut entries = 0_u64;
         for prefix in self.prefixes.iter().take(probed) {
-            let before = filter.until.checked_add(1);
-            self.index.walk_back(snapshot, prefix, before, |found| {
-                if found.created_at < filter.since || entries >= PROBED_ENTRIES {
+            let (mut counted, mut newest, mut oldest) = (0, 0, 0);
+            let mut is_at_end = true;
+            self.index.walk_back(snapshot, prefix, filter.until.checked_add(1), |found| {
+                if found.created_at < filter.since {
                     return ControlFlow::Break(());
                 }
-                entries += 1;
+                if counted == entries_each {
+                    is_at_end = false;
+                    return ControlFlow::Break(());
+                }
+                if counted == 0 {
+                    newest = found.created_at;
+                }
+                oldest = found.created_at;
+                counted += 1;
                 ControlFlow::Continue(())
             })?;
-        }
-        if entries >= PROBED_ENTRIES {
-            return Ok(usize::MAX);
+            entries = entries.saturating_add(match is_at_end {
+                true => counted,
+                false => {
+                    let whole = newest.saturating_sub(filter.since);
+                    counted.saturating_mul(whole) / newest.saturating_sub(oldest).saturating_add(1)
+                }
+            });
         }
         // A prefix costs a descent into the index even if there is nothing.
-        Ok((entries + probed).saturating_mul(self.prefixes.len()) / probed.max(1))
+        let prefixes = self.prefixes.len() as u64;
+        Ok(entries.saturating_add(probed as u64).saturating_mul(prefixes) / probed as u64)
     }
 }
 
