@@ -92,11 +92,11 @@ impl Arguments {
 }
 
 fn print_missing(db: &StrfryDb, pubkeys: &[Pubkey]) -> Result<usize> {
-    let found = db.newest_of_each(pubkeys, kind::PROFILE).or_cannot_run()?;
+    let has_profile = db.has_kind_each(pubkeys, kind::PROFILE).or_cannot_run()?;
     let missing: Vec<String> = pubkeys
         .iter()
-        .zip(found)
-        .filter(|(_, found)| found.is_none())
+        .zip(has_profile)
+        .filter(|&(_, has_profile)| !has_profile)
         .map(|(pubkey, _)| format!("{pubkey}\n"))
         .collect();
     print(&missing.concat())?;

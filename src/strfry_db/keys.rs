@@ -33,6 +33,11 @@ pub fn tag_key(name: u8, value: &[u8], created_at: u64) -> Vec<u8> {
     [&[name], value, &created_at.to_ne_bytes()].concat()
 }
 
+/// Key of `Event__replace`: pubkey, value of the first `d` tag, kind.
+pub fn replace_key(pubkey: &Pubkey, d_tag: &[u8], kind: u64) -> Vec<u8> {
+    [pubkey.as_bytes().as_slice(), d_tag, &kind.to_ne_bytes()].concat()
+}
+
 fn string_uint64(bytes: &[u8; 32], integer: u64) -> [u8; 40] {
     let mut key = [0; 40];
     key[..32].copy_from_slice(bytes);

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use heed::{RoTxn, WithoutTls};
 
 use super::error::ReadError;
-use super::keys::{id_key, pubkey_kind_key};
+use super::keys::{id_key, pubkey_kind_key, replace_key};
 use super::limits::LOOKUPS_PER_SNAPSHOT;
 use super::open::StrfryDb;
 use super::open_snapshots::Open;
@@ -19,6 +19,7 @@ use super::payload;
 use super::records::read_each;
 use super::tables::Table;
 use super::unlocked::halved;
+use crate::nostr::kind::is_replaceable;
 use crate::nostr::{EventId, Pubkey};
 
 /// strfry's local number of an event: the auto-increment key of table `Event`.
@@ -107,6 +108,33 @@ impl<'db> Snapshot<'db> {
         }
     }
 
+    /// Where the event is that [`Snapshot::newest`] finds.
+    ///
+    /// Faster for a replaceable kind: strfry keeps one event of it for each author, and the index
+    /// by which it finds the one to replace is a fraction of the one of all events.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn newest_lev_id(&self, pubkey: &Pubkey, kind: u64) -> Result<Option<LevId>, ReadError> {
+        if is_replaceable(kind) {
+            const TABLE: &str = "Event__replace";
+            let key = replace_key(pubkey, b"", kind);
+            let mut entries = self.forward(present(TABLE, self.db.tables.replace)?, Some(&key))?;
+            let mut lev_id = None;
+            loop {
+                match entries.next().transpose()?.filter(|(found, _)| *found == key) {
+                    None => return Ok(lev_id),
+                    Some((_, value)) if lev_id.is_none() => {
+                        lev_id = Some(lev_id_of(TABLE, pubkey, value)?);
+                    }
+                    // More than one: the other index knows which is newest.
+                    Some(_) => break,
+                }
+            }
+        }
+        Ok(self.newest(pubkey, kind)?.map(|found| found.lev_id))
+    }
+
     /// Where the event with this id is.
     ///
     /// # Errors
@@ -170,7 +198,7 @@ impl<'db> Snapshot<'db> {
     ) -> Result<Option<LevId>, ReadError> {
         const TABLE: &str = "Event__replace";
         let table = present(TABLE, self.db.tables.replace)?;
-        let key = [pubkey.as_bytes().as_slice(), d_tag, &kind.to_ne_bytes()].concat();
+        let key = replace_key(pubkey, d_tag, kind);
         self.get(table, &key)?.map(|value| lev_id_of(TABLE, pubkey, value)).transpose()
     }
 
@@ -202,26 +230,26 @@ impl<'db> Snapshot<'db> {
     /// What strfry indexes of these events, in their order. Faster than asking for each.
     pub(super) fn packed_of(
         &self,
-        found: &[Found],
+        lev_ids: Vec<LevId>,
     ) -> Result<impl ExactSizeIterator<Item = Result<PackedEvent<'_>, ReadError>>, ReadError> {
         let table = present(EVENTS, self.db.tables.event)?;
-        let records = read_each(self, table, found)?;
-        Ok(found.iter().zip(records).map(|(found, record)| {
-            let record = record.ok_or_else(|| gone(EVENTS, found.lev_id))?;
-            PackedEvent::from_bytes(record).ok_or_else(|| too_short(found.lev_id))
+        let records = read_each(self, table, &lev_ids)?;
+        Ok(lev_ids.into_iter().zip(records).map(move |(lev_id, record)| {
+            let record = record.ok_or_else(|| gone(EVENTS, lev_id))?;
+            PackedEvent::from_bytes(record).ok_or_else(|| too_short(lev_id))
         }))
     }
 
     /// The JSON of these events, in their order. Faster than asking for each.
     pub(super) fn json_of(
         &self,
-        found: &[Found],
+        lev_ids: Vec<LevId>,
     ) -> Result<impl ExactSizeIterator<Item = Result<Cow<'_, str>, ReadError>>, ReadError> {
         let table = present(PAYLOADS, self.db.tables.event_payload)?;
-        let records = read_each(self, table, found)?;
-        Ok(found.iter().zip(records).map(|(found, record)| {
-            let record = record.ok_or_else(|| gone(PAYLOADS, found.lev_id))?;
-            payload::decode(self, found.lev_id, record)
+        let records = read_each(self, table, &lev_ids)?;
+        Ok(lev_ids.into_iter().zip(records).map(move |(lev_id, record)| {
+            let record = record.ok_or_else(|| gone(PAYLOADS, lev_id))?;
+            payload::decode(self, lev_id, record)
         }))
     }
 
@@ -348,25 +376,35 @@ impl StrfryDb {
         mut read: impl FnMut(&Pubkey, Option<StoredJson<'_>>) -> R,
     ) -> Result<Vec<R>, ReadError> {
         self.look_up_batches(pubkeys, |snapshot, pubkeys| {
-            let newest: Vec<Option<Found>> = pubkeys
+            let newest: Vec<Option<LevId>> = pubkeys
                 .iter()
-                .map(|pubkey| snapshot.newest(pubkey, kind))
+                .map(|pubkey| snapshot.newest_lev_id(pubkey, kind))
                 .collect::<Result<_, _>>()?;
-            let found: Vec<Found> = newest.iter().flatten().copied().collect();
-            let mut stored = snapshot.packed_of(&found)?.zip(snapshot.json_of(&found)?);
-            let mut next = |found: Found| -> Result<_, ReadError> {
+            let found: Vec<LevId> = newest.iter().flatten().copied().collect();
+            let mut stored = snapshot.packed_of(found.clone())?.zip(snapshot.json_of(found)?);
+            let mut next = || -> Result<_, ReadError> {
                 let Some((packed, json)) = stored.next() else { return Ok(None) };
-                let (id, json) = (packed?.id(), json?);
-                Ok(Some(StoredJson { id, created_at: found.created_at, json }))
+                let (packed, json) = (packed?, json?);
+                Ok(Some(StoredJson { id: packed.id(), created_at: packed.created_at(), json }))
             };
             pubkeys
                 .iter()
                 .zip(newest)
                 .map(|(pubkey, found)| {
-                    let stored = found.map_or(Ok(None), &mut next)?;
+                    let stored = if found.is_some() { next()? } else { None };
                     Ok(read(pubkey, stored))
                 })
                 .collect()
+        })
+    }
+
+    /// Whether each of these authors has an event of this kind, in input order.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn has_kind_each(&self, pubkeys: &[Pubkey], kind: u64) -> Result<Vec<bool>, ReadError> {
+        self.look_up_each(pubkeys, |snapshot, pubkey| {
+            Ok(snapshot.newest_lev_id(pubkey, kind)?.is_some())
         })
     }
 

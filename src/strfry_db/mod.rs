@@ -38,7 +38,7 @@ mod walk;
 
 pub use error::{OpenError, ReadError};
 pub use export::{Export, ExportRange, StoredEvents};
-pub use keys::{id_key, kind_key, pubkey_key, pubkey_kind_key, tag_key};
+pub use keys::{id_key, kind_key, pubkey_key, pubkey_kind_key, replace_key, tag_key};
 pub use lock_file::Libc;
 pub use lookup::{Damage, Found, LevId, Snapshot, StoredJson, WholeEvent};
 pub use open::{StrfryDb, linked_lmdb};

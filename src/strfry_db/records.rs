@@ -4,18 +4,17 @@
 
 use super::error::ReadError;
 use super::limits::STEPS_INSTEAD_OF_DESCENT;
-use super::lookup::{Found, LevId, Snapshot};
+use super::lookup::{LevId, Snapshot};
 use super::tables::Table;
 
 /// The records of these events, in their order; `None` where there is none.
 pub(super) fn read_each<'a>(
     snapshot: &'a Snapshot<'_>,
     table: Table,
-    found: &[Found],
+    lev_ids: &[LevId],
 ) -> Result<Vec<Option<&'a [u8]>>, ReadError> {
-    let mut records = vec![None; found.len()];
-    let mut ascending: Vec<(LevId, usize)> =
-        found.iter().map(|found| found.lev_id).zip(0..).collect();
+    let mut records = vec![None; lev_ids.len()];
+    let mut ascending: Vec<(LevId, usize)> = lev_ids.iter().copied().zip(0..).collect();
     // Scans mostly give them in descending order.
     ascending.reverse();
     ascending.sort_unstable();

@@ -58,6 +58,8 @@ fn the_newest_event_of_every_author_and_kind_is_the_last_exported() {
                 expected,
                 "{name} {kind}"
             );
+            let is_there: Vec<bool> = expected.iter().map(Option::is_some).collect();
+            assert_eq!(db.has_kind_each(&authors(), kind).unwrap(), is_there, "{name} {kind}");
         }
         assert_eq!(db.stats().unwrap().kinds, kinds.into_iter().collect::<Vec<_>>(), "{name}");
     }

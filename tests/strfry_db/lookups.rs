@@ -1,10 +1,11 @@
 //! Lookups at the borders of the tables.
 
-use strfry_companion::nostr::{EventId, Pubkey};
+use strfry_companion::nostr::{EventId, Pubkey, kind};
 use strfry_companion::strfry_db::packed::header;
-use strfry_companion::strfry_db::{Found, StrfryDb};
+use strfry_companion::strfry_db::{Found, StrfryDb, replace_key};
 use tempfile::TempDir;
 
+use crate::support::raw::RawDatabase;
 use crate::support::stand_in::writer::{Durability, NewEvent, Verdict, Writer};
 
 const FIRST: Pubkey = Pubkey::from_bytes([0; 32]);
@@ -17,8 +18,11 @@ fn database(events: &[(Pubkey, u64, u64)]) -> TempDir {
     let directory = tempfile::tempdir().unwrap();
     let writer = Writer::open(directory.path(), Durability::NotSynced).unwrap();
     for (lev_id, (pubkey, kind, created_at)) in (1..).zip(events) {
-        let event =
-            NewEvent::new(header(&id(lev_id), pubkey, *created_at, *kind, 0).into(), "{}".into());
+        let mut packed = header(&id(lev_id), pubkey, *created_at, *kind, 0).to_vec();
+        if kind::is_replaceable(*kind) {
+            packed.extend(b"d\0");
+        }
+        let event = NewEvent::new(packed, "{}".into());
         let batch = writer.write_events(&[event.unwrap()]).unwrap();
         assert_eq!(batch.verdicts, [Verdict::Written(lev_id)]);
     }
@@ -106,4 +110,16 @@ fn an_absent_lev_id_has_neither_packed_event_nor_json() {
     let snapshot = db.snapshot().unwrap();
     assert_eq!(snapshot.json(1).unwrap().as_deref(), Some("{}"));
     assert_eq!((snapshot.packed(2).unwrap(), snapshot.json(2).unwrap()), (None, None));
+}
+
+#[test]
+fn of_two_events_where_strfry_keeps_one_the_newest_is_found() {
+    let directory = database(&[(MIDDLE, 0, 5), (MIDDLE, 1, 9)]);
+    let key = replace_key(&MIDDLE, b"", 0);
+    // levId 0 comes first in the index, and there is no such event.
+    RawDatabase::open(directory.path()).put("Event__replace", &key, &0u64.to_ne_bytes());
+    let db = StrfryDb::open(directory.path()).unwrap();
+    assert_eq!(db.snapshot().unwrap().newest_lev_id(&MIDDLE, 0).unwrap(), Some(1));
+    assert_eq!(db.snapshot().unwrap().newest_lev_id(&MIDDLE, 1).unwrap(), Some(2));
+    assert_eq!(db.has_kind_each(&[FIRST, MIDDLE, LAST], 0).unwrap(), [false, true, false]);
 }

@@ -292,7 +292,7 @@ impl<'db> Batch<'db> {
     /// [`ReadError`]
     pub fn json(&self) -> Result<Each<'_, Cow<'_, str>>, ReadError> {
         Ok(match &self.source {
-            Source::Snapshot(snapshot) => Box::new(snapshot.json_of(&self.found)?),
+            Source::Snapshot(snapshot) => Box::new(snapshot.json_of(self.lev_ids())?),
             Source::Copies(copies) => Box::new(copies.iter().map(WholeEvent::json)),
         })
     }
@@ -303,9 +303,13 @@ impl<'db> Batch<'db> {
     /// [`ReadError`]
     pub fn packed(&self) -> Result<Each<'_, PackedEvent<'_>>, ReadError> {
         Ok(match &self.source {
-            Source::Snapshot(snapshot) => Box::new(snapshot.packed_of(&self.found)?),
+            Source::Snapshot(snapshot) => Box::new(snapshot.packed_of(self.lev_ids())?),
             Source::Copies(copies) => Box::new(copies.iter().map(WholeEvent::packed)),
         })
+    }
+
+    fn lev_ids(&self) -> Vec<LevId> {
+        self.found.iter().map(|found| found.lev_id).collect()
     }
 }
 
