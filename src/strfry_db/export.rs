@@ -7,9 +7,10 @@
 //! the price that strfry reuses no page until the export has ended.
 
 use super::error::ReadError;
-use super::limits::{BATCH_BYTES, EVENTS_PER_SNAPSHOT};
-use super::lookup::{LevId, Snapshot, WholeEvent, gone, present};
+use super::limits::ROWS_PER_SNAPSHOT;
+use super::lookup::{LevId, Snapshot, WholeEvent, present};
 use super::open::StrfryDb;
+use super::packed::PackedEvent;
 use super::walk::{Direction, Step, Walk};
 
 const INDEX: &str = "Event__created_at";
@@ -42,7 +43,7 @@ struct ByTime<'db> {
 impl<'db> ByTime<'db> {
     fn new(db: &'db StrfryDb, range: ExportRange) -> Result<Self, ReadError> {
         let table = present(INDEX, db.tables.created_at)?;
-        let walk = Walk::index(db, INDEX, table, EVENTS_PER_SNAPSHOT);
+        let walk = Walk::index(db, INDEX, table, ROWS_PER_SNAPSHOT);
         let walk = match range.reverse {
             false => walk.starting_at(Direction::Forward, range.since),
             true => walk.starting_at(Direction::Backward, range.until),
@@ -51,25 +52,29 @@ impl<'db> ByTime<'db> {
         Ok(Self { walk, range })
     }
 
-    /// Appends a batch. `visit` returns the bytes that the event has added to it.
+    /// Appends a batch: what `read` appends of these events.
     fn batch<T: Clone>(
         &mut self,
         out: &mut Vec<T>,
-        mut visit: impl FnMut(&mut Vec<T>, &Snapshot<'db>, LevId) -> Result<usize, ReadError>,
+        mut read: impl FnMut(&mut Vec<T>, &Snapshot<'db>, &[LevId]) -> Result<(), ReadError>,
     ) -> Result<bool, ReadError> {
         let ExportRange { since, until, reverse, .. } = self.range;
         // Apart from what there is already, because it may have to be taken back.
-        let mut batch = (if out.is_empty() { std::mem::take(out) } else { Vec::new() }, 0);
-        let more = self.walk.batch(&mut batch, |(out, bytes), snapshot, key, value| {
-            let created_at = u64::from_ne_bytes(*key);
-            if if reverse { created_at < since } else { created_at > until } {
-                return Ok(Step::End);
-            }
-            // The walk has seen that it is 8 bytes.
-            let lev_id = value.try_into().map_or(0, LevId::from_ne_bytes);
-            *bytes += visit(out, snapshot, lev_id)?;
-            Ok(if *bytes >= BATCH_BYTES { Step::Pause } else { Step::Next })
-        });
+        let batch = if out.is_empty() { std::mem::take(out) } else { Vec::new() };
+        let mut batch = (batch, Vec::new());
+        let more = self.walk.batch_and(
+            &mut batch,
+            |(_, lev_ids), _, key, value| {
+                let created_at = u64::from_ne_bytes(*key);
+                if if reverse { created_at < since } else { created_at > until } {
+                    return Ok(Step::End);
+                }
+                // The walk has seen that it is 8 bytes.
+                lev_ids.push(value.try_into().map_or(0, LevId::from_ne_bytes));
+                Ok(Step::Next)
+            },
+            |(out, lev_ids), snapshot| read(out, snapshot, lev_ids),
+        );
         if out.is_empty() {
             *out = batch.0;
         } else {
@@ -93,34 +98,30 @@ impl Export<'_> {
     /// [`ReadError`]; the lines in front of a damaged event are in `out`.
     pub fn next_batch(&mut self, out: &mut Vec<u8>) -> Result<bool, ReadError> {
         let fried = self.fried;
-        self.events.batch(out, |out, snapshot, lev_id| {
-            let before = out.len();
-            write_line(snapshot, lev_id, fried, out)?;
-            Ok(out.len() - before)
+        self.events.batch(out, |out, snapshot, lev_ids| {
+            let json = snapshot.json_of(lev_ids.to_vec())?;
+            if fried {
+                for (json, packed) in json.zip(snapshot.packed_of(lev_ids.to_vec())?) {
+                    push_fried(out, &json?, &packed?);
+                }
+            } else {
+                for json in json {
+                    out.extend(json?.as_bytes());
+                    out.push(b'\n');
+                }
+            }
+            Ok(())
         })
     }
 }
 
-fn write_line(
-    snapshot: &Snapshot<'_>,
-    lev_id: LevId,
-    fried: bool,
-    out: &mut Vec<u8>,
-) -> Result<(), ReadError> {
-    let json = snapshot.json(lev_id)?.ok_or_else(|| gone("EventPayload", lev_id))?;
-    if fried {
-        let packed = snapshot.packed(lev_id)?.ok_or_else(|| gone("Event", lev_id))?;
-        // strfry drops the last byte, whatever it is.
-        let open = json.as_bytes().split_last().map(|(_, open)| open).unwrap_or_default();
-        out.extend(open);
-        out.extend(b",\"fried\":\"");
-        out.extend(hex::encode(packed.to_vec()).into_bytes());
-        out.extend(b"\"}");
-    } else {
-        out.extend(json.as_bytes());
-    }
-    out.push(b'\n');
-    Ok(())
+fn push_fried(out: &mut Vec<u8>, json: &str, packed: &PackedEvent<'_>) {
+    // strfry drops the last byte, whatever it is.
+    let open = json.as_bytes().split_last().map(|(_, open)| open).unwrap_or_default();
+    out.extend(open);
+    out.extend(b",\"fried\":\"");
+    out.extend(hex::encode(packed.to_vec()).into_bytes());
+    out.extend(b"\"}\n");
 }
 
 /// Events with what cannot be read of them, batch by batch.
@@ -135,12 +136,9 @@ impl StoredEvents<'_> {
     /// # Errors
     /// [`ReadError`] of the index; damage of one event is in its place.
     pub fn next_batch(&mut self, out: &mut Vec<WholeEvent>) -> Result<bool, ReadError> {
-        self.events.batch(out, |out, snapshot, lev_id| {
-            let event = snapshot.whole(lev_id)?;
-            let json = event.json.as_ref().map_or(0, String::len);
-            let packed = event.packed.as_ref().map_or(0, Vec::len);
-            out.push(event);
-            Ok(json + packed)
+        self.events.batch(out, |out, snapshot, lev_ids| {
+            out.append(&mut snapshot.whole_of(lev_ids.to_vec())?);
+            Ok(())
         })
     }
 }

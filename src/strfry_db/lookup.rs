@@ -62,23 +62,29 @@ impl<'db> Snapshot<'db> {
         }
     }
 
-    /// The event in both stored forms, copied; damage of one of them is in its place.
-    ///
-    /// # Errors
-    /// [`ReadError`], but for damage of this event.
-    pub fn whole(&self, lev_id: LevId) -> Result<WholeEvent, ReadError> {
-        let json = self
-            .json(lev_id)
-            .and_then(|json| json.map(Cow::into_owned).ok_or_else(|| gone("EventPayload", lev_id)));
-        Ok(WholeEvent { json: Damage::only(json)?, ..self.whole_without_json(lev_id)? })
+    /// The events in both stored forms, copied; damage of one of them is in its place.
+    pub(super) fn whole_of(&self, lev_ids: Vec<LevId>) -> Result<Vec<WholeEvent>, ReadError> {
+        let mut events = self.whole_without_json_of(lev_ids.clone())?;
+        for (event, json) in events.iter_mut().zip(self.json_of(lev_ids)?) {
+            event.json = Damage::only(json.map(Cow::into_owned))?;
+        }
+        Ok(events)
     }
 
-    /// As [`Snapshot::whole`], with no JSON.
-    pub(super) fn whole_without_json(&self, lev_id: LevId) -> Result<WholeEvent, ReadError> {
-        let packed = self.packed(lev_id).and_then(|packed| {
-            packed.map(|packed| packed.to_vec()).ok_or_else(|| gone("Event", lev_id))
-        });
-        Ok(WholeEvent { lev_id, packed: Damage::only(packed)?, json: Ok(String::new()) })
+    /// As [`Snapshot::whole_of`], with no JSON.
+    pub(super) fn whole_without_json_of(
+        &self,
+        lev_ids: Vec<LevId>,
+    ) -> Result<Vec<WholeEvent>, ReadError> {
+        let packed = self.packed_of(lev_ids.clone())?;
+        lev_ids
+            .into_iter()
+            .zip(packed)
+            .map(|(lev_id, packed)| {
+                let packed = Damage::only(packed.map(|packed| packed.to_vec()))?;
+                Ok(WholeEvent { lev_id, packed, json: Ok(String::new()) })
+            })
+            .collect()
     }
 
     /// The newest event of this author and kind; of several in one second the one stored last.

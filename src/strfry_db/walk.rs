@@ -115,7 +115,17 @@ impl<'db, C: Comparator, const K: usize> Walk<'db, C, K> {
     pub(super) fn batch<S: Clone>(
         &mut self,
         state: &mut S,
+        visit: impl FnMut(&mut S, &Snapshot<'db>, &[u8; K], &[u8]) -> Result<Step, ReadError>,
+    ) -> Result<bool, ReadError> {
+        self.batch_and(state, visit, |_, _| Ok(()))
+    }
+
+    /// As [`Walk::batch`], and `finish` is called while the batch's snapshot is still open.
+    pub(super) fn batch_and<S: Clone>(
+        &mut self,
+        state: &mut S,
         mut visit: impl FnMut(&mut S, &Snapshot<'db>, &[u8; K], &[u8]) -> Result<Step, ReadError>,
+        mut finish: impl FnMut(&mut S, &Snapshot<'db>) -> Result<(), ReadError>,
     ) -> Result<bool, ReadError> {
         let db = self.db;
         let mut kept = self.kept.take();
@@ -126,9 +136,11 @@ impl<'db, C: Comparator, const K: usize> Walk<'db, C, K> {
             if let (1.., Some(before)) = (attempt, &before) {
                 state.clone_from(before);
             }
-            self.visit_some(snapshot, attempt, &mut |snapshot, key, value| {
+            let more = self.visit_some(snapshot, attempt, &mut |snapshot, key, value| {
                 visit(state, snapshot, key, value)
-            })
+            })?;
+            finish(state, snapshot)?;
+            Ok(more)
         });
         if let (Err(ReadError::Overtaken), Some(before)) = (&more, before) {
             *state = before;

@@ -39,8 +39,7 @@ pub fn verify_matches<E: From<ReadError>>(
 ) -> Result<(), E> {
     for batch in db.scan(filters, ScanOptions::default()) {
         let batch = batch?;
-        let events: Vec<WholeEvent> =
-            batch.iter().map(|event| event.whole()).collect::<Result<_, _>>()?;
+        let events = batch.whole()?;
         // No snapshot is open while signatures are checked.
         drop(batch);
         tell(judge_stored(&events))?;

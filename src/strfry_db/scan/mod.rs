@@ -166,11 +166,11 @@ impl<'db> Scan<'db> {
         snapshot: &Snapshot<'db>,
         found: &[Found],
     ) -> Result<Vec<WholeEvent>, ReadError> {
-        let copy = |found: &Found| match self.copies_json {
-            true => snapshot.whole(found.lev_id),
-            false => snapshot.whole_without_json(found.lev_id),
-        };
-        found.iter().map(copy).collect()
+        let lev_ids = found.iter().map(|found| found.lev_id).collect();
+        match self.copies_json {
+            true => snapshot.whole_of(lev_ids),
+            false => snapshot.whole_without_json_of(lev_ids),
+        }
     }
 
     /// Takes matches until there are enough or time is up; returns whether there are no more.
@@ -308,6 +308,17 @@ impl<'db> Batch<'db> {
         })
     }
 
+    /// The matches in both stored forms, copied, in order; damage of one is in its place.
+    ///
+    /// # Errors
+    /// [`ReadError`], but for damage of one event.
+    pub fn whole(&self) -> Result<Vec<WholeEvent>, ReadError> {
+        match &self.source {
+            Source::Snapshot(snapshot) => snapshot.whole_of(self.lev_ids()),
+            Source::Copies(copies) => Ok(copies.clone()),
+        }
+    }
+
     fn lev_ids(&self) -> Vec<LevId> {
         self.found.iter().map(|found| found.lev_id).collect()
     }
@@ -356,19 +367,6 @@ impl<'a> Match<'a, '_> {
         match self.source {
             Source::Snapshot(snapshot) => snapshot.json(self.found.lev_id)?.ok_or_else(not_there),
             Source::Copies(copies) => copies.get(self.at).ok_or_else(not_there)?.json(),
-        }
-    }
-
-    /// The event in both stored forms, copied; damage of one of them is in its place.
-    ///
-    /// # Errors
-    /// [`ReadError`], but for damage of this event.
-    pub fn whole(&self) -> Result<WholeEvent, ReadError> {
-        match self.source {
-            Source::Snapshot(snapshot) => snapshot.whole(self.found.lev_id),
-            Source::Copies(copies) => {
-                copies.get(self.at).cloned().ok_or_else(|| gone("Event", self.found.lev_id))
-            }
         }
     }
 }
