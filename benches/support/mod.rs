@@ -46,7 +46,8 @@ pub fn database(count: u64) -> PathBuf {
     directory
 }
 
-fn event(authors: &[Author], number: u64) -> String {
+/// One of the events of [`database`].
+pub fn event(authors: &[Author], number: u64) -> String {
     let author = &authors[(number % AUTHORS) as usize];
     let created_at = 1_700_000_000 + number * 7;
     if number < AUTHORS && !number.is_multiple_of(5) {

@@ -16,6 +16,8 @@ mod data_file;
 mod error;
 mod export;
 mod free_pages;
+#[cfg(test)]
+mod golden;
 mod keys;
 pub mod limits;
 mod lock_file;

@@ -41,15 +41,20 @@ static OPENING: Mutex<()> = Mutex::new(());
 /// strfry's database, open for reading. Cheap to share between threads by reference.
 #[derive(Debug)]
 pub struct StrfryDb {
-    /// None if the database is read without LMDB.
-    env: Option<Env<WithoutTls>>,
+    access: Access,
     directory: PathBuf,
-    has_lock_file: bool,
-    /// Only if it is read beside a strfry without its lock file.
-    unlocked: Option<MetaPages>,
     pub(super) tables: Tables,
     pub(super) meta: Meta,
     pub(super) dictionaries: Mutex<HashMap<u32, Arc<Dictionary>>>,
+}
+
+/// How the database is read.
+#[derive(Debug)]
+enum Access {
+    /// Through LMDB, with a slot in the lock file, or where nobody has made one.
+    Lmdb { env: Env<WithoutTls>, has_lock_file: bool },
+    /// Beside a strfry, without its lock file.
+    Pages(MetaPages),
 }
 
 impl StrfryDb {
@@ -85,8 +90,8 @@ impl StrfryDb {
         drop(txn);
         let tables = Tables::open(&env).map_err(lmdb)?;
         let dictionaries = Mutex::default();
-        let env = Some(env);
-        Ok(Self { env, directory, has_lock_file, unlocked: None, tables, meta, dictionaries })
+        let access = Access::Lmdb { env, has_lock_file };
+        Ok(Self { access, directory, tables, meta, dictionaries })
     }
 
     /// Opens the database without its lock file, for where that cannot be shared: each read is
@@ -118,10 +123,8 @@ impl StrfryDb {
         let record =
             record.ok_or_else(|| OpenError::NotStrfry { path: data_file.clone(), table: META })?;
         Ok(Self {
-            env: None,
+            access: Access::Pages(unlocked),
             directory,
-            has_lock_file: false,
-            unlocked: Some(unlocked),
             meta: check_meta(&data_file, record.as_deref())?,
             tables,
             dictionaries: Mutex::default(),
@@ -135,7 +138,7 @@ impl StrfryDb {
 
     /// Whether readers are registered in a lock file, as they must be beside a running strfry.
     pub fn has_lock_file(&self) -> bool {
-        self.has_lock_file
+        matches!(self.access, Access::Lmdb { has_lock_file: true, .. })
     }
 
     /// What strfry says of the database: versions.
@@ -145,7 +148,7 @@ impl StrfryDb {
 
     /// Whether strfry may overtake what is read here, and each read is checked afterwards.
     pub fn is_unlocked(&self) -> bool {
-        self.unlocked.is_some()
+        matches!(self.access, Access::Pages(_))
     }
 
     /// Begins a read transaction. Keep it short: while it lives, strfry cannot reuse old pages.
@@ -159,10 +162,10 @@ impl StrfryDb {
 
     pub(super) fn begin(&self) -> Result<Snapshot<'_>, ReadError> {
         let open = Open::new();
-        let source = match (&self.env, &self.unlocked) {
-            (_, Some(pages)) => Source::Pages(PageSnapshot::new(pages, pages.begin()?)),
-            (Some(env), None) => {
-                if !self.has_lock_file && self.directory.join("lock.mdb").exists() {
+        let source = match &self.access {
+            Access::Pages(pages) => Source::Pages(PageSnapshot::new(pages, pages.begin()?)),
+            Access::Lmdb { env, has_lock_file } => {
+                if !has_lock_file && self.directory.join("lock.mdb").exists() {
                     return Err(ReadError::LockFileAppeared);
                 }
                 Source::Lmdb(env.read_txn().map_err(|error| match error {
@@ -170,7 +173,6 @@ impl StrfryDb {
                     source => ReadError::Lmdb { table: "(all)", source },
                 })?)
             }
-            (None, None) => return Err(ReadError::Unregistered),
         };
         Ok(Snapshot::new(self, source, open))
     }
@@ -181,7 +183,10 @@ impl StrfryDb {
     }
 
     pub(super) fn env(&self) -> Option<&Env<WithoutTls>> {
-        self.env.as_ref()
+        match &self.access {
+            Access::Lmdb { env, .. } => Some(env),
+            Access::Pages(_) => None,
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use super::data_file::{
 };
 use super::error::ReadError;
 use super::limits::COPIED_RECORD;
+use super::snapshot_reads::Entry;
 use super::unlocked::{MetaPages, is_overtaken};
 
 /// Deeper trees are forged: LMDB's own cursors hold 32 pages.
@@ -369,7 +370,7 @@ impl<'s> Walk<'s> {
         Ok(Some((node, number)))
     }
 
-    fn next_entry(&mut self) -> Result<Option<(&'s [u8], &'s [u8])>, ReadError> {
+    fn next_entry(&mut self) -> Result<Option<Entry<'s>>, ReadError> {
         let next = match self.forward {
             true => self.values.split_first_chunk::<VALUE>(),
             false => self.values.split_last_chunk::<VALUE>().map(|(rest, last)| (last, rest)),
@@ -392,7 +393,7 @@ impl<'s> Walk<'s> {
 }
 
 impl<'s> Iterator for Walk<'s> {
-    type Item = Result<(&'s [u8], &'s [u8]), ReadError>;
+    type Item = Result<Entry<'s>, ReadError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.next_entry().transpose()

@@ -90,3 +90,60 @@ fn dictionary(snapshot: &Snapshot<'_>, dict_id: u32) -> Result<Arc<Dictionary>, 
     known.insert(dict_id, Arc::clone(&dictionary));
     Ok(dictionary)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::strfry_db::StrfryDb;
+    use crate::strfry_db::golden::golden_database;
+
+    fn payloads(snapshot: &Snapshot<'_>) -> Vec<(LevId, Vec<u8>)> {
+        let table = present(TABLE, snapshot.db().tables.event_payload).unwrap();
+        let payload = |(key, value): (&[u8], &[u8])| {
+            (LevId::from_ne_bytes(key.try_into().unwrap()), value.to_vec())
+        };
+        let entries = snapshot.forward(table, None).unwrap();
+        entries.map(|entry| payload(entry.unwrap())).collect()
+    }
+
+    #[test]
+    fn payloads_that_are_cut_short_anywhere_are_damaged_or_shorter() {
+        let directory = golden_database("strfry-1.1.1-dict");
+        let db = StrfryDb::open(directory.path()).unwrap();
+        let snapshot = db.snapshot().unwrap();
+        let (mut plain, mut compressed) = (0, 0);
+        for (lev_id, value) in payloads(&snapshot) {
+            let whole = decode(&snapshot, lev_id, &value).unwrap();
+            let is_plain = value[0] == 0;
+            *if is_plain { &mut plain } else { &mut compressed } += 1;
+            // Every place of some, some places of every.
+            let step = if plain + compressed < 60 { 1 } else { 97 };
+            for length in (0..value.len()).step_by(step) {
+                match decode(&snapshot, lev_id, &value[..length]) {
+                    Ok(json) => assert!(is_plain && *json == whole[..length - 1]),
+                    Err(error) => assert!(matches!(error, ReadError::Damaged { .. }), "{error}"),
+                }
+            }
+        }
+        assert!(plain > 0 && compressed > 100, "{plain} {compressed}");
+    }
+
+    #[test]
+    fn random_payloads_are_text_or_damaged() {
+        let directory = golden_database("strfry-1.1.1-dict");
+        let db = StrfryDb::open(directory.path()).unwrap();
+        let snapshot = db.snapshot().unwrap();
+        // With a beginning that leads into every branch: the type, a dictionary, a frame.
+        let begins =
+            [&[][..], &[0], &[1], &[1, 1, 0, 0, 0], &[1, 1, 0, 0, 0, 0x28, 0xb5, 0x2f, 0xfd]];
+        proptest!(|(begin in 0..begins.len(), bytes in vec(any::<u8>(), 0..200))| {
+            match decode(&snapshot, 1, &[begins[begin], &bytes].concat()) {
+                Ok(_) | Err(ReadError::Damaged { .. }) => {}
+                Err(error) => panic!("{error}"),
+            }
+        });
+    }
+}

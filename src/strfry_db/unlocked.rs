@@ -10,9 +10,9 @@
 //! of snapshot `T` that is not in a later one was freed by `T + 1` at the earliest, so the first
 //! writer that can touch it is `T + 3`; and `T + 3` begins after `T + 2` has been committed.
 //! Therefore: **as long as the newest meta page is of `T` or `T + 1`, every page of snapshot `T` is
-//! as it was**. Two commits are one too many. This is looked at after a batch has been read and
-//! everything in it has been copied ([`StrfryDb::read`]); if it does not hold, the batch is thrown
-//! away, errors included, and read again from a fresh snapshot. After [`ATTEMPTS`] it is an error.
+//! as it was**. Two commits are one too many. This is looked at after each page has been copied, and
+//! when a batch is complete ([`StrfryDb::read`]); if it does not hold, the batch is thrown away,
+//! errors included, and read again from a fresh snapshot. After [`ATTEMPTS`] it is an error.
 //!
 //! The beginning needs a rule of its own: the roots of the trees are in the newest meta page, which
 //! a writer may be writing at that moment. So both meta pages are read twice, and count only if

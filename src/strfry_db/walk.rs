@@ -229,21 +229,11 @@ fn successor<const K: usize>(key: [u8; K]) -> Option<[u8; K]> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
+    use crate::strfry_db::golden::golden_database;
     use crate::strfry_db::lookup::present;
 
     const TABLE: &str = "Event__created_at";
-
-    fn golden_database() -> tempfile::TempDir {
-        let directory = tempfile::tempdir().unwrap();
-        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
-        let compressed = std::fs::File::open(fixtures.join("strfry-1.1.1/data.mdb.zst")).unwrap();
-        let data = std::fs::File::create(directory.path().join("data.mdb")).unwrap();
-        zstd::stream::copy_decode(compressed, data).unwrap();
-        directory
-    }
 
     fn walked(mut walk: Walk<'_, heed::DefaultComparator, 8>) -> (Vec<(u64, u64)>, usize) {
         let mut entries = Vec::new();
@@ -260,7 +250,7 @@ mod tests {
 
     #[test]
     fn every_entry_is_visited_once_whatever_the_bounds_of_a_batch() {
-        let directory = golden_database();
+        let directory = golden_database("strfry-1.1.1");
         let db = StrfryDb::open(directory.path()).unwrap();
         let table = present(TABLE, db.tables.created_at).unwrap();
         let index = |rows| Walk::index(&db, TABLE, table, rows);
@@ -281,7 +271,7 @@ mod tests {
 
     #[test]
     fn a_kept_snapshot_walks_on_as_fresh_ones_do() {
-        let directory = golden_database();
+        let directory = golden_database("strfry-1.1.1");
         let db = StrfryDb::open(directory.path()).unwrap();
         let table = present(TABLE, db.tables.created_at).unwrap();
         let index = || Walk::index(&db, TABLE, table, 100);

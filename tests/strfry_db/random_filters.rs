@@ -20,7 +20,7 @@ use crate::support::{
 
 /// For each of the databases, with its lock file and without.
 const FILTERS: u64 = 3_400;
-const FILTERS_FOR_STRFRY: u64 = 60;
+const FILTERS_FOR_STRFRY: u64 = 300;
 
 /// Seeds of the filters to try, so many unless the environment says otherwise.
 fn seeds(count: u64) -> impl Iterator<Item = u64> {

@@ -350,11 +350,10 @@ fn read_everything(db: &StrfryDb) -> u64 {
 
 /// Directories on a disk, where a commit waits, and in memory, where it hardly does.
 fn node_directories() -> Vec<TempDir> {
-    let in_memory = tempfile::tempdir_in("/dev/shm").ok().map(|directory| {
+    let in_memory = tempfile::tempdir_in("/dev/shm").ok().inspect(|directory| {
         let node = strfry_node();
         fs::copy(node.path().join("strfry.conf"), directory.path().join("strfry.conf")).unwrap();
         fs::create_dir(directory.path().join("strfry-db")).unwrap();
-        directory
     });
     [strfry_node()].into_iter().chain(in_memory).collect()
 }

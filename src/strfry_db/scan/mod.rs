@@ -30,7 +30,7 @@ mod plan;
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::error::ReadError;
 use super::limits::{ROWS_PER_SNAPSHOT, STEPS_PER_CLOCK, TIME_PER_SNAPSHOT};
@@ -141,7 +141,8 @@ impl<'db> Scan<'db> {
             }
             found.clear();
             let rows = halved(db.bound(self.options.rows_per_snapshot), attempt);
-            let is_at_end = self.fill(snapshot, rows, &mut found)?;
+            let time = TIME_PER_SNAPSHOT / (1 << attempt.min(20));
+            let is_at_end = self.fill(snapshot, rows, time, &mut found)?;
             let source = match db.is_unlocked() {
                 false => Source::Snapshot(Rc::clone(snapshot)),
                 true => Source::Copies(self.copy(snapshot, &found)?),
@@ -178,13 +179,14 @@ impl<'db> Scan<'db> {
         &mut self,
         snapshot: &Snapshot<'db>,
         rows: usize,
+        time: Duration,
         found: &mut Vec<Found>,
     ) -> Result<bool, ReadError> {
         let started = Instant::now();
         let mut steps = 0_u32;
         while found.len() < rows {
             steps = steps.wrapping_add(1);
-            if steps.is_multiple_of(STEPS_PER_CLOCK) && started.elapsed() > TIME_PER_SNAPSHOT {
+            if steps.is_multiple_of(STEPS_PER_CLOCK) && started.elapsed() > time {
                 return Ok(false);
             }
             let current = match &mut self.current {
