@@ -13,9 +13,9 @@ pub const LOOKUPS_PER_SNAPSHOT: usize = 2_000;
 /// well under 1 MiB ordinarily. A new snapshot costs about 2 µs, a thousandth of the reading.
 pub const ROWS_PER_SNAPSHOT: usize = 1_024;
 
-/// How long a scan looks for matches in one snapshot when few of the entries match. Short against
-/// the second that strfry's importer waits between two commits; long against the start of a
-/// snapshot.
+/// How long a scan or a walk looks around in one snapshot, however slow the disk. Short against the
+/// second that strfry's importer waits between two commits, so that few pages pile up behind it;
+/// long against the start of a snapshot.
 pub const TIME_PER_SNAPSHOT: Duration = Duration::from_millis(10);
 
 /// Steps of a scan between two looks at the clock. At about 1 µs each they are far below
@@ -50,12 +50,7 @@ pub const ENTRIES_PER_SNAPSHOT: usize = 500_000;
 /// Events that one read transaction reads whole. About 10 ms where the pages are in memory.
 pub const EVENTS_PER_SNAPSHOT: usize = 10_000;
 
-/// No walk holds a read transaction longer, however slow the disk: a tenth of the second that
-/// strfry's importer waits between two commits, so that few pages pile up behind it.
-pub const SNAPSHOT_TIME: Duration = Duration::from_millis(100);
-
-/// Bytes of events that are read before they are handed on. More would only take memory: a batch
-/// of this size is written in a few milliseconds.
+/// Bytes of events as lines that are checked together. More would only take memory.
 pub const BATCH_BYTES: usize = 4 << 20;
 
 /// A decompressed payload is never larger. strfry itself refuses more than its

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use heed::Comparator;
 
 use super::error::ReadError;
-use super::limits::SNAPSHOT_TIME;
+use super::limits::TIME_PER_SNAPSHOT;
 use super::lookup::{LevId, Snapshot, damaged};
 use super::open::StrfryDb;
 use super::snapshot_reads::Entry;
@@ -77,7 +77,7 @@ impl<'db, C: Comparator, const K: usize> Walk<'db, C, K> {
             done: None,
             duplicates: true,
             rows: db.bound(rows),
-            time: SNAPSHOT_TIME,
+            time: TIME_PER_SNAPSHOT,
             one_snapshot: false,
             kept: None,
         }
