@@ -16,12 +16,15 @@ fn lookups(criterion: &mut Criterion) {
         (0..BATCH as u64).map(|number| EventId::from_bytes(scrambled(number))).collect();
     let mut group = criterion.benchmark_group("lookups");
     group.throughput(Throughput::Elements(BATCH as u64));
-    for events in [10_000, 100_000] {
+    for events in [10_000, 100_000, 1_000_000] {
         let db = StrfryDb::open(&support::database(events)).unwrap();
         let found = db.newest_of_each(&pubkeys, kind::PROFILE).unwrap();
         assert_eq!(found.iter().flatten().count(), BATCH * 4 / 5);
         group.bench_function(BenchmarkId::new("newest profile", events), |bencher| {
             bencher.iter(|| db.newest_of_each(black_box(&pubkeys), kind::PROFILE).unwrap());
+        });
+        group.bench_function(BenchmarkId::new("has a profile", events), |bencher| {
+            bencher.iter(|| db.has_kind_each(black_box(&pubkeys), kind::PROFILE).unwrap());
         });
         group.bench_function(BenchmarkId::new("absent id", events), |bencher| {
             bencher.iter(|| db.contains_each(black_box(&absent)).unwrap());

@@ -11,7 +11,7 @@ fn scans(criterion: &mut Criterion) {
     let merged = serde_json::json!({"authors": authors, "kinds": [1, 7], "limit": 500}).to_string();
     let mut group = criterion.benchmark_group("scan");
     group.sample_size(20);
-    for events in [10_000, 100_000] {
+    for events in [10_000, 100_000, 1_000_000] {
         let db = StrfryDb::open(&support::database(events)).unwrap();
         group.throughput(Throughput::Elements(events));
         group.bench_function(BenchmarkId::new("everything with JSON", events), |bencher| {

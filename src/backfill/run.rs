@@ -159,11 +159,11 @@ fn write_results(
 }
 
 fn profile_counts(db: &StrfryDb, pubkeys: &[Pubkey]) -> Result<ProfileCounts, BackfillError> {
-    let found = db.newest_of_each(pubkeys, kind::PROFILE)?;
+    let has_profile = db.has_kind_each(pubkeys, kind::PROFILE)?;
     let missing_pubkeys: Vec<Pubkey> = pubkeys
         .iter()
-        .zip(&found)
-        .filter(|(_, found)| found.is_none())
+        .zip(&has_profile)
+        .filter(|&(_, &has_profile)| !has_profile)
         .map(|(pubkey, _)| *pubkey)
         .collect();
     let missing = missing_pubkeys.len();
