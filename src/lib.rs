@@ -9,7 +9,8 @@
 //! | [`strfry_db`] | strfry's database, read-only: every byte layout of it, lookups, scans, short snapshots |
 //! | [`node`] | the machine around: paths, strfry's configuration, peers, pubkeys, blacklist, lock |
 //! | [`relay`] | one conversation with one peer: asking, paging to the end, how it went |
-//! | [`import`] | what `strfry import` is given, and what became of it |
+//! | [`import`] | what `strfry import` is given, and what became of it; the command of that name |
+//! | [`jsonl`] | JSON lines from files, compressed or not, in bounded pieces |
 //! | [`backfill`] | the main job; joins all the others, and is the only one that knows them all |
 //! | [`verify`] | whether all events of a database, or of a file, are genuine |
 //! | [`profile`] | what an author says about themself; the profiles file |
@@ -58,6 +59,7 @@
 pub mod backfill;
 pub mod cli;
 pub mod import;
+pub mod jsonl;
 pub mod node;
 pub mod nostr;
 pub mod profile;

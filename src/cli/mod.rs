@@ -5,6 +5,7 @@
 mod backfill;
 mod exit;
 mod export;
+mod import;
 mod node;
 mod peers;
 mod profiles;
@@ -26,9 +27,10 @@ const SCRIPT_NAME: &str = "backfill_constellation.sh";
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  done; for backfill: every peer gave all that was asked, and all of it is accounted for
+  0  done; for backfill: every peer gave all that was asked, and all of it is accounted for;
+     for import: every event is in the database, or was superseded, deleted or left out
   1  finished, but something is incomplete or missing (profiles --check: a profile is
-     missing; verify: an event is wrong)
+     missing; verify: an event is wrong; import: an event was refused)
   2  wrong usage or configuration
   3  could not run: trouble with the database, strfry, or the files of a run (lock, log)";
 
@@ -48,6 +50,9 @@ enum Command {
     /// Fetch from peer relays what the database lacks, and import it
     #[command(after_help = EXIT_CODES)]
     Backfill(backfill::Arguments),
+    /// Check events from files or standard input, and import them through strfry
+    #[command(after_help = EXIT_CODES)]
+    Import(import::Arguments),
     /// Show the relays that a backfill would ask, and those that it would not
     Peers(peers::Arguments),
     /// Show where the node's own list of pubkeys comes from
@@ -79,6 +84,7 @@ pub fn main() -> ExitCode {
         match Arguments::parse_from(arguments).command {
             Command::Profiles(arguments) => profiles::run(&arguments),
             Command::Backfill(arguments) => backfill::run(arguments),
+            Command::Import(arguments) => import::run_command(arguments),
             Command::Peers(arguments) => peers::run(&arguments),
             Command::Pubkeys(arguments) => pubkeys::run(&arguments),
             Command::Export(arguments) => export::run(&arguments),

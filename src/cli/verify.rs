@@ -1,21 +1,23 @@
 //! `verify`: ids and signatures of a database, or of JSON lines.
 
-use std::fs::File;
-use std::io::{self, BufReader};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
 
 use super::exit::{Failure, OrFail, Outcome, Result, tell};
 use super::node::{NodeArguments, print};
+use crate::jsonl::Source;
 use crate::report::Progress;
 use crate::strfry_db::{ExportRange, ReadError};
 use crate::verify::{Checked, verify_database, verify_lines};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// File with an event on each line, as JSON; `-` for standard input [default: the database]
+    /// File with an event on each line, as JSON; plain, zstd or gzip; `-` for standard input
+    /// [default: the database]
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
     #[command(flatten)]
@@ -29,13 +31,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
             let db = arguments.node.open_database()?;
             verify_database(&db, ExportRange::default(), |checked| report.tell(&checked))
         }
-        Some(file) if file == Path::new("-") => {
-            verify_lines(BufReader::new(io::stdin().lock()), |checked| report.tell(&checked))
-        }
         Some(file) => {
             let cannot = || format!("cannot read {}", file.display());
-            let input = File::open(file).with_context(cannot).or_usage()?;
-            verify_lines(BufReader::new(input), |checked| report.tell(&checked))
+            let input = Source::open(file, &Arc::default()).with_context(cannot).or_usage()?;
+            verify_lines(input, |checked| report.tell(&checked))
         }
     };
     report.progress.finish();
