@@ -136,12 +136,13 @@ pub struct Pieces<R> {
     begun: Vec<u8>,
     next_line: u64,
     ended: bool,
+    failed: bool,
 }
 
 impl<R: Read> Pieces<R> {
     /// The lines of any input, none of them longer than `longest` bytes.
     pub fn new(input: R, longest: usize) -> Self {
-        Self { input, longest, begun: Vec::new(), next_line: 1, ended: false }
+        Self { input, longest, begun: Vec::new(), next_line: 1, ended: false, failed: false }
     }
 
     fn next_piece(&mut self) -> io::Result<Option<Piece>> {
@@ -215,11 +216,11 @@ impl<R: Read> Iterator for Pieces<R> {
     type Item = io::Result<Piece>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let piece = self.next_piece();
-        if piece.is_err() {
-            self.ended = true;
-            self.begun.clear();
+        if self.failed {
+            return None;
         }
+        let piece = self.next_piece();
+        self.failed = piece.is_err();
         piece.transpose()
     }
 }
@@ -292,6 +293,17 @@ mod tests {
         for whole in [zstd::encode_all(text.as_bytes(), 0).unwrap(), gzipped(text.as_bytes())] {
             assert!(read_back(&whole[..whole.len() - 9]).is_err());
         }
+    }
+
+    #[test]
+    fn an_input_that_cannot_be_read_on_is_told_once() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+                Err(io::Error::other("broken"))
+            }
+        }
+        assert_eq!(Pieces::new((&b"a\nb"[..]).chain(Broken), 10).map(|it| it.is_ok()).count(), 1);
     }
 
     #[test]

@@ -26,10 +26,10 @@
 //! who      what is here  what to ask  answers   genuine?  strfry     did it land?
 //! ```
 //!
-//! Every peer has a task of its own. One thread, and rayon's for the signatures, takes what comes
-//! in, drops what is here already, checks the rest and writes it to strfry; while strfry is slow,
-//! that thread waits, its bounded queue fills, and so nothing more is read from the peers. Each
-//! event ends in exactly one [`backfill::Class`].
+//! Every peer has a task of its own. One pipeline ([`import::Pipeline`]), which imports from files
+//! use too, drops what is here already, checks the rest on all cores and writes it to strfry in the
+//! order in which it came; while strfry is slow, the pipeline waits, its bounded queues fill, and so
+//! nothing more is read from the peers. Each event ends in exactly one [`import::Class`].
 //!
 //! [`strfry_db`] and [`relay`] do not know each other, and no read transaction is open while
 //! anything waits.

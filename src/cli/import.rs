@@ -41,9 +41,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE")]
     rejects: Option<PathBuf>,
     /// Threads that check events; fewer leave more to the relay [default: one for each core]
-    #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true,
-          value_parser = clap::value_parser!(u16).range(1..=1_024))]
-    threads: u16,
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    threads: Option<u16>,
     /// Print the summary as one JSON object
     #[arg(long)]
     json: bool,
@@ -82,7 +81,7 @@ pub(super) fn run_command(arguments: Arguments) -> Result<Outcome> {
         form: choose_form(&db, arguments.plain, tell).or_cannot_run()?,
         limits: config.limits,
         check_signatures: !arguments.no_verify,
-        threads: arguments.threads.into(),
+        threads: arguments.threads.unwrap_or(0).into(),
     };
     listen_for_signals(&stop).context("cannot listen for signals").or_cannot_run()?;
     let progress = Progress::new(true);
@@ -148,12 +147,12 @@ fn in_words(summary: &Summary) -> String {
         Status::Incomplete => "Incomplete",
         Status::Failed => "Failed",
     };
-    let mut text = format!(
-        "{status}: {} events imported, {} read in {:.1} s\n",
-        summary.events_of(Class::Imported),
-        summary.received,
-        summary.seconds
-    );
+    let new = match summary.dry_run {
+        true => format!("{} events would be imported", summary.events_of(Class::WouldImport)),
+        false => format!("{} events imported", summary.events_of(Class::Imported)),
+    };
+    let (received, seconds) = (summary.received, summary.seconds);
+    let mut text = format!("{status}: {new}, {received} read in {seconds:.1} s\n");
     for (class, count) in summary.classes() {
         text.push_str(&format!("  {class:<16} {count:>9}\n"));
     }

@@ -81,7 +81,10 @@ impl<'db, T> Importer<'db, T> {
         let (event, _) = lane.unconfirmed.push_back_mut((event, tag));
         let child = match lane.child.take() {
             Some(child) => child,
-            None => ImportChild::start(&self.command, lane.form)?,
+            None => {
+                lane.looked_up = 0;
+                ImportChild::start(&self.command, lane.form)?
+            }
         };
         let child = lane.child.insert(child);
         let written = child.write(event);

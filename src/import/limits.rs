@@ -27,7 +27,7 @@ pub const EVENTS_PER_CONFIRMATION: u64 = 2_000;
 /// Memory of unconfirmed events beyond which nothing more is written until strfry has committed.
 /// More than strfry itself holds back (two batches of 10,000 events of 600 bytes), so that it is
 /// never starved.
-pub const UNCONFIRMED_BYTES: usize = 28 << 20;
+pub const UNCONFIRMED_BYTES: usize = 24 << 20;
 
 /// Lines of strfry's log that an error quotes.
 pub const QUOTED_LINES: usize = 10;

@@ -115,6 +115,7 @@ pub fn run(
     });
     let accounts = Accounts { books: Arc::clone(&books), examples: Examples::default() };
     let (verified, form) = (settings.check_signatures, settings.form);
+    let dry_run = settings.strfry.is_none();
     let longest = LINE_BYTES_PER_EVENT_BYTE
         .saturating_mul(settings.limits.max_event_size)
         .saturating_add(LINE_BYTES_OVER);
@@ -162,6 +163,7 @@ pub fn run(
         version: VERSION,
         status: Status::Failed,
         seconds: started.elapsed().as_secs_f64(),
+        dry_run,
         verified,
         form,
         received: books.tally.received(),

@@ -24,6 +24,8 @@ pub struct Summary {
     pub status: Status,
     /// Length of the import.
     pub seconds: f64,
+    /// Nothing was imported.
+    pub dry_run: bool,
     /// Signatures were checked.
     pub verified: bool,
     /// The form in which strfry was given events.
