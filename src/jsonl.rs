@@ -136,59 +136,61 @@ pub struct Pieces<R> {
     begun: Vec<u8>,
     next_line: u64,
     ended: bool,
-    failed: bool,
+    /// Why it ended, to be told after the lines in front of it.
+    error: Option<io::Error>,
 }
 
 impl<R: Read> Pieces<R> {
     /// The lines of any input, none of them longer than `longest` bytes.
     pub fn new(input: R, longest: usize) -> Self {
-        Self { input, longest, begun: Vec::new(), next_line: 1, ended: false, failed: false }
+        Self { input, longest, begun: Vec::new(), next_line: 1, ended: false, error: None }
     }
 
-    fn next_piece(&mut self) -> io::Result<Option<Piece>> {
+    fn next_piece(&mut self) -> Option<Piece> {
         let mut bytes = std::mem::take(&mut self.begun);
         loop {
-            self.fill(&mut bytes)?;
+            self.fill(&mut bytes);
             if let Some(last) = memchr::memrchr(b'\n', &bytes) {
                 self.begun = bytes.split_off(last + 1);
-                return Ok(Some(self.whole_lines(bytes)));
+                return Some(self.whole_lines(bytes));
             }
             if bytes.len() > self.longest {
                 let first = self.next_line;
-                self.skip_line()?;
-                return Ok(Some(Piece { first, lines: None, longest: self.longest }));
+                self.skip_line();
+                return Some(Piece { first, lines: None, longest: self.longest });
             }
             if self.ended {
-                return Ok((!bytes.is_empty()).then(|| self.whole_lines(bytes)));
+                // A line that an error cut short is none.
+                let is_whole = self.error.is_none() && !bytes.is_empty();
+                return is_whole.then(|| self.whole_lines(bytes));
             }
         }
     }
 
     /// Reads on: a piece, or whole lines if there is no more at the moment.
-    fn fill(&mut self, bytes: &mut Vec<u8>) -> io::Result<()> {
+    fn fill(&mut self, bytes: &mut Vec<u8>) {
         let mut length = bytes.len();
         bytes.resize(length + PIECE_BYTES, 0);
-        let result = loop {
-            let Some(rest @ [_, ..]) = bytes.get_mut(length..) else { break Ok(()) };
+        while !self.ended {
+            let Some(rest @ [_, ..]) = bytes.get_mut(length..) else { break };
             match self.input.read(rest) {
-                Ok(0) => {
-                    self.ended = true;
-                    break Ok(());
-                }
+                Ok(0) => self.ended = true,
                 Ok(read) => {
                     length += read;
                     let is_short = read < rest.len();
                     if is_short && memchr::memchr(b'\n', rest.get(..read).unwrap_or(rest)).is_some()
                     {
-                        break Ok(());
+                        break;
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => break Err(error),
+                Err(error) => {
+                    self.ended = true;
+                    self.error = Some(error);
+                }
             }
-        };
+        }
         bytes.truncate(length);
-        result
     }
 
     fn whole_lines(&mut self, bytes: Vec<u8>) -> Piece {
@@ -197,18 +199,17 @@ impl<R: Read> Pieces<R> {
         Piece { first, lines: Some(bytes), longest: self.longest }
     }
 
-    fn skip_line(&mut self) -> io::Result<()> {
+    fn skip_line(&mut self) {
         self.next_line += 1;
         let mut bytes = Vec::new();
         while !self.ended {
             bytes.clear();
-            self.fill(&mut bytes)?;
+            self.fill(&mut bytes);
             if let Some(end) = memchr::memchr(b'\n', &bytes) {
                 self.begun = bytes.split_off(end + 1);
                 break;
             }
         }
-        Ok(())
     }
 }
 
@@ -216,12 +217,7 @@ impl<R: Read> Iterator for Pieces<R> {
     type Item = io::Result<Piece>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.failed {
-            return None;
-        }
-        let piece = self.next_piece();
-        self.failed = piece.is_err();
-        piece.transpose()
+        self.next_piece().map(Ok).or_else(|| self.error.take().map(Err))
     }
 }
 
@@ -303,7 +299,12 @@ mod tests {
                 Err(io::Error::other("broken"))
             }
         }
-        assert_eq!(Pieces::new((&b"a\nb"[..]).chain(Broken), 10).map(|it| it.is_ok()).count(), 1);
+        let mut pieces = Pieces::new((&b"a\nb"[..]).chain(Broken), 10);
+        let before: Vec<_> =
+            pieces.next().unwrap().unwrap().lines().map(|(line, _)| line).collect();
+        assert_eq!(before, [1]);
+        assert_eq!(pieces.next().unwrap().unwrap_err().to_string(), "broken");
+        assert!(pieces.next().is_none());
     }
 
     #[test]

@@ -149,7 +149,7 @@ impl<I: Send + 'static, L: Ledger> Pipeline<I, L> {
                 check_signatures,
                 error: None,
             };
-            let ended = std::panic::catch_unwind(AssertUnwindSafe(|| run.to_the_end(&queue)));
+            let ended = std::panic::catch_unwind(AssertUnwindSafe(|| run.work_off(&queue)));
             ended.unwrap_or_else(|_| {
                 failed.store(true, Ordering::Relaxed);
                 Ended { ledger: None, error: Some(ImportError::Panicked), replaced: None }
@@ -266,7 +266,7 @@ struct Run<'a, L: Ledger> {
 }
 
 impl<L: Ledger> Run<'_, L> {
-    fn to_the_end(mut self, queue: &Receiver<Slot<L>>) -> Ended<L> {
+    fn work_off(mut self, queue: &Receiver<Slot<L>>) -> Ended<L> {
         while let Some(slot) = self.next(queue) {
             match slot {
                 Slot::Barrier(reached) => reached(),
