@@ -160,6 +160,24 @@ fn what_strfry_refuses_or_only_says_it_took_is_told_apart() {
 }
 
 #[test]
+fn more_events_than_are_held_unconfirmed_wait_for_strfry_and_all_arrive() {
+    let author = Author::new(1);
+    let text = "x".repeat(30_000);
+    // 30 MB, more than `limits::UNCONFIRMED_BYTES`; a few cannot be fried and take the other way.
+    let mut events: Vec<String> = (0..1_000).map(|second| author.note(second, &text)).collect();
+    let follows: Value = (0..800).map(|number| json!(["p", format!("{number:064x}")])).collect();
+    for at in (0..1_000).step_by(250) {
+        events.insert(at, author.event(1, 5_000 + at as u64, follows.clone(), ""));
+    }
+    with_each_strfry(|strfry| {
+        let node = Node::new(strfry);
+        let (code, summary) = import(&node, &[], &lines(&events));
+        assert_eq!((code, &summary["events"]), (0, &json!({ "imported": 1_004 })));
+        assert_eq!(node.events().len(), 1_004);
+    });
+}
+
+#[test]
 fn two_imports_at_once_disturb_neither() {
     let author = Author::new(1);
     let notes = |seconds: std::ops::Range<u64>| -> Vec<String> {
