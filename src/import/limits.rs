@@ -44,8 +44,8 @@ pub const REJECTION_QUOTE: usize = 200;
 /// Distinct reasons that an account keeps; a hostile peer can invent any number.
 pub const REASONS: usize = 50;
 
-/// Events of one batch of checks: 10 ms of signature checks on two cores, so that batches keep
-/// all cores busy and still flow.
+/// Events of one batch of checks: 7 ms of signature checks for one thread, so that batches keep all
+/// cores busy and still flow.
 pub const BATCH: usize = 256;
 
 /// Bytes of events of one batch of checks, for the largest ones.

@@ -62,8 +62,7 @@ impl Rejects {
     }
 }
 
-/// Whether events of this class are in the file: they are not in the database, and nothing that
-/// this run was told explains it.
+/// Whether events of this class are in the file: they are not in the database afterwards.
 pub(super) fn is_listed(class: Class) -> bool {
     !matches!(
         class,
