@@ -9,7 +9,8 @@
 //! | [`strfry_db`] | strfry's database, read-only: every byte layout of it, lookups, scans, short snapshots |
 //! | [`node`] | the machine around: paths, strfry's configuration, peers, pubkeys, blacklist, lock |
 //! | [`relay`] | one conversation with one peer: asking, paging to the end, how it went |
-//! | [`import`] | what `strfry import` is given, and what became of it |
+//! | [`import`] | what `strfry import` is given, and what became of it; the command of that name |
+//! | [`jsonl`] | JSON lines from files, compressed or not, in bounded pieces |
 //! | [`backfill`] | the main job; joins all the others, and is the only one that knows them all |
 //! | [`verify`] | whether all events of a database, or of a file, are genuine |
 //! | [`profile`] | what an author says about themself; the profiles file |
@@ -25,10 +26,10 @@
 //! who      what is here  what to ask  answers   genuine?  strfry     did it land?
 //! ```
 //!
-//! Every peer has a task of its own. One thread, and rayon's for the signatures, takes what comes
-//! in, drops what is here already, checks the rest and writes it to strfry; while strfry is slow,
-//! that thread waits, its bounded queue fills, and so nothing more is read from the peers. Each
-//! event ends in exactly one [`backfill::Class`].
+//! Every peer has a task of its own. One pipeline ([`import::Pipeline`]), which imports from files
+//! use too, drops what is here already, checks the rest on all cores and writes it to strfry in the
+//! order in which it came; while strfry is slow, the pipeline waits, its bounded queues fill, and so
+//! nothing more is read from the peers. Each event ends in exactly one [`import::Class`].
 //!
 //! [`strfry_db`] and [`relay`] do not know each other, and no read transaction is open while
 //! anything waits.
@@ -58,6 +59,7 @@
 pub mod backfill;
 pub mod cli;
 pub mod import;
+pub mod jsonl;
 pub mod node;
 pub mod nostr;
 pub mod profile;

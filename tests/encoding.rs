@@ -33,6 +33,51 @@ fn every_golden_event_is_encoded_byte_by_byte_as_strfry_stored_it() {
 }
 
 #[test]
+fn every_fried_line_of_a_golden_event_is_strfrys() {
+    for name in ["strfry-1.1.1", "strfry-1.0.4"] {
+        let mut compared = 0;
+        let exported = fixture_text(&format!("{name}/export.jsonl"));
+        let fried = fixture_text(&format!("{name}/export-fried.jsonl"));
+        for (line, expected) in exported.lines().zip(fried.split_inclusive('\n')) {
+            let mut ours = Vec::new();
+            encode(line).unwrap().push_fried_line(&mut ours);
+            assert_eq!(String::from_utf8(ours).unwrap(), expected);
+            compared += 1;
+        }
+        assert!(compared >= 604, "{compared}");
+    }
+}
+
+#[test]
+fn what_strfry_would_not_take_fried_goes_as_it_is() {
+    let limits = EventLimits::default();
+    let event = |tags: serde_json::Value| {
+        let author = support::events::Author::new(1);
+        encode(&author.event(3, 5, tags, "")).unwrap()
+    };
+    let follows = |count: usize| {
+        let follow = |number| serde_json::json!(["p", format!("{number:064x}")]);
+        event((0..count).map(follow).collect())
+    };
+    // A fried line has the same limit as a plain one, and a longer line ends the whole import.
+    let fried_length = |event: &StoredEvent| {
+        let mut line = Vec::new();
+        event.push_fried_line(&mut line);
+        line.len()
+    };
+    let most = (1..850).rfind(|&count| fried_length(&follows(count)) <= limits.max_event_size);
+    let most = most.unwrap();
+    assert!((300..600).contains(&most), "{most}");
+    assert!(follows(most).can_be_fried(&limits));
+    assert!(!follows(most + 1).can_be_fried(&limits));
+    // Cut short behind the brace of that object, it would be the fried line of another event.
+    let object = serde_json::json!({ "a": 1, "fried": "00".repeat(88) });
+    assert!(!event(serde_json::json!([["t", "x", object]])).can_be_fried(&limits));
+    let text = serde_json::json!([["t", ",\"fried\":\"00\"}"]]);
+    assert!(event(text).can_be_fried(&limits));
+}
+
+#[test]
 fn every_golden_event_has_the_id_and_signature_that_it_claims() {
     for line in fixture_text("events.jsonl").lines() {
         let event = encode(line).unwrap();

@@ -15,7 +15,12 @@ use support::scripted::{Act, ClosedPort, ScriptedRelay, answer};
 use support::strfry_bin;
 
 fn schema() -> Value {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema/backfill-summary.schema.json");
+    schema_of("backfill")
+}
+
+fn schema_of(command: &str) -> Value {
+    let name = format!("schema/{command}-summary.schema.json");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
@@ -165,6 +170,30 @@ fn a_run_with_gaps_refusals_errors_and_missing_profiles_is_as_the_schema_says() 
     assert_eq!(summary["profiles"]["missing_pubkeys"], json!([author.pubkey()]));
     assert!(!summary["reasons"].as_object().unwrap().is_empty());
     assert_valid(&summary);
+}
+
+#[test]
+fn an_import_of_every_sort_of_event_is_as_the_schema_says() {
+    let author = Author::new(1);
+    let node = Node::new(&strfry_bin());
+    let regretted = author.note(5, "regretted");
+    let deletion = author.event(5, 6, json!([["e", support::events::id_of(&regretted)]]), "");
+    node.import(&[author.profile(9, "newer"), deletion]);
+    let events = [
+        author.profile(1, "older"),
+        regretted,
+        author.note(7, "hello"),
+        forged(&author.note(8, "true")),
+        "{}".to_owned(),
+    ];
+    let schema = schema_of("import");
+    for flags in [&["--dry-run"][..], &["--plain"], &[]] {
+        let mut command = node.companion(&[&["import", "--json"], flags].concat());
+        let output = support::feed(&mut command, events.join("\n").as_bytes());
+        let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+        validate(&schema, &schema, &summary, "summary");
+        assert_eq!(summary["received"], json!(5));
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::strfry_db::ReadError;
 pub enum BackfillError {
     #[error(transparent)]
     Strfry(#[from] crate::import::ImportError),
-    #[error("cannot look up which profiles are missing: {0}")]
+    #[error("cannot read the database: {0}")]
     Database(#[from] ReadError),
     #[error("cannot start a thread: {0}; too many processes or too little memory")]
     Thread(#[source] io::Error),

@@ -28,6 +28,8 @@ pub struct Job {
     pub profiles: bool,
     /// Whether signatures are checked.
     pub verify: bool,
+    /// Give strfry plain JSON lines, which it parses and packs itself.
+    pub plain: bool,
     /// Fetch and check, but import and write nothing.
     pub dry_run: bool,
     /// strfry's own limits.

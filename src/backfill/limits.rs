@@ -2,19 +2,12 @@
 
 use std::time::Duration;
 
-/// Events of one batch of checks: 10 ms of signature checks on two cores, so that batches keep
-/// all cores busy and still flow.
-pub const BATCH: usize = 512;
-
-/// Events that wait to be checked, all peers together.
-pub const WAITING_EVENTS: usize = 2 * BATCH;
+/// Events that wait to be checked, all peers together: a few batches of the checks.
+pub const WAITING_EVENTS: usize = 4 * crate::import::limits::BATCH;
 
 /// Memory of the events that wait to be checked, KiB. Ordinary events reach the other limit first;
 /// this one is for the largest.
 pub const WAITING_KIB: usize = 16 << 10;
-
-/// Distinct reasons that a peer's account keeps; a hostile peer can invent any number.
-pub const REASONS: usize = 50;
 
 /// Without progress on a recent batch.
 pub const RECENT_TIME_OUT: Duration = Duration::from_secs(30);

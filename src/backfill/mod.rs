@@ -1,7 +1,6 @@
 //! The main job: joins what the node wants, what the database has, what peers give, and what
 //! strfry takes. The only module that knows them all.
 
-mod accounts;
 mod check;
 mod error;
 mod fetch;
@@ -14,9 +13,14 @@ mod run;
 mod screen;
 mod summary;
 
-pub use accounts::{Class, Tally};
+/// The accounts of an import, which every peer has one of.
+mod accounts {
+    pub(super) use crate::import::{Class, Tally};
+}
+
+pub use crate::import::{Class, Status, Tally};
 pub use error::BackfillError;
 pub use job::{Job, Output, Timings};
 pub use kinds::KindsError;
 pub use run::run;
-pub use summary::{PeerStatus, PeerSummary, ProfileCounts, Status, Summary};
+pub use summary::{PeerStatus, PeerSummary, ProfileCounts, Summary};

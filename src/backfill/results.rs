@@ -5,7 +5,8 @@ use jiff::Timestamp;
 
 use super::accounts::Class;
 use super::job::Output;
-use super::summary::{PeerStatus, Status, Summary};
+use super::summary::{PeerStatus, Summary};
+use crate::import::Status;
 use crate::nostr::{Event, Pubkey, kind};
 use crate::profile::{self, Profile, ProfileRecord};
 use crate::report::{RunLog, clean_for_log, clean_whole_for_log, with_causes};

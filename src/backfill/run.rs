@@ -14,7 +14,8 @@ use super::job::{Job, Output};
 use super::plan::since;
 use super::results::{log_summary, open_profile_log, profile_records, write_profiles};
 use super::screen::{Entrance, Rules};
-use super::summary::{PeerStatus, PeerSummary, ProfileCounts, Status, Summary, VERSION};
+use super::summary::{PeerStatus, PeerSummary, ProfileCounts, Summary, VERSION};
+use crate::import::{Settings, Status, choose_form};
 use crate::nostr::{Pubkey, kind};
 use crate::report::{Progress, RunLog, with_causes};
 use crate::strfry_db::StrfryDb;
@@ -40,12 +41,15 @@ pub async fn run(
     let rules = Rules { limits: job.limits, blacklist: job.blacklist.clone(), now };
     let (entrance, work) = Entrance::new(rules);
     let seen_profiles = SeenProfiles::default();
-    let checks = Checks {
-        db: Arc::clone(&db),
+    let settings = Settings {
         strfry: (!job.dry_run).then(|| job.strfry.clone()),
+        form: choose_form(&db, job.plain, |warning| log.warn(warning))?,
+        limits: job.limits,
         check_signatures: job.verify,
-        seen_profiles: Arc::clone(&seen_profiles),
+        threads: 0,
     };
+    let checks =
+        Checks { db: Arc::clone(&db), settings, seen_profiles: Arc::clone(&seen_profiles) };
     let checks = checks.start(work).map_err(BackfillError::Thread)?;
 
     let (mut peers, mut fallback) = (ask_list(job, &job.peers), Vec::new());

@@ -35,7 +35,6 @@ pub(super) struct Candidate {
 }
 
 /// What the checks are given to do.
-#[expect(clippy::large_enum_variant, reason = "barriers are rare")]
 pub(super) enum Work {
     Check(Candidate),
     /// Answered when everything before it has been checked.

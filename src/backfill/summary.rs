@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::accounts::{Class, Tally};
+use crate::import::Status;
 use crate::node::{Peer, PeerSource};
 use crate::nostr::Pubkey;
 use crate::relay::{FetchOutcome, GapReason};
@@ -54,18 +55,6 @@ pub struct Summary {
     /// Statistics of the imported events.
     #[serde(skip)]
     pub stats: SyncStats,
-}
-
-/// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Status {
-    /// Every peer gave all that was asked, and all of it is accounted for.
-    Complete,
-    /// Finished, but something is missing; it is named.
-    Incomplete,
-    /// The import could not be brought to its end.
-    Failed,
 }
 
 /// How many profiles there are.

@@ -15,6 +15,7 @@ use super::stats;
 use crate::backfill::kinds::{self, KindsError};
 use crate::backfill::{self, Class, Job, Output, Status, Summary, Timings, limits};
 use crate::import::StrfryCommand;
+use crate::import::limits::PATIENCE;
 use crate::node::{
     Acquired, Blacklist, Discovery, Peer, PubkeySources, RunLock, StrfryConf, explicit_peer,
     fallback_peer,
@@ -45,6 +46,9 @@ pub(super) struct Arguments {
     /// Do not check signatures; everything else about an event is still checked
     #[arg(long)]
     no_verify: bool,
+    /// Give strfry plain JSON, which it packs itself: slower
+    #[arg(long)]
+    plain: bool,
     /// Neither recover missing profiles nor write the profiles file
     #[arg(long)]
     no_profiles: bool,
@@ -108,18 +112,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     if arguments.stats {
         return stats::run(&stats::Arguments::of(arguments.node.clone(), arguments.json));
     }
-    if arguments.node.no_lock {
-        return Err(Failure::Usage(anyhow!(
-            "--no-lock is for reading: a backfill must see what strfry has committed, \
-             and strfry must know of its reader"
-        )));
-    }
+    refuse_no_lock(&arguments.node)?;
     let wanted = arguments.wanted()?;
     if arguments.show_hex {
         return arguments.show_hex(wanted);
     }
     let config = arguments.node.config().or_usage()?;
-    let database = arguments.database(&config)?;
+    let database = database_of_strfry(&arguments.node, &config)?;
     let paths = arguments.node.paths();
 
     // Nothing is touched before the lock is ours.
@@ -144,7 +143,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         .job(wanted, &config, &log)
         .and_then(|job| Ok((job, Arc::new(StrfryDb::open(&database).or_cannot_run()?))));
     let result = prepared.and_then(|(job, db)| {
-        refuse_without_lock_file(&db, &job)?;
+        if !job.dry_run {
+            refuse_without_lock_file(&db)?;
+        }
         arguments.execute(&job, db, &log)
     });
     let mut summary = result.map_err(|failure| failure.told_by(|error| log.error(error)))?;
@@ -216,27 +217,6 @@ impl Arguments {
         print_list(&pubkeys)
     }
 
-    /// The database that strfry imports into; another one must not be looked at.
-    fn database(&self, config: &StrfryConf) -> Result<PathBuf> {
-        let Some(named) = &self.node.db else { return Ok(config.db.clone()) };
-        let directory = if named.ends_with("data.mdb") { named.parent() } else { None };
-        let directory = directory.unwrap_or(named);
-        let same = match (directory.canonicalize(), config.db.canonicalize()) {
-            (Ok(named), Ok(configured)) => named == configured,
-            // What does not exist gets its error when it is opened.
-            _ => true,
-        };
-        if same {
-            return Ok(named.clone());
-        }
-        Err(Failure::Usage(anyhow!(
-            "--db is {}, but strfry would import into {} (db in strfry.conf): \
-             name the configuration of that database with --strfry-config",
-            named.display(),
-            config.db.display()
-        )))
-    }
-
     fn job(&self, wanted: Wanted, config: &StrfryConf, log: &RunLog) -> Result<Job> {
         let paths = self.node.paths();
         let discovery = self.node.discover(self.allow_local_peers);
@@ -284,6 +264,7 @@ impl Arguments {
             binary: std::path::absolute(binary).or_usage()?,
             config: self.node.config_path()?,
             directory: paths.strfry_dir().to_owned(),
+            patience: PATIENCE,
         };
         log.info(format_args!("{} peers, {} pubkeys", peers.len(), pubkeys.len()));
         let station_kinds =
@@ -297,6 +278,7 @@ impl Arguments {
             days: self.days,
             profiles: !self.no_profiles,
             verify: !self.no_verify,
+            plain: self.plain,
             dry_run: self.dry_run,
             limits: config.limits,
             blacklist,
@@ -317,10 +299,6 @@ impl Arguments {
     }
 
     fn execute(&self, job: &Job, db: Arc<StrfryDb>, log: &RunLog) -> Result<Summary> {
-        // An error means that somebody else in this process has set the pool up, which is as good.
-        let _ = rayon::ThreadPoolBuilder::new()
-            .thread_name(|number| format!("signatures-{number}"))
-            .build_global();
         let progress = Progress::new(!self.verbose && !self.json);
         log.attach(progress.clone());
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -340,7 +318,7 @@ impl Arguments {
 }
 
 /// Ends when the process is told to stop.
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hang_up = signal(SignalKind::hangup())?;
@@ -353,9 +331,41 @@ fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
+/// The database that strfry imports into; another one must not be looked at.
+pub(super) fn database_of_strfry(node: &NodeArguments, config: &StrfryConf) -> Result<PathBuf> {
+    let Some(named) = &node.db else { return Ok(config.db.clone()) };
+    let directory = if named.ends_with("data.mdb") { named.parent() } else { None };
+    let directory = directory.unwrap_or(named);
+    let same = match (directory.canonicalize(), config.db.canonicalize()) {
+        (Ok(named), Ok(configured)) => named == configured,
+        // What does not exist gets its error when it is opened.
+        _ => true,
+    };
+    if same {
+        return Ok(named.clone());
+    }
+    Err(Failure::Usage(anyhow!(
+        "--db is {}, but strfry would import into {} (db in strfry.conf): \
+         name the configuration of that database with --strfry-config",
+        named.display(),
+        config.db.display()
+    )))
+}
+
+/// What imports looks at strfry's commits the moment they are made.
+pub(super) fn refuse_no_lock(node: &NodeArguments) -> Result<()> {
+    if !node.no_lock {
+        return Ok(());
+    }
+    Err(Failure::Usage(anyhow!(
+        "--no-lock is for reading: an import must see what strfry has committed, \
+         and strfry must know of its reader"
+    )))
+}
+
 /// strfry's import would create the lock file under our feet.
-fn refuse_without_lock_file(db: &StrfryDb, job: &Job) -> Result<()> {
-    if db.has_lock_file() || job.dry_run {
+pub(super) fn refuse_without_lock_file(db: &StrfryDb) -> Result<()> {
+    if db.has_lock_file() {
         return Ok(());
     }
     Err(Failure::CannotRun(anyhow!(

@@ -6,6 +6,7 @@ mod backfill;
 mod bench;
 mod exit;
 mod export;
+mod import;
 mod node;
 mod peers;
 mod profiles;
@@ -29,9 +30,10 @@ const SCRIPT_NAME: &str = "backfill_constellation.sh";
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  done; for backfill: every peer gave all that was asked, and all of it is accounted for
+  0  done; for backfill: every peer gave all that was asked, and all of it is accounted for;
+     for import: every event is in the database, or was superseded, deleted or left out
   1  finished, but something is incomplete or missing (profiles --check: a profile is
-     missing; verify: an event is wrong; bench: answers differ)
+     missing; verify: an event is wrong; import: an event was refused; bench: answers differ)
   2  wrong usage or configuration
   3  could not run: trouble with the database, strfry, or the files of a run (lock, log)";
 
@@ -59,8 +61,8 @@ macro_rules! commands {
         }
 
         fn run(name: &str, matches: &ArgMatches) -> exit::Result<Outcome> {
-            // A backfill ends in an orderly way of its own.
-            if name != "backfill" {
+            // What imports ends in an orderly way of its own.
+            if !["backfill", "import"].contains(&name) {
                 signals::end_between_snapshots()?;
             }
             match name {
@@ -74,6 +76,7 @@ macro_rules! commands {
 commands! {
     "profiles", profiles, "Show which pubkeys have a profile (kind 0), and what is in it";
     "backfill", backfill, "Fetch from peer relays what the database lacks, and import it";
+    "import", import, "Check events from files or standard input, and import them through strfry";
     "peers", peers, "Show the relays that a backfill would ask, and those that it would not";
     "pubkeys", pubkeys, "Show where the node's own list of pubkeys comes from";
     "scan", scan, "Print the events that match a filter, newest first";

@@ -1,7 +1,8 @@
 //! `verify`: ids and signatures of a database, of what matches a filter, or of JSON lines.
 
-use std::fs::File;
-use std::io::{self, BufReader};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
@@ -9,6 +10,7 @@ use clap::Args;
 use super::exit::{Failure, OrFail, Outcome, Result, tell};
 use super::node::{NodeArguments, print};
 use super::scan::filter_text;
+use crate::jsonl::Source;
 use crate::report::Progress;
 use crate::strfry_db::scan::ScanFilter;
 use crate::strfry_db::{ExportRange, ReadError};
@@ -17,7 +19,8 @@ use crate::verify::{Checked, verify_database, verify_lines, verify_matches};
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Events of the database that match a NIP-01 filter: its JSON, or `@FILE` with it; or a file
-    /// with an event on each line, as JSON, `-` for standard input [default: the whole database]
+    /// with an event on each line, as JSON, plain, zstd or gzip, `-` for standard input [default:
+    /// the whole database]
     #[arg(value_name = "FILTER|FILE|-")]
     what: Option<String>,
     #[command(flatten)]
@@ -35,10 +38,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
             let db = arguments.node.open_database()?;
             verify_matches(&db, filters, |checked| report.tell(&checked))
         }
-        What::StandardInput => {
-            verify_lines(BufReader::new(io::stdin().lock()), |checked| report.tell(&checked))
+        What::Lines(file) => {
+            let cannot = || format!("cannot read {}", file.display());
+            let input = Source::open(&file, &Arc::default()).with_context(cannot).or_usage()?;
+            verify_lines(input, |checked| report.tell(&checked))
         }
-        What::File(input) => verify_lines(BufReader::new(input), |checked| report.tell(&checked)),
     };
     report.progress.finish();
     match told {
@@ -57,23 +61,19 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
 enum What {
     Database,
     Matches(Vec<ScanFilter>),
-    StandardInput,
-    File(File),
+    /// `-` is standard input.
+    Lines(PathBuf),
 }
 
 impl Arguments {
     fn what(&self) -> Result<What> {
         match self.what.as_deref() {
             None => Ok(What::Database),
-            Some("-") => Ok(What::StandardInput),
             Some(filter) if filter.trim_start().starts_with(['{', '[', '@']) => {
                 let text = filter_text(filter)?;
                 Ok(What::Matches(ScanFilter::parse(&text).or_usage()?))
             }
-            Some(file) => {
-                let cannot = || format!("cannot read {file}");
-                Ok(What::File(File::open(file).with_context(cannot).or_usage()?))
-            }
+            Some(file) => Ok(What::Lines(PathBuf::from(file))),
         }
     }
 }

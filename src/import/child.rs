@@ -18,8 +18,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::process::{Pid, Signal};
 
+use super::encode::StoredEvent;
 use super::limits::{
-    LOG_LINE, PATIENCE, PATIENCE_AFTER_SIGTERM, QUOTED_LINES, REMEMBERED_REJECTIONS, WRITE_BUFFER,
+    DEBOUNCE, LOG_LINE, PATIENCE_AFTER_SIGTERM, QUOTED_LINES, REMEMBERED_REJECTIONS, WRITE_BATCH,
+    WRITE_BUFFER,
 };
 
 /// How strfry is called.
@@ -31,6 +33,18 @@ pub struct StrfryCommand {
     pub config: PathBuf,
     /// strfry's working directory.
     pub directory: PathBuf,
+    /// How long it may do nothing before it counts as hanging.
+    pub patience: Duration,
+}
+
+/// In which form strfry is given events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// JSON, which strfry parses and packs again.
+    Plain,
+    /// JSON and the PackedEvent; strfry trusts both.
+    Fried,
 }
 
 /// Why strfry could not be given everything. Its own last lines are quoted.
@@ -49,8 +63,10 @@ pub enum ImportError {
     Hung { seconds: u64, log: Quote },
     #[error("cannot wait for strfry: {0}")]
     Wait(#[source] io::Error),
-    #[error("cannot see what strfry imported: {0}")]
-    Confirm(#[from] crate::strfry_db::ReadError),
+    #[error("cannot see what the database holds: {0}")]
+    Database(#[from] crate::strfry_db::ReadError),
+    #[error("a thread of the import panicked")]
+    Panicked,
 }
 
 /// The last lines of strfry's log, for an error message.
@@ -92,7 +108,8 @@ impl StrfryCommand {
 struct ChildLog {
     last_lines: VecDeque<String>,
     rejections: VecDeque<String>,
-    lines: u64,
+    /// Events of which it has said that it is through with them, for better or worse.
+    taken: u64,
     last_line_at: Instant,
     ended: bool,
 }
@@ -111,18 +128,22 @@ pub(super) struct ImportChild {
     stdin: Option<ChildStdin>,
     buffer: Vec<u8>,
     log: Arc<SharedLog>,
+    form: Form,
     patience: Duration,
     reaped: bool,
 }
 
 impl ImportChild {
-    /// Starts `strfry import --show-rejected --no-verify`: only for events that were checked.
-    pub(super) fn start(command: &StrfryCommand) -> Result<Self, ImportError> {
+    /// Starts `strfry import --no-verify`: only for events that were checked.
+    pub(super) fn start(command: &StrfryCommand, form: Form) -> Result<Self, ImportError> {
         let start = |source| ImportError::Start { binary: command.binary.clone(), source };
         let mut child = Command::new(&command.binary)
             .arg("--config")
             .arg(&command.config)
             .args(["import", "--show-rejected", "--no-verify"])
+            .arg(format!("--write-batch={WRITE_BATCH}"))
+            .arg(format!("--debounce-millis={}", DEBOUNCE.as_millis()))
+            .args((form == Form::Fried).then_some("--fried"))
             .current_dir(&command.directory)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -135,7 +156,7 @@ impl ImportChild {
             log: Mutex::new(ChildLog {
                 last_lines: VecDeque::new(),
                 rejections: VecDeque::new(),
-                lines: 0,
+                taken: 0,
                 last_line_at: Instant::now(),
                 ended: false,
             }),
@@ -148,7 +169,8 @@ impl ImportChild {
             stdin,
             buffer: Vec::with_capacity(2 * WRITE_BUFFER),
             log: Arc::clone(&log),
-            patience: PATIENCE,
+            form,
+            patience: command.patience,
             reaped: false,
         };
         if let Some(stdin) = &this.stdin {
@@ -166,10 +188,12 @@ impl ImportChild {
         Ok(this)
     }
 
-    /// Hands one line over; the newline is added. May wait for strfry.
-    pub(super) fn write_line(&mut self, line: &str) -> Result<(), ImportError> {
-        self.buffer.extend_from_slice(line.as_bytes());
-        self.buffer.push(b'\n');
+    /// Hands an event over. May wait for strfry.
+    pub(super) fn write(&mut self, event: &StoredEvent) -> Result<(), ImportError> {
+        match self.form {
+            Form::Plain => event.push_line(&mut self.buffer),
+            Form::Fried => event.push_fried_line(&mut self.buffer),
+        }
         if self.buffer.len() >= WRITE_BUFFER { self.flush() } else { Ok(()) }
     }
 
@@ -204,19 +228,20 @@ impl ImportChild {
         Ok(())
     }
 
-    /// Lines that strfry has logged so far.
-    pub(super) fn lines_logged(&self) -> u64 {
-        self.log.lock().lines
+    /// How many of the events that it was given strfry says that it is through with. A hint when
+    /// to look: nothing is believed of it.
+    pub(super) fn taken(&self) -> u64 {
+        self.log.lock().taken
     }
 
-    /// Waits for strfry to log more than this many lines, at most for its patience. False: it has
-    /// ended, or said nothing for too long.
-    pub(super) fn wait_for_news(&self, lines: u64) -> bool {
+    /// Waits for strfry to be through with more events than these, at most for its patience.
+    /// False: it has ended, or said nothing for too long.
+    pub(super) fn wait_for_more_than(&self, taken: u64) -> bool {
         let log = self.log.lock();
         let (log, result) = self
             .log
             .changed
-            .wait_timeout_while(log, self.patience, |log| log.lines <= lines && !log.ended)
+            .wait_timeout_while(log, self.patience, |log| log.taken <= taken && !log.ended)
             .unwrap_or_else(PoisonError::into_inner);
         !log.ended && !result.timed_out()
     }
@@ -272,9 +297,14 @@ impl ImportChild {
         }
     }
 
+    /// It may still be waiting for the database's lock and commit: so the end of input and more
+    /// patience come before force.
     fn end_hung(&mut self) -> ImportError {
-        self.stdin = None;
+        let had_its_chance = self.stdin.take().is_none();
         let seconds = self.patience.as_secs();
+        if !had_its_chance && matches!(self.wait_for_exit(self.patience), Ok(Some(_))) {
+            return ImportError::Hung { seconds, log: self.log.lock().quote() };
+        }
         if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
             let _ = rustix::process::kill_process(pid, Signal::TERM);
         }
@@ -370,7 +400,7 @@ fn skip_line(stderr: &mut impl BufRead) -> bool {
 impl ChildLog {
     fn push(&mut self, line: &[u8]) {
         let line = String::from_utf8_lossy(line).trim_end().to_owned();
-        self.lines += 1;
+        self.taken += taken(&line);
         self.last_line_at = Instant::now();
         if let Some(start) = line.find("Rejected event") {
             let rejection = line.get(start..).unwrap_or_default().to_owned();
@@ -384,9 +414,30 @@ impl ChildLog {
     }
 }
 
+/// The sum of strfry's line `Writer: added: 1 dups: 2 replaced: 3 deleted: 4`, which it writes
+/// after each commit; 0 for any other.
+fn taken(line: &str) -> u64 {
+    let Some((_, counts)) = line.split_once("Writer: added: ") else { return 0 };
+    let numbers = counts.split_ascii_whitespace().filter_map(|word| word.parse::<u64>().ok());
+    numbers.fold(0, u64::saturating_add)
+}
+
 fn push_bounded(queue: &mut VecDeque<String>, item: String, bound: usize) {
     queue.push_back(item);
     if queue.len() > bound {
         queue.pop_front();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_says_how_many_events_are_through() {
+        let line = "2026-01-01 00:00:00.000 (   1.0s) [Writer          ]INFO| \
+                    Writer: added: 1 dups: 20 replaced: 300 deleted: 4000";
+        assert_eq!(taken(line), 4_321);
+        assert_eq!(taken("Committed 7. Processed 7 lines. 7 added, 0 rejected, 0 dups"), 0);
     }
 }

@@ -3,23 +3,9 @@
 use sha2::{Digest, Sha256};
 
 use super::encode::StoredEvent;
+use super::fate::Fate;
 use crate::nostr::{EventId, kind};
 use crate::strfry_db::{ReadError, Snapshot};
-
-/// What became of an event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fate {
-    /// It is in the database.
-    Imported,
-    /// The database holds this event in its place: newer, or of the same second with a lower id.
-    Superseded(EventId),
-    /// Its author has deleted it; the id is that of the deletion.
-    Deleted(EventId),
-    /// strfry says why it did not take it.
-    Rejected(String),
-    /// It is not there, and strfry does not say why.
-    NotConfirmed,
-}
 
 /// Looks an event up. `None`: it is not there, and nothing in the database explains that.
 pub(super) fn look_up(
@@ -33,6 +19,17 @@ pub(super) fn look_up(
         return Ok(Some(Fate::Deleted(deletion)));
     }
     Ok(superseding(snapshot, event)?.map(Fate::Superseded))
+}
+
+/// The fate of an event that is not there, given twice, and of which strfry says nothing. A relay
+/// removes ephemeral events, and those past their expiration, as soon as it sees them.
+pub(super) fn unexplained(event: &StoredEvent) -> Fate {
+    let now = std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
+    match event.packed().expiration() {
+        // 1 stands for an ephemeral kind.
+        1.. if event.packed().expiration() <= now => Fate::Expired,
+        _ => Fate::NotConfirmed,
+    }
 }
 
 /// strfry 1.1.1, `writeEvents`: `Event__deletion`, and for addressable events

@@ -3,12 +3,13 @@
 //! Applies strfry's structural rules and names refusals in strfry's words. Does not check the id
 //! or the signature; it offers the hash that the id must be.
 
+use std::fmt::Write;
 use std::ops::Range;
 
 use sha2::{Digest, Sha256};
 
 use crate::node::EventLimits;
-use crate::nostr::{Event, EventId, Malformed, Pubkey, Signature, TagField, json, kind};
+use crate::nostr::{Event, EventId, Malformed, Pubkey, Signature, TagField, hex, json, kind};
 use crate::strfry_db::{PackedEvent, packed};
 
 /// Why strfry would not store an event, whatever its signature. The wording is that of strfry
@@ -46,13 +47,16 @@ pub enum Refusal {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredEvent {
     json: String,
+    packed: Vec<u8>,
     content: Range<usize>,
     tags: Range<usize>,
-    header: [u8; packed::HEADER],
-    packed_tags: Vec<u8>,
     /// As claimed by whoever sent the event.
     pub sig: Signature,
 }
+
+/// What stands in front of the packed event in a fried line, and what ends the line.
+const FRIED: &str = ",\"fried\":\"";
+const FRIED_END: &str = "\"}";
 
 impl StoredEvent {
     /// Puts the two stored forms together.
@@ -60,22 +64,20 @@ impl StoredEvent {
     /// # Errors
     /// What strfry would refuse about the event's structure.
     pub fn encode(event: &Event<'_>, limits: &EventLimits) -> Result<Self, Refusal> {
-        let (expiration, packed_tags) = pack_tags(event, limits)?;
-        let header =
-            packed::header(&event.id, &event.pubkey, event.created_at, event.kind, expiration);
+        let packed = pack(event, limits)?;
         let mut out = String::with_capacity(event.content.len() + 400 + 80 * event.tags.len());
         out.push_str("{\"content\":");
         let content = push(&mut out, |out| json::push_string(out, &event.content));
         out.push_str(",\"created_at\":");
-        out.push_str(&event.created_at.to_string());
+        push_number(&mut out, event.created_at);
         out.push_str(",\"id\":\"");
-        out.push_str(&event.id.to_string());
+        hex::push(&mut out, event.id.as_bytes());
         out.push_str("\",\"kind\":");
-        out.push_str(&event.kind.to_string());
+        push_number(&mut out, event.kind);
         out.push_str(",\"pubkey\":\"");
-        out.push_str(&event.pubkey.to_string());
+        hex::push(&mut out, event.pubkey.as_bytes());
         out.push_str("\",\"sig\":\"");
-        out.push_str(&event.sig.to_string());
+        hex::push(&mut out, event.sig.as_bytes());
         out.push_str("\",\"tags\":");
         let tags = push(&mut out, |out| json::push_tags(out, &event.tags));
         out.push('}');
@@ -88,7 +90,7 @@ impl StoredEvent {
         if out.len() + 1 > limits.max_event_size {
             return Err(Refusal::TooLarge(out.len()));
         }
-        Ok(Self { json: out, content, tags, header, packed_tags, sig: event.sig })
+        Ok(Self { json: out, packed, content, tags, sig: event.sig })
     }
 
     /// The event's JSON, byte by byte as strfry would store it.
@@ -98,7 +100,8 @@ impl StoredEvent {
 
     /// What strfry indexes of the event.
     pub fn packed(&self) -> PackedEvent<'_> {
-        PackedEvent::from_parts(&self.header, &self.packed_tags)
+        let header = self.packed.first_chunk().expect("encoding begins with the header");
+        PackedEvent::from_parts(header, self.packed.get(packed::HEADER..).unwrap_or_default())
     }
 
     /// The id as claimed.
@@ -112,19 +115,58 @@ impl StoredEvent {
     /// where they stand.
     pub fn hash(&self) -> EventId {
         let packed = self.packed();
+        let mut head = String::with_capacity(128);
+        head.push_str("[0,\"");
+        hex::push(&mut head, packed.pubkey().as_bytes());
+        head.push_str("\",");
+        push_number(&mut head, packed.created_at());
+        head.push(',');
+        push_number(&mut head, packed.kind());
+        head.push(',');
         let mut hash = Sha256::new();
-        let head = format!("[0,\"{}\",{},{},", packed.pubkey(), packed.created_at(), packed.kind());
         hash.update(head);
-        hash.update(self.json.get(self.tags.clone()).unwrap_or_default());
+        hash.update(self.part(&self.tags));
         hash.update(",");
-        hash.update(self.json.get(self.content.clone()).unwrap_or_default());
+        hash.update(self.part(&self.content));
         hash.update("]");
         EventId::from_bytes(hash.finalize().into())
     }
 
+    fn part(&self, range: &Range<usize>) -> &str {
+        self.json.get(range.clone()).unwrap_or_default()
+    }
+
+    /// Whether strfry may be given the event as a fried line.
+    ///
+    /// Its limit on lines (strfry 1.1.1, `cmd_import.cpp`: `events.maxEventSize`) is one on fried
+    /// lines too, and a longer one ends the whole import. And a line that is cut short because we
+    /// are killed must never look like another fried line: an object in a tag can hold what a
+    /// fried line ends with.
+    pub fn can_be_fried(&self, limits: &EventLimits) -> bool {
+        let length = self.json.len() + FRIED.len() + 2 * self.packed.len() + FRIED_END.len();
+        // The newline counts, the brace that the fried member goes in front of is there already.
+        length <= limits.max_event_size && !self.json.contains(FRIED)
+    }
+
+    /// Appends the line that `strfry import` takes, newline included.
+    pub fn push_line(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.json.as_bytes());
+        out.push(b'\n');
+    }
+
+    /// Appends the line that `strfry import --fried` takes, newline included.
+    pub fn push_fried_line(&self, out: &mut Vec<u8>) {
+        let open = self.json.as_bytes().split_last().map_or(&[][..], |(_, open)| open);
+        out.extend_from_slice(open);
+        out.extend_from_slice(FRIED.as_bytes());
+        hex::push_bytes(out, &self.packed);
+        out.extend_from_slice(FRIED_END.as_bytes());
+        out.push(b'\n');
+    }
+
     /// Bytes that this event keeps in memory, roughly.
     pub fn memory(&self) -> usize {
-        size_of::<Self>() + self.json.capacity() + self.packed_tags.capacity()
+        size_of::<Self>() + self.json.capacity() + self.packed.capacity()
     }
 }
 
@@ -134,8 +176,13 @@ fn push(out: &mut String, write: impl FnOnce(&mut String)) -> Range<usize> {
     start..out.len()
 }
 
+fn push_number(out: &mut String, number: u64) {
+    // Writing into a string never fails.
+    let _ = write!(out, "{number}");
+}
+
 fn holds_del(event: &Event<'_>) -> bool {
-    let text = |text: &str| text.bytes().any(|byte| byte == 0x7f);
+    let text = |text: &str| text.as_bytes().contains(&0x7f);
     text(&event.content)
         || event.tags.iter().flatten().any(|field| match field {
             TagField::Text(value) => text(value),
@@ -143,12 +190,13 @@ fn holds_del(event: &Event<'_>) -> bool {
         })
 }
 
-/// Expiration and packed tags, as strfry 1.1.1's `nostrJsonToPackedEvent` makes them.
-fn pack_tags(event: &Event<'_>, limits: &EventLimits) -> Result<(u64, Vec<u8>), Refusal> {
+/// The PackedEvent, as strfry 1.1.1's `nostrJsonToPackedEvent` makes it.
+fn pack(event: &Event<'_>, limits: &EventLimits) -> Result<Vec<u8>, Refusal> {
     if event.tags.len() > limits.max_num_tags {
         return Err(Refusal::TooManyTags(event.tags.len()));
     }
-    let mut packed = Vec::with_capacity(36 * event.tags.len() + 2);
+    let mut packed = Vec::with_capacity(packed::HEADER + 36 * event.tags.len() + 2);
+    packed.extend_from_slice(&[0; packed::HEADER]);
     let mut expiration = 0;
     if kind::is_replaceable(event.kind) {
         // A virtual d tag in front: later ones do not count.
@@ -168,7 +216,9 @@ fn pack_tags(event: &Event<'_>, limits: &EventLimits) -> Result<(u64, Vec<u8>), 
     if kind::is_ephemeral(event.kind) {
         expiration = 1;
     }
-    Ok((expiration, packed))
+    let header = packed::header(&event.id, &event.pubkey, event.created_at, event.kind, expiration);
+    packed[..packed::HEADER].copy_from_slice(&header);
+    Ok(packed)
 }
 
 fn pack_named(

@@ -1,16 +1,31 @@
 //! What strfry is given and what became of it.
 //!
+//! [`run`] imports files; other sources use the [`Pipeline`].
+//!
 //! Events are written only through `strfry import`'s standard input; what it did with them is
 //! read from the database, never taken from its exit status or its totals.
 
+mod accounts;
 mod child;
 mod confirm;
 mod encode;
+mod fate;
 mod importer;
 pub mod limits;
+mod pipeline;
+mod rejects;
+mod run;
+mod self_check;
+mod summary;
+mod window;
 
 pub use crate::node::EventLimits;
-pub use child::{ImportError, Quote, StrfryCommand};
-pub use confirm::Fate;
+pub use accounts::{Class, Status, Tally};
+pub use child::{Form, ImportError, Quote, StrfryCommand};
 pub use encode::{Refusal, StoredEvent, parse_address};
+pub use fate::Fate;
 pub use importer::{Importer, Settled};
+pub use pipeline::{Barrier, Ended, Ledger, Pipeline, Settings};
+pub use run::{Job, RunError, Sofar, run};
+pub use self_check::{SelfCheck, check_encoding, choose_form};
+pub use summary::{Instead, Summary};

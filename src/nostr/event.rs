@@ -5,9 +5,10 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
@@ -81,22 +82,23 @@ pub struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// Parses one JSON object.
+    /// Parses one JSON object, in one pass.
     ///
     /// # Errors
     /// [`Malformed`] says what is wrong first, in the order in which strfry looks.
     pub fn parse(text: &'a str) -> Result<Self, Malformed> {
         let fields = match serde_json::from_str::<TopLevel<'a>>(text) {
-            Ok(TopLevel::Object(fields)) => fields,
-            Ok(TopLevel::Other) => return Err(Malformed::NotAnObject),
+            Ok(TopLevel(Some(fields))) => fields,
+            Ok(TopLevel(None)) => return Err(Malformed::NotAnObject),
             Err(_) => return Err(Malformed::NotJson),
         };
         let id = hex_field("id", fields.id)?;
         let pubkey = hex_field("pubkey", fields.pubkey)?;
         let created_at = integer("created_at", fields.created_at)?;
         let kind = integer("kind", fields.kind)?;
-        let content = text_field("content", fields.content)?;
-        let tags = tags(fields.tags.ok_or(Malformed::MissingKey("tags"))?)?;
+        let content = present("content", fields.content)?.0;
+        let content = content.ok_or(Malformed::NotAString("content"))?;
+        let tags = present("tags", fields.tags)?.0?;
         let sig = hex_field("sig", fields.sig)?;
         Ok(Event {
             id: EventId::from_bytes(id),
@@ -122,202 +124,299 @@ impl<'a> Event<'a> {
     }
 }
 
-fn text_field<'a>(key: &'static str, field: Option<Field<'a>>) -> Result<Cow<'a, str>, Malformed> {
-    match field {
-        Some(Field::Text(text)) => Ok(text),
-        Some(_) => Err(Malformed::NotAString(key)),
-        None => Err(Malformed::MissingKey(key)),
-    }
+fn present<T>(key: &'static str, field: Option<T>) -> Result<T, Malformed> {
+    field.ok_or(Malformed::MissingKey(key))
 }
 
-fn integer(key: &'static str, field: Option<Field<'_>>) -> Result<u64, Malformed> {
-    match field {
-        Some(Field::Unsigned(number)) => Ok(number),
-        Some(_) => Err(Malformed::NotAnInteger(key)),
-        None => Err(Malformed::MissingKey(key)),
-    }
+fn integer(key: &'static str, field: Option<Integer>) -> Result<u64, Malformed> {
+    present(key, field)?.0.ok_or(Malformed::NotAnInteger(key))
 }
 
 fn hex_field<const N: usize>(
     key: &'static str,
-    field: Option<Field<'_>>,
+    field: Option<Hex<N>>,
 ) -> Result<[u8; N], Malformed> {
-    let text = text_field(key, field)?;
-    super::hex::decode_lowercase(text.as_bytes()).ok_or(Malformed::BadHex(key))
-}
-
-fn tags(field: Field<'_>) -> Result<Vec<Vec<TagField<'_>>>, Malformed> {
-    let Field::Array(raw_tags) = field else { return Err(Malformed::TagsNotAnArray) };
-    raw_tags.into_iter().map(tag).collect()
-}
-
-fn tag(field: Field<'_>) -> Result<Vec<TagField<'_>>, Malformed> {
-    let Field::Array(fields) = field else { return Err(Malformed::TagNotAnArray) };
-    let fields: Vec<TagField<'_>> = fields.into_iter().map(Field::into_tag_field).collect();
-    match fields.first() {
-        None => return Err(Malformed::EmptyTag),
-        Some(TagField::Other(_)) => return Err(Malformed::TagNameNotAString),
-        Some(TagField::Text(_)) => {}
-    }
-    if matches!(fields.get(1), Some(TagField::Other(_))) {
-        return Err(Malformed::TagValueNotAString);
-    }
-    Ok(fields)
-}
-
-enum TopLevel<'a> {
-    Object(Box<Fields<'a>>),
-    Other,
-}
-
-#[derive(Deserialize)]
-struct Fields<'a> {
-    #[serde(borrow, default, deserialize_with = "present")]
-    id: Option<Field<'a>>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    pubkey: Option<Field<'a>>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    created_at: Option<Field<'a>>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    kind: Option<Field<'a>>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    tags: Option<Field<'a>>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    content: Option<Field<'a>>,
-    #[serde(borrow, default, deserialize_with = "present")]
-    sig: Option<Field<'a>>,
-}
-
-/// Any JSON value; strings borrow from the text where they hold no escapes.
-enum Field<'a> {
-    Text(Cow<'a, str>),
-    Unsigned(u64),
-    Array(Vec<Field<'a>>),
-    Other(Value),
-}
-
-impl<'a> Field<'a> {
-    fn into_tag_field(self) -> TagField<'a> {
-        match self {
-            Field::Text(text) => TagField::Text(text),
-            other => TagField::Other(other.into_value()),
-        }
-    }
-
-    fn into_value(self) -> Value {
-        match self {
-            Field::Text(text) => Value::String(text.into_owned()),
-            Field::Unsigned(number) => number.into(),
-            Field::Array(items) => Value::Array(items.into_iter().map(Self::into_value).collect()),
-            Field::Other(value) => value,
-        }
+    match present(key, field)? {
+        Hex::Bytes(bytes) => Ok(bytes),
+        Hex::OtherText => Err(Malformed::BadHex(key)),
+        Hex::NotText => Err(Malformed::NotAString(key)),
     }
 }
 
-/// Keeps an explicit `null` apart from an absent key, which `Option` alone would not.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Field<'de>>, D::Error> {
-    Field::deserialize(deserializer).map(Some)
-}
+/// What some JSON value, of whatever type, is read as. Each method has a type of JSON value for
+/// its subject; what an implementation has no use for becomes [`FromAny::other`].
+trait FromAny<'de>: Sized {
+    fn other() -> Self;
 
-impl<'de> Deserialize<'de> for TopLevel<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TopLevelVisitor)
-    }
-}
-
-struct TopLevelVisitor;
-
-impl<'de> Visitor<'de> for TopLevelVisitor {
-    type Value = TopLevel<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
+    fn text(_: Cow<'de, str>) -> Self {
+        Self::other()
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        Fields::deserialize(MapAccessDeserializer::new(map))
-            .map(|fields| TopLevel::Object(Box::new(fields)))
+    fn unsigned(number: u64) -> Self {
+        Self::scalar(number.into())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+    /// null, true, false, and numbers that are not unsigned integers.
+    fn scalar(_: Value) -> Self {
+        Self::other()
+    }
+
+    fn array<A: SeqAccess<'de>>(mut items: A) -> Result<Self, A::Error> {
         while items.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(TopLevel::Other)
+        Ok(Self::other())
     }
 
-    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-        Ok(TopLevel::Other)
-    }
-
-    fn visit_bool<E: Error>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(TopLevel::Other)
-    }
-
-    fn visit_u64<E: Error>(self, _: u64) -> Result<Self::Value, E> {
-        Ok(TopLevel::Other)
-    }
-
-    fn visit_i64<E: Error>(self, _: i64) -> Result<Self::Value, E> {
-        Ok(TopLevel::Other)
-    }
-
-    fn visit_f64<E: Error>(self, _: f64) -> Result<Self::Value, E> {
-        Ok(TopLevel::Other)
-    }
-
-    fn visit_str<E: Error>(self, _: &str) -> Result<Self::Value, E> {
-        Ok(TopLevel::Other)
+    fn object<A: MapAccess<'de>>(mut members: A) -> Result<Self, A::Error> {
+        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Self::other())
     }
 }
 
-impl<'de> Deserialize<'de> for Field<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(FieldVisitor)
-    }
-}
+struct AnyVisitor<T>(PhantomData<T>);
 
-struct FieldVisitor;
-
-impl<'de> Visitor<'de> for FieldVisitor {
-    type Value = Field<'de>;
+impl<'de, T: FromAny<'de>> Visitor<'de> for AnyVisitor<T> {
+    type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("any JSON value")
     }
 
-    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Self::Value, E> {
-        Ok(Field::Text(Cow::Borrowed(text)))
+    fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<T, E> {
+        Ok(T::text(Cow::Borrowed(text)))
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-        Ok(Field::Text(Cow::Owned(text.to_owned())))
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        Ok(T::text(Cow::Owned(text.to_owned())))
     }
 
-    fn visit_u64<E: Error>(self, number: u64) -> Result<Self::Value, E> {
-        Ok(Field::Unsigned(number))
+    fn visit_u64<E: Error>(self, number: u64) -> Result<T, E> {
+        Ok(T::unsigned(number))
     }
 
-    fn visit_i64<E: Error>(self, number: i64) -> Result<Self::Value, E> {
-        Ok(Field::Other(number.into()))
+    fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
+        Ok(T::scalar(number.into()))
     }
 
-    fn visit_f64<E: Error>(self, number: f64) -> Result<Self::Value, E> {
-        Ok(Field::Other(number.into()))
+    fn visit_f64<E: Error>(self, number: f64) -> Result<T, E> {
+        Ok(T::scalar(number.into()))
     }
 
-    fn visit_bool<E: Error>(self, value: bool) -> Result<Self::Value, E> {
-        Ok(Field::Other(value.into()))
+    fn visit_bool<E: Error>(self, value: bool) -> Result<T, E> {
+        Ok(T::scalar(value.into()))
     }
 
-    fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
-        Ok(Field::Other(Value::Null))
+    fn visit_unit<E: Error>(self) -> Result<T, E> {
+        Ok(T::scalar(Value::Null))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Self::Value, A::Error> {
-        Vec::deserialize(SeqAccessDeserializer::new(items)).map(Field::Array)
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<T, A::Error> {
+        T::array(items)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-        Value::deserialize(MapAccessDeserializer::new(map)).map(Field::Other)
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<T, A::Error> {
+        T::object(members)
+    }
+}
+
+macro_rules! deserialize_from_any {
+    ($(impl[$($generics:tt)*] $type:ty;)*) => {$(
+        impl<'de, $($generics)*> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_any(AnyVisitor(PhantomData))
+            }
+        }
+    )*};
+}
+
+deserialize_from_any! {
+    impl[] TopLevel<'de>;
+    impl[] Text<'de>;
+    impl[] Integer;
+    impl[const N: usize] Hex<N>;
+    impl[] Tags<'de>;
+    impl[] Tag<'de>;
+    impl[] TagField<'de>;
+    impl[] StrictValue;
+}
+
+/// The fields of an object; `None` for any other JSON value.
+struct TopLevel<'a>(Option<Box<Fields<'a>>>);
+
+#[derive(Deserialize)]
+struct Fields<'a> {
+    #[serde(default, deserialize_with = "some")]
+    id: Option<Hex<32>>,
+    #[serde(default, deserialize_with = "some")]
+    pubkey: Option<Hex<32>>,
+    #[serde(default, deserialize_with = "some")]
+    created_at: Option<Integer>,
+    #[serde(default, deserialize_with = "some")]
+    kind: Option<Integer>,
+    #[serde(borrow, default, deserialize_with = "some")]
+    tags: Option<Tags<'a>>,
+    #[serde(borrow, default, deserialize_with = "some")]
+    content: Option<Text<'a>>,
+    #[serde(default, deserialize_with = "some")]
+    sig: Option<Hex<64>>,
+}
+
+/// Keeps an explicit `null` apart from an absent key, which `Option` alone would not.
+fn some<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
+}
+
+impl<'de> FromAny<'de> for TopLevel<'de> {
+    fn other() -> Self {
+        Self(None)
+    }
+
+    fn object<A: MapAccess<'de>>(members: A) -> Result<Self, A::Error> {
+        let fields = Fields::deserialize(MapAccessDeserializer::new(members))?;
+        Ok(Self(Some(Box::new(fields))))
+    }
+}
+
+/// `None`: no string.
+struct Text<'a>(Option<Cow<'a, str>>);
+
+impl<'de> FromAny<'de> for Text<'de> {
+    fn other() -> Self {
+        Self(None)
+    }
+
+    fn text(text: Cow<'de, str>) -> Self {
+        Self(Some(text))
+    }
+}
+
+/// `None`: no unsigned integer.
+struct Integer(Option<u64>);
+
+impl<'de> FromAny<'de> for Integer {
+    fn other() -> Self {
+        Self(None)
+    }
+
+    fn unsigned(number: u64) -> Self {
+        Self(Some(number))
+    }
+}
+
+enum Hex<const N: usize> {
+    Bytes([u8; N]),
+    OtherText,
+    NotText,
+}
+
+impl<'de, const N: usize> FromAny<'de> for Hex<N> {
+    fn other() -> Self {
+        Self::NotText
+    }
+
+    fn text(text: Cow<'de, str>) -> Self {
+        super::hex::decode_lowercase(text.as_bytes()).map_or(Self::OtherText, Self::Bytes)
+    }
+}
+
+/// The tags, or what is wrong with the first of them that is wrong.
+struct Tags<'a>(Result<Vec<Vec<TagField<'a>>>, Malformed>);
+
+impl<'de> FromAny<'de> for Tags<'de> {
+    fn other() -> Self {
+        Self(Err(Malformed::TagsNotAnArray))
+    }
+
+    fn array<A: SeqAccess<'de>>(mut items: A) -> Result<Self, A::Error> {
+        let mut tags = Vec::new();
+        while let Some(Tag(tag)) = items.next_element()? {
+            match tag {
+                Ok(tag) => tags.push(tag),
+                Err(malformed) => {
+                    while items.next_element::<IgnoredAny>()?.is_some() {}
+                    return Ok(Self(Err(malformed)));
+                }
+            }
+        }
+        Ok(Self(Ok(tags)))
+    }
+}
+
+struct Tag<'a>(Result<Vec<TagField<'a>>, Malformed>);
+
+impl<'de> FromAny<'de> for Tag<'de> {
+    fn other() -> Self {
+        Self(Err(Malformed::TagNotAnArray))
+    }
+
+    fn array<A: SeqAccess<'de>>(mut items: A) -> Result<Self, A::Error> {
+        // Most tags have two or three fields.
+        let mut fields = Vec::with_capacity(3);
+        while let Some(field) = items.next_element()? {
+            fields.push(field);
+        }
+        Ok(Self(match fields.as_slice() {
+            [] => Err(Malformed::EmptyTag),
+            [TagField::Other(_), ..] => Err(Malformed::TagNameNotAString),
+            [_, TagField::Other(_), ..] => Err(Malformed::TagValueNotAString),
+            _ => Ok(fields),
+        }))
+    }
+}
+
+impl<'de> FromAny<'de> for TagField<'de> {
+    fn other() -> Self {
+        Self::Other(Value::Null)
+    }
+
+    fn text(text: Cow<'de, str>) -> Self {
+        Self::Text(text)
+    }
+
+    fn scalar(value: Value) -> Self {
+        Self::Other(value)
+    }
+
+    fn array<A: SeqAccess<'de>>(items: A) -> Result<Self, A::Error> {
+        StrictValue::array(items).map(|StrictValue(value)| Self::Other(value))
+    }
+
+    fn object<A: MapAccess<'de>>(members: A) -> Result<Self, A::Error> {
+        StrictValue::object(members).map(|StrictValue(value)| Self::Other(value))
+    }
+}
+
+/// A value in which no object repeats a key: strfry parses no other.
+struct StrictValue(Value);
+
+impl<'de> FromAny<'de> for StrictValue {
+    fn other() -> Self {
+        Self(Value::Null)
+    }
+
+    fn text(text: Cow<'de, str>) -> Self {
+        Self(Value::String(text.into_owned()))
+    }
+
+    fn scalar(value: Value) -> Self {
+        Self(value)
+    }
+
+    fn array<A: SeqAccess<'de>>(mut items: A) -> Result<Self, A::Error> {
+        let mut array = Vec::new();
+        while let Some(Self(item)) = items.next_element()? {
+            array.push(item);
+        }
+        Ok(Self(Value::Array(array)))
+    }
+
+    fn object<A: MapAccess<'de>>(mut members: A) -> Result<Self, A::Error> {
+        let mut object = serde_json::Map::new();
+        while let Some((key, Self(value))) = members.next_entry()? {
+            if object.insert(key, value).is_some() {
+                return Err(A::Error::custom("a key is repeated"));
+            }
+        }
+        Ok(Self(Value::Object(object)))
     }
 }
 
@@ -387,6 +486,9 @@ mod tests {
         assert_eq!(Event::parse("{}"), Err(Malformed::MissingKey("id")));
         assert_eq!(Event::parse("{\"id\":"), Err(Malformed::NotJson));
         assert_eq!(Event::parse("{\"id\":1,\"id\":1}"), Err(Malformed::NotJson));
+        let repeated = event_with("tags", serde_json::json!([["t", "x", [{"a": 1}]]]));
+        let repeated = repeated.replace(r#"{"a":1}"#, r#"{"a":1,"a":1}"#);
+        assert_eq!(Event::parse(&repeated), Err(Malformed::NotJson));
         for text in ["[1,2]", "7", "-7", "7.5", "true", "null", "\"x\""] {
             assert_eq!(Event::parse(text), Err(Malformed::NotAnObject), "{text}");
         }

@@ -22,3 +22,18 @@ pub type Text<const N: usize> = ::hex::Buffer<N>;
 pub fn encode(bytes: &[u8]) -> String {
     ::hex::encode(bytes)
 }
+
+/// Appends lowercase hex.
+pub fn push(out: &mut String, bytes: &[u8]) {
+    out.extend(bytes.iter().flat_map(|&byte| digits(byte).map(char::from)));
+}
+
+/// Appends lowercase hex, as bytes.
+pub fn push_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend(bytes.iter().flat_map(|&byte| digits(byte)));
+}
+
+fn digits(byte: u8) -> [u8; 2] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]
+}

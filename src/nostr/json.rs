@@ -31,15 +31,12 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 /// `\b \f \n \r \t` or `\u00xx`, DEL as `\u007f`, everything else verbatim.
 pub fn push_string(out: &mut String, text: &str) {
     out.push('"');
-    let mut verbatim_from = 0;
-    for (at, byte) in text.bytes().enumerate() {
+    let mut rest = text;
+    // Escaped bytes are ASCII, so every border here is one of characters.
+    while let Some(at) = first_escaped(rest.as_bytes()) {
+        out.push_str(&rest[..at]);
+        let byte = rest.as_bytes()[at];
         let escape = ESCAPE[usize::from(byte)];
-        if escape == 0 {
-            continue;
-        }
-        // Escaped bytes are ASCII, so both ends of the slice are character borders.
-        out.push_str(&text[verbatim_from..at]);
-        verbatim_from = at + 1;
         out.push('\\');
         out.push(char::from(escape));
         if escape == b'u' {
@@ -47,9 +44,24 @@ pub fn push_string(out: &mut String, text: &str) {
             out.push(char::from(HEX[usize::from(byte >> 4)]));
             out.push(char::from(HEX[usize::from(byte & 15)]));
         }
+        rest = &rest[at + 1..];
     }
-    out.push_str(&text[verbatim_from..]);
+    out.push_str(rest);
     out.push('"');
+}
+
+/// Where the first byte is that must be escaped. Whole blocks without any are skipped, which
+/// compilers turn into a few vector instructions each.
+fn first_escaped(bytes: &[u8]) -> Option<usize> {
+    const BLOCK: usize = 32;
+    let is_escaped = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\' || byte == 0x7f;
+    let blocks = bytes.chunks_exact(BLOCK);
+    let clean = blocks
+        .take_while(|block| !block.iter().fold(false, |found, &byte| found | is_escaped(byte)))
+        .count();
+    let start = clean * BLOCK;
+    let within = bytes[start..].iter().position(|&byte| is_escaped(byte))?;
+    Some(start + within)
 }
 
 /// Appends any JSON value, compact, with object keys in byte order.

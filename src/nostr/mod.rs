@@ -5,7 +5,7 @@
 
 mod event;
 mod filter;
-mod hex;
+pub(crate) mod hex;
 mod id;
 pub mod json;
 mod keys;

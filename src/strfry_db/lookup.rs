@@ -181,6 +181,17 @@ impl<'db> Snapshot<'db> {
         record.map(|bytes| payload::decode(self, lev_id, bytes)).transpose()
     }
 
+    /// The greatest levId of any event, which is that of the event that came last unless it has
+    /// been deleted; `None` of an empty database.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn last_lev_id(&self) -> Result<Option<LevId>, ReadError> {
+        let table = present(EVENTS, self.db.tables.event)?;
+        let last = self.backward(table, None)?.next().transpose()?;
+        last.map(|(key, _)| lev_id_of(EVENTS, "the last key", key)).transpose()
+    }
+
     /// A deletion request of this author for this event id (NIP-09), if there is one.
     ///
     /// # Errors

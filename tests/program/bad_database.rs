@@ -209,7 +209,7 @@ fn a_backfill_does_not_go_without_the_lock_file() {
         said,
         Said::refusal(
             2,
-            "strfry-companion: --no-lock is for reading: a backfill must see what strfry has \
+            "strfry-companion: --no-lock is for reading: an import must see what strfry has \
              committed, and strfry must know of its reader\n"
         )
     );

@@ -89,7 +89,8 @@ fn a_real_strfry_that_may_not_open_enough_files_is_quoted() {
 #[test]
 fn what_strfry_refuses_is_told_with_its_reason() {
     let small = SmallNode::new();
-    let mut command = small.node.companion(&["backfill"]);
+    // Of fried lines strfry refuses none.
+    let mut command = small.node.companion(&["backfill", "--plain"]);
     command.env("STAND_IN_REJECT_EVERY", "1");
     let (code, summary, _) = json_run(&small, &mut command);
     assert_eq!((code, &summary["status"]), (1, &"incomplete".into()));
@@ -115,7 +116,8 @@ fn events_that_strfry_quotes_forge_nothing_in_the_log() {
     let small = SmallNode::with(&strfry_bin(), |alice, bob| {
         [alice, bob].map(|author| author.note(now() - 100, content)).into()
     });
-    let mut command = small.node.companion(&["backfill", "--kinds", "1", "--no-profiles"]);
+    let mut command =
+        small.node.companion(&["backfill", "--kinds", "1", "--no-profiles", "--plain"]);
     command.env("STAND_IN_REJECT_EVERY", "1").env("STAND_IN_DIE_AFTER_LINES", "2");
     let (code, summary, _) = json_run(&small, &mut command);
     assert_eq!(code, 3);

@@ -2,8 +2,10 @@
 //! stand-in's own.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
-use strfry_companion::import::{EventLimits, StoredEvent};
+use rayon::prelude::*;
+use strfry_companion::import::{EventLimits, Refusal, StoredEvent};
 use strfry_companion::nostr::Event;
 
 use crate::random_events::RandomEvents;
@@ -53,19 +55,74 @@ fn after_every_batch_of_random_events_all_tables_are_those_of_strfry() {
     }
 }
 
+/// So many in all. A failure names its line; the seeds are the numbers of the parts.
+const ENCODED: u64 = 100_000;
+
 #[test]
 fn the_librarys_encoder_and_the_stand_ins_agree_on_random_events() {
-    let mut random = RandomEvents::new(SEED);
+    const PART: u64 = 5_000;
     let limits = EventLimits::default();
-    let mut agreed = 0;
-    for _ in 0..5_000 {
-        let line = random.event().to_string();
-        let ours = StoredEvent::encode(&Event::parse(&line).unwrap(), &limits);
-        // The library refuses DEL, whatever the mode.
-        let Ok(ours) = ours else { continue };
-        let theirs = judge(&parse(line.as_bytes()).unwrap(), &limits, false);
-        assert_eq!(Ok(NewEvent::from(&ours)), theirs, "{line}");
-        agreed += 1;
+    let agreed: u64 = (0..ENCODED / PART)
+        .into_par_iter()
+        .map(|seed| {
+            let mut random = RandomEvents::new(seed);
+            let lines = (0..PART).map(|_| random.odd_event().to_string());
+            lines.filter(|line| agree(line, &limits)).count() as u64
+        })
+        .sum();
+    assert!(agreed > ENCODED / 5, "{agreed}");
+}
+
+/// Whether both take the event, and then in the same forms.
+fn agree(line: &str, limits: &EventLimits) -> bool {
+    let ours = Event::parse(line)
+        .map_err(Refusal::from)
+        .and_then(|event| StoredEvent::encode(&event, limits));
+    // The library refuses DEL, whatever the mode.
+    if ours == Err(Refusal::Del) {
+        return false;
     }
-    assert!(agreed > 1_000, "{agreed}");
+    let theirs = judge(&parse(line.as_bytes()).unwrap(), limits, false);
+    match (&ours, &theirs) {
+        (Ok(ours), Ok(theirs)) => assert_eq!(NewEvent::from(ours), *theirs, "{line}"),
+        (Err(_), Err(_)) => {}
+        _ => panic!("{ours:?} {theirs:?} {line}"),
+    }
+    ours.is_ok()
+}
+
+#[test]
+fn fried_lines_of_ours_make_the_database_that_plain_lines_make() {
+    fried_as_plain(&strfry_bin(), 2, 1_500);
+    match real_strfry() {
+        Some(strfry) => fried_as_plain(&strfry, 20, 5_000),
+        None => println!("{NO_STRFRY}"),
+    }
+}
+
+fn fried_as_plain(strfry: &Path, batches: u64, size: usize) {
+    let limits = EventLimits::default();
+    let (fried, plain) = (strfry_node(), strfry_node());
+    for seed in 0..batches {
+        // The batches have nothing in common but their shapes, so none deletes what another needs.
+        let mut random = RandomEvents::new(seed);
+        let events: Vec<StoredEvent> = (0..size)
+            .filter_map(|_| {
+                let line = random.odd_event().to_string();
+                StoredEvent::encode(&Event::parse(&line).unwrap(), &limits).ok()
+            })
+            .filter(|event| event.can_be_fried(&limits))
+            .collect();
+        let import = |node: &Path, flag: &str, push: fn(&StoredEvent, &mut Vec<u8>)| {
+            let mut lines = Vec::new();
+            events.iter().for_each(|event| push(event, &mut lines));
+            // One transaction for each import: a longer debounce than any import takes.
+            let arguments = ["import", flag, "--debounce-millis=600000"];
+            let imported = run_strfry(strfry, node, &arguments, &lines);
+            assert!(imported.status.success(), "{imported:?}");
+        };
+        import(fried.path(), "--fried", StoredEvent::push_fried_line);
+        import(plain.path(), "--no-verify", StoredEvent::push_line);
+    }
+    assert_same_tables(&fried.path().join("strfry-db"), &plain.path().join("strfry-db"));
 }

@@ -68,6 +68,38 @@ impl RandomEvents {
         })
     }
 
+    /// One event whose texts are of every length and character that something depends on.
+    pub fn odd_event(&mut self) -> Value {
+        let mut event = self.event();
+        event["content"] = self.text().into();
+        for _ in 0..self.random.usize(0..4) {
+            let name = self.pick(&["t", "r", "d", "x", "title", "\u{1}", "é", "😀"]);
+            let mut tag = vec![Value::from(name)];
+            tag.extend((0..self.random.usize(0..3)).map(|_| Value::from(self.text())));
+            event["tags"].as_array_mut().unwrap().push(tag.into());
+        }
+        event
+    }
+
+    fn text(&mut self) -> String {
+        const LENGTHS: [usize; 10] = [0, 1, 2, 254, 255, 256, 257, 1_023, 1_024, 1_025];
+        const WIDE: [&str; 5] = ["\u{80}", "é", "\u{2028}", "\u{fffd}", "😀"];
+        let length = self.pick(&LENGTHS);
+        let kind = self.random.u8(0..4);
+        let mut text = String::new();
+        // In bytes, which is how strfry counts.
+        while text.len() < length {
+            let room = length - text.len();
+            match kind {
+                0 => text.push(char::from(self.random.u8(b' '..0x7f))),
+                1 => text.push(char::from(self.random.u8(0..0x20))),
+                2 => text.push_str(self.pick(&["\"", "\\", "/", "\\u0041", "\n", "}"])),
+                _ => text.push_str(self.pick(&WIDE[..if room < 4 { 2 } else { 5 }])),
+            }
+        }
+        text
+    }
+
     /// A filter that some of the events match.
     pub fn filter(&mut self) -> Value {
         let mut filter = json!({});

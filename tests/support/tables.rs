@@ -70,6 +70,45 @@ pub fn assert_same_tables(actual: &Path, expected: &Path) {
     }
 }
 
+/// Panics unless both hold the same events, indexed alike. Which levId an event has depends on how
+/// strfry came to divide its input into transactions, so each is replaced by the event's id.
+pub fn assert_same_events(actual: &Path, expected: &Path) {
+    assert_holds(actual, &by_event_id(expected));
+}
+
+/// As [`assert_same_events`], of tables that [`by_event_id`] has read.
+pub fn assert_holds(actual: &Path, expected: &BTreeMap<String, Table>) {
+    let actual = by_event_id(actual);
+    let names = |tables: &BTreeMap<String, Table>| tables.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&actual), names(expected));
+    for (name, table) in &actual {
+        let differ = table.entries.iter().zip(&expected[name].entries).find(|(a, b)| a != b);
+        assert!(differ.is_none(), "{name}: {differ:?}");
+        assert_eq!(table, &expected[name], "{name}");
+    }
+}
+
+/// All tables, with each levId replaced by the id of its event.
+pub fn by_event_id(directory: &Path) -> BTreeMap<String, Table> {
+    let mut tables = all_tables(directory);
+    let events = &tables[&format!("{PREFIX}Event")].entries;
+    let ids: BTreeMap<Vec<u8>, Vec<u8>> =
+        events.iter().map(|(lev_id, packed)| (lev_id.clone(), packed[..32].to_vec())).collect();
+    for (name, table) in &mut tables {
+        let Some(name) = name.strip_prefix(PREFIX) else { continue };
+        for (key, value) in &mut table.entries {
+            let lev_id = match name {
+                "Event" | "EventPayload" => key,
+                _ if name.starts_with("Event__") => value,
+                _ => continue,
+            };
+            *lev_id = ids[lev_id].clone();
+        }
+        table.entries.sort();
+    }
+    tables
+}
+
 fn normalised(table: &str, value: &[u8]) -> Vec<u8> {
     match table.strip_prefix(PREFIX) {
         Some("Meta") => Meta::from_bytes(value).unwrap().to_bytes(),

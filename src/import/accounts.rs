@@ -1,14 +1,16 @@
-//! Every event that came in ends in exactly one class; this counts them, per peer.
+//! Every event that came in ends in exactly one class; this counts them, by peer or for a run.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use serde::Serialize;
+
 use super::limits::REASONS;
 
 macro_rules! classes {
     ($($(#[$doc:meta])* $class:ident: $name:literal,)*) => {
-        /// What became of an event that a peer sent.
+        /// What became of an event that came in.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Class {
             $($(#[$doc])* $class,)*
@@ -35,7 +37,8 @@ classes! {
     WouldImport: "would_import",
     /// In the database already.
     AlreadyPresent: "already_present",
-    /// Another copy of an event that this run has accepted from some peer.
+    /// Another copy of an event that came into the database, or was on its way there, during this
+    /// run.
     Duplicate: "duplicate",
     /// The database holds a newer replaceable event in its place.
     Superseded: "superseded",
@@ -67,7 +70,19 @@ classes! {
     Dropped: "dropped",
 }
 
-/// Counts of one peer, shared between its conversation and the checks.
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// All that was to come came, and all of it is accounted for.
+    Complete,
+    /// Finished, but something is missing; it is named.
+    Incomplete,
+    /// The import could not be brought to its end.
+    Failed,
+}
+
+/// Counts of one peer or run, shared between whoever reads the events and the checks.
 #[derive(Debug, Default)]
 pub struct Tally {
     counts: [AtomicU64; Class::ALL.len()],

@@ -1,0 +1,164 @@
+//! `import`: JSON lines into strfry's database, checked, through strfry.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+
+use super::backfill::{database_of_strfry, refuse_no_lock, stop_signal};
+use super::exit::{CANNOT_RUN, Failure, OrFail, Outcome, Result, tell};
+use super::node::{NodeArguments, print, print_json};
+use crate::import::limits::PATIENCE;
+use crate::import::{
+    self, Class, Job, Settings, Sofar, Status, StrfryCommand, Summary, choose_form,
+};
+use crate::jsonl::Source;
+use crate::node::Blacklist;
+use crate::report::Progress;
+use crate::strfry_db::StrfryDb;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    /// Files with an event on each line, as JSON; plain, zstd or gzip; `-` for standard input,
+    /// which is also read if none is named
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Do not check signatures; everything else about an event is still checked
+    #[arg(long)]
+    no_verify: bool,
+    /// Give strfry plain JSON, which it packs itself: slower
+    #[arg(long)]
+    plain: bool,
+    /// Check everything and look up what is missing, but import nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Write every event that is not in the database afterwards to FILE, as JSON lines with its
+    /// place, class and reason
+    #[arg(long, value_name = "FILE")]
+    rejects: Option<PathBuf>,
+    /// Threads that check events; fewer leave more to the relay [default: one for each core]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    threads: Option<u16>,
+    /// Print the summary as one JSON object
+    #[arg(long)]
+    json: bool,
+    /// The strfry executable [default: strfry in strfry's working directory]
+    #[arg(long, value_name = "FILE")]
+    strfry_bin: Option<PathBuf>,
+    /// How long strfry may do nothing before it counts as hanging, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = PATIENCE.as_secs(),
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    strfry_timeout: u64,
+    #[command(flatten)]
+    node: NodeArguments,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
+    refuse_no_lock(&arguments.node)?;
+    let stop = Arc::new(AtomicBool::new(false));
+    let inputs = arguments.inputs(&stop)?;
+    let config = arguments.node.config().or_usage()?;
+    let database = database_of_strfry(&arguments.node, &config)?;
+    let paths = arguments.node.paths();
+    let sources = arguments.node.pubkeys(&arguments.node.discover(false));
+    let blacklist = Blacklist::read(&paths.blacklist(), &sources.local).or_usage()?;
+    let db = Arc::new(StrfryDb::open(&database).or_cannot_run()?);
+    if !arguments.dry_run {
+        super::backfill::refuse_without_lock_file(&db)?;
+    }
+    let binary = arguments.strfry_bin.clone().unwrap_or_else(|| paths.strfry_bin());
+    let strfry = StrfryCommand {
+        binary: std::path::absolute(binary).or_usage()?,
+        config: arguments.node.config_path()?,
+        directory: paths.strfry_dir().to_owned(),
+        patience: Duration::from_secs(arguments.strfry_timeout),
+    };
+    let settings = Settings {
+        strfry: (!arguments.dry_run).then_some(strfry),
+        form: choose_form(&db, arguments.plain, tell).or_cannot_run()?,
+        limits: config.limits,
+        check_signatures: !arguments.no_verify,
+        threads: arguments.threads.unwrap_or(0).into(),
+    };
+    listen_for_signals(&stop).context("cannot listen for signals").or_cannot_run()?;
+    let progress = Progress::new(true);
+    let job = Job { inputs, settings, blacklist, rejects: arguments.rejects.clone(), stop };
+    let summary = import::run(job, db, |sofar| progress.say(in_progress(&sofar)));
+    progress.finish();
+    let summary = summary.or_cannot_run()?;
+    for error in &summary.errors {
+        tell(error);
+    }
+    let printed = if arguments.json { print_json(&summary) } else { print(&in_words(&summary)) };
+    // Whether anybody reads it or not: the exit code tells how the import ended.
+    if let Err(failure) = printed
+        && !failure.is_broken_pipe()
+    {
+        return Err(failure);
+    }
+    match summary.status {
+        Status::Complete => Ok(Outcome::Complete),
+        Status::Incomplete => Ok(Outcome::Incomplete),
+        Status::Failed => Err(Failure::Told(CANNOT_RUN)),
+    }
+}
+
+impl Arguments {
+    /// All inputs, opened before anything is imported.
+    fn inputs(&self, stop: &Arc<AtomicBool>) -> Result<Vec<Source>> {
+        let stdin = [PathBuf::from("-")];
+        let files = if self.files.is_empty() { &stdin[..] } else { &self.files };
+        let open = |file: &PathBuf| {
+            Source::open(file, stop)
+                .with_context(|| format!("cannot read {}", file.display()))
+                .or_usage()
+        };
+        files.iter().map(open).collect()
+    }
+}
+
+fn listen_for_signals(stop: &Arc<AtomicBool>) -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let signal = runtime.block_on(async { stop_signal() })?;
+    let stop = Arc::clone(stop);
+    let listen = move || {
+        runtime.block_on(signal);
+        stop.store(true, Ordering::Relaxed);
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(listen).map(drop)
+}
+
+fn in_progress(sofar: &Sofar) -> String {
+    let share = match sofar.bytes {
+        Some(bytes) if bytes > 0 => {
+            format!("{} % read, ", (sofar.bytes_read.saturating_mul(100) / bytes).min(100))
+        }
+        _ => String::new(),
+    };
+    format!("{share}{} events read, {} imported", sofar.received, sofar.imported)
+}
+
+fn in_words(summary: &Summary) -> String {
+    let status = match summary.status {
+        Status::Complete => "Complete",
+        Status::Incomplete => "Incomplete",
+        Status::Failed => "Failed",
+    };
+    let new = match summary.dry_run {
+        true => format!("{} events would be imported", summary.events_of(Class::WouldImport)),
+        false => format!("{} events imported", summary.events_of(Class::Imported)),
+    };
+    let (received, seconds) = (summary.received, summary.seconds);
+    let mut text = format!("{status}: {new}, {received} read in {seconds:.1} s\n");
+    for (class, count) in summary.classes() {
+        text.push_str(&format!("  {class:<16} {count:>9}\n"));
+    }
+    for (reason, count) in &summary.reasons {
+        text.push_str(&format!("  {count} refused: {}\n", crate::report::clean_for_log(reason)));
+    }
+    text
+}

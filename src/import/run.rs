@@ -1,0 +1,244 @@
+//! An import from files: lines, the pipeline, and the account of all of it.
+
+use std::borrow::Cow;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use super::accounts::{Class, Status, Tally};
+use super::child::ImportError;
+use super::encode::{Refusal, StoredEvent};
+use super::fate::Fate;
+use super::limits::{LINE_BYTES_OVER, LINE_BYTES_PER_EVENT_BYTE};
+use super::pipeline::{Ledger, Pipeline, Settings};
+use super::rejects::{Reject, Rejects, is_listed};
+use super::summary::{Examples, Summary, VERSION};
+use crate::jsonl::{Piece, Pieces, Source};
+use crate::node::{Blacklist, EventLimits};
+use crate::nostr::Event;
+use crate::report::with_causes;
+use crate::strfry_db::StrfryDb;
+
+/// What is to be imported, and how.
+pub struct Job {
+    /// Read in this order.
+    pub inputs: Vec<Source>,
+    /// How events are checked and given to strfry.
+    pub settings: Settings,
+    /// Authors whose events are refused: an import bypasses the relay's own policy.
+    pub blacklist: Blacklist,
+    /// Gets every event that is not in the database afterwards.
+    pub rejects: Option<PathBuf>,
+    /// Set to have no more read; what has been read is still imported and accounted for.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// Why an import could not begin.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum RunError {
+    #[error(transparent)]
+    Strfry(#[from] ImportError),
+    #[error("cannot create the file of rejects {path}: {source}")]
+    Rejects { path: PathBuf, source: io::Error },
+    #[error("cannot start the import: {0}")]
+    Start(#[source] io::Error),
+}
+
+/// How far an import is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sofar {
+    /// Of all inputs that are files, bytes as they lie there.
+    pub bytes_read: u64,
+    /// All of them; `None` if one is no file.
+    pub bytes: Option<u64>,
+    /// Events that came in.
+    pub received: u64,
+    /// Those of them that are in the database now.
+    pub imported: u64,
+}
+
+/// A piece of one input.
+struct Read {
+    input: usize,
+    piece: Piece,
+}
+
+/// Where an event stood.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    input: usize,
+    line: u64,
+}
+
+/// What all threads count into.
+struct Books {
+    names: Vec<String>,
+    limits: EventLimits,
+    blacklist: Blacklist,
+    tally: Tally,
+    rejects: Rejects,
+}
+
+struct Accounts {
+    books: Arc<Books>,
+    examples: Examples,
+}
+
+/// Imports, and tells `progress` about it after every piece.
+///
+/// # Errors
+/// What makes an import impossible, before any input is read. What goes wrong later is in the
+/// summary.
+pub fn run(
+    job: Job,
+    db: Arc<StrfryDb>,
+    mut progress: impl FnMut(Sofar),
+) -> Result<Summary, RunError> {
+    let started = Instant::now();
+    let Job { mut inputs, settings, blacklist, rejects, stop } = job;
+    if let Some(strfry) = &settings.strfry {
+        strfry.check()?;
+    }
+    let created = rejects.as_deref().map(|path| {
+        let cannot = |source| RunError::Rejects { path: path.to_owned(), source };
+        Rejects::create(path).map_err(cannot)
+    });
+    let books = Arc::new(Books {
+        names: inputs.iter().map(|input| input.path.to_string_lossy().into_owned()).collect(),
+        limits: settings.limits,
+        blacklist,
+        tally: Tally::default(),
+        rejects: created.transpose()?.unwrap_or_default(),
+    });
+    let accounts = Accounts { books: Arc::clone(&books), examples: Examples::default() };
+    let (verified, form) = (settings.check_signatures, settings.form);
+    let dry_run = settings.strfry.is_none();
+    let longest = LINE_BYTES_PER_EVENT_BYTE
+        .saturating_mul(settings.limits.max_event_size)
+        .saturating_add(LINE_BYTES_OVER);
+    let prepare = {
+        let books = Arc::clone(&books);
+        move |read: Read| books.events_of(&read)
+    };
+    let pipeline = Pipeline::start(db, settings, accounts, prepare).map_err(RunError::Start)?;
+
+    let bytes = inputs.iter().map(|input| input.bytes).sum::<Option<u64>>();
+    let mut errors = Vec::new();
+    let mut bytes_before = 0;
+    for (number, input) in inputs.iter_mut().enumerate() {
+        let counter = input.counter();
+        for piece in Pieces::new(&mut *input, longest) {
+            if stop.load(Ordering::Relaxed) || pipeline.has_failed() {
+                break;
+            }
+            match piece {
+                Ok(piece) => pipeline.submit(Read { input: number, piece }),
+                Err(error) => {
+                    let path = input_name(&books.names, number);
+                    errors.push(format!("cannot read {path} to its end: {error}"));
+                }
+            }
+            progress(Sofar {
+                bytes_read: bytes_before + counter.load(Ordering::Relaxed),
+                bytes,
+                received: books.tally.received(),
+                imported: books.tally.of(Class::Imported),
+            });
+        }
+        bytes_before += input.bytes.unwrap_or(0);
+    }
+    let ended = pipeline.finish();
+    if stop.load(Ordering::Relaxed) {
+        // An error of reading is but the way in which reading was ended.
+        errors = vec!["stopped by a signal before the end of the input".to_owned()];
+    }
+    errors.extend(ended.replaced.map(|why| format!("strfry had to be started again: {why}")));
+    errors.extend(ended.error.as_ref().map(|why| format!("cannot import: {}", with_causes(why))));
+    errors.extend(books.rejects.finish());
+    let examples = ended.ledger.map(|accounts| accounts.examples).unwrap_or_default();
+    let mut summary = Summary {
+        version: VERSION,
+        status: Status::Failed,
+        seconds: started.elapsed().as_secs_f64(),
+        dry_run,
+        verified,
+        form,
+        received: books.tally.received(),
+        events: books.tally.by_class(),
+        reasons: books.tally.reasons(),
+        superseded: examples.superseded,
+        deleted: examples.deleted,
+        errors,
+    };
+    if ended.error.is_none() {
+        summary.status = summary.judged();
+    }
+    Ok(summary)
+}
+
+impl Books {
+    /// The events among the lines of a piece; what is none is counted.
+    fn events_of(&self, read: &Read) -> Vec<(StoredEvent, Place)> {
+        let mut events = Vec::new();
+        for (line, bytes) in read.piece.lines() {
+            self.tally.receive();
+            let place = Place { input: read.input, line };
+            match self.event_of(bytes) {
+                Ok(event) => events.push((event, place)),
+                Err((class, reason)) => {
+                    self.tally.count_because(class, &reason);
+                    self.list(class, &reason, place, bytes.map(String::from_utf8_lossy));
+                }
+            }
+        }
+        events
+    }
+
+    fn event_of(&self, line: Option<&[u8]>) -> Result<StoredEvent, (Class, String)> {
+        let line =
+            line.ok_or_else(|| (Class::Oversize, "line too long for any event".to_owned()))?;
+        let malformed = |reason: &dyn ToString| (Class::Malformed, reason.to_string());
+        let text = std::str::from_utf8(line).map_err(|_| malformed(&"not UTF-8"))?;
+        let event = Event::parse(text).map_err(|error| malformed(&error))?;
+        if self.blacklist.contains(&event.pubkey) {
+            return Err((Class::Blacklisted, format!("{} is blacklisted", event.pubkey)));
+        }
+        StoredEvent::encode(&event, &self.limits).map_err(|refusal| {
+            let class = match refusal {
+                Refusal::TooLarge(_) => Class::Oversize,
+                _ => Class::Malformed,
+            };
+            (class, refusal.to_string())
+        })
+    }
+
+    fn list(&self, class: Class, reason: &str, place: Place, event: Option<Cow<'_, str>>) {
+        let input = Cow::Borrowed(input_name(&self.names, place.input));
+        let class = class.name();
+        self.rejects.write(&Reject { input, line: place.line, class, reason, event });
+    }
+}
+
+fn input_name(names: &[String], number: usize) -> &str {
+    names.get(number).map_or("", String::as_str)
+}
+
+impl Ledger for Accounts {
+    type Ticket = Place;
+
+    fn settled(&mut self, event: &StoredEvent, place: Place, fate: &Fate) {
+        let (class, books) = (fate.class(), &self.books);
+        self.examples.add(event.id(), fate);
+        match fate {
+            Fate::Rejected(reason) => books.tally.count_because(class, reason),
+            _ => books.tally.count(class),
+        }
+        if is_listed(class) {
+            let reason = fate.reason().unwrap_or_default();
+            books.list(class, &reason, place, Some(event.json().into()));
+        }
+    }
+}
