@@ -34,6 +34,9 @@ pub(super) struct Checked {
 /// Authors of whom a genuine profile has come in, for the recovery's plan.
 pub(super) type SeenProfiles = Arc<Mutex<HashSet<Pubkey>>>;
 
+/// Ids in whose place something came that is not genuine: another peer may have the event.
+pub(super) type ForgedIds = Arc<Mutex<Vec<EventId>>>;
+
 /// What the checks need.
 pub(super) struct Checks {
     pub(super) db: Arc<StrfryDb>,
@@ -41,6 +44,7 @@ pub(super) struct Checks {
     pub(super) strfry: Option<StrfryCommand>,
     pub(super) check_signatures: bool,
     pub(super) seen_profiles: SeenProfiles,
+    pub(super) forged: ForgedIds,
 }
 
 /// What is remembered of an event while strfry has it.
@@ -146,6 +150,7 @@ impl Checks {
             let Candidate { event, stat, tally, .. } = candidate;
             if let Some(class) = verdict {
                 tally.count(class);
+                self.forged.lock().unwrap_or_else(PoisonError::into_inner).push(event.id());
             } else if !state.accepted.insert(half_of(&event.id())) {
                 tally.count(Class::Duplicate);
             } else {

@@ -3,20 +3,22 @@
 use std::collections::HashSet;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
 use super::accounts::{Class, Tally};
-use super::check::SeenProfiles;
+use super::check::{ForgedIds, SeenProfiles};
 use super::error::BackfillError;
+use super::here::Here;
 use super::job::Job;
+use super::limits::ROUNDS_AFTER_FORGERIES;
 use super::plan::{author_queries, station_query};
 use super::screen::Entrance;
 use crate::node::{Peer, PeerSource};
-use crate::nostr::{Filter, Pubkey, kind};
-use crate::relay::{Dialler, FetchOutcome, Gap, GapReason, Pace, PeerSession};
+use crate::nostr::{EventId, Filter, Pubkey, kind};
+use crate::relay::{Dialler, FetchOutcome, Gap, GapReason, Ledger, Pace, PeerSession, Share};
 use crate::report::{Progress, ProgressState, RunLog};
 use crate::strfry_db::{ReadError, StrfryDb};
 
@@ -37,28 +39,12 @@ pub(super) struct Fetch<'a> {
     pub(super) progress: &'a Progress,
     pub(super) entrance: Entrance,
     pub(super) seen_profiles: SeenProfiles,
+    pub(super) forged: ForgedIds,
+    /// Which events are needed, of which peer.
+    ledger: Arc<Ledger>,
+    here: Arc<Here>,
     /// The run was told to stop.
     pub(super) stopped: bool,
-}
-
-/// Peers that nothing has been asked of yet.
-pub(super) fn ask_list(job: &Job, peers: &[Peer]) -> Vec<Asked> {
-    let session = |peer: &Peer| {
-        PeerSession::new(Dialler {
-            url: peer.url.clone(),
-            allow_local: job.allow_local || !matches!(peer.source, PeerSource::Swarm { .. }),
-            time_out: job.timings.connect,
-        })
-    };
-    peers
-        .iter()
-        .map(|peer| Asked {
-            session: Some(session(peer)),
-            peer: peer.clone(),
-            tally: Arc::default(),
-            outcome: FetchOutcome::default(),
-        })
-        .collect()
 }
 
 /// Says goodbye to peers.
@@ -83,7 +69,53 @@ pub(super) fn state_of<'a>(
     }
 }
 
-impl Fetch<'_> {
+impl<'a> Fetch<'a> {
+    pub(super) fn new(
+        job: &'a Job,
+        db: &Arc<StrfryDb>,
+        log: &'a RunLog,
+        progress: &'a Progress,
+        entrance: Entrance,
+    ) -> Self {
+        Self {
+            job,
+            db: Arc::clone(db),
+            log,
+            progress,
+            entrance,
+            seen_profiles: SeenProfiles::default(),
+            forged: ForgedIds::default(),
+            ledger: Arc::default(),
+            here: Arc::new(Here::new(Arc::clone(db))),
+            stopped: false,
+        }
+    }
+
+    /// Peers that nothing has been asked of yet.
+    pub(super) fn ask_list(&self, peers: &[Peer]) -> Vec<Asked> {
+        let asked = |peer: &Peer| Asked {
+            session: Some(self.session(peer)),
+            peer: peer.clone(),
+            tally: Arc::default(),
+            outcome: FetchOutcome::default(),
+        };
+        peers.iter().map(asked).collect()
+    }
+
+    fn session(&self, peer: &Peer) -> PeerSession {
+        let dialler = Dialler {
+            url: peer.url.clone(),
+            allow_local: self.job.allow_local || !matches!(peer.source, PeerSource::Swarm { .. }),
+            time_out: self.job.timings.connect,
+        };
+        // A profile or two are asked for faster than compared.
+        if !self.job.negentropy || peer.source == PeerSource::Fallback {
+            return PeerSession::new(dialler);
+        }
+        let here: Arc<Here> = Arc::clone(&self.here);
+        PeerSession::sharing(dialler, Share::new(&self.ledger, here))
+    }
+
     /// Goes through the phases. Peers of the last one, if it comes to that, end up in `fallback`.
     pub(super) async fn all(
         &mut self,
@@ -128,7 +160,7 @@ impl Fetch<'_> {
                 job.fallback.len(),
                 missing.len()
             ));
-            *fallback = ask_list(job, &job.fallback);
+            *fallback = self.ask_list(&job.fallback);
             let queries = author_queries(&missing, &[kind::PROFILE], None);
             let pace = self.pace(job.timings.recent);
             self.ask("Public relays", fallback, |_| queries.clone(), pace, stop.as_mut()).await;
@@ -156,6 +188,35 @@ impl Fetch<'_> {
         mut stop: Pin<&mut impl Future<Output = ()>>,
     ) {
         let started = Instant::now();
+        self.ask_once(phase, peers, &queries, pace, stop.as_mut()).await;
+        for _ in 0..ROUNDS_AFTER_FORGERIES {
+            let forged = std::mem::take(&mut *self.forged());
+            if forged.is_empty() || self.is_over() {
+                break;
+            }
+            self.ledger.reopen(&forged);
+            let others = |asked: &Asked| match asked.tally.forged() {
+                0 => queries(asked),
+                _ => Vec::new(),
+            };
+            self.ask_once(phase, peers, others, pace, stop.as_mut()).await;
+        }
+        self.log.perf(format_args!("{phase}: {:.1} s", started.elapsed().as_secs_f64()));
+    }
+
+    fn forged(&self) -> MutexGuard<'_, Vec<EventId>> {
+        self.forged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn ask_once(
+        &mut self,
+        phase: &str,
+        peers: &mut [Asked],
+        queries: impl Fn(&Asked) -> Vec<Filter>,
+        pace: Pace,
+        mut stop: Pin<&mut impl Future<Output = ()>>,
+    ) {
+        self.here.forget();
         let mut tasks = JoinSet::new();
         for (position, asked) in peers.iter_mut().enumerate() {
             let queries = queries(asked);
@@ -196,7 +257,6 @@ impl Fetch<'_> {
             asked.outcome.gaps.extend(gaps.map(|filter| Gap { filter, reason: reason.clone() }));
         }
         self.entrance.wait_until_checked().await;
-        self.log.perf(format_args!("{phase}: {:.1} s", started.elapsed().as_secs_f64()));
     }
 
     /// Those of these pubkeys that have no profile, neither in the database nor on its way there.

@@ -28,6 +28,8 @@ pub struct Job {
     pub profiles: bool,
     /// Whether signatures are checked.
     pub verify: bool,
+    /// Whether peers that can (NIP-77) are compared with; else all are asked page by page.
+    pub negentropy: bool,
     /// Fetch and check, but import and write nothing.
     pub dry_run: bool,
     /// strfry's own limits.

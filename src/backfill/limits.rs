@@ -30,3 +30,14 @@ pub const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Largest number of days that can be asked for: a hundred years.
 pub const DAYS: u32 = 36_500;
+
+/// Events that are compared with a peer at once, at 40 bytes each; more are compared in parts.
+/// strfry compares a million (`relay.negentropy.maxSyncEvents`).
+pub const COMPARED_AT_ONCE: usize = 50_000;
+
+/// Sets of events that are kept for peers that are still to be compared with: 16 MB if all are as
+/// large as can be.
+pub const KEPT_SETS: usize = 8;
+
+/// Times that peers are asked anew because one of them gave forged events in the place of others.
+pub const ROUNDS_AFTER_FORGERIES: usize = 2;

@@ -5,6 +5,7 @@ mod accounts;
 mod check;
 mod error;
 mod fetch;
+mod here;
 mod job;
 pub mod kinds;
 pub mod limits;

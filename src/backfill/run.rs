@@ -7,9 +7,9 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::accounts::Class;
-use super::check::{Checked, Checks, SeenProfiles};
+use super::check::{Checked, Checks, ForgedIds, SeenProfiles};
 use super::error::BackfillError;
-use super::fetch::{Asked, Fetch, ask_list, close, state_of};
+use super::fetch::{Asked, Fetch, close, state_of};
 use super::job::{Job, Output};
 use super::plan::since;
 use super::results::{log_summary, open_profile_log, profile_records, write_profiles};
@@ -39,18 +39,20 @@ pub async fn run(
     let since = since(now, job.days);
     let rules = Rules { limits: job.limits, blacklist: job.blacklist.clone(), now };
     let (entrance, work) = Entrance::new(rules);
-    let seen_profiles = SeenProfiles::default();
+    let (seen_profiles, forged) = (SeenProfiles::default(), ForgedIds::default());
     let checks = Checks {
         db: Arc::clone(&db),
         strfry: (!job.dry_run).then(|| job.strfry.clone()),
         check_signatures: job.verify,
         seen_profiles: Arc::clone(&seen_profiles),
+        forged: Arc::clone(&forged),
     };
     let checks = checks.start(work).map_err(BackfillError::Thread)?;
 
-    let (mut peers, mut fallback) = (ask_list(job, &job.peers), Vec::new());
-    let mut fetch =
-        Fetch { job, db: Arc::clone(&db), log, progress, entrance, seen_profiles, stopped: false };
+    let mut fetch = Fetch::new(job, &db, log, progress, entrance);
+    fetch.seen_profiles = seen_profiles;
+    fetch.forged = forged;
+    let (mut peers, mut fallback) = (fetch.ask_list(&job.peers), Vec::new());
     let fetched = fetch.all(&mut peers, &mut fallback, since, stop).await;
     let stopped = fetch.stopped;
     // With it the last entrance goes, at which the checks end.

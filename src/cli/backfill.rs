@@ -44,6 +44,9 @@ pub(super) struct Arguments {
     /// Do not check signatures; everything else about an event is still checked
     #[arg(long)]
     no_verify: bool,
+    /// Ask every peer page by page, also those that could be compared with (NIP-77)
+    #[arg(long)]
+    no_negentropy: bool,
     /// Neither recover missing profiles nor write the profiles file
     #[arg(long)]
     no_profiles: bool,
@@ -290,6 +293,7 @@ impl Arguments {
             days: self.days,
             profiles: !self.no_profiles,
             verify: !self.no_verify,
+            negentropy: !self.no_negentropy,
             dry_run: self.dry_run,
             limits: config.limits,
             blacklist,

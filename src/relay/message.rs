@@ -1,4 +1,4 @@
-//! The messages of NIP-01 between client and relay: JSON arrays.
+//! The messages of NIP-01, NIP-42 and NIP-77 between client and relay: JSON arrays.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,6 +20,10 @@ pub(super) enum RelayMessage<'a> {
     Closed { subscription: Cow<'a, str>, message: Cow<'a, str> },
     /// Text for people; older relays refuse with it.
     Notice(Cow<'a, str>),
+    /// The next message of a comparison (NIP-77): hex.
+    NegMsg { subscription: Cow<'a, str>, payload: Cow<'a, str> },
+    /// The relay ended or refused a comparison; some relays give the most events that they compare.
+    NegErr { subscription: Cow<'a, str>, reason: Cow<'a, str>, has_maximum: bool },
     /// Anything else that is an array with a name: AUTH, OK, COUNT, …
     Other,
 }
@@ -31,9 +35,16 @@ impl<'a> RelayMessage<'a> {
     }
 }
 
-/// The text of a REQ with one filter.
-pub(super) fn req(subscription: &str, filter: &Filter) -> String {
-    serde_json::json!(["REQ", subscription, filter]).to_string()
+/// The text of a REQ.
+pub(super) fn req(subscription: &str, filters: &[Filter]) -> String {
+    let mut text = serde_json::json!(["REQ", subscription]).to_string();
+    text.pop();
+    for filter in filters {
+        text.push(',');
+        text.push_str(&serde_json::json!(filter).to_string());
+    }
+    text.push(']');
+    text
 }
 
 /// The text of a CLOSE.
@@ -41,13 +52,19 @@ pub(super) fn close(subscription: &str) -> String {
     serde_json::json!(["CLOSE", subscription]).to_string()
 }
 
-/// Machine-readable prefix of a CLOSED message (NIP-01), such as `rate-limited`; strfry puts
-/// `ERROR: ` in front of its own.
-pub(super) fn prefix(message: &str) -> Option<&str> {
-    let message = message.strip_prefix("ERROR: ").unwrap_or(message);
-    let (prefix, _) = message.split_once(':')?;
-    let is_word = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
-    (!prefix.is_empty() && is_word(prefix)).then_some(prefix)
+/// The text of a NEG-OPEN.
+pub(super) fn neg_open(subscription: &str, filter: &Filter, payload: &[u8]) -> String {
+    serde_json::json!(["NEG-OPEN", subscription, filter, hex::encode(payload)]).to_string()
+}
+
+/// The text of a NEG-MSG.
+pub(super) fn neg_msg(subscription: &str, payload: &[u8]) -> String {
+    serde_json::json!(["NEG-MSG", subscription, hex::encode(payload)]).to_string()
+}
+
+/// The text of a NEG-CLOSE.
+pub(super) fn neg_close(subscription: &str) -> String {
+    serde_json::json!(["NEG-CLOSE", subscription]).to_string()
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for RelayMessage<'a> {
@@ -84,6 +101,16 @@ impl<'de> Visitor<'de> for MessageVisitor {
                 RelayMessage::Closed { subscription, message }
             }
             "NOTICE" => RelayMessage::Notice(text(&mut items)?),
+            "NEG-MSG" => {
+                let subscription = text(&mut items)?;
+                RelayMessage::NegMsg { subscription, payload: text(&mut items)? }
+            }
+            "NEG-ERR" => {
+                let subscription = text(&mut items)?;
+                let reason = items.next_element::<Text<'de>>()?.map_or("".into(), |text| text.0);
+                let has_maximum = items.next_element::<IgnoredAny>()?.is_some();
+                RelayMessage::NegErr { subscription, reason, has_maximum }
+            }
             _ => RelayMessage::Other,
         };
         while items.next_element::<IgnoredAny>()?.is_some() {}
@@ -124,6 +151,14 @@ mod tests {
             r#"Some(Closed { subscription: "s1", message: "" })"#
         );
         assert_eq!(shown(r#"["NOTICE","a\nb"]"#), r#"Some(Notice("a\nb"))"#);
+        assert_eq!(
+            shown(r#"["NEG-MSG","s1","61"]"#),
+            r#"Some(NegMsg { subscription: "s1", payload: "61" })"#
+        );
+        assert_eq!(
+            shown(r#"["NEG-ERR","s1","blocked: too many",1000]"#),
+            r#"Some(NegErr { subscription: "s1", reason: "blocked: too many", has_maximum: true })"#
+        );
         assert_eq!(shown(r#"["AUTH","challenge"]"#), "Some(Other)");
     }
 
@@ -135,17 +170,14 @@ mod tests {
     }
 
     #[test]
-    fn the_prefix_of_a_refusal_is_found_behind_strfrys_own() {
-        assert_eq!(prefix("rate-limited: slow down"), Some("rate-limited"));
-        assert_eq!(prefix("ERROR: auth-required: kind 4"), Some("auth-required"));
-        assert_eq!(prefix("no prefix here"), None);
-        assert_eq!(prefix("Not a prefix: here"), None);
-    }
-
-    #[test]
     fn requests_are_written_as_nip_01_wants() {
         let filter = Filter { kinds: Some(vec![0]), limit: Some(500), ..Filter::default() };
-        assert_eq!(req("s1", &filter), r#"["REQ","s1",{"kinds":[0],"limit":500}]"#);
+        let filters = [filter.clone(), Filter::default()];
+        assert_eq!(req("s1", &filters), r#"["REQ","s1",{"kinds":[0],"limit":500},{}]"#);
+        assert_eq!(
+            neg_open("s1", &filter, &[0x61, 0xff]),
+            r#"["NEG-OPEN","s1",{"kinds":[0],"limit":500},"61ff"]"#
+        );
         assert_eq!(close("s1"), r#"["CLOSE","s1"]"#);
     }
 
