@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use super::accounts::{Class, Tally};
 use super::limits::BATCH;
 use super::screen::{Candidate, Work};
+use super::write_relays::{RelayLists, write_relays};
 use crate::import::{Fate, ImportError, Importer, StoredEvent, StrfryCommand};
 use crate::nostr::{EventId, Pubkey, kind, signature};
 use crate::report::{StatKey, SyncStats};
@@ -45,6 +46,7 @@ pub(super) struct Checks {
     pub(super) check_signatures: bool,
     pub(super) seen_profiles: SeenProfiles,
     pub(super) forged: ForgedIds,
+    pub(super) relay_lists: RelayLists,
 }
 
 /// What is remembered of an event while strfry has it.
@@ -168,6 +170,13 @@ impl Checks {
         if event.packed().kind() == kind::PROFILE {
             let mut seen = self.seen_profiles.lock().unwrap_or_else(PoisonError::into_inner);
             seen.insert(event.packed().pubkey());
+        }
+        if event.packed().kind() == kind::RELAY_LIST {
+            let (pubkey, created_at) = (event.packed().pubkey(), event.packed().created_at());
+            let mut lists = self.relay_lists.lock().unwrap_or_else(PoisonError::into_inner);
+            if lists.get(&pubkey).is_none_or(|(known, _)| *known < created_at) {
+                lists.insert(pubkey, (created_at, write_relays(event.json())));
+            }
         }
     }
 }

@@ -10,10 +10,13 @@ mod job;
 pub mod kinds;
 pub mod limits;
 mod plan;
+mod remembered;
 mod results;
 mod run;
 mod screen;
 mod summary;
+mod tunnels;
+mod write_relays;
 
 pub use accounts::{Class, Tally};
 pub use error::BackfillError;

@@ -30,11 +30,13 @@ pub(super) struct IdLimits {
     pub(super) per_filter: usize,
     /// Filters in one request.
     pub(super) filters: usize,
+    /// In one filter, as far as the relay has said.
+    pub(super) most: usize,
 }
 
 impl Default for IdLimits {
     fn default() -> Self {
-        Self { per_filter: IDS_PER_FILTER, filters: 1 }
+        Self { per_filter: IDS_PER_FILTER, filters: 1, most: IDS_PER_FILTER }
     }
 }
 
@@ -42,6 +44,13 @@ impl IdLimits {
     /// Ids in one request.
     pub(super) fn per_request(&self) -> usize {
         self.per_filter.saturating_mul(self.filters).clamp(1, IDS_PER_FILTER)
+    }
+
+    /// An answer brought all that was asked for: a small limit may have been a mistake.
+    fn grow(&mut self, given: usize) {
+        if given >= self.per_filter {
+            self.per_filter = self.per_filter.saturating_mul(2).min(self.most);
+        }
     }
 
     /// An answer brought fewer than were asked for.
@@ -94,6 +103,7 @@ impl IdRequest {
         let given = self.asked.len() - self.missing.len();
         let (asked, missing) = (self.asked.len(), self.missing.len());
         if missing == 0 {
+            limits.grow(given);
             return None;
         }
         let leftover = self.missing();

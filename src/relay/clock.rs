@@ -67,14 +67,16 @@ impl Clock {
         self.last_progress += time;
     }
 
+    /// Whether a pause has been begun that is not over.
+    pub(super) fn is_paused(&self) -> bool {
+        self.pause_until.is_some()
+    }
+
     /// The peer wants to be asked less often; false if it has said so too many times in a row.
-    /// Several requests that are refused at the same time count once.
-    pub(super) fn back_off(&mut self) -> bool {
-        if self.pause_until.is_some() {
-            return true;
-        }
+    /// `complaints`: how often it has said so in this run.
+    pub(super) fn back_off(&mut self, complaints: u32) -> bool {
         self.rate_limited_in_a_row += 1;
-        let pause = pause(self.pace.first_pause, self.rate_limited_in_a_row);
+        let pause = pause(self.pace.first_pause, complaints);
         let may = self.rate_limited_in_a_row <= RATE_LIMITED_IN_A_ROW;
         self.pause_until = may.then(|| Instant::now() + pause);
         may

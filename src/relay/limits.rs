@@ -98,5 +98,26 @@ pub const SPLITS: u32 = 4_000;
 pub const COMPARISONS: u32 = 2;
 
 /// Events that a peer says it has and does not give, after which nothing that it says it has is
-/// believed.
+/// believed, and it is asked page by page.
 pub const NOT_GIVEN: usize = 1_000;
+
+/// Largest document in which a relay says what it is (NIP-11); they are about 2 KB.
+pub const INFO_BYTES: usize = 64 << 10;
+
+/// For that document, which is only a hint.
+pub const INFO_TIME_OUT: Duration = Duration::from_secs(3);
+
+/// Most events of a page that a relay is asked for when it says that it gives so many. More would
+/// bring little: a page of this size lasts much longer than asking for it.
+pub const LARGEST_PAGE: u64 = 2_000;
+
+/// Filters in one request, where a relay that gives few events for each does not say how many
+/// it takes.
+pub const FILTERS: usize = 10;
+
+/// Smallest message that a relay is believed to take at most: the ids of a small page, or the
+/// authors of a small batch.
+pub const SMALLEST_MESSAGE: usize = 4_096;
+
+/// Bytes of an id or a pubkey in a filter: 64 digits, the quotes and a comma.
+pub const KEY_IN_FILTER: usize = 67;

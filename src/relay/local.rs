@@ -30,7 +30,7 @@ pub enum LocalError {
 }
 
 /// Events that are here, as negentropy compares them. Shared: a clone costs nothing.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ItemSet(Arc<NegentropyStorageVector>);
 
 impl ItemSet {

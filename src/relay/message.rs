@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::nostr::Filter;
@@ -14,8 +15,9 @@ use crate::nostr::Filter;
 pub(super) enum RelayMessage<'a> {
     /// An event that answers a subscription.
     Event { subscription: Cow<'a, str>, event: &'a RawValue },
-    /// All stored events of a subscription have been sent.
-    EndOfStoredEvents { subscription: Cow<'a, str> },
+    /// All stored events of a subscription have been sent, as far as the relay's limit allows;
+    /// some relays say that there are no more (NIP-67).
+    EndOfStoredEvents { subscription: Cow<'a, str>, is_finish: bool },
     /// The relay ended or refused a subscription.
     Closed { subscription: Cow<'a, str>, message: Cow<'a, str> },
     /// Text for people; older relays refuse with it.
@@ -24,7 +26,11 @@ pub(super) enum RelayMessage<'a> {
     NegMsg { subscription: Cow<'a, str>, payload: Cow<'a, str> },
     /// The relay ended or refused a comparison; some relays give the most events that they compare.
     NegErr { subscription: Cow<'a, str>, reason: Cow<'a, str>, has_maximum: bool },
-    /// Anything else that is an array with a name: AUTH, OK, COUNT, …
+    /// A challenge to say who we are (NIP-42).
+    Auth(Cow<'a, str>),
+    /// What the relay thinks of an event that it was sent.
+    Ok { id: Cow<'a, str>, accepted: bool },
+    /// Anything else that is an array with a name: COUNT, …
     Other,
 }
 
@@ -52,6 +58,11 @@ pub(super) fn close(subscription: &str) -> String {
     serde_json::json!(["CLOSE", subscription]).to_string()
 }
 
+/// The text of an AUTH.
+pub(super) fn auth(event: &Value) -> String {
+    serde_json::json!(["AUTH", event]).to_string()
+}
+
 /// The text of a NEG-OPEN.
 pub(super) fn neg_open(subscription: &str, filter: &Filter, payload: &[u8]) -> String {
     serde_json::json!(["NEG-OPEN", subscription, filter, hex::encode(payload)]).to_string()
@@ -75,6 +86,25 @@ impl<'de: 'a, 'a> Deserialize<'de> for RelayMessage<'a> {
 
 struct MessageVisitor;
 
+/// What may stand behind the subscription of an EOSE: a list of words, or one, or anything.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Hint {
+    Words(Vec<String>),
+    Word(String),
+    Other(IgnoredAny),
+}
+
+impl Hint {
+    fn is_finish(&self) -> bool {
+        match self {
+            Self::Words(words) => words.iter().any(|word| word == "finish"),
+            Self::Word(word) => word == "finish",
+            Self::Other(_) => false,
+        }
+    }
+}
+
 /// A string that borrows where it can.
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
@@ -94,7 +124,17 @@ impl<'de> Visitor<'de> for MessageVisitor {
                 let event = items.next_element()?.ok_or_else(too_short)?;
                 RelayMessage::Event { subscription, event }
             }
-            "EOSE" => RelayMessage::EndOfStoredEvents { subscription: text(&mut items)? },
+            "EOSE" => {
+                let subscription = text(&mut items)?;
+                let is_finish = items.next_element::<Hint>()?.is_some_and(|hint| hint.is_finish());
+                RelayMessage::EndOfStoredEvents { subscription, is_finish }
+            }
+            "AUTH" => RelayMessage::Auth(text(&mut items)?),
+            "OK" => {
+                let id = text(&mut items)?;
+                let accepted = items.next_element::<bool>()?.unwrap_or(false);
+                RelayMessage::Ok { id, accepted }
+            }
             "CLOSED" => {
                 let subscription = text(&mut items)?;
                 let message = items.next_element::<Text<'de>>()?.map_or("".into(), |text| text.0);
@@ -144,8 +184,19 @@ mod tests {
         );
         assert_eq!(
             shown(r#"["EOSE","s1","hint",{}]"#),
-            r#"Some(EndOfStoredEvents { subscription: "s1" })"#
+            r#"Some(EndOfStoredEvents { subscription: "s1", is_finish: false })"#
         );
+        for hint in [r#"["finish"]"#, r#""finish""#] {
+            assert_eq!(
+                shown(&format!(r#"["EOSE","s1",{hint}]"#)),
+                r#"Some(EndOfStoredEvents { subscription: "s1", is_finish: true })"#
+            );
+        }
+        assert_eq!(
+            shown(r#"["EOSE","s1",["more"]]"#),
+            r#"Some(EndOfStoredEvents { subscription: "s1", is_finish: false })"#
+        );
+        assert_eq!(shown(r#"["OK","aa",true,""]"#), r#"Some(Ok { id: "aa", accepted: true })"#);
         assert_eq!(
             shown(r#"["CLOSED","s1"]"#),
             r#"Some(Closed { subscription: "s1", message: "" })"#
@@ -159,7 +210,8 @@ mod tests {
             shown(r#"["NEG-ERR","s1","blocked: too many",1000]"#),
             r#"Some(NegErr { subscription: "s1", reason: "blocked: too many", has_maximum: true })"#
         );
-        assert_eq!(shown(r#"["AUTH","challenge"]"#), "Some(Other)");
+        assert_eq!(shown(r#"["AUTH","challenge"]"#), r#"Some(Auth("challenge"))"#);
+        assert_eq!(shown(r#"["COUNT","s1",{"count":1}]"#), "Some(Other)");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! sink takes its time nothing is read, so that the peer's socket fills up and it waits too.
 
 use std::fmt::Display;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,15 +14,17 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
+use super::auth::AuthKey;
 use super::clock::{Pace, pause};
-use super::connect::{Connection, Dialler};
+use super::connect::{ConnectError, Connection, Dialler};
+use super::info;
 use super::ledger::{Ledger, Member};
-use super::limits::{ATTEMPTS_WITHOUT_PROGRESS, USELESS_MESSAGES};
+use super::limits::{ATTEMPTS_WITHOUT_PROGRESS, INFO_TIME_OUT, USELESS_MESSAGES};
 use super::local::Local;
 use super::manners::Manners;
 use super::message::{self, RelayMessage};
 use super::outcome::{FetchOutcome, GapReason};
-use super::requests::{Next, Requests, shortened};
+use super::requests::{Identity, Next, Requests, shortened};
 use super::sink::{Sink, Stopped, Unwanted};
 use crate::nostr::Filter;
 
@@ -30,6 +33,7 @@ use crate::nostr::Filter;
 pub struct PeerSession {
     dialler: Dialler,
     share: Option<Share>,
+    auth: Option<AuthKey>,
     manners: Manners,
     connection: Option<Box<Connection>>,
     was_connected: bool,
@@ -70,6 +74,7 @@ impl PeerSession {
         Self {
             dialler,
             share: None,
+            auth: None,
             manners: Manners::default(),
             connection: None,
             was_connected: false,
@@ -84,6 +89,25 @@ impl PeerSession {
         Self { share: Some(share), ..Self::new(dialler) }
     }
 
+    /// If the peer wants to know who we are (NIP-42), it is told with this key.
+    #[must_use]
+    pub fn known_by(self, key: Option<AuthKey>) -> Self {
+        Self { auth: key, ..self }
+    }
+
+    /// The peer is reached at this port of this machine, if it is not dialled yet.
+    pub fn reach_through(&mut self, port: u16) {
+        // Errors leave the address as it is, where nobody listens for us.
+        let _ = self.dialler.url.set_host(Some("127.0.0.1"));
+        let _ = self.dialler.url.set_port(Some(port));
+        self.dialler.allow_local = true;
+    }
+
+    /// Nothing is asked of the peer.
+    pub fn give_up(&mut self, reason: GapReason) {
+        self.given_up = Some(reason);
+    }
+
     /// Asks every query to its end. Each ends either complete or as a gap of the outcome.
     pub async fn fetch(
         &mut self,
@@ -92,7 +116,12 @@ impl PeerSession {
         sink: &impl Sink,
     ) -> FetchOutcome {
         let member = self.share.as_mut().and_then(|share| share.member.take());
-        let mut requests = Requests::new(queries, pace, self.manners.clone(), member);
+        let identity = self.auth.clone().map(|key| Identity {
+            key,
+            relay: self.dialler.url.as_str().trim_end_matches('/').to_owned(),
+        });
+        let manners = self.manners.clone();
+        let mut requests = Requests::new(queries, pace, manners, member, identity);
         if let Some(reason) = &self.given_up {
             requests.give_up(reason);
         }
@@ -161,10 +190,7 @@ impl PeerSession {
         requests.clock.answered = self.connection.is_some();
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => {
-                let dialled = self.dialler.dial().await;
-                Box::new(dialled.map_err(|error| Interruption::NotConnected(error.to_string()))?)
-            }
+            None => Box::new(self.connect(requests).await?),
         };
         self.was_connected = true;
         let ledger = requests.ledger();
@@ -209,6 +235,26 @@ impl PeerSession {
         }
         self.connection = Some(connection);
         Ok(())
+    }
+
+    /// Opens a connection, the first time together with what the relay says of itself.
+    async fn connect(&mut self, requests: &mut Requests) -> Result<Connection, Interruption> {
+        let not_connected = |error: ConnectError| Interruption::NotConnected(error.to_string());
+        if self.was_connected {
+            return self.dialler.dial().await.map_err(not_connected);
+        }
+        let asked = timeout(INFO_TIME_OUT.min(self.dialler.time_out), info::ask(&self.dialler));
+        let mut asked = pin!(asked);
+        let mut dialled = pin!(self.dialler.dial());
+        // A peer that cannot be reached is not waited for twice.
+        let (connection, info) = tokio::select! {
+            connection = &mut dialled => (connection.map_err(not_connected)?, asked.await),
+            info = &mut asked => (dialled.await.map_err(not_connected)?, info),
+        };
+        if let Ok(Some(document)) = info {
+            requests.learn(&document.info);
+        }
+        Ok(connection)
     }
 
     /// Sends all that may be sent now.
@@ -261,10 +307,9 @@ impl PeerSession {
                     }
                 }
             }
-            Some(RelayMessage::EndOfStoredEvents { subscription }) => {
-                return Ok(requests
-                    .end_of_stored_events(&subscription)
-                    .then(|| subscription.into_owned()));
+            Some(RelayMessage::EndOfStoredEvents { subscription, is_finish }) => {
+                let ended = requests.end_of_stored_events(&subscription, is_finish);
+                return Ok(ended.then(|| subscription.into_owned()));
             }
             Some(RelayMessage::Closed { subscription, message }) => {
                 requests.closed(&subscription, &message);
@@ -276,6 +321,8 @@ impl PeerSession {
             Some(RelayMessage::NegErr { subscription, reason, has_maximum }) => {
                 requests.neg_err(&subscription, &reason, has_maximum);
             }
+            Some(RelayMessage::Auth(challenge)) => requests.challenge(&challenge),
+            Some(RelayMessage::Ok { id, accepted }) => requests.ok(&id, accepted),
             Some(RelayMessage::Other) => {}
             None => self.no_message(sink),
         }

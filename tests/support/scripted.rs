@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use negentropy::{Id, Negentropy, NegentropyStorageVector};
 use serde_json::{Value, json};
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -102,6 +102,8 @@ pub struct Record {
     pub connections: usize,
     /// The filter of every REQ.
     pub requests: Vec<Value>,
+    /// The event of every AUTH; all of them are accepted.
+    pub auths: Vec<Value>,
     /// The filter of every NEG-OPEN.
     pub comparisons: Vec<Value>,
     /// NEG-OPENs and NEG-MSGs.
@@ -126,6 +128,8 @@ struct Script {
     arrival: Box<dyn Fn(usize) -> Arrival + Send + Sync>,
     answer: Box<dyn Fn(&Request) -> Answer + Send + Sync>,
     compare: Box<dyn Fn(&Round) -> Answer + Send + Sync>,
+    /// What the relay says of itself (NIP-11).
+    info: Option<Value>,
     record: watch::Sender<Record>,
 }
 
@@ -151,12 +155,23 @@ impl ScriptedRelay {
         answer: impl Fn(&Request) -> Answer + Send + Sync + 'static,
         compare: impl Fn(&Round) -> Answer + Send + Sync + 'static,
     ) -> Self {
+        Self::start_informing(None, arrival, answer, compare)
+    }
+
+    /// A relay that also says something of itself.
+    pub fn start_informing(
+        info: Option<Value>,
+        arrival: impl Fn(usize) -> Arrival + Send + Sync + 'static,
+        answer: impl Fn(&Request) -> Answer + Send + Sync + 'static,
+        compare: impl Fn(&Round) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let runtime = runtime("scripted relay");
         let (sender, record) = watch::channel(Record::default());
         let script = Script {
             arrival: Box::new(arrival),
             answer: Box::new(answer),
             compare: Box::new(compare),
+            info,
             record: sender,
         };
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -305,6 +320,10 @@ async fn serve(listener: std::net::TcpListener, script: Arc<Script>) {
     let address = listener.local_addr().unwrap();
     loop {
         let Ok((stream, _)) = listener.accept().await else { break };
+        if wants_info(&stream).await {
+            tokio::spawn(inform(stream, script.info.clone()));
+            continue;
+        }
         let mut number = 0;
         script.record.send_modify(|record| {
             record.connections += 1;
@@ -322,6 +341,26 @@ async fn serve(listener: std::net::TcpListener, script: Arc<Script>) {
         }
         tokio::spawn(converse(stream, arrival, number, Arc::clone(&script)));
     }
+}
+
+/// Whether it is a question about the relay itself (NIP-11) that comes.
+async fn wants_info(stream: &TcpStream) -> bool {
+    let mut start = [0; 1024];
+    let peeked = tokio::time::timeout(Duration::from_secs(1), stream.peek(&mut start)).await;
+    let Ok(Ok(length)) = peeked else { return false };
+    String::from_utf8_lossy(&start[..length]).contains("application/nostr+json")
+}
+
+async fn inform(mut stream: TcpStream, info: Option<Value>) {
+    let response = match info {
+        Some(info) => {
+            let body = info.to_string();
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        }
+        None => "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_owned(),
+    };
+    let _ = stream.write_all(response.as_bytes()).await;
+    cut(stream).await;
 }
 
 /// `None`: the connection has ended.
@@ -352,7 +391,7 @@ async fn converse(
     loop {
         let Message::Text(text) = speaker.socket.next().await?.ok()? else { continue };
         let message: Value = serde_json::from_str(&text).ok()?;
-        let subscription = message[1].as_str()?.to_owned();
+        let subscription = message[1].as_str().unwrap_or_default().to_owned();
         if message[0] == "NEG-OPEN" || message[0] == "NEG-MSG" {
             let filter = (message[0] == "NEG-OPEN").then(|| message[2].clone());
             let payload = message[2 + usize::from(filter.is_some())].as_str()?;
@@ -369,6 +408,12 @@ async fn converse(
             continue;
         }
         if message[0] == "NEG-CLOSE" {
+            continue;
+        }
+        if message[0] == "AUTH" {
+            script.record.send_modify(|record| record.auths.push(message[1].clone()));
+            let ok = json!(["OK", message[1]["id"], true, ""]).to_string();
+            speaker = speaker.perform("", Act::Text(ok)).await?;
             continue;
         }
         if message[0] != "REQ" {
