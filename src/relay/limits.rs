@@ -77,14 +77,13 @@ pub const STEAL_AFTER: Duration = Duration::from_secs(5);
 /// (`relay.maxWebsocketPayloadSize`) is twice as much.
 pub const PEERS_MESSAGE: usize = 65_536;
 
-/// Of a message, what is not the payload of negentropy: the name and the subscription, and the
-/// filter that comes with the first and always short payload.
+/// Of a message, what is not its payload: names, subscription, brackets. The filter of a comparison
+/// comes with the first payload alone, which is always short.
 pub const FRAME_OVERHEAD: usize = 200;
 
 /// Bytes of a negentropy message. The protocol forbids less.
 pub const SMALLEST_FRAME: usize = 4_096;
-/// More would only make the peer's answers larger than a message may be here: to each fingerprint
-/// of some 26 bytes it may list 31 ids of 32 bytes.
+/// Half of strfry's own largest (500,000), whatever a peer says that it takes: more saves few rounds.
 pub const LARGEST_FRAME: usize = 250_000;
 
 /// Rounds of one comparison that bring no difference. Each cuts the ranges that differ into 16
