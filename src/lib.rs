@@ -8,7 +8,7 @@
 //! | [`nostr`] | what an event, a filter, a pubkey and a kind are, and whether an event is genuine; pure |
 //! | [`strfry_db`] | strfry's database, read-only: every byte layout of it, lookups, scans, short snapshots |
 //! | [`node`] | the machine around: paths, strfry's configuration, peers, pubkeys, blacklist, lock |
-//! | [`relay`] | one conversation with one peer: asking, paging to the end, how it went |
+//! | [`relay`] | one conversation with one peer: comparing, asking by id or page by page, how it went; the ledger that all peers share |
 //! | [`import`] | what `strfry import` is given, and what became of it; the command of that name |
 //! | [`jsonl`] | JSON lines from files, compressed or not, in bounded pieces |
 //! | [`backfill`] | the main job; joins all the others, and is the only one that knows them all |

@@ -12,7 +12,7 @@ use strfry_companion::nostr::Event;
 use support::events::{Author, events, id_of};
 use support::node::Node;
 use support::relays::Relay;
-use support::scripted::{Act, ScriptedRelay, answer};
+use support::scripted::{Act, Archive, Arrival, ScriptedRelay, answer};
 use support::{NO_STRFRY, real_strfry, strfry_bin};
 
 const DAY: u64 = 86_400;
@@ -200,8 +200,50 @@ fn nothing_of_a_hostile_peer_is_imported_all_of_it_is_counted_and_everything_els
             })
         );
         assert_eq!(summary["peers"][0]["received"], json!(hostile_events.len()));
-        assert_eq!(summary["peers"][1]["events"], json!({"imported": 3, "duplicate": 1}));
+        assert_eq!(summary["peers"][1]["events"], json!({"imported": 3}));
     });
+}
+
+#[test]
+fn an_event_that_one_peer_forges_comes_from_another_that_has_it() {
+    let author = Author::new(1);
+    let notes = support::events::events(60, |number| author.note(now() - number, "hello"));
+    let archive = Archive::new(&notes, 500);
+    let honest = comparing(&archive, |event| event);
+    // The right ids, and signatures that are not the author's.
+    let forger = comparing(&archive, |event| {
+        let mut event: Value = serde_json::from_str(&event).unwrap();
+        event["sig"] = json!("11".repeat(64));
+        event.to_string()
+    });
+    with_each_strfry(|strfry| {
+        let node = Node::new(strfry);
+        let pubkeys = node.write("pubkeys.txt", author.pubkey().to_string());
+        let relays = [&forger, &honest].map(|relay| relay.url());
+        let pubkeys = pubkeys.to_str().unwrap();
+        let [forger, honest] = &relays;
+        let run = ["--relay", forger, "--relay", honest, "--pubkeys", pubkeys, "--no-profiles"];
+        let (code, summary) = node.backfill(&run);
+        assert_eq!(code, 0, "{summary:#}");
+        assert_eq!(ids(node.events()), ids(&notes));
+        assert_eq!(summary["events"]["imported"], 60);
+        let classes = summary["peers"][0]["events"].as_object().unwrap();
+        assert!(classes.keys().all(|class| class == "bad_signature"), "{classes:?}");
+    });
+}
+
+/// A relay that compares honestly and gives of each event what `give` makes of it.
+fn comparing(archive: &Archive, give: fn(String) -> String) -> ScriptedRelay {
+    let archive = archive.clone();
+    let comparer = archive.comparer();
+    ScriptedRelay::start_comparing(
+        |_| Arrival::Welcome,
+        move |request| {
+            let page = archive.page(&request.filter).into_iter();
+            answer(page.map(move |event| Act::Event(give(event))).chain([Act::Eose]))
+        },
+        comparer,
+    )
 }
 
 #[test]
@@ -237,7 +279,127 @@ fn what_strfry_holds_a_newer_one_of_or_its_author_has_deleted_is_told_apart_from
         let (code, summary) = node.backfill(&run);
         assert_eq!(code, 0, "{summary:#}");
         assert_eq!(ids(node.events()), ids(held.iter().chain(&offered[4..])));
-        let classes = json!({"imported": 2, "superseded": 2, "deleted": 2, "duplicate": 5});
+        let classes = json!({"imported": 2, "superseded": 2, "deleted": 2});
         assert_eq!(summary["events"], classes);
     });
+}
+
+/// The earliest second of every page and comparison that a relay was asked for.
+fn seconds_asked(relay: &ScriptedRelay) -> Vec<u64> {
+    let record = relay.record();
+    let asked = record.requests.iter().chain(&record.comparisons);
+    asked.filter_map(|filter| filter["since"].as_u64()).collect()
+}
+
+#[test]
+fn a_node_that_was_off_for_three_days_asks_for_three_days() {
+    const DAY: u64 = 86_400;
+    let author = Author::new(1);
+    let archive = Archive::new(&[author.note(now() - 10, "hello")], 500);
+    let node = Node::new(&support::strfry_bin());
+    let pubkeys = node.write("pubkeys.txt", author.pubkey().to_string());
+    let run = |relay: &ScriptedRelay, more: &[&str]| {
+        let url = relay.url();
+        let run = ["--relay", &url, "--pubkeys", pubkeys.to_str().unwrap(), "--no-profiles"];
+        let (code, summary) = node.backfill(&[&run[..], more].concat());
+        assert_eq!(code, 0, "{summary:#}");
+    };
+    let relay = comparing(&archive, |event| event);
+    run(&relay, &[]);
+    let days_ago = |second: u64| (now() - second).div_euclid(DAY);
+    assert!(seconds_asked(&relay).iter().all(|&second| days_ago(second) == 1));
+
+    let file = "strfry/constellation-backfill.state.json";
+    let mut state: Value = serde_json::from_str(&node.read(file)).unwrap();
+    let peers = state["peers"].as_object_mut().unwrap();
+    assert_eq!(peers.len(), 1);
+    for peer in peers.values_mut() {
+        peer["complete_until"] = json!(now() - 3 * DAY);
+    }
+    node.write(file, state.to_string());
+    let before = seconds_asked(&relay).len();
+    run(&relay, &["--full"]);
+    assert!(seconds_asked(&relay)[before..].iter().all(|&second| days_ago(second) == 1));
+
+    node.write(file, state.to_string());
+    let before = seconds_asked(&relay).len();
+    run(&relay, &[]);
+    // Three days, and an overlap of one.
+    assert!(seconds_asked(&relay)[before..].iter().all(|&second| days_ago(second) == 4));
+    let before = seconds_asked(&relay).len();
+    run(&relay, &[]);
+    assert!(seconds_asked(&relay)[before..].iter().all(|&second| days_ago(second) == 1));
+}
+
+#[test]
+fn a_peer_of_which_something_is_missing_is_not_remembered_as_complete() {
+    let author = Author::new(1);
+    let node = Node::new(&support::strfry_bin());
+    let pubkeys = node.write("pubkeys.txt", author.pubkey().to_string());
+    let relay = ScriptedRelay::start(|_| answer([Act::Closed("error: no".into())]));
+    let relays = ["--relay", &relay.url(), "--pubkeys", pubkeys.to_str().unwrap()];
+    let (code, summary) = node.backfill(&[&relays[..], &["--no-profiles"]].concat());
+    assert_eq!(code, 1, "{summary:#}");
+    let state: Value =
+        serde_json::from_str(&node.read("strfry/constellation-backfill.state.json")).unwrap();
+    assert_eq!(state, json!({"version": 1, "peers": {}}));
+}
+
+#[test]
+fn a_profile_that_no_peer_has_comes_from_where_its_author_publishes() {
+    let authors = Author::all(1..4);
+    let profiles: Vec<String> =
+        authors.iter().map(|author| author.profile(now() - 900_000, "name")).collect();
+    let [first, second] = [0, 1].map(|at| Relay::start(&profiles[at..=at], 500));
+    let list = |author: &Author, relay: &str| {
+        author.event(10_002, now() - 800_000, json!([["r", relay, "write"]]), "")
+    };
+    with_each_strfry(|strfry| {
+        let node = Node::new(strfry);
+        // The list of one is in the database, that of another with a peer, a third has none.
+        node.import(&[list(&authors[0], &first.url())]);
+        let peer = Relay::start(&[list(&authors[1], &second.url())], 500);
+        let list: String = authors.iter().map(|author| format!("{}\n", author.pubkey())).collect();
+        let pubkeys = node.write("pubkeys.txt", list);
+        let relays = ["--relay", &peer.url(), "--pubkeys", pubkeys.to_str().unwrap()];
+        let (code, summary) = node.backfill(&[&relays[..], &["--allow-local-peers"]].concat());
+        assert_eq!(code, 0, "{summary:#}");
+        let missing = json!([authors[2].pubkey()]);
+        assert_eq!(summary["profiles"]["missing_pubkeys"], missing);
+        let sources = summary["fallback"].as_array().unwrap().iter().map(|it| &it["source"]);
+        assert_eq!(sources.collect::<Vec<_>>(), [&json!("author"), &json!("author")]);
+        // Without leave no stranger directs this node at itself.
+        let other = Node::new(strfry);
+        let pubkeys = other.write("pubkeys.txt", authors[1].pubkey().to_string());
+        let relays = ["--relay", &peer.url(), "--pubkeys", pubkeys.to_str().unwrap()];
+        let (_, summary) = other.backfill(&relays);
+        assert_eq!(summary["fallback"], json!([]));
+    });
+}
+
+#[test]
+fn a_key_that_others_can_read_or_that_is_none_is_refused_and_not_shown() {
+    use std::os::unix::fs::PermissionsExt;
+    let node = Node::new(&support::strfry_bin());
+    let secret = "07".repeat(32);
+    for (text, mode, why) in [
+        (secret.as_str(), 0o644, "can be read by others"),
+        ("not a key 0707", 0o600, "not a secret key"),
+        (&"00".repeat(32), 0o600, "no secret key"),
+    ] {
+        let file = node.write("key", text);
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
+        let pubkeys = node.write("pubkeys.txt", Author::new(1).pubkey().to_string());
+        let output = node
+            .companion(&["backfill", "--relay", "ws://127.0.0.1:1"])
+            .arg("--pubkeys")
+            .arg(&pubkeys)
+            .arg("--auth-key-file")
+            .arg(&file)
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(support::node::code(&output), 2, "{said}");
+        assert!(said.contains(why) && !said.contains("0707"), "{said}");
+    }
 }

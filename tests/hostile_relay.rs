@@ -298,7 +298,7 @@ async fn the_end_of_a_relay_that_ignores_until_is_not_believed() {
     let archive = Archive::new(&events(900, |number| author.note(START + number, "x")), 500);
     let relay = ScriptedRelay::start(move |request| {
         let mut request = request.clone();
-        request.filter.as_object_mut().unwrap().remove("until");
+        request.filters[0].as_object_mut().unwrap().remove("until");
         archive.answer(&request)
     });
     let (outcome, _) = fetch(&relay.url(), vec![notes()], PATIENT).await;

@@ -179,7 +179,7 @@ async fn a_rate_limited_query_is_asked_again_until_it_is_answered() {
 #[tokio::test]
 async fn queries_that_are_rate_limited_together_do_not_use_up_each_others_tries() {
     let relay = ScriptedRelay::start(move |request| match request.number {
-        1..=16 => answer([Act::Closed("rate-limited: slow down".into())]),
+        1..=9 => answer([Act::Closed("rate-limited: slow down".into())]),
         _ => answer([Act::Eose]),
     });
     let authors = Author::all(0..8);

@@ -12,9 +12,10 @@ use tokio::sync::mpsc;
 
 use super::accounts::{Class, Tally};
 use super::screen::{Candidate, Work};
+use super::write_relays::{RelayLists, write_relays};
 use crate::import::limits::{BATCH, BATCH_BYTES};
 use crate::import::{Fate, ImportError, Ledger, Pipeline, Settings, StoredEvent};
-use crate::nostr::{Pubkey, kind};
+use crate::nostr::{EventId, Pubkey, kind};
 use crate::report::{StatKey, SyncStats};
 use crate::strfry_db::StrfryDb;
 
@@ -34,11 +35,16 @@ pub(super) struct Checked {
 /// Authors of whom a genuine profile has come in, for the recovery's plan.
 pub(super) type SeenProfiles = Arc<Mutex<HashSet<Pubkey>>>;
 
+/// Ids in whose place something came that is not genuine: another peer may have the event.
+pub(super) type ForgedIds = Arc<Mutex<Vec<EventId>>>;
+
 /// What the checks need.
 pub(super) struct Checks {
     pub(super) db: Arc<StrfryDb>,
     pub(super) settings: Settings,
     pub(super) seen_profiles: SeenProfiles,
+    pub(super) forged: ForgedIds,
+    pub(super) relay_lists: RelayLists,
 }
 
 /// What is remembered of an event until it is settled.
@@ -51,6 +57,8 @@ struct Ticket {
 struct Accounts {
     stats: SyncStats,
     seen_profiles: SeenProfiles,
+    forged: ForgedIds,
+    relay_lists: RelayLists,
 }
 
 type Batch = Vec<(StoredEvent, Ticket)>;
@@ -61,7 +69,12 @@ impl Checks {
         self,
         work: mpsc::Receiver<Work>,
     ) -> std::io::Result<thread::JoinHandle<Checked>> {
-        let accounts = Accounts { stats: SyncStats::default(), seen_profiles: self.seen_profiles };
+        let accounts = Accounts {
+            stats: SyncStats::default(),
+            seen_profiles: self.seen_profiles,
+            forged: self.forged,
+            relay_lists: self.relay_lists,
+        };
         let pipeline = Pipeline::start(self.db, self.settings, accounts, |batch: Batch| batch)?;
         thread::Builder::new().name("checks".to_owned()).spawn(move || run(pipeline, work))
     }
@@ -124,11 +137,21 @@ impl Ledger for Accounts {
             let mut seen = self.seen_profiles.lock().unwrap_or_else(PoisonError::into_inner);
             seen.insert(event.packed().pubkey());
         }
+        if event.packed().kind() == kind::RELAY_LIST {
+            let (pubkey, created_at) = (event.packed().pubkey(), event.packed().created_at());
+            let mut lists = self.relay_lists.lock().unwrap_or_else(PoisonError::into_inner);
+            if lists.get(&pubkey).is_none_or(|(known, _)| *known < created_at) {
+                lists.insert(pubkey, (created_at, write_relays(event.json())));
+            }
+        }
     }
 
     fn settled(&mut self, event: &StoredEvent, Ticket { stat, tally }: Ticket, fate: &Fate) {
         if *fate == Fate::Imported {
             self.stats.add(event.packed().kind(), stat);
+        }
+        if matches!(fate.class(), Class::BadId | Class::BadSignature) {
+            self.forged.lock().unwrap_or_else(PoisonError::into_inner).push(event.id());
         }
         match fate {
             Fate::Rejected(reason) => tally.count_because(Class::Rejected, reason),

@@ -8,6 +8,7 @@ use super::limits::{CONNECT_TIME_OUT, FIRST_PAUSE, FULL_TIME_OUT, RECENT_TIME_OU
 use crate::import::StrfryCommand;
 use crate::node::{Blacklist, EventLimits, Peer};
 use crate::nostr::Pubkey;
+use crate::relay::AuthKey;
 
 /// What a run is to do.
 #[derive(Debug)]
@@ -30,6 +31,16 @@ pub struct Job {
     pub verify: bool,
     /// Give strfry plain JSON lines, which it parses and packs itself.
     pub plain: bool,
+    /// The command `ipfs`, for peers that are reached through a tunnel.
+    pub ipfs: PathBuf,
+    /// For relays that want to know who we are (NIP-42).
+    pub auth: Option<AuthKey>,
+    /// What is remembered of peers from one run to the next.
+    pub state: Option<PathBuf>,
+    /// Ask for no more than `days`, whatever is remembered.
+    pub full: bool,
+    /// Whether peers that can (NIP-77) are compared with; else all are asked page by page.
+    pub negentropy: bool,
     /// Fetch and check, but import and write nothing.
     pub dry_run: bool,
     /// strfry's own limits.

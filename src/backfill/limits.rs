@@ -23,3 +23,30 @@ pub const FIRST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Largest number of days that can be asked for: a hundred years.
 pub const DAYS: u32 = 36_500;
+
+/// Events that are compared with a peer at once, at 40 bytes each; more are compared in parts.
+/// strfry compares a million (`relay.negentropy.maxSyncEvents`).
+pub const COMPARED_AT_ONCE: usize = 50_000;
+
+/// Sets of events that are kept for peers that are still to be compared with: 16 MB if all are as
+/// large as can be.
+pub const KEPT_SETS: usize = 8;
+
+/// For one call of the command `ipfs`, which asks a daemon on this machine.
+pub const IPFS_TIME_OUT: Duration = Duration::from_secs(10);
+
+/// Between two looks whether it has ended, or whether a tunnel's port is open.
+pub const IPFS_POLL: Duration = Duration::from_millis(20);
+
+/// Write relays of one author that are asked; NIP-65 advises two to four.
+pub const RELAYS_OF_ONE_AUTHOR: usize = 4;
+
+/// Write relays of all authors together that are asked, those of most authors first.
+pub const RELAYS_OF_ALL_AUTHORS: usize = 30;
+
+/// Seconds by which a peer's window reaches back behind the last complete run: events are sent to
+/// relays late, and clocks differ. A day, as the script's hourly call has always asked for.
+pub const OVERLAP: u64 = 86_400;
+
+/// Times that peers are asked anew because one of them gave forged events in the place of others.
+pub const ROUNDS_AFTER_FORGERIES: usize = 2;

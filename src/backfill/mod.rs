@@ -4,14 +4,18 @@
 mod check;
 mod error;
 mod fetch;
+mod here;
 mod job;
 pub mod kinds;
 pub mod limits;
 mod plan;
+mod remembered;
 mod results;
 mod run;
 mod screen;
 mod summary;
+mod tunnels;
+mod write_relays;
 
 /// The accounts of an import, which every peer has one of.
 mod accounts {

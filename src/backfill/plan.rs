@@ -3,13 +3,18 @@
 use crate::nostr::{Filter, Pubkey, kind};
 use crate::relay::limits::AUTHORS_PER_FILTER;
 
-/// One filter for each batch of authors, direct messages apart: relays may hide them or refuse
-/// the whole request.
+/// Kinds that relays may give to those alone whom they concern.
+const PRIVATE: [u64; 2] = [kind::DIRECT_MESSAGE, kind::GIFT_WRAP];
+
+/// One filter for each batch of authors, private messages apart (kinds 4 and 1059): relays may
+/// hide them after counting them, or refuse the whole request.
 pub(super) fn author_queries(authors: &[Pubkey], kinds: &[u64], since: Option<u64>) -> Vec<Filter> {
-    let (private, public): (Vec<u64>, Vec<u64>) =
-        kinds.iter().partition(|&&kind| kind == kind::DIRECT_MESSAGE);
+    let of_one_sort = |wanted: Option<u64>| -> Vec<u64> {
+        let sort = |kind| Some(kind).filter(|kind| PRIVATE.contains(kind));
+        kinds.iter().copied().filter(|&kind| sort(kind) == wanted).collect()
+    };
     let mut queries = Vec::new();
-    for kinds in [public, private] {
+    for kinds in [None, Some(PRIVATE[0]), Some(PRIVATE[1])].map(of_one_sort) {
         if kinds.is_empty() {
             continue;
         }
@@ -42,9 +47,9 @@ mod tests {
     }
 
     #[test]
-    fn authors_are_asked_for_in_batches_and_direct_messages_apart() {
+    fn authors_are_asked_for_in_batches_and_private_messages_apart() {
         let authors: Vec<Pubkey> = (0..150).map(author).collect();
-        let queries = author_queries(&authors, &[0, 1, 4], Some(7));
+        let queries = author_queries(&authors, &[0, 1, 4, 1059], Some(7));
         let filter = |authors: &[Pubkey], kinds: &[u64]| Filter {
             authors: Some(authors.to_vec()),
             kinds: Some(kinds.to_vec()),
@@ -58,6 +63,8 @@ mod tests {
                 filter(&authors[100..], &[0, 1]),
                 filter(&authors[..100], &[4]),
                 filter(&authors[100..], &[4]),
+                filter(&authors[..100], &[1059]),
+                filter(&authors[100..], &[1059]),
             ]
         );
     }

@@ -7,14 +7,17 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::accounts::Class;
-use super::check::{Checked, Checks, SeenProfiles};
+use super::check::{Checked, Checks, ForgedIds, SeenProfiles};
 use super::error::BackfillError;
-use super::fetch::{Asked, Fetch, ask_list, close, state_of};
+use super::fetch::{Asked, Fetch, close, state_of};
 use super::job::{Job, Output};
 use super::plan::since;
+use super::remembered::read_state;
 use super::results::{log_summary, open_profile_log, profile_records, write_profiles};
 use super::screen::{Entrance, Rules};
-use super::summary::{PeerStatus, PeerSummary, ProfileCounts, Summary, VERSION};
+use super::summary::{AUTHOR, PeerStatus, PeerSummary, ProfileCounts, Summary, VERSION};
+use super::tunnels::Tunnel;
+use super::write_relays::RelayLists;
 use crate::import::{Settings, Status, choose_form};
 use crate::nostr::{Pubkey, kind};
 use crate::report::{Progress, RunLog, with_causes};
@@ -40,7 +43,9 @@ pub async fn run(
     let since = since(now, job.days);
     let rules = Rules { limits: job.limits, blacklist: job.blacklist.clone(), now };
     let (entrance, work) = Entrance::new(rules);
-    let seen_profiles = SeenProfiles::default();
+    let (seen_profiles, forged) = (SeenProfiles::default(), ForgedIds::default());
+    let relay_lists = RelayLists::default();
+    let mut state = read_state(job, log);
     let settings = Settings {
         strfry: (!job.dry_run).then(|| job.strfry.clone()),
         form: choose_form(&db, job.plain, |warning| log.warn(warning))?,
@@ -48,19 +53,30 @@ pub async fn run(
         check_signatures: job.verify,
         threads: 0,
     };
-    let checks =
-        Checks { db: Arc::clone(&db), settings, seen_profiles: Arc::clone(&seen_profiles) };
+    let checks = Checks {
+        db: Arc::clone(&db),
+        settings,
+        seen_profiles: Arc::clone(&seen_profiles),
+        forged: Arc::clone(&forged),
+        relay_lists: Arc::clone(&relay_lists),
+    };
     let checks = checks.start(work).map_err(BackfillError::Thread)?;
 
-    let (mut peers, mut fallback) = (ask_list(job, &job.peers), Vec::new());
-    let mut fetch =
-        Fetch { job, db: Arc::clone(&db), log, progress, entrance, seen_profiles, stopped: false };
-    let fetched = fetch.all(&mut peers, &mut fallback, since, stop).await;
-    let stopped = fetch.stopped;
+    let mut fetch = Fetch::new(job, &db, log, progress, entrance);
+    fetch.seen_profiles = seen_profiles;
+    fetch.forged = forged;
+    fetch.relay_lists = relay_lists;
+    let (mut peers, mut fallback) = (fetch.ask_list(&job.peers), Vec::new());
+    for asked in &mut peers {
+        asked.since = since.map(|since| state.since(&asked.peer, since));
+    }
+    let fetched = fetch.all(&mut peers, &mut fallback, stop).await;
+    let (stopped, tunnels) = (fetch.stopped, std::mem::take(&mut fetch.tunnels));
     // With it the last entrance goes, at which the checks end.
     drop(fetch);
     close(&mut peers).await;
     close(&mut fallback).await;
+    Tunnel::close_all(tunnels).await;
     progress.update(&state_of("Importing", &peers, &fallback));
     let checked = tokio::task::spawn_blocking(move || checks.join()).await;
     let checked = match checked {
@@ -112,17 +128,30 @@ pub async fn run(
     } else {
         Status::Incomplete
     };
+    // An event that was received and is not in the database must be asked for again.
+    let unsettled = [Class::NotConfirmed, Class::Rejected, Class::Dropped];
+    if summary.status != Status::Failed && unsettled.iter().all(|&it| summary.events_of(it) == 0) {
+        let complete = peers.iter().filter(|asked| asked.recent_is_complete);
+        summary.errors.extend(state.write(job, complete.map(|asked| &asked.peer), now));
+        if !summary.errors.is_empty() {
+            summary.status = summary.status.max(Status::Incomplete);
+        }
+    }
     log_summary(log, &summary);
     Ok(summary)
 }
 
 fn summaries(asked: &[Asked]) -> Vec<PeerSummary> {
-    asked.iter().map(|it| PeerSummary::new(&it.peer, &it.outcome, &it.tally)).collect()
+    let summary = |it: &Asked| PeerSummary::new(&it.peer, it.since, &it.outcome, &it.tally);
+    asked.iter().map(summary).collect()
 }
 
-/// A public relay that does not answer matters only while a profile is still missing.
+/// A public relay that does not answer matters only while a profile is still missing; one that an
+/// author names never: many are long gone.
 fn is_complete(summary: &Summary) -> bool {
-    let all = |peers: &[PeerSummary]| peers.iter().all(|peer| peer.status == PeerStatus::Complete);
+    let is_complete =
+        |peer: &PeerSummary| peer.status == PeerStatus::Complete || peer.source == AUTHOR;
+    let all = |peers: &[PeerSummary]| peers.iter().all(is_complete);
     let unsettled = [Class::NotConfirmed, Class::Rejected, Class::Dropped];
     all(&summary.peers)
         && (summary.profiles.missing == 0 || all(&summary.fallback))

@@ -16,6 +16,9 @@ use crate::report::SyncStats;
 /// Gaps of one peer that are spelled out; the rest is counted.
 const GAPS_NAMED: usize = 20;
 
+/// As the source of a peer: named by an author as a place where they publish.
+pub(super) const AUTHOR: &str = "author";
+
 /// Version of the JSON form; raised when a field changes its meaning or goes away.
 pub const VERSION: u32 = 1;
 
@@ -75,8 +78,10 @@ pub struct PeerSummary {
     pub name: String,
     /// Where it was asked.
     pub url: String,
-    /// Who named it: swarm, command-line or fallback.
+    /// Who named it: swarm, command-line, fallback or author.
     pub source: &'static str,
+    /// Earliest second that it was asked for in the recent phase; null is all time.
+    pub since: Option<u64>,
     /// How it went.
     pub status: PeerStatus,
     /// What is missing and why; at most twenty, see `gap_count`.
@@ -119,7 +124,12 @@ pub struct GapSummary {
 }
 
 impl PeerSummary {
-    pub(super) fn new(peer: &Peer, outcome: &FetchOutcome, tally: &Tally) -> Self {
+    pub(super) fn new(
+        peer: &Peer,
+        since: Option<u64>,
+        outcome: &FetchOutcome,
+        tally: &Tally,
+    ) -> Self {
         let status = if outcome.gaps.is_empty() {
             PeerStatus::Complete
         } else if outcome.failed() && !is_all_stopped(outcome) {
@@ -141,7 +151,9 @@ impl PeerSummary {
                 PeerSource::Swarm { .. } => "swarm",
                 PeerSource::CommandLine => "command-line",
                 PeerSource::Fallback => "fallback",
+                PeerSource::Author => AUTHOR,
             },
+            since,
             status,
             gaps: gaps.collect(),
             gap_count: outcome.gaps.len(),

@@ -8,6 +8,7 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::auth_key::read_auth_key;
 use super::exit::{CANNOT_RUN, Failure, OrFail, Outcome, Result, tell};
 use super::node::{NodeArguments, print, print_json, read_pubkeys};
 use super::pubkeys::print_list;
@@ -17,8 +18,8 @@ use crate::backfill::{self, Class, Job, Output, Status, Summary, Timings, limits
 use crate::import::StrfryCommand;
 use crate::import::limits::PATIENCE;
 use crate::node::{
-    Acquired, Blacklist, Discovery, Peer, PubkeySources, RunLock, StrfryConf, explicit_peer,
-    fallback_peer,
+    Acquired, Blacklist, Discovery, Peer, PeerPolicy, PubkeySources, RunLock, StrfryConf,
+    explicit_peer, fallback_peer,
 };
 use crate::nostr::{Pubkey, kind};
 use crate::report::{Progress, RunLog, Terminal, clean_for_log};
@@ -49,6 +50,15 @@ pub(super) struct Arguments {
     /// Give strfry plain JSON, which it packs itself: slower
     #[arg(long)]
     plain: bool,
+    /// Ask for no more than --days, whatever earlier runs have missed
+    #[arg(long)]
+    full: bool,
+    /// File with the secret key (nsec or hex) by which relays may know this node (NIP-42)
+    #[arg(long, value_name = "FILE")]
+    auth_key_file: Option<PathBuf>,
+    /// Ask every peer page by page, also those that could be compared with (NIP-77)
+    #[arg(long)]
+    no_negentropy: bool,
     /// Neither recover missing profiles nor write the profiles file
     #[arg(long)]
     no_profiles: bool,
@@ -73,6 +83,12 @@ pub(super) struct Arguments {
     /// Dial peers of the swarm at loopback and private addresses too
     #[arg(long)]
     allow_local_peers: bool,
+    /// Open no tunnels to stations whose relays listen on their own machine
+    #[arg(long)]
+    no_tunnels: bool,
+    /// The command that opens tunnels
+    #[arg(long, value_name = "FILE", default_value = "ipfs")]
+    ipfs_bin: PathBuf,
     /// Public relay to ask for profiles that no peer has [default: three well-known ones]
     #[arg(long = "fallback-relay", value_name = "URL", num_args = 1.., conflicts_with = "no_fallback")]
     fallback_relays: Vec<String>,
@@ -209,7 +225,7 @@ impl Arguments {
     }
 
     fn show_hex(&self, wanted: Wanted) -> Result<Outcome> {
-        let sources = self.node.pubkeys(&self.node.discover(false));
+        let sources = self.node.pubkeys(&self.node.discover(PeerPolicy::default()));
         let blacklist =
             Blacklist::read(&self.node.paths().blacklist(), &sources.local).or_usage()?;
         let mut pubkeys = wanted.pubkeys.unwrap_or(sources.pubkeys);
@@ -219,7 +235,10 @@ impl Arguments {
 
     fn job(&self, wanted: Wanted, config: &StrfryConf, log: &RunLog) -> Result<Job> {
         let paths = self.node.paths();
-        let discovery = self.node.discover(self.allow_local_peers);
+        let discovery = self.node.discover(PeerPolicy {
+            allow_local: self.allow_local_peers,
+            tunnels: !self.no_tunnels,
+        });
         let sources = self.node.pubkeys(&discovery);
         let blacklist = Blacklist::read(&paths.blacklist(), &sources.local).or_usage()?;
         log_sources(log, &discovery, &sources);
@@ -279,6 +298,11 @@ impl Arguments {
             profiles: !self.no_profiles,
             verify: !self.no_verify,
             plain: self.plain,
+            ipfs: self.ipfs_bin.clone(),
+            auth: self.auth_key_file.as_deref().map(read_auth_key).transpose()?,
+            state: Some(paths.peer_state()),
+            full: self.full,
+            negentropy: !self.no_negentropy,
             dry_run: self.dry_run,
             limits: config.limits,
             blacklist,

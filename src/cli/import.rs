@@ -17,7 +17,7 @@ use crate::import::{
     self, Class, Job, Settings, Sofar, Status, StrfryCommand, Summary, choose_form,
 };
 use crate::jsonl::Source;
-use crate::node::Blacklist;
+use crate::node::{Blacklist, PeerPolicy};
 use crate::report::Progress;
 use crate::strfry_db::StrfryDb;
 
@@ -64,7 +64,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let config = arguments.node.config().or_usage()?;
     let database = database_of_strfry(&arguments.node, &config)?;
     let paths = arguments.node.paths();
-    let sources = arguments.node.pubkeys(&arguments.node.discover(false));
+    let sources = arguments.node.pubkeys(&arguments.node.discover(PeerPolicy::default()));
     let blacklist = Blacklist::read(&paths.blacklist(), &sources.local).or_usage()?;
     let db = Arc::new(StrfryDb::open(&database).or_cannot_run()?);
     if !arguments.dry_run {

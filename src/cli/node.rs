@@ -92,14 +92,14 @@ impl NodeArguments {
     }
 
     /// The swarm's peers and stations.
-    pub(super) fn discover(&self, allow_local: bool) -> Discovery {
+    pub(super) fn discover(&self, policy: PeerPolicy) -> Discovery {
         let variable = std::env::var("IPFSNODEID").ok();
         let config = paths::default_ipfs_config().unwrap_or_default();
         let own = own_station_id(variable.as_deref(), &config).unwrap_or_else(|error| {
             warn(format_args!("cannot tell which station is this node's own: {error}"));
             None
         });
-        discover(&self.paths().swarm(), own.as_deref(), PeerPolicy { allow_local })
+        discover(&self.paths().swarm(), own.as_deref(), policy)
     }
 
     /// The node's own list of pubkeys.

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 
 use super::exit::{Failure, OrFail, Outcome, Result};
 use super::node::{NodeArguments, print, read_pubkeys};
+use crate::node::PeerPolicy;
 use crate::nostr::{Event, Pubkey, kind};
 use crate::profile::{Format, Profile, ProfileRow, render};
 use crate::strfry_db::StrfryDb;
@@ -75,7 +76,7 @@ impl Arguments {
             pubkeys.extend(read_pubkeys(file)?.pubkeys);
         }
         if self.pubkeys.is_empty() && self.files.is_empty() {
-            pubkeys = self.node.pubkeys(&self.node.discover(false)).pubkeys;
+            pubkeys = self.node.pubkeys(&self.node.discover(PeerPolicy::default())).pubkeys;
         }
         if pubkeys.is_empty() {
             return Err(Failure::Usage(anyhow!(

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::exit::{Outcome, Result};
 use super::node::{NodeArguments, print, print_json};
+use crate::node::PeerPolicy;
 use crate::nostr::Pubkey;
 use crate::report::clean;
 
@@ -26,7 +27,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     if arguments.list {
         return list(&arguments.node);
     }
-    let sources = arguments.node.pubkeys(&arguments.node.discover(false));
+    let sources = arguments.node.pubkeys(&arguments.node.discover(PeerPolicy::default()));
     if arguments.json {
         let reports: Vec<Value> = sources
             .sources
@@ -63,7 +64,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
 }
 
 fn list(node: &NodeArguments) -> Result<Outcome> {
-    print_list(&node.pubkeys(&node.discover(false)).pubkeys)
+    print_list(&node.pubkeys(&node.discover(PeerPolicy::default())).pubkeys)
 }
 
 /// Prints pubkeys, one on each line.

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 /// What a station publishes about itself, one in each directory of the swarm.
 pub const STATION_FILE: &str = "12345.json";
+/// Beside it, if a station offers a tunnel to its relay.
+pub const TUNNEL_OFFER: &str = "x_strfry.sh";
 /// The name of a file that holds a pubkey.
 pub const HEX_FILE: &str = "HEX";
 
@@ -93,6 +95,11 @@ impl NodePaths {
     /// Warnings and errors of all runs.
     pub fn error_log(&self) -> PathBuf {
         self.records_dir.join("constellation-backfill.error.log")
+    }
+
+    /// What is remembered of peers from one run to the next.
+    pub fn peer_state(&self) -> PathBuf {
+        self.records_dir.join("constellation-backfill.state.json")
     }
 
     /// Held for a whole run.

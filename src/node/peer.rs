@@ -21,6 +21,8 @@ pub struct Peer {
     pub url: Url,
     /// How it became known.
     pub source: PeerSource,
+    /// The station's id, if its relay listens on its own machine and is reached through IPFS.
+    pub tunnel: Option<String>,
 }
 
 /// How a relay became known.
@@ -37,6 +39,8 @@ pub enum PeerSource {
     CommandLine,
     /// A public relay that is asked for profiles found nowhere else.
     Fallback,
+    /// Named by an author as a place where they publish (NIP-65).
+    Author,
 }
 
 impl Peer {
@@ -45,7 +49,12 @@ impl Peer {
             PeerSource::Swarm { station: Some(station), .. } => station.clone(),
             _ => url.authority().to_owned(),
         };
-        Self { name, url, source }
+        Self { name, url, source, tunnel: None }
+    }
+
+    /// The same relay, reached through a tunnel to its station.
+    pub(super) fn through_tunnel(self, station: &str) -> Self {
+        Self { tunnel: Some(station.to_owned()), ..self }
     }
 
     /// The address as people write it, without the `/` that an empty path ends in.
@@ -56,6 +65,10 @@ impl Peer {
     /// The same for every way to write the same address: differences in a final `/` or a final
     /// dot of the host do not count.
     pub(super) fn key(&self) -> String {
+        // Every such station says the same address.
+        if let Some(station) = &self.tunnel {
+            return format!("/p2p/{station}");
+        }
         let mut url = self.url.clone();
         if let Some(Host::Domain(host)) = self.url.host() {
             // An error leaves the host as it is, which only makes two addresses differ.
@@ -86,6 +99,14 @@ pub fn explicit_peer(url: &str) -> Result<Peer, UrlError> {
 /// [`UrlError`] when the text is no ws or wss URL.
 pub fn fallback_peer(url: &str) -> Result<Peer, UrlError> {
     Ok(Peer::new(relay_url(url)?, PeerSource::Fallback))
+}
+
+/// A relay that an author names: a stranger's word.
+///
+/// # Errors
+/// [`UrlError`] when the text is no ws or wss URL.
+pub fn author_peer(url: &str) -> Result<Peer, UrlError> {
+    Ok(Peer::new(relay_url(url)?, PeerSource::Author))
 }
 
 /// Why a text is no relay's address.
@@ -168,6 +189,7 @@ mod tests {
                 name: "127.0.0.1:7777".into(),
                 url: Url::parse("ws://127.0.0.1:7777").unwrap(),
                 source: PeerSource::CommandLine,
+                tunnel: None,
             })
         );
         let peer = fallback_peer("wss://Relay.Example:443").unwrap();

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::address::{self, Reach};
 use super::files::{self, FileProblem};
-use super::paths::STATION_FILE;
+use super::paths::{STATION_FILE, TUNNEL_OFFER};
 use super::peer::{self, Peer, PeerSource, UrlError};
 use super::station::{self, MAX_STATION_BYTES, Station};
 use super::tree;
@@ -25,6 +25,8 @@ pub struct PeerPolicy {
     /// Also those on this machine and on private networks: a stranger's file could otherwise
     /// direct this node at its own services.
     pub allow_local: bool,
+    /// Also those on their station's own machine, where the station offers a tunnel.
+    pub tunnels: bool,
 }
 
 /// What the swarm holds.
@@ -130,7 +132,7 @@ impl Discovery {
                 PeerSource::Swarm { file, station } => {
                     SkippedPeer { subject: Subject::File(file), station, reason }
                 }
-                PeerSource::CommandLine | PeerSource::Fallback => {
+                PeerSource::CommandLine | PeerSource::Fallback | PeerSource::Author => {
                     SkippedPeer { subject: Subject::Url(peer.url), station: None, reason }
                 }
             }
@@ -163,13 +165,25 @@ pub fn discover(swarm: &Path, own_id: Option<&str>, policy: PeerPolicy) -> Disco
         discovery.skipped_station_pubkeys =
             discovery.skipped_station_pubkeys.saturating_add(station.skipped_pubkeys);
         let id = station.id.clone().filter(|id| station::is_station_id(id));
-        let url = relay_of(&station, own_id, policy);
+        let mut url = relay_of(&station, own_id, policy);
+        let mut tunnel = None;
+        if policy.tunnels
+            && let (Err(SkipReason::Loopback(loopback)), Some(id)) = (&url, &id)
+            && offers_tunnel(swarm, id)
+        {
+            tunnel = Some(id.clone());
+            url = Ok(loopback.clone());
+        }
         discovery.station_pubkeys.extend(station.pubkeys);
         match url {
             Err(reason) => discovery.skipped.push(skip(file, id, reason)),
             Ok(url) => {
                 let source = PeerSource::Swarm { file: file.clone(), station: id.clone() };
                 let peer = Peer::new(url, source);
+                let peer = match &tunnel {
+                    Some(id) => peer.through_tunnel(id),
+                    None => peer,
+                };
                 if seen.insert(peer.key()) {
                     discovery.peers.push(peer);
                 } else {
@@ -183,6 +197,13 @@ pub fn discover(swarm: &Path, own_id: Option<&str>, policy: PeerPolicy) -> Disco
         discovery.skipped.push(skip(swarm.to_owned(), None, reason));
     }
     discovery
+}
+
+/// Whether the station offers a tunnel. The file is a stranger's: that it is there is the offer,
+/// and what is in it is not looked at.
+fn offers_tunnel(swarm: &Path, id: &str) -> bool {
+    let offer = swarm.join(id).join(TUNNEL_OFFER);
+    offer.symlink_metadata().is_ok_and(|metadata| metadata.is_file())
 }
 
 fn read_station(file: &Path) -> Result<Station, SkipReason> {
@@ -243,7 +264,8 @@ mod tests {
         }
 
         fn discover(&self, own_id: Option<&str>, allow_local: bool) -> Discovery {
-            discover(self.0.path(), own_id, PeerPolicy { allow_local })
+            let policy = PeerPolicy { allow_local, tunnels: true };
+            discover(self.0.path(), own_id, policy)
         }
 
         fn peer(&self, directory: &str, id: &str, url: &str) -> Peer {
@@ -251,6 +273,7 @@ mod tests {
                 name: id.into(),
                 url: Url::parse(url).unwrap(),
                 source: PeerSource::Swarm { file: self.file(directory), station: Some(id.into()) },
+                tunnel: None,
             }
         }
     }
@@ -355,6 +378,23 @@ mod tests {
                 swarm.peer("b", "12D3b", "ws://192.168.1.7:7777"),
             ]
         );
+    }
+
+    #[test]
+    fn a_relay_on_its_stations_own_machine_is_reached_through_the_tunnel_that_it_offers() {
+        let swarm = Swarm::new();
+        let url = "ws://127.0.0.1:7777";
+        for id in ["12D3a", "12D3b", "12D3c", "12D3d"] {
+            swarm.station(id, id, url);
+        }
+        let offer = |id: &str| swarm.0.path().join(id).join("x_strfry.sh");
+        fs::write(offer("12D3a"), "rm -rf /").unwrap();
+        fs::write(offer("12D3b"), "").unwrap();
+        symlink(offer("12D3a"), offer("12D3c")).unwrap();
+        let peers = ["12D3a", "12D3b"].map(|id| swarm.peer(id, id, url).through_tunnel(id));
+        let discovery = swarm.discover(None, false);
+        assert_eq!(discovery.peers, peers);
+        assert_eq!(discovery.skipped.len(), 2);
     }
 
     #[test]

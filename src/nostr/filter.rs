@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::{EventId, Pubkey};
 
 /// What is asked of a relay. A field that is `None` does not restrict.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize)]
 pub struct Filter {
     /// These events only.
     #[serde(skip_serializing_if = "Option::is_none")]

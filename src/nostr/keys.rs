@@ -22,6 +22,9 @@ pub enum KeyError {
         "this is a secret key (nsec), not a pubkey: never put it in a list or on a command line"
     )]
     SecretKey,
+    /// Neither 64 hex digits nor a valid NIP-19 secret key. The text is not repeated.
+    #[error("not a secret key: expected 64 hex digits or an nsec")]
+    NotASecretKey,
     /// Not 64 lowercase hex digits.
     #[error("not an event id: expected 64 lowercase hex digits")]
     NotAnEventId,
@@ -109,16 +112,43 @@ impl FromStr for Pubkey {
         }
         let prefix = text.get(..5).unwrap_or_default().to_ascii_lowercase();
         match prefix.as_str() {
-            "npub1" => decode_npub(text).map(Self).ok_or(KeyError::BadNpub),
+            "npub1" => decode_bech32("npub", text).map(Self).ok_or(KeyError::BadNpub),
             "nsec1" => Err(KeyError::SecretKey),
             _ => Err(KeyError::NotAPubkey),
         }
     }
 }
 
-fn decode_npub(text: &str) -> Option<[u8; 32]> {
+/// An author's secret key. It is shown nowhere.
+#[derive(Clone)]
+pub struct SecretKey([u8; 32]);
+
+impl SecretKey {
+    /// The raw bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretKey(…)")
+    }
+}
+
+impl FromStr for SecretKey {
+    type Err = KeyError;
+
+    /// Hex in any case, or an nsec (NIP-19).
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        let bytes = hex::decode(text.as_bytes()).or_else(|| decode_bech32("nsec", text));
+        bytes.map(Self).ok_or(KeyError::NotASecretKey)
+    }
+}
+
+fn decode_bech32(prefix: &str, text: &str) -> Option<[u8; 32]> {
     let checked = CheckedHrpstring::new::<bech32::Bech32>(text).ok()?;
-    if checked.hrp() != Hrp::parse("npub").ok()? {
+    if checked.hrp() != Hrp::parse(prefix).ok()? {
         return None;
     }
     let bytes: Vec<u8> = checked.byte_iter().collect();
@@ -162,6 +192,18 @@ mod tests {
             "nsec1vl029mgpspedva04g90vltkh6fvh240zqtv9k0t9af8935ke9laqsnlfe5".parse::<Pubkey>(),
             Err(KeyError::SecretKey)
         );
+    }
+
+    #[test]
+    fn a_secret_key_is_read_from_hex_and_from_nsec_and_not_shown() {
+        let nsec = "nsec1vl029mgpspedva04g90vltkh6fvh240zqtv9k0t9af8935ke9laqsnlfe5";
+        let hex = "67dea2ed018072d675f5415ecfaed7d2597555e202d85b3d65ea4e58d2d92ffa";
+        for text in [nsec, hex] {
+            let key: SecretKey = text.parse().unwrap();
+            assert_eq!(hex::encode(key.as_bytes()), hex);
+            assert_eq!(format!("{key:?}"), "SecretKey(…)");
+        }
+        assert_eq!(NPUB.parse::<SecretKey>().unwrap_err(), KeyError::NotASecretKey);
     }
 
     #[test]

@@ -8,6 +8,8 @@ pub const TEXT_NOTE: u64 = 1;
 pub const DIRECT_MESSAGE: u64 = 4;
 /// Deletion request (NIP-09).
 pub const DELETION: u64 = 5;
+/// Gift wrap around a private message (NIP-59).
+pub const GIFT_WRAP: u64 = 1059;
 /// Relay list of an author (NIP-65).
 pub const RELAY_LIST: u64 = 10_002;
 

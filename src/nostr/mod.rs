@@ -15,4 +15,4 @@ pub mod signature;
 pub use event::{Event, Malformed, TagField};
 pub use filter::Filter;
 pub use id::ExpectedId;
-pub use keys::{EventId, KeyError, Pubkey, Signature};
+pub use keys::{EventId, KeyError, Pubkey, SecretKey, Signature};

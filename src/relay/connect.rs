@@ -10,9 +10,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::future::select_ok;
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
@@ -90,6 +92,21 @@ impl Dialler {
                 .await
                 .map_err(handshake)?;
         Ok(connection)
+    }
+
+    /// Opens a connection for HTTP; it has as much time as the caller gives it.
+    pub(super) async fn open(&self) -> Result<MaybeTlsStream<TcpStream>, ConnectError> {
+        let stream = self.connect().await?;
+        if self.url.scheme() != "wss" {
+            return Ok(MaybeTlsStream::Plain(stream));
+        }
+        let host = self.url.host_str().ok_or(ConnectError::NoHost)?;
+        let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = ServerName::try_from(name).map_err(|_| ConnectError::NoHost)?;
+        let connector = TlsConnector::from(tls_config().map_err(ConnectError::Tls)?);
+        let handshake = |error| ConnectError::Handshake(Box::new(tungstenite::Error::Io(error)));
+        let stream = connector.connect(name, stream).await.map_err(handshake)?;
+        Ok(MaybeTlsStream::Rustls(stream))
     }
 
     async fn connect(&self) -> Result<TcpStream, ConnectError> {

@@ -52,3 +52,71 @@ pub const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// A page takes at most this many times the time-out, so that a peer which drips one event at a
 /// time does not hold up the run.
 pub const SLOWEST_PAGE: u32 = 10;
+
+/// Requests for events by their ids that are open at once on one connection, beside the others.
+/// With 500 ids each and events of 750 bytes that is 1.5 MB under way, enough for 100 ms of
+/// latency at 120 Mbit/s, and far below the 32 MiB at which strfry hangs up
+/// (`relay.maxPendingOutboundBytes`).
+pub const PARALLEL_ID_REQUESTS: usize = 4;
+
+/// Ids in one filter. strfry 1.1.1 takes 2,047 and returns at most 500 events
+/// (`relay.maxFilterLimit`).
+pub const IDS_PER_FILTER: usize = 500;
+
+/// Ids that one peer has been found to have and that are not fetched yet, after which it is not
+/// asked for more. A message of strfry's brings 15,600 at most (500,000 bytes).
+pub const IDS_OF_ONE_PEER: usize = 16_384;
+
+/// The same for all peers together, at about 200 bytes each.
+pub const IDS_IN_ALL: usize = 65_536;
+
+/// A peer that has not given an event for so long may be overtaken by another that has it.
+pub const STEAL_AFTER: Duration = Duration::from_secs(5);
+
+/// Largest message that a peer takes if it does not say: strfry's default
+/// (`relay.maxWebsocketPayloadSize`) is twice as much.
+pub const PEERS_MESSAGE: usize = 65_536;
+
+/// Of a message, what is not its payload: names, subscription, brackets. The filter of a comparison
+/// comes with the first payload alone, which is always short.
+pub const FRAME_OVERHEAD: usize = 200;
+
+/// Bytes of a negentropy message. The protocol forbids less.
+pub const SMALLEST_FRAME: usize = 4_096;
+/// Half of strfry's own largest (500,000), whatever a peer says that it takes: more saves few rounds.
+pub const LARGEST_FRAME: usize = 250_000;
+
+/// Rounds of one comparison that bring no difference. Each cuts the ranges that differ into 16
+/// parts, so 6 rounds do for 16 million events; a small frame makes them more.
+pub const ROUNDS_WITHOUT_NEWS: u32 = 50;
+
+/// Times that what a peer calls too large is split in one fetch: down to single days of ten years.
+pub const SPLITS: u32 = 4_000;
+
+/// Times that a comparison is begun again before the peer is asked page by page instead.
+pub const COMPARISONS: u32 = 2;
+
+/// Events that a peer says it has and does not give, after which nothing that it says it has is
+/// believed, and it is asked page by page.
+pub const NOT_GIVEN: usize = 1_000;
+
+/// Largest document in which a relay says what it is (NIP-11); they are about 2 KB.
+pub const INFO_BYTES: usize = 64 << 10;
+
+/// For that document, which is only a hint.
+pub const INFO_TIME_OUT: Duration = Duration::from_secs(3);
+
+/// Most events of a page that a relay is asked for when it says that it gives so many. More would
+/// bring little: a page of this size lasts much longer than asking for it.
+pub const LARGEST_PAGE: u64 = 2_000;
+
+/// Filters in one request, where a relay that gives few events for each does not say how many
+/// it takes.
+pub const FILTERS: usize = 10;
+
+/// Smallest message that a relay is believed to take at most: the ids of a small page, or the
+/// authors of a small batch.
+pub const SMALLEST_MESSAGE: usize = 4_096;
+
+/// Bytes of an id or a pubkey in a filter: 64 digits, the quotes and a comma.
+pub const KEY_IN_FILTER: usize = 67;

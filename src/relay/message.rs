@@ -1,10 +1,11 @@
-//! The messages of NIP-01 between client and relay: JSON arrays.
+//! The messages of NIP-01, NIP-42 and NIP-77 between client and relay: JSON arrays.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::nostr::Filter;
@@ -14,13 +15,22 @@ use crate::nostr::Filter;
 pub(super) enum RelayMessage<'a> {
     /// An event that answers a subscription.
     Event { subscription: Cow<'a, str>, event: &'a RawValue },
-    /// All stored events of a subscription have been sent.
-    EndOfStoredEvents { subscription: Cow<'a, str> },
+    /// All stored events of a subscription have been sent, as far as the relay's limit allows;
+    /// some relays say that there are no more (NIP-67).
+    EndOfStoredEvents { subscription: Cow<'a, str>, is_finish: bool },
     /// The relay ended or refused a subscription.
     Closed { subscription: Cow<'a, str>, message: Cow<'a, str> },
     /// Text for people; older relays refuse with it.
     Notice(Cow<'a, str>),
-    /// Anything else that is an array with a name: AUTH, OK, COUNT, …
+    /// The next message of a comparison (NIP-77): hex.
+    NegMsg { subscription: Cow<'a, str>, payload: Cow<'a, str> },
+    /// The relay ended or refused a comparison; some relays give the most events that they compare.
+    NegErr { subscription: Cow<'a, str>, reason: Cow<'a, str>, has_maximum: bool },
+    /// A challenge to say who we are (NIP-42).
+    Auth(Cow<'a, str>),
+    /// What the relay thinks of an event that it was sent.
+    Ok { id: Cow<'a, str>, accepted: bool },
+    /// Anything else that is an array with a name: COUNT, …
     Other,
 }
 
@@ -31,9 +41,16 @@ impl<'a> RelayMessage<'a> {
     }
 }
 
-/// The text of a REQ with one filter.
-pub(super) fn req(subscription: &str, filter: &Filter) -> String {
-    serde_json::json!(["REQ", subscription, filter]).to_string()
+/// The text of a REQ.
+pub(super) fn req(subscription: &str, filters: &[Filter]) -> String {
+    let mut text = serde_json::json!(["REQ", subscription]).to_string();
+    text.pop();
+    for filter in filters {
+        text.push(',');
+        text.push_str(&serde_json::json!(filter).to_string());
+    }
+    text.push(']');
+    text
 }
 
 /// The text of a CLOSE.
@@ -41,13 +58,24 @@ pub(super) fn close(subscription: &str) -> String {
     serde_json::json!(["CLOSE", subscription]).to_string()
 }
 
-/// Machine-readable prefix of a CLOSED message (NIP-01), such as `rate-limited`; strfry puts
-/// `ERROR: ` in front of its own.
-pub(super) fn prefix(message: &str) -> Option<&str> {
-    let message = message.strip_prefix("ERROR: ").unwrap_or(message);
-    let (prefix, _) = message.split_once(':')?;
-    let is_word = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
-    (!prefix.is_empty() && is_word(prefix)).then_some(prefix)
+/// The text of an AUTH.
+pub(super) fn auth(event: &Value) -> String {
+    serde_json::json!(["AUTH", event]).to_string()
+}
+
+/// The text of a NEG-OPEN.
+pub(super) fn neg_open(subscription: &str, filter: &Filter, payload: &[u8]) -> String {
+    serde_json::json!(["NEG-OPEN", subscription, filter, hex::encode(payload)]).to_string()
+}
+
+/// The text of a NEG-MSG.
+pub(super) fn neg_msg(subscription: &str, payload: &[u8]) -> String {
+    serde_json::json!(["NEG-MSG", subscription, hex::encode(payload)]).to_string()
+}
+
+/// The text of a NEG-CLOSE.
+pub(super) fn neg_close(subscription: &str) -> String {
+    serde_json::json!(["NEG-CLOSE", subscription]).to_string()
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for RelayMessage<'a> {
@@ -57,6 +85,25 @@ impl<'de: 'a, 'a> Deserialize<'de> for RelayMessage<'a> {
 }
 
 struct MessageVisitor;
+
+/// What may stand behind the subscription of an EOSE: a list of words, or one, or anything.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Hint {
+    Words(Vec<String>),
+    Word(String),
+    Other(IgnoredAny),
+}
+
+impl Hint {
+    fn is_finish(&self) -> bool {
+        match self {
+            Self::Words(words) => words.iter().any(|word| word == "finish"),
+            Self::Word(word) => word == "finish",
+            Self::Other(_) => false,
+        }
+    }
+}
 
 /// A string that borrows where it can.
 #[derive(Deserialize)]
@@ -77,13 +124,33 @@ impl<'de> Visitor<'de> for MessageVisitor {
                 let event = items.next_element()?.ok_or_else(too_short)?;
                 RelayMessage::Event { subscription, event }
             }
-            "EOSE" => RelayMessage::EndOfStoredEvents { subscription: text(&mut items)? },
+            "EOSE" => {
+                let subscription = text(&mut items)?;
+                let is_finish = items.next_element::<Hint>()?.is_some_and(|hint| hint.is_finish());
+                RelayMessage::EndOfStoredEvents { subscription, is_finish }
+            }
+            "AUTH" => RelayMessage::Auth(text(&mut items)?),
+            "OK" => {
+                let id = text(&mut items)?;
+                let accepted = items.next_element::<bool>()?.unwrap_or(false);
+                RelayMessage::Ok { id, accepted }
+            }
             "CLOSED" => {
                 let subscription = text(&mut items)?;
                 let message = items.next_element::<Text<'de>>()?.map_or("".into(), |text| text.0);
                 RelayMessage::Closed { subscription, message }
             }
             "NOTICE" => RelayMessage::Notice(text(&mut items)?),
+            "NEG-MSG" => {
+                let subscription = text(&mut items)?;
+                RelayMessage::NegMsg { subscription, payload: text(&mut items)? }
+            }
+            "NEG-ERR" => {
+                let subscription = text(&mut items)?;
+                let reason = items.next_element::<Text<'de>>()?.map_or("".into(), |text| text.0);
+                let has_maximum = items.next_element::<IgnoredAny>()?.is_some();
+                RelayMessage::NegErr { subscription, reason, has_maximum }
+            }
             _ => RelayMessage::Other,
         };
         while items.next_element::<IgnoredAny>()?.is_some() {}
@@ -117,14 +184,34 @@ mod tests {
         );
         assert_eq!(
             shown(r#"["EOSE","s1","hint",{}]"#),
-            r#"Some(EndOfStoredEvents { subscription: "s1" })"#
+            r#"Some(EndOfStoredEvents { subscription: "s1", is_finish: false })"#
         );
+        for hint in [r#"["finish"]"#, r#""finish""#] {
+            assert_eq!(
+                shown(&format!(r#"["EOSE","s1",{hint}]"#)),
+                r#"Some(EndOfStoredEvents { subscription: "s1", is_finish: true })"#
+            );
+        }
+        assert_eq!(
+            shown(r#"["EOSE","s1",["more"]]"#),
+            r#"Some(EndOfStoredEvents { subscription: "s1", is_finish: false })"#
+        );
+        assert_eq!(shown(r#"["OK","aa",true,""]"#), r#"Some(Ok { id: "aa", accepted: true })"#);
         assert_eq!(
             shown(r#"["CLOSED","s1"]"#),
             r#"Some(Closed { subscription: "s1", message: "" })"#
         );
         assert_eq!(shown(r#"["NOTICE","a\nb"]"#), r#"Some(Notice("a\nb"))"#);
-        assert_eq!(shown(r#"["AUTH","challenge"]"#), "Some(Other)");
+        assert_eq!(
+            shown(r#"["NEG-MSG","s1","61"]"#),
+            r#"Some(NegMsg { subscription: "s1", payload: "61" })"#
+        );
+        assert_eq!(
+            shown(r#"["NEG-ERR","s1","blocked: too many",1000]"#),
+            r#"Some(NegErr { subscription: "s1", reason: "blocked: too many", has_maximum: true })"#
+        );
+        assert_eq!(shown(r#"["AUTH","challenge"]"#), r#"Some(Auth("challenge"))"#);
+        assert_eq!(shown(r#"["COUNT","s1",{"count":1}]"#), "Some(Other)");
     }
 
     #[test]
@@ -135,17 +222,14 @@ mod tests {
     }
 
     #[test]
-    fn the_prefix_of_a_refusal_is_found_behind_strfrys_own() {
-        assert_eq!(prefix("rate-limited: slow down"), Some("rate-limited"));
-        assert_eq!(prefix("ERROR: auth-required: kind 4"), Some("auth-required"));
-        assert_eq!(prefix("no prefix here"), None);
-        assert_eq!(prefix("Not a prefix: here"), None);
-    }
-
-    #[test]
     fn requests_are_written_as_nip_01_wants() {
         let filter = Filter { kinds: Some(vec![0]), limit: Some(500), ..Filter::default() };
-        assert_eq!(req("s1", &filter), r#"["REQ","s1",{"kinds":[0],"limit":500}]"#);
+        let filters = [filter.clone(), Filter::default()];
+        assert_eq!(req("s1", &filters), r#"["REQ","s1",{"kinds":[0],"limit":500},{}]"#);
+        assert_eq!(
+            neg_open("s1", &filter, &[0x61, 0xff]),
+            r#"["NEG-OPEN","s1",{"kinds":[0],"limit":500},"61ff"]"#
+        );
         assert_eq!(close("s1"), r#"["CLOSE","s1"]"#);
     }
 

@@ -4,17 +4,32 @@
 //! Everything a peer sends is hostile. Knows events and filters, but neither strfry's database nor
 //! what is imported: answers go to a [`Sink`].
 
+mod auth;
+mod by_id;
+mod clock;
 mod connect;
+mod info;
+mod ledger;
 pub mod limits;
+mod local;
+mod manners;
 mod message;
 mod outcome;
 mod paging;
-mod queries;
+mod probe;
+mod reconcile;
+mod refusal;
+mod requests;
 mod session;
 mod sink;
 
+pub use auth::AuthKey;
+pub use clock::Pace;
 pub use connect::{ConnectError, Dialler};
+pub use info::RelayInfo;
+pub use ledger::Ledger;
+pub use local::{ItemSet, Local, LocalError, LocalItems};
 pub use outcome::{FetchOutcome, Gap, GapReason};
-pub use queries::Pace;
-pub use session::PeerSession;
+pub use probe::Probe;
+pub use session::{PeerSession, Share};
 pub use sink::{Sink, Stopped, Unwanted};

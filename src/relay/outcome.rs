@@ -58,6 +58,8 @@ pub enum GapReason {
     TooSlow(u64),
     /// The connection ended, again and again.
     Cut(String),
+    /// So many events that the peer says it has did not come; its last refusal, if there was one.
+    NotGiven(u64, Option<String>),
     /// Too much of what the peer sends is forged, was not asked for or is no message at all, or
     /// there is no end to it.
     Useless,
@@ -80,6 +82,12 @@ impl fmt::Display for GapReason {
             }
             Self::TooSlow(seconds) => write!(f, "too slow: one page took more than {seconds} s"),
             Self::Cut(error) => write!(f, "connection lost: {error}"),
+            Self::NotGiven(count, None) => {
+                write!(f, "{count} events that the relay says it has did not come")
+            }
+            Self::NotGiven(count, Some(notice)) => {
+                write!(f, "{count} events that the relay says it has did not come: {notice}")
+            }
             Self::Useless => f.write_str("given up: it keeps sending what is of no use"),
             Self::Stopped => f.write_str("stopped before the end"),
         }

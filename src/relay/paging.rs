@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::limits::{EVENTS_IN_ONE_PAGE, PAGE, PAGES_IN_ONE_SECOND, SMALLEST_PAGE_LIMIT};
+use super::limits::{EVENTS_IN_ONE_PAGE, PAGES_IN_ONE_SECOND, SMALLEST_PAGE_LIMIT};
 use super::outcome::{Gap, GapReason};
 use crate::nostr::{EventId, Filter};
 
@@ -22,6 +22,7 @@ pub(super) enum Novelty {
 #[derive(Debug)]
 pub(super) struct Pager {
     query: Filter,
+    limit: u64,
     stage: Stage,
     page: Page,
     /// Events that came and may come again, with their second: those of the current page, of an
@@ -62,8 +63,10 @@ struct Page {
 }
 
 impl Pager {
-    pub(super) fn new(query: Filter) -> Self {
+    /// `limit`: events to ask for in one page.
+    pub(super) fn new(query: Filter, limit: u64) -> Self {
         Self {
+            limit,
             stage: Stage::UpTo(query.until),
             query,
             page: Page::default(),
@@ -97,7 +100,7 @@ impl Pager {
             Stage::Dense { parts, .. } => parts.last()?.clone(),
             Stage::Ended => return None,
         };
-        Some(Filter { limit: Some(PAGE), ..page })
+        Some(Filter { limit: Some(self.limit), ..page })
     }
 
     /// An event of the current page.
@@ -123,13 +126,20 @@ impl Pager {
         self.page.events > EVENTS_IN_ONE_PAGE
     }
 
-    /// The relay says that the page has ended. Returns the ids that it and its neighbours hold.
-    pub(super) fn end_of_page(&mut self) -> HashSet<EventId> {
+    /// The relay says that the page has ended, and whether that is all that there is. Returns the
+    /// ids that the page and its neighbours hold.
+    pub(super) fn end_of_page(&mut self, is_finish: bool) -> HashSet<EventId> {
         let page = std::mem::take(&mut self.page);
         let known = self.known.keys().copied().collect();
         self.largest_page = self.largest_page.max(page.events);
         self.stage = match std::mem::replace(&mut self.stage, Stage::Ended) {
             _ if page.strayed && page.new == 0 => self.stray_answer(),
+            Stage::UpTo(_) if is_finish => Stage::Ended,
+            Stage::Before { second, last_page } if is_finish => self.at_the_end(second, last_page),
+            Stage::Dense { mut parts, page_limit, then } if is_finish => {
+                parts.pop();
+                self.go_on(parts, page_limit, then)
+            }
             Stage::UpTo(until) => self.after_page(until, &page),
             Stage::Before { second, last_page } => self.after_older(second, last_page, &page),
             Stage::Dense { parts, page_limit, then } => {
@@ -247,6 +257,7 @@ mod tests {
 
     use super::*;
     use crate::nostr::Pubkey;
+    use crate::relay::limits::PAGE;
 
     /// A stored event: author, kind, created_at, number.
     type Stored = (u8, u64, u64, u16);
@@ -287,14 +298,14 @@ mod tests {
 
     /// Checks that no event is said to be new twice.
     fn fetch(relay: &mut Relay, query: Filter) -> (BTreeSet<Stored>, Vec<Gap>) {
-        let mut pager = Pager::new(query);
+        let mut pager = Pager::new(query, PAGE);
         let mut received = BTreeSet::new();
         while let Some(filter) = pager.next() {
             for event in relay.answer(&filter) {
                 let novelty = pager.event(&id_of(&event), event.2);
                 assert_eq!(novelty == Novelty::New, received.insert(event), "{event:?}");
             }
-            pager.end_of_page();
+            pager.end_of_page(false);
             assert!(relay.pages < 10_000, "paging does not end");
         }
         (received, pager.into_gaps())
@@ -325,6 +336,19 @@ mod tests {
         let mut relay = Relay { events: stored.clone(), limit: 500, pages: 0 };
         assert_eq!(fetch(&mut relay, query()), (stored, vec![]));
         assert_eq!(relay.pages, 3);
+    }
+
+    #[test]
+    fn a_relay_that_says_that_there_is_no_more_is_asked_once() {
+        let stored = events((0..9).map(|number| (1, 1, 100 + number, 0)));
+        let mut relay = Relay { events: stored, limit: 500, pages: 0 };
+        let mut pager = Pager::new(query(), PAGE);
+        for event in relay.answer(&pager.next().unwrap()) {
+            pager.event(&id_of(&event), event.2);
+        }
+        pager.end_of_page(true);
+        assert_eq!(pager.next(), None);
+        assert_eq!(pager.into_gaps(), []);
     }
 
     #[test]
@@ -365,7 +389,7 @@ mod tests {
 
     #[test]
     fn a_relay_that_never_runs_out_of_new_events_in_one_second_is_not_asked_for_ever() {
-        let mut pager = Pager::new(query());
+        let mut pager = Pager::new(query(), PAGE);
         let mut number = 0;
         let mut pages = 0;
         while let Some(filter) = pager.next() {
@@ -376,7 +400,7 @@ mod tests {
                     pager.event(&id_of(&event), 77);
                 }
             }
-            pager.end_of_page();
+            pager.end_of_page(false);
             pages += 1;
             assert!(pages < 1_000);
         }
@@ -387,7 +411,7 @@ mod tests {
     fn a_page_asked_for_again_after_a_lost_connection_loses_nothing() {
         let stored = events((0..100).map(|number| (1, 1, 1000 - u64::from(number) / 3, number)));
         let mut relay = Relay { events: stored.clone(), limit: 40, pages: 0 };
-        let mut pager = Pager::new(query());
+        let mut pager = Pager::new(query(), PAGE);
         let mut received = BTreeSet::new();
         let mut attempt = 0;
         while let Some(filter) = pager.next() {
@@ -398,7 +422,7 @@ mod tests {
                 assert_eq!(novelty == Novelty::New, received.insert(event), "{event:?}");
             }
             if cut_after == 500 {
-                pager.end_of_page();
+                pager.end_of_page(false);
             }
         }
         assert_eq!(received, stored);
@@ -406,15 +430,15 @@ mod tests {
 
     #[test]
     fn an_answer_of_nothing_but_what_was_not_asked_for_is_no_end() {
-        let mut pager = Pager::new(query());
+        let mut pager = Pager::new(query(), PAGE);
         pager.next().unwrap();
         pager.event(&EventId::from_bytes([1; 32]), 1000);
         pager.stray();
-        pager.end_of_page();
+        pager.end_of_page(false);
         pager.next().unwrap();
         pager.event(&EventId::from_bytes([1; 32]), 1000);
         pager.stray();
-        pager.end_of_page();
+        pager.end_of_page(false);
         assert_eq!(pager.next(), None);
         let reason = GapReason::IgnoresFilter;
         assert_eq!(pager.into_gaps(), [Gap { filter: query(), reason }]);

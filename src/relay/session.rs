@@ -5,6 +5,8 @@
 //! sink takes its time nothing is read, so that the peer's socket fills up and it waits too.
 
 use std::fmt::Display;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt, StreamExt};
@@ -12,11 +14,17 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
-use super::connect::{Connection, Dialler};
-use super::limits::{ATTEMPTS_WITHOUT_PROGRESS, USELESS_MESSAGES};
+use super::auth::AuthKey;
+use super::clock::{Pace, pause};
+use super::connect::{ConnectError, Connection, Dialler};
+use super::info;
+use super::ledger::{Ledger, Member};
+use super::limits::{ATTEMPTS_WITHOUT_PROGRESS, INFO_TIME_OUT, USELESS_MESSAGES};
+use super::local::Local;
+use super::manners::Manners;
 use super::message::{self, RelayMessage};
 use super::outcome::{FetchOutcome, GapReason};
-use super::queries::{Pace, Queries, pause, shortened};
+use super::requests::{Identity, Next, Requests, shortened};
 use super::sink::{Sink, Stopped, Unwanted};
 use crate::nostr::Filter;
 
@@ -24,12 +32,31 @@ use crate::nostr::Filter;
 #[derive(Debug)]
 pub struct PeerSession {
     dialler: Dialler,
+    share: Option<Share>,
+    auth: Option<AuthKey>,
+    manners: Manners,
     connection: Option<Box<Connection>>,
     was_connected: bool,
     subscriptions: u64,
     useless: u64,
     /// Why nothing more is asked of this peer.
     given_up: Option<GapReason>,
+}
+
+/// What a peer needs for its share of the work: with it, what is here already is not asked for
+/// where the peer compares (NIP-77), and what other peers have given is not asked for again.
+#[derive(Debug)]
+pub struct Share {
+    local: Arc<dyn Local>,
+    /// Away while a fetch is under way.
+    member: Option<Member>,
+}
+
+impl Share {
+    /// A share of what is missing here.
+    pub fn new(ledger: &Arc<Ledger>, local: Arc<dyn Local>) -> Self {
+        Self { local, member: Some(ledger.join()) }
+    }
 }
 
 /// What ended an attempt before all was answered.
@@ -42,16 +69,43 @@ enum Interruption {
 }
 
 impl PeerSession {
-    /// A peer that is not dialled yet.
+    /// A peer that is not dialled yet, and of which everything is asked page by page.
     pub fn new(dialler: Dialler) -> Self {
         Self {
             dialler,
+            share: None,
+            auth: None,
+            manners: Manners::default(),
             connection: None,
             was_connected: false,
             subscriptions: 0,
             useless: 0,
             given_up: None,
         }
+    }
+
+    /// A peer that is not dialled yet, and that shares the work with others.
+    pub fn sharing(dialler: Dialler, share: Share) -> Self {
+        Self { share: Some(share), ..Self::new(dialler) }
+    }
+
+    /// If the peer wants to know who we are (NIP-42), it is told with this key.
+    #[must_use]
+    pub fn known_by(self, key: Option<AuthKey>) -> Self {
+        Self { auth: key, ..self }
+    }
+
+    /// The peer is reached at this port of this machine, if it is not dialled yet.
+    pub fn reach_through(&mut self, port: u16) {
+        // Errors leave the address as it is, where nobody listens for us.
+        let _ = self.dialler.url.set_host(Some("127.0.0.1"));
+        let _ = self.dialler.url.set_port(Some(port));
+        self.dialler.allow_local = true;
+    }
+
+    /// Nothing is asked of the peer.
+    pub fn give_up(&mut self, reason: GapReason) {
+        self.given_up = Some(reason);
     }
 
     /// Asks every query to its end. Each ends either complete or as a gap of the outcome.
@@ -61,27 +115,39 @@ impl PeerSession {
         pace: Pace,
         sink: &impl Sink,
     ) -> FetchOutcome {
-        let mut queries = Queries::new(queries, pace);
+        let member = self.share.as_mut().and_then(|share| share.member.take());
+        let identity = self.auth.clone().map(|key| Identity {
+            key,
+            relay: self.dialler.url.as_str().trim_end_matches('/').to_owned(),
+        });
+        let manners = self.manners.clone();
+        let mut requests = Requests::new(queries, pace, manners, member, identity);
         if let Some(reason) = &self.given_up {
-            queries.give_up(reason);
+            requests.give_up(reason);
         }
         let mut attempts = 0;
-        while !queries.is_done() {
-            let pages_before = queries.outcome.pages;
-            let Err(interruption) = self.attempt(&mut queries, pace, sink).await else { break };
+        while !requests.is_done() {
+            let pages_before = requests.outcome.pages;
+            let Err(interruption) = self.attempt(&mut requests, pace, sink).await else { break };
             self.connection = None;
-            queries.ask_open_pages_again();
-            attempts = if queries.outcome.pages > pages_before { 1 } else { attempts + 1 };
-            if let Some(reason) = self.reason_to_give_up(interruption, queries.answered, attempts) {
-                queries.give_up(&reason);
+            requests.ask_again();
+            attempts = if requests.outcome.pages > pages_before { 1 } else { attempts + 1 };
+            let answered = requests.clock.answered;
+            if let Some(reason) = self.reason_to_give_up(interruption, answered, attempts) {
+                requests.give_up(&reason);
                 // A peer that answered other queries may well answer those of the next fetch.
                 let is_of_one_query = matches!(reason, GapReason::TimedOut(..) | GapReason::Cut(_));
-                self.given_up = (!is_of_one_query || queries.outcome.pages == 0).then_some(reason);
+                self.given_up = (!is_of_one_query || requests.outcome.pages == 0).then_some(reason);
                 break;
             }
             tokio::time::sleep(pause(pace.first_pause, attempts)).await;
         }
-        queries.outcome
+        let (outcome, manners, member) = requests.into_parts();
+        self.manners = manners;
+        if let Some(share) = &mut self.share {
+            share.member = member;
+        }
+        outcome
     }
 
     /// Says goodbye. Not needed for correctness, and never waits long.
@@ -116,26 +182,40 @@ impl PeerSession {
 
     async fn attempt(
         &mut self,
-        queries: &mut Queries,
+        requests: &mut Requests,
         pace: Pace,
         sink: &impl Sink,
     ) -> Result<(), Interruption> {
         // A connection from an earlier fetch may have died in the meantime without a word.
-        queries.answered = self.connection.is_some();
+        requests.clock.answered = self.connection.is_some();
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => {
-                let dialled = self.dialler.dial().await;
-                Box::new(dialled.map_err(|error| Interruption::NotConnected(error.to_string()))?)
-            }
+            None => Box::new(self.connect(requests).await?),
         };
         self.was_connected = true;
+        let ledger = requests.ledger();
         loop {
-            self.open_pages(queries, &mut connection, pace).await?;
-            let Some(patience) = queries.patience() else { break };
-            match timeout(patience, connection.next()).await {
+            // Made before the ledger is looked at, so that no change is missed.
+            let change = ledger.as_ref().map(|ledger| ledger.changed());
+            let changed = async {
+                match change {
+                    Some(change) => change.await,
+                    None => std::future::pending().await,
+                }
+            };
+            self.ask(requests, &mut connection, pace).await?;
+            if requests.is_done() {
+                break;
+            }
+            let patience = requests.patience();
+            let received = tokio::select! {
+                biased;
+                received = timeout(patience, connection.next()) => received,
+                () = changed => continue,
+            };
+            match received {
                 Ok(Some(Ok(Message::Text(text)))) => {
-                    if let Some(ended) = self.handle(queries, &text, sink).await? {
+                    if let Some(ended) = self.handle(requests, &text, sink).await? {
                         send(&mut connection, message::close(&ended), pace.time_out).await?;
                     }
                 }
@@ -146,10 +226,10 @@ impl PeerSession {
                 Ok(Some(Ok(_))) | Err(_) => {}
                 Ok(Some(Err(error))) => return Err(cut(error)),
             }
-            if self.useless + sink.forged() > USELESS_MESSAGES || queries.is_flooded() {
+            if self.useless + sink.forged() > USELESS_MESSAGES || requests.is_flooded() {
                 return Err(Interruption::Useless);
             }
-            if let Some(reason) = queries.overdue() {
+            if let Some(reason) = requests.overdue() {
                 return Err(Interruption::Overdue(reason));
             }
         }
@@ -157,35 +237,67 @@ impl PeerSession {
         Ok(())
     }
 
-    /// Sends requests until as many are open as may be.
-    async fn open_pages(
+    /// Opens a connection, the first time together with what the relay says of itself.
+    async fn connect(&mut self, requests: &mut Requests) -> Result<Connection, Interruption> {
+        let not_connected = |error: ConnectError| Interruption::NotConnected(error.to_string());
+        if self.was_connected {
+            return self.dialler.dial().await.map_err(not_connected);
+        }
+        let asked = timeout(INFO_TIME_OUT.min(self.dialler.time_out), info::ask(&self.dialler));
+        let mut asked = pin!(asked);
+        let mut dialled = pin!(self.dialler.dial());
+        // A peer that cannot be reached is not waited for twice.
+        let (connection, info) = tokio::select! {
+            connection = &mut dialled => (connection.map_err(not_connected)?, asked.await),
+            info = &mut asked => (dialled.await.map_err(not_connected)?, info),
+        };
+        if let Ok(Some(document)) = info {
+            requests.learn(&document.info);
+        }
+        Ok(connection)
+    }
+
+    /// Sends all that may be sent now.
+    async fn ask(
         &mut self,
-        queries: &mut Queries,
+        requests: &mut Requests,
         connection: &mut Connection,
         pace: Pace,
     ) -> Result<(), Interruption> {
         loop {
             let subscription = format!("companion-{}", self.subscriptions + 1);
-            let Some(filter) = queries.open_next(&subscription) else { return Ok(()) };
-            self.subscriptions += 1;
-            send(connection, message::req(&subscription, &filter), pace.time_out).await?;
+            let text = match requests.next(&subscription) {
+                Next::Send(text) => Some(text),
+                Next::LookUp(filter) => {
+                    let Some(share) = &self.share else { return Ok(()) };
+                    let since = Instant::now();
+                    let here = share.local.items(&filter).await;
+                    requests.excuse(since.elapsed());
+                    requests.compare(&subscription, here)
+                }
+                Next::Wait => return Ok(()),
+            };
+            if let Some(text) = text {
+                self.subscriptions += 1;
+                send(connection, text, pace.time_out).await?;
+            }
         }
     }
 
     /// Handles one message; returns a subscription that has ended and must be closed.
     async fn handle(
         &mut self,
-        queries: &mut Queries,
+        requests: &mut Requests,
         text: &str,
         sink: &impl Sink,
     ) -> Result<Option<String>, Interruption> {
         match RelayMessage::parse(text) {
             Some(RelayMessage::Event { subscription, event }) => {
-                match queries.receive(&subscription, event.get()) {
+                match requests.receive(&subscription, event.get()) {
                     Ok(event) => {
                         let since = Instant::now();
                         sink.event(&event).await.map_err(|Stopped| Interruption::Stopped)?;
-                        queries.excuse(since.elapsed());
+                        requests.excuse(since.elapsed());
                     }
                     Err(what) => {
                         if what != Unwanted::Repeated {
@@ -195,13 +307,22 @@ impl PeerSession {
                     }
                 }
             }
-            Some(RelayMessage::EndOfStoredEvents { subscription }) => {
-                return Ok(queries.end_page(&subscription).then(|| subscription.into_owned()));
+            Some(RelayMessage::EndOfStoredEvents { subscription, is_finish }) => {
+                let ended = requests.end_of_stored_events(&subscription, is_finish);
+                return Ok(ended.then(|| subscription.into_owned()));
             }
             Some(RelayMessage::Closed { subscription, message }) => {
-                queries.closed(&subscription, &message);
+                requests.closed(&subscription, &message);
             }
-            Some(RelayMessage::Notice(text)) => queries.notice = Some(shortened(&text)),
+            Some(RelayMessage::Notice(text)) => requests.notice(&text),
+            Some(RelayMessage::NegMsg { subscription, payload }) => {
+                requests.neg_msg(&subscription, &payload);
+            }
+            Some(RelayMessage::NegErr { subscription, reason, has_maximum }) => {
+                requests.neg_err(&subscription, &reason, has_maximum);
+            }
+            Some(RelayMessage::Auth(challenge)) => requests.challenge(&challenge),
+            Some(RelayMessage::Ok { id, accepted }) => requests.ok(&id, accepted),
             Some(RelayMessage::Other) => {}
             None => self.no_message(sink),
         }

@@ -1,56 +1,12 @@
 //! Beside the relay of the strfry that `STRFRY_BIN` names, started before us and after us.
 
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-use std::{fs, thread};
 
 use strfry_companion::strfry_db::StrfryDb;
 use tempfile::TempDir;
 
-use crate::support::{NO_STRFRY, OWN_CONFIG, fixture_text, real_strfry, run_strfry, strfry_node};
-
-/// A running `strfry relay`, ended when it is dropped.
-struct RunningRelay(Child);
-
-impl RunningRelay {
-    /// Returns when the relay accepts connections; it opens its database before that.
-    fn start(strfry: &Path, node: &TempDir) -> Self {
-        let port =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-        let config = format!(
-            "db = \"./strfry-db/\"\nrelay {{\n    bind = \"127.0.0.1\"\n    port = {port}\n    nofiles = 0\n}}\n"
-        );
-        fs::write(node.path().join("strfry.conf"), config).unwrap();
-        let child = Command::new(strfry)
-            .arg("relay")
-            .current_dir(node.path())
-            .envs(OWN_CONFIG)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        let mut relay = Self(child.unwrap());
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-            assert_eq!(relay.0.try_wait().unwrap(), None, "the relay did not start");
-            assert!(Instant::now() < deadline, "the relay does not listen");
-            thread::yield_now();
-        }
-        relay
-    }
-
-    fn is_running(&mut self) -> bool {
-        self.0.try_wait().unwrap().is_none()
-    }
-}
-
-impl Drop for RunningRelay {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use crate::support::running_relay::RunningRelay;
+use crate::support::{NO_STRFRY, fixture_text, real_strfry, run_strfry, strfry_node};
 
 fn import(strfry: &Path, node: &TempDir, lines: &str) {
     let imported = run_strfry(strfry, node.path(), &["import"], lines.as_bytes());

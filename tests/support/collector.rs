@@ -1,10 +1,14 @@
 //! Conversations with relays in tests: a sink that remembers, and queries to ask.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use strfry_companion::nostr::{Event, Filter};
-use strfry_companion::relay::{Dialler, FetchOutcome, Pace, PeerSession, Sink, Stopped, Unwanted};
+use serde_json::Value;
+use strfry_companion::nostr::{Event, EventId, Filter};
+use strfry_companion::relay::{
+    Dialler, FetchOutcome, ItemSet, Ledger, Local, LocalError, LocalItems, Pace, PeerSession,
+    Share, Sink, Stopped, Unwanted,
+};
 
 use super::events::Author;
 
@@ -86,6 +90,63 @@ pub fn peer(url: &str) -> PeerSession {
 pub async fn fetch(url: &str, queries: Vec<Filter>, pace: Pace) -> (FetchOutcome, Collector) {
     let collector = Collector::default();
     let outcome = peer(url).fetch(queries, pace, &collector).await;
+    (outcome, collector)
+}
+
+/// What is here already: these events, one line of JSON each.
+#[derive(Debug)]
+pub struct Here {
+    events: Vec<Value>,
+    /// So many are compared at once.
+    most: usize,
+}
+
+impl Here {
+    pub fn of(events: &[String]) -> Self {
+        Self::in_parts(events, usize::MAX)
+    }
+
+    pub fn in_parts(events: &[String], most: usize) -> Self {
+        let events = events.iter().map(|event| serde_json::from_str(event).unwrap());
+        Self { events: events.collect(), most }
+    }
+}
+
+impl Local for Here {
+    fn items<'a>(&'a self, filter: &'a Filter) -> LocalItems<'a> {
+        let items = self.events.iter().filter_map(|event| {
+            let id: EventId = event["id"].as_str()?.parse().ok()?;
+            let pubkey = event["pubkey"].as_str()?.parse().ok()?;
+            let (kind, created_at) = (event["kind"].as_u64()?, event["created_at"].as_u64()?);
+            filter.matches(&id, &pubkey, kind, created_at).then_some((created_at, id))
+        });
+        let mut items: Vec<_> = items.collect();
+        let result = if items.len() > self.most {
+            items.sort();
+            Err(LocalError::TooMany { middle: items[items.len() / 2].0 })
+        } else {
+            Ok(ItemSet::new(items))
+        };
+        Box::pin(async { result })
+    }
+}
+
+/// A peer that may be on this machine, for what is needed beside these events.
+pub fn sharing_peer(url: &str, ledger: &Arc<Ledger>, here: Here) -> PeerSession {
+    let time_out = Duration::from_secs(20);
+    let dialler = Dialler { url: url.parse().unwrap(), allow_local: true, time_out };
+    PeerSession::sharing(dialler, Share::new(ledger, Arc::new(here)))
+}
+
+/// Asks a new peer for what is needed beside these events.
+pub async fn compare(
+    url: &str,
+    queries: Vec<Filter>,
+    pace: Pace,
+    here: Here,
+) -> (FetchOutcome, Collector) {
+    let collector = Collector::default();
+    let outcome = sharing_peer(url, &Arc::default(), here).fetch(queries, pace, &collector).await;
     (outcome, collector)
 }
 

@@ -5,8 +5,10 @@
 pub mod collector;
 pub mod events;
 pub mod node;
+pub mod proxy;
 pub mod raw;
 pub mod relays;
+pub mod running_relay;
 pub mod scripted;
 pub mod stand_in;
 pub mod tables;

@@ -3,15 +3,17 @@
 #![allow(dead_code, reason = "each program that includes this uses its own part")]
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
+use negentropy::{Id, Negentropy, NegentropyStorageVector};
 use serde_json::{Value, json};
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
@@ -48,6 +50,10 @@ pub enum Act {
     Notice(String),
     /// A text message as it is.
     Text(String),
+    /// A round of a comparison.
+    NegMsg(Vec<u8>),
+    /// The end of a comparison, with the most events that are compared.
+    NegErr(String, Option<u64>),
     /// A binary message.
     Binary(usize),
     Wait(Duration),
@@ -65,7 +71,7 @@ pub fn answer(acts: impl IntoIterator<Item = Act, IntoIter: Send + 'static>) -> 
     Box::new(acts.into_iter())
 }
 
-/// A REQ with one filter.
+/// A REQ.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// The first connection is 1.
@@ -73,7 +79,20 @@ pub struct Request {
     /// The first REQ that the relay ever got is 1.
     pub number: usize,
     pub subscription: String,
+    /// The first of them.
     pub filter: Value,
+    pub filters: Vec<Value>,
+}
+
+/// A NEG-OPEN or a NEG-MSG.
+#[derive(Debug, Clone)]
+pub struct Round {
+    /// The first round that the relay ever got is 1.
+    pub number: usize,
+    pub subscription: String,
+    /// Of a NEG-OPEN.
+    pub filter: Option<Value>,
+    pub payload: Vec<u8>,
 }
 
 /// What a relay has heard and done so far.
@@ -83,6 +102,12 @@ pub struct Record {
     pub connections: usize,
     /// The filter of every REQ.
     pub requests: Vec<Value>,
+    /// The event of every AUTH; all of them are accepted.
+    pub auths: Vec<Value>,
+    /// The filter of every NEG-OPEN.
+    pub comparisons: Vec<Value>,
+    /// NEG-OPENs and NEG-MSGs.
+    pub rounds: usize,
     /// The subscription of every CLOSE.
     pub closed: Vec<String>,
     /// Messages, the one that is being sent included.
@@ -102,6 +127,9 @@ pub struct ScriptedRelay {
 struct Script {
     arrival: Box<dyn Fn(usize) -> Arrival + Send + Sync>,
     answer: Box<dyn Fn(&Request) -> Answer + Send + Sync>,
+    compare: Box<dyn Fn(&Round) -> Answer + Send + Sync>,
+    /// What the relay says of itself (NIP-11).
+    info: Option<Value>,
     record: watch::Sender<Record>,
 }
 
@@ -116,10 +144,36 @@ impl ScriptedRelay {
         arrival: impl Fn(usize) -> Arrival + Send + Sync + 'static,
         answer: impl Fn(&Request) -> Answer + Send + Sync + 'static,
     ) -> Self {
+        Self::start_comparing(arrival, answer, |_| {
+            self::answer([Act::Notice("ERROR: bad msg: unknown cmd".into())])
+        })
+    }
+
+    /// A relay that also does something about NIP-77.
+    pub fn start_comparing(
+        arrival: impl Fn(usize) -> Arrival + Send + Sync + 'static,
+        answer: impl Fn(&Request) -> Answer + Send + Sync + 'static,
+        compare: impl Fn(&Round) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        Self::start_informing(None, arrival, answer, compare)
+    }
+
+    /// A relay that also says something of itself.
+    pub fn start_informing(
+        info: Option<Value>,
+        arrival: impl Fn(usize) -> Arrival + Send + Sync + 'static,
+        answer: impl Fn(&Request) -> Answer + Send + Sync + 'static,
+        compare: impl Fn(&Round) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let runtime = runtime("scripted relay");
         let (sender, record) = watch::channel(Record::default());
-        let script =
-            Script { arrival: Box::new(arrival), answer: Box::new(answer), record: sender };
+        let script = Script {
+            arrival: Box::new(arrival),
+            answer: Box::new(answer),
+            compare: Box::new(compare),
+            info,
+            record: sender,
+        };
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
@@ -220,7 +274,32 @@ impl Archive {
 
     /// What an honest relay says.
     pub fn answer(&self, request: &Request) -> Answer {
-        answer(self.page(&request.filter).into_iter().map(Act::Event).chain([Act::Eose]))
+        let pages = request.filters.iter().flat_map(|filter| self.page(filter));
+        answer(pages.map(Act::Event).chain([Act::Eose]).collect::<Vec<_>>())
+    }
+
+    /// An honest relay's side of comparisons.
+    pub fn comparer(&self) -> impl Fn(&Round) -> Answer + Send + Sync + 'static {
+        let archive = self.clone();
+        let open =
+            Mutex::<HashMap<String, Negentropy<'static, NegentropyStorageVector>>>::default();
+        move |round| {
+            let mut open = open.lock().unwrap();
+            if let Some(filter) = &round.filter {
+                let mut storage = NegentropyStorageVector::new();
+                for (event, _) in archive.events.iter().filter(|(it, _)| matches(filter, it)) {
+                    let mut id = [0; 32];
+                    hex::decode_to_slice(event["id"].as_str().unwrap(), &mut id).unwrap();
+                    let created_at = event["created_at"].as_u64().unwrap();
+                    storage.insert(created_at, Id::from_byte_array(id)).unwrap();
+                }
+                storage.seal().unwrap();
+                let side = Negentropy::owned(storage, 60_000).unwrap();
+                open.insert(round.subscription.clone(), side);
+            }
+            let side = open.get_mut(&round.subscription).unwrap();
+            answer([Act::NegMsg(side.reconcile(&round.payload).unwrap())])
+        }
     }
 }
 
@@ -241,6 +320,10 @@ async fn serve(listener: std::net::TcpListener, script: Arc<Script>) {
     let address = listener.local_addr().unwrap();
     loop {
         let Ok((stream, _)) = listener.accept().await else { break };
+        if wants_info(&stream).await {
+            tokio::spawn(inform(stream, script.info.clone()));
+            continue;
+        }
         let mut number = 0;
         script.record.send_modify(|record| {
             record.connections += 1;
@@ -258,6 +341,26 @@ async fn serve(listener: std::net::TcpListener, script: Arc<Script>) {
         }
         tokio::spawn(converse(stream, arrival, number, Arc::clone(&script)));
     }
+}
+
+/// Whether it is a question about the relay itself (NIP-11) that comes.
+async fn wants_info(stream: &TcpStream) -> bool {
+    let mut start = [0; 1024];
+    let peeked = tokio::time::timeout(Duration::from_secs(1), stream.peek(&mut start)).await;
+    let Ok(Ok(length)) = peeked else { return false };
+    String::from_utf8_lossy(&start[..length]).contains("application/nostr+json")
+}
+
+async fn inform(mut stream: TcpStream, info: Option<Value>) {
+    let response = match info {
+        Some(info) => {
+            let body = info.to_string();
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        }
+        None => "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_owned(),
+    };
+    let _ = stream.write_all(response.as_bytes()).await;
+    cut(stream).await;
 }
 
 /// `None`: the connection has ended.
@@ -288,13 +391,38 @@ async fn converse(
     loop {
         let Message::Text(text) = speaker.socket.next().await?.ok()? else { continue };
         let message: Value = serde_json::from_str(&text).ok()?;
-        let subscription = message[1].as_str()?.to_owned();
+        let subscription = message[1].as_str().unwrap_or_default().to_owned();
+        if message[0] == "NEG-OPEN" || message[0] == "NEG-MSG" {
+            let filter = (message[0] == "NEG-OPEN").then(|| message[2].clone());
+            let payload = message[2 + usize::from(filter.is_some())].as_str()?;
+            let payload = hex::decode(payload).ok()?;
+            let mut round = Round { number: 0, subscription, filter, payload };
+            script.record.send_modify(|record| {
+                record.rounds += 1;
+                round.number = record.rounds;
+                record.comparisons.extend(round.filter.clone());
+            });
+            for act in (script.compare)(&round) {
+                speaker = speaker.perform(&round.subscription, act).await?;
+            }
+            continue;
+        }
+        if message[0] == "NEG-CLOSE" {
+            continue;
+        }
+        if message[0] == "AUTH" {
+            script.record.send_modify(|record| record.auths.push(message[1].clone()));
+            let ok = json!(["OK", message[1]["id"], true, ""]).to_string();
+            speaker = speaker.perform("", Act::Text(ok)).await?;
+            continue;
+        }
         if message[0] != "REQ" {
             script.record.send_modify(|record| record.closed.push(subscription));
             continue;
         }
-        let mut request =
-            Request { connection: number, number: 0, subscription, filter: message[2].clone() };
+        let filters = message.as_array()?[2..].to_vec();
+        let filter = message[2].clone();
+        let mut request = Request { connection: number, number: 0, subscription, filter, filters };
         script.record.send_modify(|record| {
             record.requests.push(request.filter.clone());
             request.number = record.requests.len();
@@ -332,6 +460,14 @@ impl Speaker<'_> {
             Act::Closed(text) => Message::text(json!(["CLOSED", subscription, text]).to_string()),
             Act::Notice(text) => Message::text(json!(["NOTICE", text]).to_string()),
             Act::Text(text) => Message::text(text),
+            Act::NegMsg(payload) => {
+                Message::text(json!(["NEG-MSG", subscription, hex::encode(payload)]).to_string())
+            }
+            Act::NegErr(reason, maximum) => {
+                let maximum = maximum.map(Value::from);
+                let message = [json!("NEG-ERR"), json!(subscription), json!(reason)];
+                Message::text(Value::from_iter(message.into_iter().chain(maximum)).to_string())
+            }
             Act::Binary(size) => Message::Binary(Bytes::from(vec![0; size])),
             Act::Wait(time) => {
                 tokio::time::sleep(time).await;

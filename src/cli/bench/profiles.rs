@@ -13,6 +13,7 @@ use super::report::Report;
 use super::{Bench, Strfry, child};
 use crate::cli::exit::{Failure, OrFail, Result};
 use crate::cli::node::read_pubkeys;
+use crate::node::PeerPolicy;
 use crate::nostr::{Pubkey, kind};
 
 /// strfry takes 2,047 authors; but no argument may be longer than 128 KiB (Linux,
@@ -97,7 +98,7 @@ fn wanted(bench: &Bench<'_>, files: &[PathBuf]) -> Result<Vec<Pubkey>> {
         pubkeys.extend(read_pubkeys(file)?.pubkeys);
     }
     if files.is_empty() {
-        pubkeys = bench.node().pubkeys(&bench.node().discover(false)).pubkeys;
+        pubkeys = bench.node().pubkeys(&bench.node().discover(PeerPolicy::default())).pubkeys;
     }
     pubkeys.sort_unstable();
     pubkeys.dedup();

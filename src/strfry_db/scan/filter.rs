@@ -10,7 +10,7 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Vis
 use serde_json::Value;
 
 use super::super::packed::{MAX_TAG_VALUE, PackedEvent};
-use crate::nostr::{EventId, Pubkey};
+use crate::nostr::{EventId, Filter, Pubkey};
 
 /// Tag fields in one filter. strfry 1.1.1, `NostrFilter`.
 const MAX_TAG_FIELDS: usize = 3;
@@ -97,6 +97,31 @@ impl Default for ScanFilter {
             matches_nothing: false,
         }
     }
+}
+
+impl From<&Filter> for ScanFilter {
+    /// What is asked of peers, asked of the database.
+    fn from(filter: &Filter) -> Self {
+        let is_empty = filter.ids.as_ref().is_some_and(Vec::is_empty)
+            || filter.authors.as_ref().is_some_and(Vec::is_empty)
+            || filter.kinds.as_ref().is_some_and(Vec::is_empty);
+        Self {
+            ids: filter.ids.clone().map(in_order),
+            authors: filter.authors.clone().map(in_order),
+            kinds: filter.kinds.clone().map(in_order),
+            tags: Vec::new(),
+            since: filter.since.unwrap_or(0),
+            until: filter.until.unwrap_or(u64::MAX),
+            limit: filter.limit.unwrap_or(u64::MAX),
+            matches_nothing: is_empty,
+        }
+    }
+}
+
+fn in_order<T: Ord>(mut items: Vec<T>) -> Vec<T> {
+    items.sort_unstable();
+    items.dedup();
+    items
 }
 
 impl ScanFilter {

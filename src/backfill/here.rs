@@ -1,0 +1,87 @@
+//! What is here already, for comparisons with peers: read once for all peers that are asked the
+//! same, in short snapshots.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::OnceCell;
+
+use super::limits::{COMPARED_AT_ONCE, KEPT_SETS};
+use crate::nostr::Filter;
+use crate::relay::{ItemSet, Local, LocalError, LocalItems};
+use crate::strfry_db::scan::{ScanFilter, ScanOptions};
+use crate::strfry_db::{ReadError, StrfryDb};
+
+/// The events of the database.
+pub(super) struct Here {
+    db: Arc<StrfryDb>,
+    /// The latest sets, the newest last.
+    kept: Mutex<VecDeque<(Filter, Arc<Set>)>>,
+}
+
+type Set = OnceCell<Result<ItemSet, LocalError>>;
+
+impl Here {
+    pub(super) fn new(db: Arc<StrfryDb>) -> Self {
+        Self { db, kept: Mutex::default() }
+    }
+
+    /// Reads everything afresh from now on.
+    pub(super) fn forget(&self) {
+        self.lock().clear();
+    }
+
+    fn set(&self, filter: &Filter) -> Arc<Set> {
+        let mut kept = self.lock();
+        if let Some((_, set)) = kept.iter().find(|(of, _)| of == filter) {
+            return Arc::clone(set);
+        }
+        if kept.len() >= KEPT_SETS {
+            kept.pop_front();
+        }
+        let set = Arc::<Set>::default();
+        kept.push_back((filter.clone(), Arc::clone(&set)));
+        set
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<(Filter, Arc<Set>)>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Local for Here {
+    fn items<'a>(&'a self, filter: &'a Filter) -> LocalItems<'a> {
+        Box::pin(async move {
+            let set = self.set(filter);
+            let read = || async {
+                let (db, filter) = (Arc::clone(&self.db), filter.clone());
+                let read = tokio::task::spawn_blocking(move || read(&db, &filter)).await;
+                read.unwrap_or_else(|error| Err(LocalError::Unreadable(error.to_string())))
+            };
+            set.get_or_init(read).await.clone()
+        })
+    }
+}
+
+impl std::fmt::Debug for Here {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Here").finish_non_exhaustive()
+    }
+}
+
+fn read(db: &StrfryDb, filter: &Filter) -> Result<ItemSet, LocalError> {
+    let unreadable = |error: ReadError| LocalError::Unreadable(error.to_string());
+    let most = COMPARED_AT_ONCE;
+    let mut items = Vec::new();
+    // Newest first.
+    for batch in db.scan(vec![ScanFilter::from(filter)], ScanOptions::default()) {
+        for event in batch.map_err(unreadable)?.iter() {
+            items.push((event.created_at(), event.packed().map_err(unreadable)?.id()));
+        }
+        if items.len() > most {
+            let middle = items.get(most / 2).map_or(0, |&(created_at, _)| created_at);
+            return Err(LocalError::TooMany { middle });
+        }
+    }
+    Ok(ItemSet::new(items))
+}

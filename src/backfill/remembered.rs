@@ -1,0 +1,52 @@
+//! What a run knows of peers from earlier runs, and what it leaves for the next.
+
+use super::job::Job;
+use super::limits::OVERLAP;
+use crate::node::{Peer, PeerState};
+use crate::report::{RunLog, clean_for_log};
+
+/// The memory of one run.
+pub(super) struct Remembered {
+    state: PeerState,
+    /// What is known is not made use of.
+    is_ignored: bool,
+}
+
+/// Reads what is remembered; what cannot be read is told, and is as good as nothing.
+pub(super) fn read_state(job: &Job, log: &RunLog) -> Remembered {
+    let state = match job.state.as_deref().map(PeerState::read) {
+        Some(Ok(state)) => state,
+        Some(Err(error)) => {
+            log.warn(clean_for_log(&error.to_string()));
+            PeerState::default()
+        }
+        None => PeerState::default(),
+    };
+    Remembered { state, is_ignored: job.full }
+}
+
+impl Remembered {
+    /// The second from which on a peer is asked: `since`, or as far back as it takes to join on to
+    /// the last run that got everything.
+    pub(super) fn since(&self, peer: &Peer, since: u64) -> u64 {
+        let complete = self.state.complete_until(peer).filter(|_| !self.is_ignored);
+        complete.map_or(since, |until| since.min(until.saturating_sub(OVERLAP)))
+    }
+
+    /// Remembers that nothing of these peers is missing; returns what went wrong.
+    pub(super) fn write<'a>(
+        &mut self,
+        job: &Job,
+        complete: impl Iterator<Item = &'a Peer>,
+        began: u64,
+    ) -> Option<String> {
+        let path = job.state.as_deref().filter(|_| !job.dry_run)?;
+        let mut is_news = false;
+        for peer in complete {
+            self.state.set_complete(peer, began);
+            is_news = true;
+        }
+        let error = self.state.write(path).err().filter(|_| is_news)?;
+        Some(format!("cannot remember which peers are complete in {}: {error}", path.display()))
+    }
+}

@@ -1,0 +1,87 @@
+//! The other side of a reconciliation: what is here already. Whoever asks peers knows where that
+//! is; this is the form in which it is wanted.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use negentropy::{Bound, Error, Id, Item, NegentropyStorageBase, NegentropyStorageVector};
+
+use crate::nostr::{EventId, Filter};
+
+/// Knows what is here already.
+pub trait Local: Send + Sync + std::fmt::Debug {
+    /// The events that are here and match the filter; `limit` does not matter.
+    fn items<'a>(&'a self, filter: &'a Filter) -> LocalItems<'a>;
+}
+
+/// What [`Local::items`] returns.
+pub type LocalItems<'a> = Pin<Box<dyn Future<Output = Result<ItemSet, LocalError>> + Send + 'a>>;
+
+/// Why what is here cannot be compared.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say it")]
+pub enum LocalError {
+    /// The events on both sides of this second are about equally many.
+    #[error("too many events are here to compare them at once")]
+    TooMany { middle: u64 },
+    #[error("cannot read what is here: {0}")]
+    Unreadable(String),
+}
+
+/// Events that are here, as negentropy compares them. Shared: a clone costs nothing.
+#[derive(Debug, Clone)]
+pub struct ItemSet(Arc<NegentropyStorageVector>);
+
+impl ItemSet {
+    /// Of these pairs of created_at and id, in any order.
+    pub fn new(items: impl IntoIterator<Item = (u64, EventId)>) -> Self {
+        let mut storage = NegentropyStorageVector::new();
+        for (created_at, id) in items {
+            // Only a sealed storage refuses.
+            let _ = storage.insert(created_at, Id::from_byte_array(*id.as_bytes()));
+        }
+        let _ = storage.seal();
+        Self(Arc::new(storage))
+    }
+
+    /// How many events.
+    pub fn len(&self) -> usize {
+        self.0.size().unwrap_or(0)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The created_at of the event in the middle.
+    pub(super) fn middle(&self) -> Option<u64> {
+        let item = self.0.get_item(self.len() / 2).ok()?;
+        item.map(|item| item.timestamp)
+    }
+}
+
+impl NegentropyStorageBase for ItemSet {
+    fn size(&self) -> Result<usize, Error> {
+        self.0.size()
+    }
+
+    fn get_item(&self, i: usize) -> Result<Option<Item>, Error> {
+        self.0.get_item(i)
+    }
+
+    fn iterate(
+        &self,
+        begin: usize,
+        end: usize,
+        cb: &mut dyn FnMut(Item, usize) -> Result<bool, Error>,
+    ) -> Result<(), Error> {
+        self.0.iterate(begin, end, cb)
+    }
+
+    fn find_lower_bound(&self, first: usize, last: usize, value: &Bound) -> usize {
+        // The crate subtracts: a peer's bounds that run backwards must not get that far.
+        if first >= last { first } else { self.0.find_lower_bound(first, last, value) }
+    }
+}

@@ -1,0 +1,205 @@
+//! Finding out what a peer has of a filter and we have not, by comparing fingerprints (NIP-77,
+//! negentropy protocol version 1). The rounds of one comparison; what it finds is for others to
+//! fetch.
+
+use negentropy::{Error, Negentropy};
+
+use super::limits::{FRAME_OVERHEAD, LARGEST_FRAME, ROUNDS_WITHOUT_NEWS, SMALLEST_FRAME};
+use super::local::ItemSet;
+use crate::nostr::{EventId, Filter};
+
+/// Nostr began in November 2020: earlier events are few, so it is no use to halve that time.
+const FIRST_EVENTS: u64 = 1_604_188_800;
+
+/// One comparison under way.
+#[derive(Debug)]
+pub(super) struct Reconciliation {
+    filter: Filter,
+    /// A second in which many of the events are, as far as is known here.
+    middle: Option<u64>,
+    negentropy: Negentropy<'static, ItemSet>,
+    rounds_without_news: u32,
+}
+
+/// What a round brought.
+#[derive(Debug)]
+pub(super) struct Round {
+    /// Events that the peer has and we have not.
+    pub(super) needed: Vec<EventId>,
+    /// What to send next; `None`: everything has been compared.
+    pub(super) next: Option<Vec<u8>>,
+}
+
+/// A message that is none, or one of endlessly many.
+#[derive(Debug)]
+pub(super) struct Senseless;
+
+impl Reconciliation {
+    /// Compares with a peer that takes messages of so many bytes. Also returns the first message.
+    pub(super) fn begin(
+        filter: Filter,
+        here: ItemSet,
+        max_message: usize,
+    ) -> Result<(Self, Vec<u8>), Error> {
+        // Two hex digits a byte.
+        let frame = (max_message.saturating_sub(FRAME_OVERHEAD) / 2)
+            .clamp(SMALLEST_FRAME, LARGEST_FRAME) as u64;
+        let middle = here.middle();
+        let mut negentropy = Negentropy::owned(here, frame)?;
+        let first = negentropy.initiate()?;
+        Ok((Self { filter, middle, negentropy, rounds_without_news: 0 }, first))
+    }
+
+    pub(super) fn filter(&self) -> &Filter {
+        &self.filter
+    }
+
+    /// A second in which many of the events are.
+    pub(super) fn middle(&self) -> Option<u64> {
+        self.middle
+    }
+
+    /// What the peer's answer says.
+    pub(super) fn answer(&mut self, message: &[u8]) -> Result<Round, Senseless> {
+        let (mut have, mut need) = (Vec::new(), Vec::new());
+        let next = self.negentropy.reconcile_with_ids(message, &mut have, &mut need);
+        let next = next.map_err(|_| Senseless)?;
+        let is_news = !have.is_empty() || !need.is_empty();
+        self.rounds_without_news = if is_news { 0 } else { self.rounds_without_news + 1 };
+        if self.rounds_without_news > ROUNDS_WITHOUT_NEWS {
+            return Err(Senseless);
+        }
+        let needed = need.into_iter().map(|id| EventId::from_bytes(id.to_bytes())).collect();
+        Ok(Round { needed, next })
+    }
+}
+
+/// Two filters for what one filter asks: the newer part and the older one, or two halves of its
+/// authors or kinds if it is about one second. `None`: it cannot be split. `middle`: a second in
+/// which many of the events are; `now`: no event is newer.
+pub(super) fn split(filter: &Filter, middle: Option<u64>, now: u64) -> Option<[Filter; 2]> {
+    let since = filter.since.unwrap_or(0);
+    let until = filter.until.unwrap_or(now);
+    if since < until {
+        let from = if until > FIRST_EVENTS { since.max(FIRST_EVENTS) } else { since };
+        let half = from + (until - from) / 2;
+        // The newer part begins with the middle, so neither part is empty or the whole.
+        let middle = middle.filter(|&middle| since < middle && middle <= until);
+        let begin = middle.unwrap_or(half.max(since + 1));
+        let newer = Filter { since: Some(begin), ..filter.clone() };
+        let older = Filter { until: Some(begin - 1), ..filter.clone() };
+        return Some([newer, older]);
+    }
+    if let Some(halves) = filter.authors.as_deref().and_then(half) {
+        return Some(halves.map(|part| Filter { authors: Some(part.to_vec()), ..filter.clone() }));
+    }
+    let halves = filter.kinds.as_deref().and_then(half)?;
+    Some(halves.map(|part| Filter { kinds: Some(part.to_vec()), ..filter.clone() }))
+}
+
+fn half<T>(items: &[T]) -> Option<[&[T]; 2]> {
+    let (left, right) = items.split_at(items.len() / 2);
+    (!left.is_empty()).then_some([left, right])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::nostr::Pubkey;
+
+    const NOW: u64 = 1_800_000_000;
+
+    fn filter(since: u64, until: u64) -> Filter {
+        let authors = Some(vec![Pubkey::from_bytes([1; 32]), Pubkey::from_bytes([2; 32])]);
+        let kinds = Some(vec![1, 7]);
+        Filter { authors, kinds, since: Some(since), until: Some(until), ..Filter::default() }
+    }
+
+    fn id(number: u64) -> EventId {
+        let mut id = [0; 32];
+        id[..8].copy_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+        EventId::from_bytes(id)
+    }
+
+    /// Compares two sets of numbers in frames as small as there are.
+    fn compare(here: &[u64], there: &[u64]) -> Vec<EventId> {
+        let set =
+            |numbers: &[u64]| ItemSet::new(numbers.iter().map(|number| (number / 3, id(*number))));
+        let mut peer = Negentropy::owned(set(there), 4_096).unwrap();
+        let (mut ours, mut message) =
+            Reconciliation::begin(Filter::default(), set(here), 0).unwrap();
+        let mut needed = Vec::new();
+        loop {
+            let round = ours.answer(&peer.reconcile(&message).unwrap()).unwrap();
+            needed.extend(round.needed);
+            match round.next {
+                Some(next) => message = next,
+                None => break,
+            }
+        }
+        needed.sort();
+        needed.dedup();
+        needed
+    }
+
+    fn ids(numbers: impl Iterator<Item = u64>) -> Vec<EventId> {
+        let mut ids: Vec<EventId> = numbers.map(id).collect();
+        ids.sort();
+        ids
+    }
+
+    #[test]
+    fn every_difference_is_found_in_the_smallest_frames() {
+        let here: Vec<u64> = (0..9_000).filter(|number| number % 7 > 0).collect();
+        let there: Vec<u64> = (0..9_000).filter(|number| number % 5 > 0).collect();
+        let needed = ids((0..9_000).filter(|number| number % 7 == 0 && number % 5 > 0));
+        assert_eq!(compare(&here, &there), needed);
+        assert_eq!(compare(&here, &here), []);
+    }
+
+    #[test]
+    fn a_peer_that_never_comes_to_the_end_is_senseless() {
+        let items = (0..1_000).map(|number| (number, id(number)));
+        let (mut ours, first) =
+            Reconciliation::begin(Filter::default(), ItemSet::new(items), 0).unwrap();
+        let rounds = (0..1_000).map(|_| ours.answer(&first)).take_while(Result::is_ok).count();
+        assert!(rounds <= ROUNDS_WITHOUT_NEWS as usize, "{rounds}");
+    }
+
+    #[test]
+    fn time_is_split_where_the_events_are() {
+        let parts = |from, middle, to| Some([filter(middle, to), filter(from, middle - 1)]);
+        assert_eq!(split(&filter(5, 9), Some(6), NOW), parts(5, 6, 9));
+        assert_eq!(split(&filter(5, 9), None, NOW), parts(5, 7, 9));
+        assert_eq!(split(&filter(5, 9), Some(5), NOW), parts(5, 7, 9));
+        assert_eq!(split(&filter(5, 6), None, NOW), parts(5, 6, 6));
+        let unbounded = Filter { since: None, until: None, ..filter(0, 0) };
+        let begin = FIRST_EVENTS + (NOW - FIRST_EVENTS) / 2;
+        let newer = Filter { since: Some(begin), ..unbounded.clone() };
+        let older = Filter { until: Some(begin - 1), ..unbounded.clone() };
+        assert_eq!(split(&unbounded, None, NOW), Some([newer, older]));
+    }
+
+    #[test]
+    fn a_second_is_split_by_author_and_then_by_kind() {
+        let [left, right] = split(&filter(5, 5), None, NOW).unwrap();
+        assert_eq!(left.authors.as_deref().map(<[_]>::len), Some(1));
+        assert_ne!(left.authors, right.authors);
+        let [left, right] = split(&left, None, NOW).unwrap();
+        assert_eq!((left.kinds, right.kinds.as_deref()), (Some(vec![1]), Some(&[7][..])));
+        assert_eq!(split(&right, None, NOW).map(|parts| parts.map(|it| it.kinds)), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_message_makes_a_comparison_panic(bytes: Vec<u8>, protocol: bool) {
+            let items = (0..100).map(|number| (number, id(number)));
+            let (mut ours, _) =
+                Reconciliation::begin(Filter::default(), ItemSet::new(items), 0).unwrap();
+            let message = if protocol { [&[0x61], &bytes[..]].concat() } else { bytes };
+            let _ = ours.answer(&message);
+        }
+    }
+}

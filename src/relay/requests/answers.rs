@@ -1,0 +1,203 @@
+//! What a peer's answers bring: events, ends of pages, rounds of comparisons.
+
+use super::{Ended, EndedRequest, Open, Request, Requests, Waiting};
+use crate::nostr::{Event, ExpectedId, Filter};
+use crate::relay::by_id::{IdRequest, Leftover};
+use crate::relay::limits::{NOT_GIVEN, PARALLEL_ID_REQUESTS, PARALLEL_SUBSCRIPTIONS};
+use crate::relay::manners::Comparing;
+use crate::relay::message;
+use crate::relay::paging::Novelty;
+use crate::relay::sink::Unwanted;
+
+impl Requests {
+    /// Parses an event and accepts it if it is new and was asked for.
+    pub(in crate::relay) fn receive<'a>(
+        &mut self,
+        subscription: &str,
+        text: &'a str,
+    ) -> Result<Event<'a>, Unwanted> {
+        let event = Event::parse(text).map_err(Unwanted::Malformed);
+        let is_this = |open: &&mut Open| open.subscription == subscription;
+        let Some(open) = self.open.iter_mut().find(is_this) else {
+            return self.receive_late(subscription, event?);
+        };
+        match &mut open.request {
+            Request::Page { pager, filter } => {
+                let event = event.and_then(|event| asked_for(event, filter));
+                let event = event.inspect_err(|_| pager.stray())?;
+                self.clock.progress();
+                if pager.event(&event.id, event.created_at) == Novelty::Repeated {
+                    return Err(Unwanted::Repeated);
+                }
+                // From here on no other peer needs to be asked for it; whether it is genuine is
+                // found out later, and then it does no harm that it came in two ways.
+                if let Some(member) = &self.member
+                    && is_genuine(&event)
+                {
+                    member.settle(&event.id);
+                }
+                self.outcome.events += 1;
+                Ok(event)
+            }
+            Request::Ids(request) => {
+                let event = event?;
+                if !request.asked().contains(&event.id) || !is_about(&self.queries, &event) {
+                    return Err(Unwanted::Unasked);
+                }
+                self.clock.progress();
+                // An event that only claims the id does not stand for it.
+                if is_genuine(&event) {
+                    let is_first = request.receive(&event.id);
+                    let settled = self.member.as_ref().is_none_or(|it| it.settle(&event.id));
+                    if !(is_first && settled) {
+                        return Err(Unwanted::Repeated);
+                    }
+                }
+                self.outcome.events += 1;
+                Ok(event)
+            }
+            Request::Compare { .. } => Err(Unwanted::Unasked),
+        }
+    }
+
+    fn receive_late<'a>(
+        &mut self,
+        subscription: &str,
+        event: Event<'a>,
+    ) -> Result<Event<'a>, Unwanted> {
+        let recent = self.recent.iter_mut().find(|ended| ended.subscription == subscription);
+        match &mut recent.ok_or(Unwanted::Unasked)?.what {
+            EndedRequest::Page { filter, known, late } => {
+                let event = asked_for(event, filter)?;
+                if !known.insert(event.id) {
+                    return Err(Unwanted::Repeated);
+                }
+                *late += 1;
+                if *late > self.manners.page {
+                    return Err(Unwanted::Unasked);
+                }
+                self.outcome.events += 1;
+                Ok(event)
+            }
+            EndedRequest::Ids(asked) => {
+                if !asked.contains(&event.id) || !is_about(&self.queries, &event) {
+                    return Err(Unwanted::Unasked);
+                }
+                let settled = self
+                    .member
+                    .as_ref()
+                    .is_none_or(|member| is_genuine(&event) && member.settle(&event.id));
+                if !settled {
+                    return Err(Unwanted::Repeated);
+                }
+                self.outcome.events += 1;
+                Ok(event)
+            }
+        }
+    }
+
+    /// Whether the peer does not come to the end of a page.
+    pub(in crate::relay) fn is_flooded(&self) -> bool {
+        self.open.iter().any(|open| match &open.request {
+            Request::Page { pager, .. } => pager.is_flooded(),
+            _ => false,
+        })
+    }
+
+    /// Whether there was such an open request, which is to be closed.
+    pub(in crate::relay) fn end_of_stored_events(
+        &mut self,
+        subscription: &str,
+        is_finish: bool,
+    ) -> bool {
+        let Some(open) = self.take(subscription) else { return false };
+        self.clock.answer();
+        let what = match open.request {
+            Request::Page { mut pager, filter } => {
+                let known = pager.end_of_page(is_finish);
+                self.waiting.push_front(Waiting::Page(*pager));
+                EndedRequest::Page { filter, known, late: 0 }
+            }
+            Request::Ids(request) => {
+                let asked = request.asked().clone();
+                self.end_ids(request);
+                EndedRequest::Ids(asked)
+            }
+            // No answer to a comparison.
+            Request::Compare { .. } => {
+                self.open.push(open);
+                return false;
+            }
+        };
+        self.outcome.pages += 1;
+        self.recent.push_back(Ended { subscription: open.subscription, what });
+        if self.recent.len() > 2 * (PARALLEL_SUBSCRIPTIONS + PARALLEL_ID_REQUESTS) {
+            self.recent.pop_front();
+        }
+        true
+    }
+
+    fn end_ids(&mut self, request: IdRequest) {
+        let Some(member) = &self.member else { return };
+        match request.end(&mut self.manners.ids) {
+            Some(Leftover::Again(ids)) => member.release(ids),
+            Some(Leftover::NotGiven(ids)) => self.not_given.extend(member.refuse(ids)),
+            None => member.announce(),
+        }
+        if self.not_given.len() > NOT_GIVEN {
+            self.distrust();
+        }
+    }
+
+    /// A round of a comparison.
+    pub(in crate::relay) fn neg_msg(&mut self, subscription: &str, payload: &str) {
+        let Some(mut open) = self.take(subscription) else { return };
+        let Request::Compare { comparison, held, .. } = &mut open.request else {
+            self.open.push(open);
+            return;
+        };
+        self.clock.answer();
+        self.outcome.pages += 1;
+        let round = hex::decode(payload).ok().and_then(|bytes| comparison.answer(&bytes).ok());
+        let Some(round) = round else {
+            // Two peers of which one does not understand the other: pages are simpler.
+            self.outbox.push_back(message::neg_close(subscription));
+            self.page(comparison.filter().clone());
+            return;
+        };
+        self.manners.comparing = Comparing::Works;
+        if let Some(member) = &self.member {
+            member.offer(round.needed);
+        }
+        match round.next {
+            Some(next) => {
+                *held = Some(next);
+                self.open.push(open);
+            }
+            None => {
+                self.outbox.push_back(message::neg_close(subscription));
+                self.compared.push(comparison.filter().clone());
+                self.outcome.complete += 1;
+            }
+        }
+    }
+}
+
+fn asked_for<'a>(event: Event<'a>, filter: &Filter) -> Result<Event<'a>, Unwanted> {
+    if filter.matches(&event.id, &event.pubkey, event.kind, event.created_at) {
+        Ok(event)
+    } else {
+        Err(Unwanted::Unasked)
+    }
+}
+
+fn is_about(queries: &[Filter], event: &Event<'_>) -> bool {
+    let Event { id, pubkey, kind, created_at, .. } = event;
+    queries.iter().any(|query| query.matches(id, pubkey, *kind, *created_at))
+}
+
+/// Whether the id is the hash of the text, as strfry or NIP-01 want it.
+fn is_genuine(event: &Event<'_>) -> bool {
+    let expected = ExpectedId::of(event);
+    event.id == expected.strfry || event.id == expected.nip01
+}

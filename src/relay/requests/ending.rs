@@ -1,0 +1,133 @@
+//! The ends of requests that no answer brings: completion, gaps, and what is asked again.
+
+use std::collections::HashSet;
+
+use super::{Open, Request, Requests, Waiting};
+use crate::nostr::{EventId, Filter};
+use crate::relay::auth::Authentication;
+use crate::relay::limits::COMPARISONS;
+use crate::relay::message;
+use crate::relay::outcome::{Gap, GapReason};
+use crate::relay::paging::Pager;
+
+impl Requests {
+    /// An event that a peer has counted may be gone by the time it is asked for. A second
+    /// comparison tells that from one that the peer keeps to itself.
+    pub(super) fn look_again_for_what_was_not_given(&mut self) {
+        let Some(member) = &self.member else { return };
+        self.not_given.retain(|id| !member.is_settled(id));
+        let lost = std::mem::take(&mut self.not_given);
+        if lost.is_empty() {
+            return;
+        }
+        if !self.is_second_look && self.compares() {
+            self.is_second_look = true;
+            let again = std::mem::take(&mut self.compared);
+            self.outcome.complete -= again.len().min(self.outcome.complete);
+            let compare = |filter| Waiting::Compare { filter, begun: 0 };
+            self.waiting.extend(again.into_iter().map(compare));
+            return;
+        }
+        self.name_what_was_not_given(lost);
+    }
+
+    /// A peer that promises too much: what it says it has is worth nothing, so all is asked of it
+    /// page by page.
+    pub(super) fn distrust(&mut self) {
+        let promised = std::mem::take(&mut self.not_given);
+        self.name_what_was_not_given(promised);
+        let ids = |open: &mut Open| matches!(open.request, Request::Ids(_));
+        for open in self.open.extract_if(.., ids) {
+            self.outbox.push_back(message::close(&open.subscription));
+        }
+        if let Some(member) = &self.member {
+            member.leave();
+        }
+        self.stop_comparing();
+        let compared = std::mem::take(&mut self.compared);
+        self.outcome.complete -= compared.len().min(self.outcome.complete);
+        for filter in compared {
+            self.waiting.push_back(self.paged(filter));
+        }
+    }
+
+    fn name_what_was_not_given(&mut self, lost: HashSet<EventId>) {
+        let reason = GapReason::NotGiven(lost.len() as u64, self.notice.clone());
+        let mut ids: Vec<EventId> = lost.into_iter().collect();
+        ids.sort_unstable();
+        self.outcome
+            .gaps
+            .push(Gap { filter: Filter { ids: Some(ids), ..Filter::default() }, reason });
+    }
+
+    pub(super) fn complete(&mut self, pager: Pager) {
+        let gaps = pager.into_gaps();
+        if gaps.is_empty() {
+            self.outcome.complete += 1;
+        }
+        self.outcome.gaps.extend(gaps);
+    }
+
+    pub(super) fn end_with_gap(&mut self, pager: Pager, reason: GapReason) {
+        let filter = pager.query().clone();
+        self.outcome.gaps.extend(pager.into_gaps());
+        self.outcome.gaps.push(Gap { filter, reason });
+    }
+
+    /// Nothing more is asked.
+    pub(in crate::relay) fn give_up(&mut self, reason: &GapReason) {
+        for waiting in std::mem::take(&mut self.waiting) {
+            match waiting {
+                Waiting::Page(pager) => self.end_with_gap(pager, reason.clone()),
+                Waiting::Compare { filter, .. } => {
+                    self.outcome.gaps.push(Gap { filter, reason: reason.clone() });
+                }
+            }
+        }
+        let Some(member) = &self.member else { return };
+        // What it has been found to have and has not given.
+        if member.is_waiting() || !self.not_given.is_empty() {
+            let compared = std::mem::take(&mut self.compared);
+            self.outcome.complete -= compared.len().min(self.outcome.complete);
+            let gap = |filter| Gap { filter, reason: reason.clone() };
+            self.outcome.gaps.extend(compared.into_iter().map(gap));
+        }
+        member.leave();
+    }
+
+    /// After the connection has ended: what was open is asked for after what is waiting, and last
+    /// what was asked first, so that one request that a peer cannot answer does not keep it from
+    /// the others.
+    pub(in crate::relay) fn ask_again(&mut self) {
+        self.recent.clear();
+        self.outbox.clear();
+        self.clock.end_pause();
+        if !self.open.is_empty() {
+            self.open.rotate_left(1);
+        }
+        for open in std::mem::take(&mut self.open) {
+            self.put_back(open.request);
+        }
+        self.auth = Authentication::default();
+        self.accepted_at = None;
+    }
+
+    /// What was asked is asked again, after all that waits.
+    pub(super) fn put_back(&mut self, request: Request) {
+        match request {
+            Request::Page { pager, .. } => self.waiting.push_back(Waiting::Page(*pager)),
+            Request::Ids(request) => {
+                if let Some(member) = &self.member {
+                    member.release(request.missing());
+                }
+            }
+            Request::Compare { comparison, begun, .. } => {
+                let filter = comparison.filter().clone();
+                self.waiting.push_back(match begun < COMPARISONS {
+                    true => Waiting::Compare { filter, begun: begun + 1 },
+                    false => self.paged(filter),
+                });
+            }
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! What is asked of a peer in one fetch: what waits, what is open, what came of it. Knows the
+//! protocol, but no connection.
+//!
+//! A query is compared (see [`Reconciliation`]) where the peer does that, and the events that it
+//! is found to have are fetched by id, shared among all peers by the ledger; else it is asked page
+//! by page (see [`Pager`]).
+
+mod answers;
+mod ending;
+mod patience;
+mod refusals;
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::auth::{AuthKey, Authentication};
+use super::by_id::IdRequest;
+use super::clock::{Clock, Pace};
+use super::info::RelayInfo;
+use super::ledger::{Ledger, Member};
+use super::limits::{FRAME_OVERHEAD, KEY_IN_FILTER};
+use super::local::{ItemSet, LocalError};
+use super::manners::{Comparing, Manners};
+use super::message;
+use super::outcome::FetchOutcome;
+use super::paging::Pager;
+use super::reconcile::Reconciliation;
+use crate::nostr::{EventId, Filter, Pubkey};
+
+/// Who we are, for a relay that wants to know (NIP-42).
+#[derive(Debug, Clone)]
+pub(super) struct Identity {
+    pub(super) key: AuthKey,
+    /// The relay's address.
+    pub(super) relay: String,
+}
+
+/// The requests of one fetch.
+pub(super) struct Requests {
+    /// What all of this fetch is about: nothing else is taken, whatever ids a peer names.
+    queries: Vec<Filter>,
+    waiting: VecDeque<Waiting>,
+    open: Vec<Open>,
+    /// Requests that ended a moment ago: what still arrives for them was asked for.
+    recent: VecDeque<Ended>,
+    /// Messages to send before anything else.
+    outbox: VecDeque<String>,
+    pub(super) clock: Clock,
+    auth: Authentication,
+    identity: Option<Identity>,
+    /// When the relay accepted us.
+    accepted_at: Option<Instant>,
+    /// The peer's place in the ledger. `None`: everything is asked page by page.
+    member: Option<Member>,
+    /// Queries that have been compared to the end, to be compared again if ids were not given.
+    compared: Vec<Filter>,
+    /// What the peer said it has, did not give, and nobody else has.
+    not_given: HashSet<EventId>,
+    is_second_look: bool,
+    splits: u32,
+    pub(super) manners: Manners,
+    /// The peer has refused a request without saying which.
+    is_one_refused: bool,
+    pub(super) notice: Option<String>,
+    pub(super) outcome: FetchOutcome,
+}
+
+enum Waiting {
+    Page(Pager),
+    Compare { filter: Filter, begun: u32 },
+}
+
+struct Open {
+    subscription: String,
+    /// When; time that we have let pass ourselves is left out.
+    asked: Instant,
+    request: Request,
+}
+
+enum Request {
+    Page { pager: Box<Pager>, filter: Filter },
+    Ids(IdRequest),
+    Compare { comparison: Box<Reconciliation>, begun: u32, held: Option<Vec<u8>> },
+}
+
+struct Ended {
+    subscription: String,
+    what: EndedRequest,
+}
+
+enum EndedRequest {
+    /// With the ids that came, and how many came after the end.
+    Page {
+        filter: Filter,
+        known: HashSet<EventId>,
+        late: u64,
+    },
+    Ids(HashSet<EventId>),
+}
+
+/// What is to be done next.
+pub(super) enum Next {
+    /// This is to be sent.
+    Send(String),
+    /// [`Requests::compare`] is to be called with what is here of this.
+    LookUp(Filter),
+    /// Nothing, for now.
+    Wait,
+}
+
+impl Requests {
+    /// With a member the queries are compared, if the peer does that.
+    pub(super) fn new(
+        queries: Vec<Filter>,
+        pace: Pace,
+        manners: Manners,
+        member: Option<Member>,
+        identity: Option<Identity>,
+    ) -> Self {
+        let mut requests = Self {
+            waiting: VecDeque::new(),
+            open: Vec::new(),
+            recent: VecDeque::new(),
+            outbox: VecDeque::new(),
+            clock: Clock::new(pace),
+            auth: Authentication::default(),
+            identity,
+            accepted_at: None,
+            member,
+            compared: Vec::new(),
+            not_given: HashSet::new(),
+            is_second_look: false,
+            splits: 0,
+            manners,
+            is_one_refused: false,
+            notice: None,
+            outcome: FetchOutcome::default(),
+            queries: Vec::new(),
+        };
+        requests.queries = queries;
+        requests.begin();
+        requests
+    }
+
+    /// What a relay says of itself, before anything has been asked of it.
+    pub(super) fn learn(&mut self, info: &RelayInfo) {
+        self.manners.learn(info);
+        self.begin();
+    }
+
+    fn begin(&mut self) {
+        let mut queries = self.queries.clone();
+        self.waiting.clear();
+        while let Some(query) = queries.pop() {
+            match self.halves_that_fit(&query) {
+                Some(halves) => queries.extend(halves.into_iter().rev()),
+                None => self.waiting.push_front(self.fresh(query)),
+            }
+        }
+    }
+
+    /// `None`: the query fits into the peer's messages, or cannot be made smaller.
+    fn halves_that_fit(&self, query: &Filter) -> Option<[Filter; 2]> {
+        let authors = query.authors.as_deref()?;
+        if authors.len() * KEY_IN_FILTER + 2 * FRAME_OVERHEAD <= self.manners.max_message {
+            return None;
+        }
+        let (left, right) = authors.split_at(authors.len() / 2);
+        let with = |authors: &[Pubkey]| Filter { authors: Some(authors.to_vec()), ..query.clone() };
+        (!left.is_empty()).then(|| [with(left), with(right)])
+    }
+
+    /// What the peer is like, and its place in the ledger, for the next fetch.
+    pub(super) fn into_parts(self) -> (FetchOutcome, Manners, Option<Member>) {
+        (self.outcome, self.manners, self.member)
+    }
+
+    fn fresh(&self, filter: Filter) -> Waiting {
+        match self.compares() {
+            true => Waiting::Compare { filter, begun: 0 },
+            false => self.paged(filter),
+        }
+    }
+
+    fn paged(&self, filter: Filter) -> Waiting {
+        Waiting::Page(Pager::new(filter, self.manners.page))
+    }
+
+    fn compares(&self) -> bool {
+        self.member.is_some() && self.manners.comparing != Comparing::Refused
+    }
+
+    /// Whether everything has ended.
+    pub(super) fn is_done(&self) -> bool {
+        self.is_idle() && self.open.is_empty() && self.outbox.is_empty()
+    }
+
+    /// The next thing to do, under this name if it is a request.
+    pub(super) fn next(&mut self, subscription: &str) -> Next {
+        if let Some(text) = self.outbox.pop_front() {
+            return Next::Send(text);
+        }
+        if self.auth.is_pending() || !self.clock.may_ask() {
+            return Next::Wait;
+        }
+        if let Some(text) = self.go_on_comparing().or_else(|| self.ask_for_ids(subscription)) {
+            return Next::Send(text);
+        }
+        loop {
+            let open = self.open.iter().filter(|open| !matches!(open.request, Request::Ids(_)));
+            if open.count() >= self.parallel() {
+                return Next::Wait;
+            }
+            match self.waiting.pop_front() {
+                Some(Waiting::Page(mut pager)) => {
+                    let Some(filter) = pager.next() else {
+                        self.complete(pager);
+                        continue;
+                    };
+                    let text = message::req(subscription, std::slice::from_ref(&filter));
+                    let pager = Box::new(pager);
+                    self.push(subscription, Request::Page { pager, filter });
+                    return Next::Send(text);
+                }
+                Some(Waiting::Compare { filter, .. }) if !self.compares() => {
+                    self.waiting.push_front(self.paged(filter));
+                }
+                Some(Waiting::Compare { filter, begun }) => {
+                    let look_up = filter.clone();
+                    self.waiting.push_front(Waiting::Compare { filter, begun });
+                    return Next::LookUp(look_up);
+                }
+                None if self.is_done() => {
+                    self.look_again_for_what_was_not_given();
+                    if self.waiting.is_empty() {
+                        return Next::Wait;
+                    }
+                }
+                None => return Next::Wait,
+            }
+        }
+    }
+
+    fn parallel(&self) -> usize {
+        // Until it is known whether a peer compares, one comparison is enough to find out.
+        if self.compares() && self.manners.comparing == Comparing::Untried {
+            return 1;
+        }
+        self.manners.parallel
+    }
+
+    fn push(&mut self, subscription: &str, request: Request) {
+        if self.open.is_empty() {
+            self.clock.restart();
+        }
+        let subscription = subscription.to_owned();
+        self.open.push(Open { subscription, asked: Instant::now(), request });
+    }
+
+    /// Begins the comparison that [`Next::LookUp`] asked for; returns the message to send.
+    pub(super) fn compare(
+        &mut self,
+        subscription: &str,
+        here: Result<ItemSet, LocalError>,
+    ) -> Option<String> {
+        let (filter, begun) = match self.waiting.pop_front()? {
+            Waiting::Compare { filter, begun } => (filter, begun),
+            page => {
+                self.waiting.push_front(page);
+                return None;
+            }
+        };
+        let here = match here {
+            Ok(here) => here,
+            Err(LocalError::TooMany { middle }) => {
+                self.split_or_page(filter, Some(middle));
+                return None;
+            }
+            // Whatever the trouble is, the peer's pages can be had without what is here.
+            Err(LocalError::Unreadable(_)) => {
+                self.waiting.push_front(self.paged(filter));
+                return None;
+            }
+        };
+        match Reconciliation::begin(filter.clone(), here, self.manners.max_message) {
+            Ok((comparison, first)) => {
+                let text = message::neg_open(subscription, &filter, &first);
+                let comparison = Box::new(comparison);
+                self.push(subscription, Request::Compare { comparison, begun, held: None });
+                Some(text)
+            }
+            Err(_) => {
+                self.waiting.push_front(self.paged(filter));
+                None
+            }
+        }
+    }
+
+    /// The next message of a comparison that has waited for room in the ledger.
+    fn go_on_comparing(&mut self) -> Option<String> {
+        if !self.member.as_ref()?.has_room() {
+            return None;
+        }
+        self.open.iter_mut().find_map(|open| match &mut open.request {
+            Request::Compare { held, .. } => {
+                let message = held.take()?;
+                open.asked = Instant::now();
+                Some(message::neg_msg(&open.subscription, &message))
+            }
+            _ => None,
+        })
+    }
+
+    fn ask_for_ids(&mut self, subscription: &str) -> Option<String> {
+        let open = self.open.iter().filter(|open| matches!(open.request, Request::Ids(_)));
+        if open.count() >= self.manners.parallel_ids {
+            return None;
+        }
+        let ids = self.member.as_ref()?.claim(self.manners.ids.per_request());
+        if ids.is_empty() {
+            return None;
+        }
+        let text = message::req(subscription, &IdRequest::filters(&ids, &self.manners.ids));
+        self.push(subscription, Request::Ids(IdRequest::new(&ids)));
+        Some(text)
+    }
+
+    fn take(&mut self, subscription: &str) -> Option<Open> {
+        let index = self.open.iter().position(|open| open.subscription == subscription)?;
+        self.clock.progress();
+        Some(self.open.remove(index))
+    }
+
+    /// The ledger, in which other peers may make something free.
+    pub(super) fn ledger(&self) -> Option<Arc<Ledger>> {
+        self.member.as_ref().map(Member::ledger)
+    }
+
+    /// Nothing is left to be asked for.
+    fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && !self.member.as_ref().is_some_and(Member::is_waiting)
+    }
+}
+
+/// Enough of a peer's text for a message.
+pub(super) fn shortened(text: &str) -> String {
+    text.chars().take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_pause_that_is_over_does_not_cut_the_patience_short() {
+        let time_out = Duration::from_secs(60);
+        let pace = Pace { time_out, first_pause: Duration::ZERO };
+        let queries = vec![Filter::default(); 9];
+        let mut requests = Requests::new(queries, pace, Manners::default(), None, None);
+        let is_asked =
+            |name: &str, requests: &mut Requests| matches!(requests.next(name), Next::Send(_));
+        assert!(["a", "b", "c", "d"].iter().all(|name| is_asked(name, &mut requests)));
+        requests.closed("a", "rate-limited: slow down");
+        assert!(["b", "c"].iter().all(|name| requests.end_of_stored_events(name, true)));
+        assert!(is_asked("e", &mut requests));
+        assert!(requests.patience() > time_out / 2);
+    }
+}

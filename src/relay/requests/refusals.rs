@@ -1,0 +1,183 @@
+//! What becomes of a request that a peer refuses, or of one that it cannot answer at once.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use super::{Open, Request, Requests, Waiting, shortened};
+use crate::nostr::Filter;
+use crate::relay::auth::AuthStep;
+use crate::relay::limits::{COMPARISONS, SPLITS};
+use crate::relay::manners::Comparing;
+use crate::relay::message;
+use crate::relay::outcome::GapReason;
+use crate::relay::reconcile::split;
+use crate::relay::refusal::Refusal;
+
+impl Requests {
+    /// The peer ends a comparison.
+    pub(in crate::relay) fn neg_err(
+        &mut self,
+        subscription: &str,
+        reason: &str,
+        has_maximum: bool,
+    ) {
+        let Some(open) = self.take(subscription) else { return };
+        let Request::Compare { comparison, begun, .. } = open.request else {
+            self.open.push(open);
+            return;
+        };
+        let (filter, middle) = (comparison.filter().clone(), comparison.middle());
+        let refusal = Refusal::of(reason);
+        if self.may_repeat(refusal, open.asked) {
+            self.waiting.push_front(Waiting::Compare { filter, begun });
+        } else if refusal == Refusal::TooLarge || has_maximum {
+            self.split_or_page(filter, middle);
+        } else if refusal == Refusal::Ended && begun < COMPARISONS {
+            self.waiting.push_back(Waiting::Compare { filter, begun: begun + 1 });
+        } else {
+            self.page(filter);
+        }
+    }
+
+    /// Whether a request that was refused is to be sent again as it is, later.
+    pub(super) fn may_repeat(&mut self, refusal: Refusal, asked: Instant) -> bool {
+        match refusal {
+            // Several requests that are refused at the same time count once.
+            Refusal::RateLimited if self.clock.is_paused() => true,
+            Refusal::RateLimited => {
+                self.manners.slow_down();
+                self.clock.back_off(self.manners.complaints)
+            }
+            Refusal::AuthRequired => {
+                let was_before = self.accepted_at.is_none_or(|accepted| asked < accepted);
+                let (key, relay) = match &self.identity {
+                    Some(identity) => (Some(&identity.key), identity.relay.as_str()),
+                    None => (None, ""),
+                };
+                match self.auth.required(key, relay, was_before) {
+                    AuthStep::Send(text) => self.outbox.push_back(text),
+                    AuthStep::Repeat => {}
+                    AuthStep::Refused => return false,
+                }
+                self.clock.restart();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The relay wants to know who we are; that is answered when it refuses something for it.
+    pub(in crate::relay) fn challenge(&mut self, challenge: &str) {
+        self.auth.challenge(challenge);
+    }
+
+    /// What the relay thinks of an event that it was sent.
+    pub(in crate::relay) fn ok(&mut self, id: &str, accepted: bool) {
+        if self.auth.ok(id, accepted) {
+            self.clock.progress();
+            self.accepted_at = accepted.then(Instant::now);
+        }
+    }
+
+    /// The peer ends a request.
+    pub(in crate::relay) fn closed(&mut self, subscription: &str, message: &str) {
+        let Some(open) = self.take(subscription) else { return };
+        let refusal = Refusal::of(message);
+        let again = self.may_repeat(refusal, open.asked);
+        match open.request {
+            Request::Page { pager, .. } if again => self.waiting.push_front(Waiting::Page(*pager)),
+            Request::Page { pager, .. } => {
+                self.end_with_gap(*pager, GapReason::Closed(shortened(message)));
+            }
+            Request::Ids(request) => {
+                let Some(member) = &self.member else { return };
+                if again || (refusal == Refusal::TooLarge && request.shrink(&mut self.manners.ids))
+                {
+                    member.release(request.missing());
+                } else {
+                    self.not_given.extend(member.refuse(request.missing()));
+                    self.notice = Some(shortened(message));
+                }
+            }
+            Request::Compare { comparison, begun, .. } => {
+                let filter = comparison.filter().clone();
+                match again {
+                    true => self.waiting.push_front(Waiting::Compare { filter, begun }),
+                    false => self.page(filter),
+                }
+            }
+        }
+    }
+
+    /// A text for people. Before anything else it is the answer of a relay that does not know
+    /// what a comparison is.
+    pub(in crate::relay) fn notice(&mut self, text: &str) {
+        self.notice = Some(shortened(text));
+        if Refusal::of(text) == Refusal::RateLimited {
+            self.manners.slow_down();
+            self.is_one_refused = true;
+        } else if self.manners.comparing == Comparing::Untried {
+            self.stop_comparing();
+        }
+    }
+
+    /// Until when requests of which the peer has refused one, without saying which, are waited for.
+    pub(super) fn refused_until(&self) -> Option<Instant> {
+        let is_open = self.is_one_refused && !self.open.is_empty();
+        is_open.then(|| self.clock.silent_until() - self.clock.pace.time_out * 9 / 10)
+    }
+
+    /// The others have been answered by now.
+    pub(super) fn ask_all_again(&mut self) {
+        self.is_one_refused = false;
+        for open in std::mem::take(&mut self.open) {
+            self.outbox.push_back(match open.request {
+                Request::Compare { .. } => message::neg_close(&open.subscription),
+                _ => message::close(&open.subscription),
+            });
+            self.put_back(open.request);
+        }
+        self.clock.restart();
+    }
+
+    pub(super) fn page(&mut self, filter: Filter) {
+        if self.manners.comparing == Comparing::Untried {
+            self.stop_comparing();
+        }
+        self.waiting.push_front(self.paged(filter));
+    }
+
+    /// The peer does not compare: what was to be compared is asked page by page.
+    pub(super) fn stop_comparing(&mut self) {
+        self.manners.comparing = Comparing::Refused;
+        let (comparing, others) = std::mem::take(&mut self.open)
+            .into_iter()
+            .partition(|open| matches!(open.request, Request::Compare { .. }));
+        self.open = others;
+        for Open { subscription, request, .. } in comparing {
+            if let Request::Compare { comparison, .. } = request {
+                self.outbox.push_back(message::neg_close(&subscription));
+                self.waiting.push_front(self.paged(comparison.filter().clone()));
+            }
+        }
+        self.clock.restart();
+    }
+
+    /// What the peer, or we, cannot compare at once.
+    pub(super) fn split_or_page(&mut self, filter: Filter, middle: Option<u64>) {
+        self.splits += 1;
+        let parts = split(&filter, middle, now()).filter(|_| self.splits <= SPLITS);
+        match parts {
+            Some(parts) => {
+                for filter in parts.into_iter().rev() {
+                    self.waiting.push_front(Waiting::Compare { filter, begun: 0 });
+                }
+            }
+            None => self.waiting.push_front(self.paged(filter)),
+        }
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}

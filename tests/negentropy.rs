@@ -1,0 +1,433 @@
+//! Conversations with relays that compare (NIP-77), or that say so: everything that is missing
+//! comes, nothing of it twice, and nothing else.
+
+mod support;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use strfry_companion::nostr::Filter;
+use strfry_companion::relay::{FetchOutcome, Gap, GapReason, Ledger};
+use support::collector::{Collector, Here, IMPATIENT, PATIENT, compare, query, sharing_peer};
+use support::events::{Author, events, forged, id_of};
+use support::relays::Relay;
+use support::scripted::{Act, Archive, Arrival, Round, ScriptedRelay, answer};
+
+const START: u64 = 1_700_000_000;
+
+fn sorted_ids(events: &[String]) -> Vec<String> {
+    let mut ids: Vec<String> = events.iter().map(|event| id_of(event)).collect();
+    ids.sort();
+    ids
+}
+
+fn notes_of(author: &Author, count: usize) -> Vec<String> {
+    events(count, |number| author.note(START + number / 3, &number.to_string()))
+}
+
+/// A relay that compares honestly and gives what is asked for, at most 500 events at once.
+fn comparing(archive: &Archive) -> ScriptedRelay {
+    let archive = archive.clone();
+    let comparer = archive.comparer();
+    ScriptedRelay::start_comparing(
+        |_| Arrival::Welcome,
+        move |request| archive.answer(request),
+        comparer,
+    )
+}
+
+/// How many ids were asked for.
+fn ids_asked(relay: &ScriptedRelay) -> usize {
+    let ids = |filter: &Value| filter["ids"].as_array().map(Vec::len);
+    relay.record().requests.iter().filter_map(ids).sum()
+}
+
+fn pages_asked(relay: &ScriptedRelay) -> usize {
+    relay.record().requests.iter().filter(|filter| filter["ids"].is_null()).count()
+}
+
+#[tokio::test]
+async fn exactly_what_is_missing_is_fetched() {
+    let authors = Author::all(0..4);
+    let all = events(2_000, |number| {
+        authors[number as usize % 4].note(START + number / 3, &number.to_string())
+    });
+    let (here, missing): (Vec<String>, Vec<String>) =
+        all.iter().cloned().partition(|event| id_of(event).as_bytes()[0] < b'8');
+    let relay = comparing(&Archive::new(&all, 500));
+    let queries = authors.chunks(2).map(|authors| query(authors, &[1])).collect();
+    let (outcome, collector) = compare(&relay.url(), queries, PATIENT, Here::of(&here)).await;
+    assert_eq!(collector.ids(), sorted_ids(&missing));
+    assert_eq!((outcome.events, outcome.complete), (missing.len() as u64, 2));
+    assert_eq!(outcome.gaps, []);
+    assert_eq!((ids_asked(&relay), pages_asked(&relay)), (missing.len(), 0));
+}
+
+#[tokio::test]
+async fn nothing_is_asked_for_when_nothing_is_missing() {
+    let author = Author::new(1);
+    let all = notes_of(&author, 1_000);
+    let relay = comparing(&Archive::new(&all, 500));
+    let queries = vec![query(&[author], &[1])];
+    let (outcome, _) = compare(&relay.url(), queries, PATIENT, Here::of(&all)).await;
+    assert_eq!(outcome, FetchOutcome { events: 0, pages: 1, complete: 1, gaps: vec![] });
+    assert_eq!((relay.record().rounds, relay.record().requests.len()), (1, 0));
+}
+
+#[tokio::test]
+async fn what_is_missing_comes_from_a_real_relay_of_a_small_limit_too() {
+    let author = Author::new(1);
+    let all = notes_of(&author, 1_500);
+    for limit in [500, 20] {
+        let relay = Relay::start(&all, limit);
+        let queries = vec![query(std::slice::from_ref(&author), &[1])];
+        let here = Here::of(&all[..100]);
+        let (outcome, collector) = compare(&relay.url(), queries, PATIENT, here).await;
+        assert_eq!(collector.ids(), sorted_ids(&all[100..]));
+        assert_eq!((outcome.complete, outcome.gaps), (1, vec![]));
+    }
+}
+
+#[tokio::test]
+async fn three_peers_share_the_work_and_no_event_comes_twice() {
+    let author = Author::new(1);
+    let all = notes_of(&author, 4_000);
+    let archive = Archive::new(&all, 500);
+    let relays = [comparing(&archive), comparing(&archive), comparing(&archive)];
+    let ledger = Arc::<Ledger>::default();
+    let collector = Collector::default();
+    let mut peers =
+        relays.each_ref().map(|relay| sharing_peer(&relay.url(), &ledger, Here::of(&[])));
+    let ask = || vec![query(std::slice::from_ref(&author), &[1])];
+    let [first, second, third] = &mut peers;
+    let outcomes = tokio::join!(
+        first.fetch(ask(), PATIENT, &collector),
+        second.fetch(ask(), PATIENT, &collector),
+        third.fetch(ask(), PATIENT, &collector),
+    );
+    assert_eq!(collector.ids(), sorted_ids(&all));
+    assert_eq!(relays.iter().map(ids_asked).sum::<usize>(), 4_000);
+    let outcomes = [outcomes.0, outcomes.1, outcomes.2];
+    assert!(outcomes.iter().all(|it| it.gaps.is_empty() && it.complete == 1), "{outcomes:?}");
+    // What one peer has given is not asked for in the next fetch either.
+    let again = second.fetch(ask(), PATIENT, &collector).await;
+    assert_eq!((again.events, again.complete), (0, 1));
+}
+
+#[tokio::test]
+async fn what_a_failing_peer_leaves_behind_comes_from_another() {
+    let author = Author::new(1);
+    let all = notes_of(&author, 3_000);
+    let archive = Archive::new(&all, 500);
+    let failing = {
+        let archive = archive.clone();
+        let comparer = archive.comparer();
+        let arrival = |connection| match connection {
+            1 => Arrival::Welcome,
+            _ => Arrival::HangUp,
+        };
+        ScriptedRelay::start_comparing(
+            arrival,
+            move |request| {
+                let page = archive.page(&request.filter).into_iter().map(Act::Event);
+                answer(page.take(100).chain([Act::Cut]))
+            },
+            comparer,
+        )
+    };
+    let good = comparing(&archive);
+    let ledger = Arc::<Ledger>::default();
+    let collector = Collector::default();
+    let ask = || vec![query(std::slice::from_ref(&author), &[1])];
+    let mut bad = sharing_peer(&failing.url(), &ledger, Here::of(&[]));
+    let mut peer = sharing_peer(&good.url(), &ledger, Here::of(&[]));
+    let (failed, outcome) = tokio::join!(
+        bad.fetch(ask(), PATIENT, &collector),
+        peer.fetch(ask(), PATIENT, &collector),
+    );
+    assert_eq!(collector.ids(), sorted_ids(&all));
+    assert_eq!((outcome.complete, outcome.gaps), (1, vec![]));
+    assert!(failed.gaps.iter().all(|gap| matches!(gap.reason, GapReason::NotConnected(_))));
+}
+
+#[tokio::test]
+async fn a_slow_peer_loses_its_share() {
+    let author = Author::new(1);
+    let all = notes_of(&author, 1_200);
+    let archive = Archive::new(&all, 500);
+    let slow = {
+        let archive = archive.clone();
+        let comparer = archive.comparer();
+        ScriptedRelay::start_comparing(
+            |_| Arrival::Welcome,
+            move |_| answer([Act::Wait(std::time::Duration::from_secs(60))]),
+            comparer,
+        )
+    };
+    let good = comparing(&archive);
+    let ledger = Arc::<Ledger>::default();
+    let collector = Collector::default();
+    let ask = || vec![query(std::slice::from_ref(&author), &[1])];
+    let mut lame = sharing_peer(&slow.url(), &ledger, Here::of(&[]));
+    let mut peer = sharing_peer(&good.url(), &ledger, Here::of(&[]));
+    let lame = lame.fetch(ask(), PATIENT, &collector);
+    let quick = peer.fetch(ask(), PATIENT, &collector);
+    let outcome = tokio::select! {
+        _ = lame => panic!("the slow peer is done first"),
+        outcome = quick => outcome,
+    };
+    assert_eq!(collector.ids(), sorted_ids(&all));
+    assert_eq!((outcome.events, outcome.gaps), (1_200, vec![]));
+}
+
+/// Asks a relay that does this about comparisons, and expects everything page by page.
+async fn is_asked_page_by_page(refuse: impl Fn(&Round) -> Vec<Act> + Send + Sync + 'static) {
+    let author = Author::new(1);
+    let all = notes_of(&author, 900);
+    let archive = Archive::new(&all, 500);
+    let relay = ScriptedRelay::start_comparing(
+        |_| Arrival::Welcome,
+        move |request| archive.answer(request),
+        move |round| answer(refuse(round)),
+    );
+    let queries = vec![
+        query(std::slice::from_ref(&author), &[1]),
+        query(std::slice::from_ref(&author), &[4]),
+    ];
+    let here =
+        notes_of(&author, 50).iter().map(|note| note.replace("1700", "1600")).collect::<Vec<_>>();
+    let (outcome, collector) = compare(&relay.url(), queries, IMPATIENT, Here::of(&here)).await;
+    assert!(collector.ids() == sorted_ids(&all), "{} events", collector.count());
+    assert_eq!((outcome.complete, outcome.gaps), (2, vec![]));
+    assert_eq!(ids_asked(&relay), 0);
+}
+
+#[tokio::test]
+async fn a_relay_that_refuses_to_compare_is_asked_page_by_page() {
+    is_asked_page_by_page(|_| vec![Act::NegErr("error: not today".into(), None)]).await;
+    is_asked_page_by_page(|_| vec![Act::Notice("negentropy disabled".into())]).await;
+    is_asked_page_by_page(|_| vec![Act::Notice("anything at all".into())]).await;
+    is_asked_page_by_page(|_| vec![Act::Closed("unsupported: NEG-OPEN".into())]).await;
+}
+
+#[tokio::test]
+async fn a_relay_that_is_silent_about_comparisons_is_asked_page_by_page() {
+    is_asked_page_by_page(|_| vec![]).await;
+}
+
+#[tokio::test]
+async fn a_relay_whose_comparisons_make_no_sense_is_asked_page_by_page() {
+    is_asked_page_by_page(|_| vec![Act::NegMsg(b"nonsense".to_vec())]).await;
+    is_asked_page_by_page(|_| vec![Act::Text(json!(["NEG-MSG", "companion-1", "zz"]).to_string())])
+        .await;
+    // All time differs, in every round.
+    let endless = || vec![Act::NegMsg([&[0x61, 0, 0, 1][..], &[7; 16]].concat())];
+    is_asked_page_by_page(move |_| endless()).await;
+    is_asked_page_by_page(move |round| match round.number % 2 {
+        1 => endless(),
+        _ => vec![Act::NegErr("closed: forgotten".into(), None)],
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_set_that_is_too_large_for_the_relay_is_compared_in_parts() {
+    let authors = Author::all(0..6);
+    let all = events(1_800, |number| {
+        // A third of it in one second.
+        let second = if number % 3 == 0 { 0 } else { number };
+        authors[number as usize / 3 % 6].note(START + second, &number.to_string())
+    });
+    let archive = Archive::new(&all, 500);
+    let sizes =
+        all.iter().map(|event| serde_json::from_str(event).unwrap()).collect::<Vec<Value>>();
+    let comparer = archive.comparer();
+    let relay = ScriptedRelay::start_comparing(
+        |_| Arrival::Welcome,
+        move |request| archive.answer(request),
+        move |round| {
+            let is_asked = |event: &&Value| {
+                let filter = round.filter.as_ref().unwrap();
+                let second = event["created_at"].as_u64().unwrap();
+                filter["authors"].as_array().unwrap().contains(&event["pubkey"])
+                    && filter["since"].as_u64().is_none_or(|since| since <= second)
+                    && filter["until"].as_u64().is_none_or(|until| until >= second)
+            };
+            if round.filter.is_some() && sizes.iter().filter(is_asked).count() > 120 {
+                return answer([Act::NegErr("blocked: this query is too big".into(), Some(120))]);
+            }
+            comparer(round)
+        },
+    );
+    for here in [Here::of(&[]), Here::in_parts(&all[..900], 100)] {
+        let queries = vec![query(&authors, &[1])];
+        let (outcome, collector) = compare(&relay.url(), queries, PATIENT, here).await;
+        assert_eq!(outcome.gaps, []);
+        let ids: HashSet<String> = collector.ids().into_iter().collect();
+        assert_eq!(ids.len(), collector.count());
+        assert!(all[900..].iter().all(|event| ids.contains(&id_of(event))));
+    }
+    assert_eq!(pages_asked(&relay), 0);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_lost_while_ids_are_fetched_costs_no_event() {
+    let author = Author::new(1);
+    let all = notes_of(&author, 3_000);
+    let archive = Archive::new(&all, 500);
+    let comparer = archive.comparer();
+    let relay = ScriptedRelay::start_comparing(
+        |_| Arrival::Welcome,
+        move |request| match request.number % 3 {
+            0 => {
+                let page = archive.page(&request.filter);
+                answer(page.into_iter().map(Act::Event).take(60).chain([Act::Cut]))
+            }
+            _ => archive.answer(request),
+        },
+        comparer,
+    );
+    let queries = vec![query(&[author], &[1])];
+    let (outcome, collector) = compare(&relay.url(), queries, PATIENT, Here::of(&[])).await;
+    assert_eq!(collector.ids(), sorted_ids(&all));
+    assert_eq!((outcome.complete, outcome.gaps), (1, vec![]));
+    assert!(relay.record().connections > 1);
+}
+
+#[tokio::test]
+async fn what_a_relay_counts_and_does_not_give_is_named() {
+    let author = Author::new(1);
+    let all = events(40, |number| {
+        author.event(4 - number % 2 * 3, START + number, json!([]), &number.to_string())
+    });
+    let (hidden, given): (Vec<String>, Vec<String>) =
+        all.iter().cloned().partition(|event| event.contains("\"kind\":4"));
+    let comparer = Archive::new(&all, 500).comparer();
+    let archive = Archive::new(&given, 500);
+    let relay = ScriptedRelay::start_comparing(
+        |_| Arrival::Welcome,
+        move |request| archive.answer(request),
+        comparer,
+    );
+    let authors = [author];
+    let queries = vec![query(&authors, &[1]), query(&authors, &[4])];
+    let (outcome, collector) = compare(&relay.url(), queries, PATIENT, Here::of(&[])).await;
+    assert_eq!(collector.ids(), sorted_ids(&given));
+    let ids = sorted_ids(&hidden).iter().map(|id| id.parse().unwrap()).collect();
+    let filter = Filter { ids: Some(ids), ..Filter::default() };
+    assert_eq!(outcome.gaps, [Gap { filter, reason: GapReason::NotGiven(20, None) }]);
+}
+
+#[tokio::test]
+async fn what_is_gone_when_it_is_asked_for_is_no_gap() {
+    let author = Author::new(1);
+    let all = notes_of(&author, 40);
+    let (before, after) = (Archive::new(&all, 500).comparer(), Archive::new(&all[1..], 500));
+    let comparer = after.comparer();
+    let relay = ScriptedRelay::start_comparing(
+        |_| Arrival::Welcome,
+        move |request| after.answer(request),
+        move |round| if round.number == 1 { before(round) } else { comparer(round) },
+    );
+    let queries = vec![query(&[author], &[1])];
+    let (outcome, collector) = compare(&relay.url(), queries, PATIENT, Here::of(&[])).await;
+    assert_eq!(collector.ids(), sorted_ids(&all[1..]));
+    assert_eq!((outcome.complete, outcome.gaps), (1, vec![]));
+}
+
+#[tokio::test]
+async fn an_event_that_only_claims_an_id_does_not_stand_for_it() {
+    let author = Author::new(1);
+    let all = notes_of(&author, 40);
+    let archive = Archive::new(&all, 500);
+    let hostile = {
+        let archive = archive.clone();
+        let comparer = archive.comparer();
+        ScriptedRelay::start_comparing(
+            |_| Arrival::Welcome,
+            move |request| {
+                let page = archive.page(&request.filter);
+                answer(page.into_iter().map(|it| Act::Event(forged(&it))).chain([Act::Eose]))
+            },
+            comparer,
+        )
+    };
+    let good = comparing(&archive);
+    let ledger = Arc::<Ledger>::default();
+    let (bad, collector) = (Collector::default(), Collector::default());
+    let ask = || vec![query(std::slice::from_ref(&author), &[1])];
+    let mut forger = sharing_peer(&hostile.url(), &ledger, Here::of(&[]));
+    let mut peer = sharing_peer(&good.url(), &ledger, Here::of(&[]));
+    let (outcome, _) =
+        tokio::join!(forger.fetch(ask(), PATIENT, &bad), peer.fetch(ask(), PATIENT, &collector));
+    assert_eq!(collector.ids(), sorted_ids(&all));
+    assert!(outcome.gaps.len() <= 1);
+}
+
+#[tokio::test]
+async fn ids_of_events_that_nobody_asked_about_bring_nothing() {
+    let (author, other) = (Author::new(1), Author::new(2));
+    let archive = Archive::new(&notes_of(&other, 30), 500);
+    let comparer = archive.comparer();
+    let relay = ScriptedRelay::start_comparing(
+        |_| Arrival::Welcome,
+        move |request| archive.answer(request),
+        move |round| {
+            let everything = round.filter.as_ref().map(|_| json!({}));
+            comparer(&Round { filter: everything, ..round.clone() })
+        },
+    );
+    let queries = vec![query(&[author], &[1])];
+    let (outcome, collector) = compare(&relay.url(), queries, PATIENT, Here::of(&[])).await;
+    assert_eq!((collector.count(), outcome.events), (0, 0));
+    assert!(matches!(outcome.gaps[..], [Gap { reason: GapReason::NotGiven(30, None), .. }]));
+}
+
+#[tokio::test]
+async fn a_relay_that_promises_without_end_is_asked_page_by_page() {
+    let author = Author::new(1);
+    let number = std::sync::atomic::AtomicU64::new(0);
+    let relay = ScriptedRelay::start_comparing(
+        |_| Arrival::Welcome,
+        |_| answer([Act::Eose]),
+        move |_| {
+            // One range over all time with a hundred ids that do not exist.
+            let mut message = vec![0x61, 0, 0, 2, 100];
+            for _ in 0..100 {
+                let next = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                message.extend([&next.to_be_bytes()[..], &[7; 24]].concat());
+            }
+            answer([Act::NegMsg(message)])
+        },
+    );
+    let filters: Vec<Filter> =
+        (0..30).map(|kind| query(std::slice::from_ref(&author), &[kind])).collect();
+    let (outcome, collector) = compare(&relay.url(), filters, PATIENT, Here::of(&[])).await;
+    assert_eq!((collector.count(), outcome.complete), (0, 30));
+    let [Gap { reason: GapReason::NotGiven(count, None), .. }] = outcome.gaps[..] else {
+        panic!("{outcome:?}");
+    };
+    assert!((1_000..1_500).contains(&count), "{count}");
+    assert_eq!(pages_asked(&relay), 30);
+}
+
+#[tokio::test]
+async fn an_answer_that_ends_before_its_events_costs_no_event() {
+    let author = Author::new(1);
+    let all = notes_of(&author, 60);
+    let archive = Archive::new(&all, 500);
+    let comparer = archive.comparer();
+    let relay = ScriptedRelay::start_comparing(
+        |_| Arrival::Welcome,
+        move |request| {
+            let page = archive.page(&request.filter);
+            answer([Act::Eose].into_iter().chain(page.into_iter().map(Act::Event)))
+        },
+        comparer,
+    );
+    let queries = vec![query(&[author], &[1])];
+    let (outcome, collector) = compare(&relay.url(), queries, PATIENT, Here::of(&[])).await;
+    assert_eq!(collector.ids(), sorted_ids(&all));
+    assert_eq!(outcome.gaps, []);
+}

@@ -1,0 +1,62 @@
+//! A relay of the real strfry, in a node's directory.
+
+#![allow(dead_code, reason = "each program that includes this uses its own part")]
+
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use tempfile::TempDir;
+
+use super::OWN_CONFIG;
+
+/// A running `strfry relay`, ended when it is dropped.
+#[derive(Debug)]
+pub struct RunningRelay {
+    process: Child,
+    port: u16,
+}
+
+impl RunningRelay {
+    /// Returns when the relay accepts connections; it opens its database before that.
+    pub fn start(strfry: &Path, node: &TempDir) -> Self {
+        let port =
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let config = format!(
+            "db = \"./strfry-db/\"\nrelay {{\n    bind = \"127.0.0.1\"\n    port = {port}\n    nofiles = 0\n}}\n"
+        );
+        fs::write(node.path().join("strfry.conf"), config).unwrap();
+        let child = Command::new(strfry)
+            .arg("relay")
+            .current_dir(node.path())
+            .envs(OWN_CONFIG)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn();
+        let mut relay = Self { process: child.unwrap(), port };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            assert_eq!(relay.process.try_wait().unwrap(), None, "the relay did not start");
+            assert!(Instant::now() < deadline, "the relay does not listen");
+            thread::yield_now();
+        }
+        relay
+    }
+
+    pub fn url(&self) -> String {
+        format!("ws://127.0.0.1:{}", self.port)
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
+    }
+}
+
+impl Drop for RunningRelay {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
