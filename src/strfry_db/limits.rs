@@ -50,6 +50,13 @@ pub const ENTRIES_PER_SNAPSHOT: usize = 500_000;
 /// Events that one read transaction reads whole. About 10 ms where the pages are in memory.
 pub const EVENTS_PER_SNAPSHOT: usize = 10_000;
 
+/// Entries that one thread counts before all cores are asked to help: a few milliseconds, long
+/// against the start of their threads.
+pub const ENTRIES_COUNTED_ALONE: usize = 50_000;
+
+/// Slices of time that all cores count.
+pub const SLICES: u64 = 64;
+
 /// Bytes of events as lines that are checked together. More would only take memory.
 pub const BATCH_BYTES: usize = 4 << 20;
 

@@ -1,9 +1,14 @@
 //! How many events match, from the index alone where it decides.
 
 use std::ops::ControlFlow;
+use std::rc::Rc;
+
+use rayon::prelude::*;
 
 use super::super::error::ReadError;
-use super::super::limits::{ENTRIES_PER_SNAPSHOT, ROWS_PER_SNAPSHOT};
+use super::super::limits::{
+    ENTRIES_COUNTED_ALONE, ENTRIES_PER_SNAPSHOT, ROWS_PER_SNAPSHOT, SLICES,
+};
 use super::super::lookup::{Snapshot, present};
 use super::super::open::StrfryDb;
 use super::super::unlocked::halved;
@@ -49,67 +54,122 @@ impl StrfryDb {
             }
             if plan.index == Index::CreatedAt && (filter.since, filter.until) == (0, u64::MAX) {
                 let table = present("Event", self.tables.event)?;
-                let count = snapshot.len(table)?;
-                let all = Place { prefix: plan.prefixes.len(), before: None, count };
-                return Ok(Some((plan, all)));
+                return Ok(Some((plan, Some(snapshot.len(table)?))));
             }
-            let place = Place { prefix: 0, before: filter.until.checked_add(1), count: 0 };
-            Ok(Some((plan, place)))
+            Ok(Some((plan, None)))
         })?;
-        let Some((plan, mut place)) = begun else { return Ok(None) };
-        while place.prefix < plan.prefixes.len() {
-            place = self.read_keeping(&mut kept, options.one_snapshot, |snapshot, attempt| {
-                let entries = halved(self.bound(ENTRIES_PER_SNAPSHOT), attempt);
-                place.walk_on(filter, &plan, snapshot, entries)
-            })?;
+        let (plan, mut count) = match begun {
+            None => return Ok(None),
+            Some((_, Some(all))) => return Ok(Some(all.min(filter.limit))),
+            Some((plan, None)) => (plan, 0),
+        };
+        // What is to be of one moment is read in one snapshot, which one thread has; and with a
+        // limit there is no need to look at all.
+        let alone = options.one_snapshot || filter.limit != u64::MAX;
+        for prefix in &plan.prefixes {
+            let mut stretch = Stretch {
+                index: plan.index,
+                prefix,
+                since: filter.since,
+                before: filter.until.checked_add(1),
+                limit: filter.limit - count,
+                count: 0,
+            };
+            let entries = if alone { ENTRIES_PER_SNAPSHOT } else { ENTRIES_COUNTED_ALONE };
+            let mut more = self.count_on(&mut stretch, entries, &mut kept, options.one_snapshot)?;
+            if more && !alone {
+                count += self.count_on_all_cores(&stretch)?;
+                more = false;
+            }
+            while more {
+                more = self.count_on(&mut stretch, entries, &mut kept, options.one_snapshot)?;
+            }
+            count += stretch.count;
         }
-        Ok(Some(place.count.min(filter.limit)))
+        Ok(Some(count))
+    }
+
+    /// Counts so many entries and what is left of their last second; whether there are more.
+    fn count_on<'db>(
+        &'db self,
+        stretch: &mut Stretch<'_>,
+        entries: usize,
+        kept: &mut Option<Rc<Snapshot<'db>>>,
+        one_snapshot: bool,
+    ) -> Result<bool, ReadError> {
+        let (walked, more) = self.read_keeping(kept, one_snapshot, |snapshot, attempt| {
+            stretch.walk_on(snapshot, halved(self.bound(entries), attempt))
+        })?;
+        *stretch = walked;
+        Ok(more)
+    }
+
+    /// Counts what is left of a stretch, cut into slices of time. They hold unequal numbers of
+    /// entries, so there are many.
+    fn count_on_all_cores(&self, stretch: &Stretch<'_>) -> Result<u64, ReadError> {
+        let created_at = present("Event__created_at", self.tables.created_at)?;
+        let oldest = self.read(|snapshot| {
+            let first = snapshot.forward(created_at, None)?.next().transpose()?;
+            Ok(first.and_then(|(key, _)| key.try_into().ok()).map_or(0, u64::from_ne_bytes))
+        })?;
+        let before = stretch.before.unwrap_or(u64::MAX);
+        let begin = oldest.clamp(stretch.since, before.max(stretch.since));
+        let width = before.saturating_sub(begin).div_ceil(SLICES).max(1);
+        (0..SLICES)
+            .into_par_iter()
+            .map(|number| {
+                let start = begin.saturating_add(number.saturating_mul(width));
+                let mut slice = Stretch {
+                    since: if number == 0 { stretch.since } else { start },
+                    before: Some(start.saturating_add(width).min(before)),
+                    count: 0,
+                    ..*stretch
+                };
+                if slice.before.is_some_and(|before| before <= slice.since) {
+                    return Ok(0);
+                }
+                while self.count_on(&mut slice, ENTRIES_PER_SNAPSHOT, &mut None, false)? {}
+                Ok(slice.count)
+            })
+            .sum()
     }
 }
 
-/// How far the counting has come.
+/// Entries with one prefix and between two times, and how many of them have been counted.
 #[derive(Debug, Clone, Copy)]
-struct Place {
-    /// The prefix to count under.
-    prefix: usize,
+struct Stretch<'a> {
+    index: Index,
+    prefix: &'a [u8],
+    since: u64,
+    /// Where it goes on.
     before: Option<u64>,
+    limit: u64,
     count: u64,
 }
 
-impl Place {
-    /// Counts entries, so many and what is left of the second.
+impl Stretch<'_> {
+    /// Counts entries, so many and what is left of the second; whether there are more.
     fn walk_on(
         mut self,
-        filter: &ScanFilter,
-        plan: &Plan,
         snapshot: &Snapshot<'_>,
         entries: usize,
-    ) -> Result<Self, ReadError> {
-        let mut walked = 0;
-        while let Some(prefix) = plan.prefixes.get(self.prefix) {
-            let mut second = None;
-            let mut is_at_end = true;
-            let count = &mut self.count;
-            plan.index.walk_back(snapshot, prefix, self.before, |found| {
-                if found.created_at < filter.since || *count == filter.limit {
-                    return ControlFlow::Break(());
-                }
-                if walked >= entries && second != Some(found.created_at) {
-                    is_at_end = false;
-                    return ControlFlow::Break(());
-                }
-                second = Some(found.created_at);
-                walked += 1;
-                *count += 1;
-                ControlFlow::Continue(())
-            })?;
-            if !is_at_end {
-                self.before = second.or(self.before);
-                return Ok(self);
+    ) -> Result<(Self, bool), ReadError> {
+        let (mut walked, mut second, mut more) = (0, None, false);
+        let count = &mut self.count;
+        self.index.walk_back(snapshot, self.prefix, self.before, |found| {
+            if found.created_at < self.since || *count == self.limit {
+                return ControlFlow::Break(());
             }
-            self.prefix += 1;
-            self.before = filter.until.checked_add(1);
-        }
-        Ok(self)
+            if walked >= entries && second != Some(found.created_at) {
+                more = true;
+                return ControlFlow::Break(());
+            }
+            second = Some(found.created_at);
+            walked += 1;
+            *count += 1;
+            ControlFlow::Continue(())
+        })?;
+        self.before = second.or(self.before);
+        Ok((self, more))
     }
 }
