@@ -9,7 +9,7 @@ mod support;
 use std::fs::{self, File};
 use std::hint::black_box;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use strfry_companion::nostr::{Pubkey, kind};
@@ -126,16 +126,6 @@ fn timed(command: &mut Command) -> Duration {
 /// Most memory, in KiB, that a full scan was seen to hold beside the pages of mapped files.
 fn anonymous_memory(database: &Path) -> u64 {
     let mut command = companion(&["scan", "{}", "--db"]);
-    let mut child = command.arg(database).stdout(Stdio::null()).spawn().unwrap();
-    let mut most = 0;
-    while child.try_wait().unwrap().is_none() {
-        most = most.max(resident_anonymous(&child).unwrap_or(0));
-    }
-    most
-}
-
-fn resident_anonymous(child: &Child) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
-    line.trim().strip_suffix(" kB")?.parse().ok()
+    let child = command.arg(database).stdout(Stdio::null()).spawn().unwrap();
+    support::wait_watching_memory(child).1
 }

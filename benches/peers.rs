@@ -42,7 +42,7 @@ fn main() {
 
     let pubkeys: Vec<String> = authors.iter().map(|author| author.pubkey().to_string()).collect();
     // The same question: without a filter both sides would answer from a tree that strfry keeps.
-    let filter = json!({ "authors": pubkeys }).to_string();
+    let filter = json!({ "authors": pubkeys, "kinds": [1] }).to_string();
     let theirs = node();
     import(strfry, theirs.path(), "");
     let sync = || {
@@ -54,27 +54,39 @@ fn main() {
             }
         })
     };
-    let (sync_new, sync_nothing) = (sync(), sync());
+    let sync_new = sync();
 
     let ours = node();
     import(strfry, ours.path(), "");
     fs::write(ours.path().join("pubkeys.txt"), pubkeys.join("\n")).unwrap();
-    let backfill = || {
+    let mut memory = 0;
+    let mut backfill = || {
         timed(|| {
             let mut backfill = Command::new(env!("CARGO_BIN_EXE_strfry-companion"));
             backfill.args(["backfill", "--days", "0", "--no-profiles", "--no-fallback"]);
+            backfill.args(["--kinds", "1"]);
             backfill.arg("--home").arg(ours.path().join("home"));
             backfill.arg("--strfry-dir").arg(ours.path()).arg("--strfry-bin").arg(strfry);
             backfill.args(["--pubkeys", "pubkeys.txt", "--relay"]).args(&urls);
-            run(&mut backfill, ours.path());
+            backfill.current_dir(ours.path()).stdin(Stdio::null()).stdout(Stdio::null());
+            let (status, most) = support::wait_watching_memory(backfill.spawn().unwrap());
+            assert!(status.success());
+            memory = memory.max(most);
         })
     };
-    let (new, nothing) = (backfill(), backfill());
+    let new = backfill();
+    // In turns, medians: both take a fraction of a second.
+    let (mut sync_nothing, mut nothing) = (Vec::new(), Vec::new());
+    for _ in 0..7 {
+        sync_nothing.push(sync());
+        nothing.push(backfill());
+    }
     assert!(ids(strfry, theirs.path()) == ids(strfry, ours.path()), "the answers differ");
 
     println!("{count} events of {AUTHORS} authors, three strfry relays, verified and imported");
     row("everything new", sync_new, new);
-    row("nothing new", sync_nothing, nothing);
+    println!("memory of a backfill, beside mapped pages: {} MiB at most", memory / 1024);
+    row("nothing new", support::median(sync_nothing), support::median(nothing));
 }
 
 fn row(what: &str, theirs: Duration, ours: Duration) {

@@ -9,7 +9,7 @@ pub mod stand_in;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use serde_json::json;
@@ -82,6 +82,25 @@ pub fn strfry_command(strfry: &Path, database: &Path) -> Command {
     let mut command = Command::new(strfry);
     command.arg("--config").arg(config);
     command
+}
+
+/// Waits for a process; returns how it ended, and the most memory, in KiB, that it was seen to hold
+/// beside the pages of mapped files.
+pub fn wait_watching_memory(mut child: Child) -> (ExitStatus, u64) {
+    let status = format!("/proc/{}/status", child.id());
+    let anonymous = || {
+        let text = fs::read_to_string(&status).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+        line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+    };
+    let mut most = 0;
+    loop {
+        if let Some(ended) = child.try_wait().unwrap() {
+            return (ended, most);
+        }
+        most = most.max(anonymous().unwrap_or(0));
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// For people.
