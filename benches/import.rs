@@ -10,7 +10,6 @@ use std::io::{BufWriter, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -107,24 +106,10 @@ impl Way {
         };
         command.current_dir(strfry_dir).stdout(Stdio::null()).stderr(Stdio::null());
         let start = Instant::now();
-        let mut child = command.spawn().unwrap();
-        let mut peak = 0;
-        loop {
-            peak = peak.max(own_memory(child.id()));
-            if let Some(status) = child.try_wait().unwrap() {
-                assert!(status.success());
-                return Ran { time: start.elapsed(), peak };
-            }
-            thread::sleep(Duration::from_millis(5));
-        }
+        let (status, peak) = support::wait_watching_memory(command.spawn().unwrap());
+        assert!(status.success());
+        Ran { time: start.elapsed(), peak }
     }
-}
-
-fn own_memory(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
-    let number = line.and_then(|line| line.split_ascii_whitespace().next());
-    number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 
 /// A node with an initialised, empty database.

@@ -281,7 +281,16 @@ fn what_strfry_holds_a_newer_one_of_or_its_author_has_deleted_is_told_apart_from
         assert_eq!(ids(node.events()), ids(held.iter().chain(&offered[4..])));
         let classes = json!({"imported": 2, "superseded": 2, "deleted": 2});
         assert_eq!(summary["events"], classes);
+        let named = |lost: usize, by: usize| (id_of(&offered[lost]), id_of(&held[by]));
+        assert_eq!(pairs(&summary["superseded"]), BTreeSet::from([named(0, 0), named(1, 1)]));
+        assert_eq!(pairs(&summary["deleted"]), BTreeSet::from([named(2, 2), named(3, 3)]));
     });
+}
+
+/// Each event of a list, and the one that is in the database instead or has deleted it.
+fn pairs(list: &Value) -> BTreeSet<(String, String)> {
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    list.as_array().unwrap().iter().map(|it| (text(&it["id"]), text(&it["by"]))).collect()
 }
 
 /// The earliest second of every page and comparison that a relay was asked for.

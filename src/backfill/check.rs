@@ -14,7 +14,7 @@ use super::accounts::{Class, Tally};
 use super::screen::{Candidate, Work};
 use super::write_relays::{RelayLists, write_relays};
 use crate::import::limits::{BATCH, BATCH_BYTES};
-use crate::import::{Fate, ImportError, Ledger, Pipeline, Settings, StoredEvent};
+use crate::import::{Examples, Fate, ImportError, Ledger, Pipeline, Settings, StoredEvent};
 use crate::nostr::{EventId, Pubkey, kind};
 use crate::report::{StatKey, SyncStats};
 use crate::strfry_db::StrfryDb;
@@ -24,6 +24,8 @@ use crate::strfry_db::StrfryDb;
 pub(super) struct Checked {
     /// Statistics of the imported events.
     pub(super) stats: SyncStats,
+    /// Some of the events that were superseded or deleted.
+    pub(super) examples: Examples,
     /// Why the import could not be brought to its end.
     pub(super) error: Option<ImportError>,
     /// Why strfry had to be started twice.
@@ -56,6 +58,7 @@ struct Ticket {
 /// What the pipeline tells is counted for the peer that sent the event.
 struct Accounts {
     stats: SyncStats,
+    examples: Examples,
     seen_profiles: SeenProfiles,
     forged: ForgedIds,
     relay_lists: RelayLists,
@@ -71,6 +74,7 @@ impl Checks {
     ) -> std::io::Result<thread::JoinHandle<Checked>> {
         let accounts = Accounts {
             stats: SyncStats::default(),
+            examples: Examples::default(),
             seen_profiles: self.seen_profiles,
             forged: self.forged,
             relay_lists: self.relay_lists,
@@ -93,8 +97,11 @@ fn run(pipeline: Pipeline<Batch, Accounts>, mut work: mpsc::Receiver<Work>) -> C
         }
     }
     let ended = pipeline.finish();
+    let (stats, examples) =
+        ended.ledger.map(|accounts| (accounts.stats, accounts.examples)).unwrap_or_default();
     Checked {
-        stats: ended.ledger.map(|accounts| accounts.stats).unwrap_or_default(),
+        stats,
+        examples,
         panicked: matches!(ended.error, Some(ImportError::Panicked)),
         error: ended.error,
         replaced: ended.replaced,
@@ -153,6 +160,7 @@ impl Ledger for Accounts {
         if matches!(fate.class(), Class::BadId | Class::BadSignature) {
             self.forged.lock().unwrap_or_else(PoisonError::into_inner).push(event.id());
         }
+        self.examples.add(event.id(), fate);
         match fate {
             Fate::Rejected(reason) => tally.count_because(Class::Rejected, reason),
             _ => tally.count(fate.class()),

@@ -107,6 +107,8 @@ pub async fn run(
         received: 0,
         events: BTreeMap::new(),
         reasons: BTreeMap::new(),
+        superseded: checked.examples.superseded,
+        deleted: checked.examples.deleted,
         peers: summaries(&peers),
         fallback: summaries(&fallback),
         errors,

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::accounts::{Class, Tally};
-use crate::import::Status;
+use crate::import::{Instead, Status};
 use crate::node::{Peer, PeerSource};
 use crate::nostr::Pubkey;
 use crate::relay::{FetchOutcome, GapReason};
@@ -49,6 +49,10 @@ pub struct Summary {
     pub events: BTreeMap<&'static str, u64>,
     /// Why events were refused, and how many for each reason.
     pub reasons: BTreeMap<String, u64>,
+    /// Some of those that were superseded, and what is in the database instead.
+    pub superseded: Vec<Instead>,
+    /// Some of those that were deleted, and by which event.
+    pub deleted: Vec<Instead>,
     /// The node's peers.
     pub peers: Vec<PeerSummary>,
     /// Public relays that were asked for profiles found nowhere else.

@@ -28,4 +28,4 @@ pub use importer::{Importer, Settled};
 pub use pipeline::{Barrier, Ended, Ledger, Pipeline, Settings};
 pub use run::{Job, RunError, Sofar, run};
 pub use self_check::{SelfCheck, check_encoding, choose_form};
-pub use summary::{Instead, Summary};
+pub use summary::{Examples, Instead, Summary};

@@ -55,13 +55,16 @@ pub struct Instead {
 
 /// Examples of superseded and deleted events.
 #[derive(Debug, Default)]
-pub(super) struct Examples {
-    pub(super) superseded: Vec<Instead>,
-    pub(super) deleted: Vec<Instead>,
+pub struct Examples {
+    /// Events that were superseded, and what is in the database instead.
+    pub superseded: Vec<Instead>,
+    /// Events that were deleted, and by which event.
+    pub deleted: Vec<Instead>,
 }
 
 impl Examples {
-    pub(super) fn add(&mut self, id: EventId, fate: &Fate) {
+    /// Takes an event with such a fate, if there are not enough of it.
+    pub fn add(&mut self, id: EventId, fate: &Fate) {
         let (list, by) = match *fate {
             Fate::Superseded(by) => (&mut self.superseded, by),
             Fate::Deleted(by) => (&mut self.deleted, by),
