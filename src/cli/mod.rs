@@ -104,7 +104,6 @@ pub fn main() -> ExitCode {
         let matches = command().get_matches_from(arguments);
         matches.subcommand().map_or(Ok(Outcome::Complete), |(name, matches)| run(name, matches))
     };
-    signals::leave_the_end_to_a_signal();
     exit::code(outcome.unwrap_or_else(Outcome::Failure))
 }
 

@@ -44,7 +44,7 @@ pub use keys::{id_key, kind_key, pubkey_key, pubkey_kind_key, replace_key, tag_k
 pub use lock_file::Libc;
 pub use lookup::{Damage, Found, LevId, Snapshot, StoredJson, WholeEvent};
 pub use open::{StrfryDb, linked_lmdb};
-pub use open_snapshots::close_to_new_snapshots;
+pub use open_snapshots::Ending;
 pub use packed::PackedEvent;
 pub use schema::{CompressionDictionary, Meta, NegentropyFilter};
 pub use stats::{AuthorCount, Stats};

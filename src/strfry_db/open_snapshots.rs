@@ -3,19 +3,39 @@
 //! A process that a signal ends in the middle of a snapshot leaves its slot in strfry's lock file
 //! taken until somebody looks for it, and as long as it is, strfry's file grows.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-struct State {
-    open: usize,
-    closed: bool,
+static OPEN: Mutex<usize> = Mutex::new(0);
+static ENDING: OnceLock<Ending> = OnceLock::new();
+
+/// How a process ends that is told to. Flags, because a signal's handler may do no more than look
+/// at them and set them.
+#[derive(Debug, Clone)]
+pub struct Ending {
+    /// Kept true while no snapshot is open: the process may end at once.
+    pub may_end: Arc<AtomicBool>,
+    /// To be set to anything but 0 when the process is to end and may not.
+    pub told: Arc<AtomicUsize>,
+    /// Ends the process, for the reason that `told` holds.
+    pub end: fn(usize),
 }
 
-static STATE: Mutex<State> = Mutex::new(State { open: 0, closed: false });
-static CHANGED: Condvar = Condvar::new();
+impl Ending {
+    /// From now on the process ends when the last open snapshot is closed, if it has been told to.
+    /// Of several calls the first counts.
+    pub fn between_snapshots(self) {
+        let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        self.may_end.store(*open == 0, Ordering::SeqCst);
+        let _ = ENDING.set(self);
+    }
 
-fn state() -> MutexGuard<'static, State> {
-    STATE.lock().unwrap_or_else(PoisonError::into_inner)
+    fn end_if_told(&self) {
+        let reason = self.told.load(Ordering::SeqCst);
+        if reason != 0 {
+            (self.end)(reason);
+        }
+    }
 }
 
 /// Counts as one while it lives. To be dropped after the transaction.
@@ -23,31 +43,26 @@ fn state() -> MutexGuard<'static, State> {
 pub(super) struct Open(());
 
 impl Open {
-    /// Waits, for ever, if the process is about to end.
     pub(super) fn new() -> Self {
-        let mut state = state();
-        while state.closed {
-            state = CHANGED.wait(state).unwrap_or_else(PoisonError::into_inner);
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ending) = ENDING.get() {
+            ending.may_end.store(false, Ordering::SeqCst);
         }
-        state.open += 1;
+        *open += 1;
         Self(())
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        state().open -= 1;
-        CHANGED.notify_all();
+        let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+        *open -= 1;
+        if *open == 0
+            && let Some(ending) = ENDING.get()
+        {
+            // In this order: a signal that comes in between finds that the process may end.
+            ending.may_end.store(true, Ordering::SeqCst);
+            ending.end_if_told();
+        }
     }
-}
-
-/// Returns when this process has no snapshot open, or that has taken too long, and lets no other
-/// begin: whoever wants one waits for the end of the process, which is to follow at once. Returns
-/// whether none is open.
-pub fn close_to_new_snapshots(patience: Duration) -> bool {
-    let mut state = state();
-    state.closed = true;
-    let waited = CHANGED.wait_timeout_while(state, patience, |state| state.open > 0);
-    let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-    state.open == 0
 }
