@@ -9,7 +9,7 @@ use support::events::{Author, events, forged, id_of};
 use support::node::{Node, code};
 use support::relays::Relay;
 use support::running_relay::RunningRelay;
-use support::scripted::{Act, Archive, ClosedPort, ScriptedRelay, answer};
+use support::scripted::{Act, Archive, Arrival, ClosedPort, ScriptedRelay, answer};
 use support::{NO_STRFRY, real_strfry, run_strfry, strfry_bin, strfry_node};
 
 const START: u64 = 1_700_000_000;
@@ -86,6 +86,41 @@ fn each_peer_is_told_apart_whether_it_compares_or_not() {
         assert_eq!(found["peers"], peers, "{flags:?}");
         assert_eq!((code, &found["pubkeys"], &found["since"]), (0, &json!(5), &json!(null)));
     }
+}
+
+#[test]
+fn of_a_peer_that_compares_only_what_is_not_here_is_fetched() {
+    let authors = Author::all(0..3);
+    let all = some_events(&authors, 600);
+    let archive = Archive::new(&all[200..], 500);
+    let comparer = archive.comparer();
+    let relay = ScriptedRelay::start_comparing(
+        |_| Arrival::Welcome,
+        move |request| archive.answer(request),
+        comparer,
+    );
+    let node = node(&authors, &all[..500]);
+    let (code, found) = diff(&node, &[relay.url()], &[]);
+    assert_eq!(found["peers"], json!([peer(&relay.url(), &all[500..], &all[..200])]));
+    assert_eq!(code, 0);
+    let asked = relay.record().requests;
+    let ids: Option<Vec<usize>> =
+        asked.iter().map(|filter| Some(filter["ids"].as_array()?.len())).collect();
+    assert_eq!(ids.map(|ids| ids.iter().sum()), Some(100));
+}
+
+#[test]
+fn a_dry_run_tells_what_each_peer_would_bring() {
+    let author = Author::new(1);
+    let relay = Relay::start(&[author.note(START, "there")], 500);
+    let node = node(std::slice::from_ref(&author), &[]);
+    let url = relay.url();
+    let arguments = ["backfill", "--dry-run", "--no-fallback", "--days", "0", "--relay", &url];
+    let output = node.companion(&arguments).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let host = url.trim_start_matches("ws://");
+    assert!(said.contains(&format!("  {url}  {host}: 1 received, 1 new, complete\n")), "{said}");
+    assert!(node.events().is_empty());
 }
 
 #[test]
