@@ -197,6 +197,25 @@ fn an_import_of_every_sort_of_event_is_as_the_schema_says() {
 }
 
 #[test]
+fn a_difference_with_a_peer_and_one_that_is_not_known_are_as_the_schema_says() {
+    let author = Author::new(1);
+    let relay = Relay::start(&[author.note(1_700_000_000, "there")], 500);
+    let dead = ClosedPort::reserve();
+    let node = node(&author, &[relay.url(), dead.url()]);
+    node.import(&[author.note(1_700_000_000, "here")]);
+    let arguments = ["diff", "--json", "--days", "0", "--allow-local-peers"];
+    let output = node.companion(&arguments).output().unwrap();
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let schema = schema_of("diff");
+    validate(&schema, &schema, &found, "difference");
+    let status = |position: usize| found["peers"][position]["status"].as_str();
+    assert_eq!(
+        BTreeSet::from([status(0), status(1)]),
+        BTreeSet::from([Some("complete"), Some("failed")])
+    );
+}
+
+#[test]
 fn the_schema_knows_every_class() {
     let known: BTreeSet<String> =
         schema()["$defs"]["classes"]["properties"].as_object().unwrap().keys().cloned().collect();

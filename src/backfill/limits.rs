@@ -32,6 +32,12 @@ pub const COMPARED_AT_ONCE: usize = 50_000;
 /// large as can be.
 pub const KEPT_SETS: usize = 8;
 
+/// Events whose headers are looked up at once when a peer and the database are compared.
+pub const COMPARED_HEADERS: usize = 1_000;
+
+/// Ids that a difference names for each side of a peer: 640 KB of JSON. Counts are always exact.
+pub const LISTED_IDS: usize = 10_000;
+
 /// For one call of the command `ipfs`, which asks a daemon on this machine.
 pub const IPFS_TIME_OUT: Duration = Duration::from_secs(10);
 

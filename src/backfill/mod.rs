@@ -2,6 +2,7 @@
 //! strfry takes. The only module that knows them all.
 
 mod check;
+mod diff;
 mod error;
 mod fetch;
 mod here;
@@ -23,8 +24,10 @@ mod accounts {
 }
 
 pub use crate::import::{Class, Status, Tally};
+pub use diff::{DiffJob, PeerDiff, Side, diff};
 pub use error::BackfillError;
 pub use job::{Job, Output, Timings};
 pub use kinds::KindsError;
+pub use plan::since;
 pub use run::run;
-pub use summary::{PeerStatus, PeerSummary, ProfileCounts, Summary};
+pub use summary::{GapSummary, PeerStatus, PeerSummary, ProfileCounts, Summary};

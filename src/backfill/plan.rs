@@ -34,7 +34,7 @@ pub(super) fn station_query(kinds: Vec<u64>, since: Option<u64>) -> Option<Filte
 }
 
 /// The second from which on events are recent: so many days before `now`; 0 is all time.
-pub(super) fn since(now: u64, days: u32) -> Option<u64> {
+pub fn since(now: u64, days: u32) -> Option<u64> {
     (days > 0).then(|| now.saturating_sub(u64::from(days) * 86_400))
 }
 

@@ -10,7 +10,7 @@ use super::accounts::{Class, Tally};
 use crate::import::{Instead, Status};
 use crate::node::{Peer, PeerSource};
 use crate::nostr::Pubkey;
-use crate::relay::{FetchOutcome, GapReason};
+use crate::relay::{FetchOutcome, Gap, GapReason};
 use crate::report::SyncStats;
 
 /// Gaps of one peer that are spelled out; the rest is counted.
@@ -134,20 +134,6 @@ impl PeerSummary {
         outcome: &FetchOutcome,
         tally: &Tally,
     ) -> Self {
-        let status = if outcome.gaps.is_empty() {
-            PeerStatus::Complete
-        } else if outcome.failed() && !is_all_stopped(outcome) {
-            PeerStatus::Failed
-        } else {
-            PeerStatus::Incomplete
-        };
-        let gaps = outcome.gaps.iter().take(GAPS_NAMED).map(|gap| GapSummary {
-            reason: gap.reason.to_string(),
-            authors: gap.filter.authors.as_ref().map(Vec::len),
-            kinds: gap.filter.kinds.clone().unwrap_or_default(),
-            since: gap.filter.since,
-            until: gap.filter.until,
-        });
         Self {
             name: peer.name.clone(),
             url: peer.address().to_owned(),
@@ -158,8 +144,8 @@ impl PeerSummary {
                 PeerSource::Author => AUTHOR,
             },
             since,
-            status,
-            gaps: gaps.collect(),
+            status: status_of(outcome),
+            gaps: gaps_of(outcome),
             gap_count: outcome.gaps.len(),
             pages: outcome.pages,
             received: tally.received(),
@@ -173,6 +159,29 @@ impl PeerSummary {
         reasons.dedup();
         reasons.join("; ")
     }
+}
+
+/// How it went, in a word.
+pub(super) fn status_of(outcome: &FetchOutcome) -> PeerStatus {
+    if outcome.gaps.is_empty() {
+        PeerStatus::Complete
+    } else if outcome.failed() && !is_all_stopped(outcome) {
+        PeerStatus::Failed
+    } else {
+        PeerStatus::Incomplete
+    }
+}
+
+/// The first gaps, spelled out.
+pub(super) fn gaps_of(outcome: &FetchOutcome) -> Vec<GapSummary> {
+    let gap = |gap: &Gap| GapSummary {
+        reason: gap.reason.to_string(),
+        authors: gap.filter.authors.as_ref().map(Vec::len),
+        kinds: gap.filter.kinds.clone().unwrap_or_default(),
+        since: gap.filter.since,
+        until: gap.filter.until,
+    };
+    outcome.gaps.iter().take(GAPS_NAMED).map(gap).collect()
 }
 
 /// A peer that the run itself turned away from has not failed.

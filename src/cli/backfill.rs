@@ -14,7 +14,7 @@ use super::node::{NodeArguments, print, print_json, read_pubkeys};
 use super::pubkeys::print_list;
 use super::stats;
 use crate::backfill::kinds::{self, KindsError};
-use crate::backfill::{self, Class, Job, Output, Status, Summary, Timings, limits};
+use crate::backfill::{self, Class, Job, Output, PeerStatus, Status, Summary, Timings, limits};
 use crate::import::StrfryCommand;
 use crate::import::limits::PATIENCE;
 use crate::node::{
@@ -436,6 +436,18 @@ fn in_words(summary: &Summary) -> String {
         summary.profiles.found,
         summary.profiles.missing
     );
+    if summary.dry_run {
+        for peer in &summary.peers {
+            let new = peer.events.get(Class::WouldImport.name()).copied().unwrap_or(0);
+            let (url, name) = (clean_for_log(&peer.url), clean_for_log(&peer.name));
+            text.push_str(&format!("  {url}  {name}: {} received, {new} new", peer.received));
+            match peer.status {
+                PeerStatus::Complete => text.push_str(", complete\n"),
+                _ => text.push_str(&format!(", {}\n", clean_for_log(&peer.reasons()))),
+            }
+        }
+        text.push_str("What several peers have is fetched from one of them; 'diff' tells all that each has.\n");
+    }
     for (class, count) in summary.classes() {
         text.push_str(&format!("  {class:<16} {count:>9}\n"));
     }

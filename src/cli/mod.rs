@@ -5,6 +5,7 @@
 mod auth_key;
 mod backfill;
 mod bench;
+mod diff;
 mod exit;
 mod export;
 mod import;
@@ -32,6 +33,7 @@ const SCRIPT_NAME: &str = "backfill_constellation.sh";
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done; for backfill: every peer gave all that was asked, and all of it is accounted for;
+     for diff: every peer's difference is known completely, whatever it is;
      for import: every event is in the database, or was superseded, deleted or left out
   1  finished, but something is incomplete or missing (profiles --check: a profile is
      missing; verify: an event is wrong; import: an event was refused; bench: answers differ)
@@ -77,6 +79,7 @@ macro_rules! commands {
 commands! {
     "profiles", profiles, "Show which pubkeys have a profile (kind 0), and what is in it";
     "backfill", backfill, "Fetch from peer relays what the database lacks, and import it";
+    "diff", diff, "Show what each peer has that the database lacks, and the reverse; import nothing";
     "import", import, "Check events from files or standard input, and import them through strfry";
     "peers", peers, "Show the relays that a backfill would ask, and those that it would not";
     "pubkeys", pubkeys, "Show where the node's own list of pubkeys comes from";

@@ -13,6 +13,12 @@ use crate::nostr::{EventId, Filter};
 pub trait Local: Send + Sync + std::fmt::Debug {
     /// The events that are here and match the filter; `limit` does not matter.
     fn items<'a>(&'a self, filter: &'a Filter) -> LocalItems<'a>;
+
+    /// The peer has been found to lack these events; the same may be told again.
+    fn not_there(&self, _ids: Vec<EventId>) {}
+
+    /// Of this filter the peer has given, page by page, everything that it has.
+    fn all_was_given(&self, _filter: Filter) {}
 }
 
 /// What [`Local::items`] returns.

@@ -2,7 +2,7 @@
 //! negentropy protocol version 1). The rounds of one comparison; what it finds is for others to
 //! fetch.
 
-use negentropy::{Error, Negentropy};
+use negentropy::{Error, Id, Negentropy};
 
 use super::limits::{FRAME_OVERHEAD, LARGEST_FRAME, ROUNDS_WITHOUT_NEWS, SMALLEST_FRAME};
 use super::local::ItemSet;
@@ -26,6 +26,8 @@ pub(super) struct Reconciliation {
 pub(super) struct Round {
     /// Events that the peer has and we have not.
     pub(super) needed: Vec<EventId>,
+    /// Events that we have and the peer has not.
+    pub(super) only_here: Vec<EventId>,
     /// What to send next; `None`: everything has been compared.
     pub(super) next: Option<Vec<u8>>,
 }
@@ -69,8 +71,10 @@ impl Reconciliation {
         if self.rounds_without_news > ROUNDS_WITHOUT_NEWS {
             return Err(Senseless);
         }
-        let needed = need.into_iter().map(|id| EventId::from_bytes(id.to_bytes())).collect();
-        Ok(Round { needed, next })
+        let ids = |ids: Vec<Id>| -> Vec<EventId> {
+            ids.into_iter().map(|id| EventId::from_bytes(id.to_bytes())).collect()
+        };
+        Ok(Round { needed: ids(need), only_here: ids(have), next })
     }
 }
 
@@ -123,25 +127,29 @@ mod tests {
         EventId::from_bytes(id)
     }
 
-    /// Compares two sets of numbers in frames as small as there are.
-    fn compare(here: &[u64], there: &[u64]) -> Vec<EventId> {
+    /// Compares two sets of numbers in frames as small as there are: what is only there, and what
+    /// is only here.
+    fn compare(here: &[u64], there: &[u64]) -> [Vec<EventId>; 2] {
         let set =
             |numbers: &[u64]| ItemSet::new(numbers.iter().map(|number| (number / 3, id(*number))));
         let mut peer = Negentropy::owned(set(there), 4_096).unwrap();
         let (mut ours, mut message) =
             Reconciliation::begin(Filter::default(), set(here), 0).unwrap();
-        let mut needed = Vec::new();
+        let (mut needed, mut only_here) = (Vec::new(), Vec::new());
         loop {
             let round = ours.answer(&peer.reconcile(&message).unwrap()).unwrap();
             needed.extend(round.needed);
+            only_here.extend(round.only_here);
             match round.next {
                 Some(next) => message = next,
                 None => break,
             }
         }
-        needed.sort();
-        needed.dedup();
-        needed
+        [needed, only_here].map(|mut ids| {
+            ids.sort();
+            ids.dedup();
+            ids
+        })
     }
 
     fn ids(numbers: impl Iterator<Item = u64>) -> Vec<EventId> {
@@ -155,8 +163,9 @@ mod tests {
         let here: Vec<u64> = (0..9_000).filter(|number| number % 7 > 0).collect();
         let there: Vec<u64> = (0..9_000).filter(|number| number % 5 > 0).collect();
         let needed = ids((0..9_000).filter(|number| number % 7 == 0 && number % 5 > 0));
-        assert_eq!(compare(&here, &there), needed);
-        assert_eq!(compare(&here, &here), []);
+        let only_here = ids((0..9_000).filter(|number| number % 5 == 0 && number % 7 > 0));
+        assert_eq!(compare(&here, &there), [needed, only_here]);
+        assert_eq!(compare(&here, &here), [vec![], vec![]]);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::info;
 use super::ledger::{Ledger, Member};
 use super::limits::{ATTEMPTS_WITHOUT_PROGRESS, INFO_TIME_OUT, USELESS_MESSAGES};
 use super::local::Local;
-use super::manners::Manners;
+use super::manners::{Comparing, Manners};
 use super::message::{self, RelayMessage};
 use super::outcome::{FetchOutcome, GapReason};
 use super::requests::{Identity, Next, Requests, shortened};
@@ -84,6 +84,13 @@ impl PeerSession {
         }
     }
 
+    /// The peer is asked page by page, also if it compares.
+    #[must_use]
+    pub fn without_comparing(mut self) -> Self {
+        self.manners.comparing = Comparing::Refused;
+        self
+    }
+
     /// A peer that is not dialled yet, and that shares the work with others.
     pub fn sharing(dialler: Dialler, share: Share) -> Self {
         Self { share: Some(share), ..Self::new(dialler) }
@@ -142,6 +149,7 @@ impl PeerSession {
             }
             tokio::time::sleep(pause(pace.first_pause, attempts)).await;
         }
+        self.tell_what_it_lacks(&mut requests);
         let (outcome, manners, member) = requests.into_parts();
         self.manners = manners;
         if let Some(share) = &mut self.share {
@@ -215,7 +223,9 @@ impl PeerSession {
             };
             match received {
                 Ok(Some(Ok(Message::Text(text)))) => {
-                    if let Some(ended) = self.handle(requests, &text, sink).await? {
+                    let handled = self.handle(requests, &text, sink).await?;
+                    self.tell_what_it_lacks(requests);
+                    if let Some(ended) = handled {
                         send(&mut connection, message::close(&ended), pace.time_out).await?;
                     }
                 }
@@ -327,6 +337,17 @@ impl PeerSession {
             None => self.no_message(sink),
         }
         Ok(None)
+    }
+
+    fn tell_what_it_lacks(&self, requests: &mut Requests) {
+        let lacks = std::mem::take(&mut requests.lacks);
+        let Some(share) = &self.share else { return };
+        if !lacks.ids.is_empty() {
+            share.local.not_there(lacks.ids);
+        }
+        for filter in lacks.all_but_given {
+            share.local.all_was_given(filter);
+        }
     }
 
     fn no_message(&mut self, sink: &impl Sink) {

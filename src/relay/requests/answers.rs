@@ -169,6 +169,7 @@ impl Requests {
         if let Some(member) = &self.member {
             member.offer(round.needed);
         }
+        self.lacks.ids.extend(round.only_here);
         match round.next {
             Some(next) => {
                 *held = Some(next);

@@ -61,9 +61,11 @@ impl Requests {
     }
 
     pub(super) fn complete(&mut self, pager: Pager) {
+        let query = pager.query().clone();
         let gaps = pager.into_gaps();
         if gaps.is_empty() {
             self.outcome.complete += 1;
+            self.lacks.all_but_given.push(query);
         }
         self.outcome.gaps.extend(gaps);
     }

@@ -55,6 +55,8 @@ pub(super) struct Requests {
     member: Option<Member>,
     /// Queries that have been compared to the end, to be compared again if ids were not given.
     compared: Vec<Filter>,
+    /// What the answers say of what the peer lacks; taken away by whoever wants to know.
+    pub(super) lacks: Lacks,
     /// What the peer said it has, did not give, and nobody else has.
     not_given: HashSet<EventId>,
     is_second_look: bool,
@@ -64,6 +66,15 @@ pub(super) struct Requests {
     is_one_refused: bool,
     pub(super) notice: Option<String>,
     pub(super) outcome: FetchOutcome,
+}
+
+/// What a peer's answers say of what it lacks.
+#[derive(Debug, Default)]
+pub(super) struct Lacks {
+    /// Events that are here, and not there.
+    pub(super) ids: Vec<EventId>,
+    /// Filters of which it has given, page by page, all that it has.
+    pub(super) all_but_given: Vec<Filter>,
 }
 
 enum Waiting {
@@ -129,6 +140,7 @@ impl Requests {
             accepted_at: None,
             member,
             compared: Vec::new(),
+            lacks: Lacks::default(),
             not_given: HashSet::new(),
             is_second_look: false,
             splits: 0,
