@@ -9,7 +9,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::auth_key::read_auth_key;
-use super::exit::{CANNOT_RUN, Failure, OrFail, Outcome, Result, tell};
+use super::exit::{Failure, OrFail, Outcome, Result, outcome_of, tell};
 use super::node::{NodeArguments, print, print_json, read_pubkeys};
 use super::pubkeys::print_list;
 use super::stats;
@@ -170,18 +170,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         summary.status = summary.status.max(Status::Incomplete);
     }
     let printed = if arguments.json { print_json(&summary) } else { print(&in_words(&summary)) };
-    // Whether anybody reads it or not: the exit code tells how the run ended.
-    if let Err(failure) = printed
-        && !failure.is_broken_pipe()
-    {
-        return Err(failure);
-    }
-    match summary.status {
-        Status::Complete => Ok(Outcome::Complete),
-        Status::Incomplete => Ok(Outcome::Incomplete),
-        // The log has told why, on the terminal too.
-        Status::Failed => Err(Failure::Told(CANNOT_RUN)),
-    }
+    outcome_of(summary.status, printed)
 }
 
 impl Arguments {

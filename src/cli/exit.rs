@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use crate::import::Status;
 use crate::report::{self, with_causes};
 
 /// How a command ended.
@@ -29,7 +30,7 @@ pub(super) enum Failure {
 }
 
 const USAGE: u8 = 2;
-pub(super) const CANNOT_RUN: u8 = 3;
+const CANNOT_RUN: u8 = 3;
 
 impl Failure {
     /// Whether whoever read the program's output has gone.
@@ -87,6 +88,22 @@ pub(super) fn code(outcome: Outcome) -> ExitCode {
     };
     tell(with_causes(error.as_ref()));
     ExitCode::from(code)
+}
+
+/// How a run ends whose summary has been printed, or could not be. Whether anybody reads it or
+/// not, the exit code tells how the run went.
+pub(super) fn outcome_of(status: Status, printed: Result<()>) -> Result<Outcome> {
+    if let Err(failure) = printed
+        && !failure.is_broken_pipe()
+    {
+        return Err(failure);
+    }
+    match status {
+        Status::Complete => Ok(Outcome::Complete),
+        Status::Incomplete => Ok(Outcome::Incomplete),
+        // The run has told why, on the terminal too.
+        Status::Failed => Err(Failure::Told(CANNOT_RUN)),
+    }
 }
 
 /// One line on the terminal, if there is still somebody to read it.

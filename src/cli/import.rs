@@ -10,7 +10,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::backfill::{database_of_strfry, refuse_no_lock, stop_signal};
-use super::exit::{CANNOT_RUN, Failure, OrFail, Outcome, Result, tell};
+use super::exit::{OrFail, Outcome, Result, outcome_of, tell};
 use super::node::{NodeArguments, print, print_json};
 use crate::import::limits::PATIENCE;
 use crate::import::{
@@ -94,17 +94,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         tell(error);
     }
     let printed = if arguments.json { print_json(&summary) } else { print(&in_words(&summary)) };
-    // Whether anybody reads it or not: the exit code tells how the import ended.
-    if let Err(failure) = printed
-        && !failure.is_broken_pipe()
-    {
-        return Err(failure);
-    }
-    match summary.status {
-        Status::Complete => Ok(Outcome::Complete),
-        Status::Incomplete => Ok(Outcome::Incomplete),
-        Status::Failed => Err(Failure::Told(CANNOT_RUN)),
-    }
+    outcome_of(summary.status, printed)
 }
 
 impl Arguments {
