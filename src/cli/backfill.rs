@@ -2,26 +2,24 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::auth_key::read_auth_key;
+use super::asking::{Asking, Named, runtime};
 use super::exit::{Failure, OrFail, Outcome, Result, outcome_of, tell};
-use super::node::{NodeArguments, print, print_json, read_pubkeys};
+use super::node::{NodeArguments, print, print_json};
 use super::pubkeys::print_list;
 use super::stats;
-use crate::backfill::kinds::{self, KindsError};
-use crate::backfill::{self, Class, Job, Output, PeerStatus, Status, Summary, Timings, limits};
+use crate::backfill::kinds;
+use crate::backfill::{self, Class, Job, Output, PeerStatus, Status, Summary};
 use crate::import::StrfryCommand;
 use crate::import::limits::PATIENCE;
 use crate::node::{
     Acquired, Blacklist, Discovery, Peer, PeerPolicy, PubkeySources, RunLock, StrfryConf,
-    explicit_peer, fallback_peer,
+    fallback_peer,
 };
-use crate::nostr::{Pubkey, kind};
 use crate::report::{Progress, RunLog, Terminal, clean_for_log};
 use crate::strfry_db::StrfryDb;
 
@@ -31,16 +29,11 @@ const PUBLIC_RELAYS: &[&str] = &["wss://relay.damus.io", "wss://nos.lol", "wss:/
 #[derive(Debug, Args)]
 #[command(after_help = super::EXIT_CODES)]
 pub(super) struct Arguments {
-    /// Ask for events of the last N days; 0 for all time
-    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true,
-          value_parser = clap::value_parser!(u32).range(0..=i64::from(limits::DAYS)))]
-    days: u32,
+    #[command(flatten)]
+    asking: Asking,
     /// Show every line of the log on the terminal
     #[arg(short, long)]
     verbose: bool,
-    /// Do not ask for direct messages (kind 4)
-    #[arg(long)]
-    no_dms: bool,
     /// Check signatures; this is the default
     #[arg(long, conflicts_with = "no_verify")]
     verify: bool,
@@ -53,12 +46,6 @@ pub(super) struct Arguments {
     /// Ask for no more than --days, whatever earlier runs have missed
     #[arg(long)]
     full: bool,
-    /// File with the secret key (nsec or hex) by which relays may know this node (NIP-42)
-    #[arg(long, value_name = "FILE")]
-    auth_key_file: Option<PathBuf>,
-    /// Ask every peer page by page, also those that could be compared with (NIP-77)
-    #[arg(long)]
-    no_negentropy: bool,
     /// Neither recover missing profiles nor write the profiles file
     #[arg(long)]
     no_profiles: bool,
@@ -68,21 +55,9 @@ pub(super) struct Arguments {
     /// Write the profiles as CSV too
     #[arg(long)]
     csv: bool,
-    /// Relay to ask, instead of the swarm's; trusted to be at any address (repeatable)
-    #[arg(long = "relay", value_name = "URL", num_args = 1..)]
-    relays: Vec<String>,
-    /// File with pubkeys to ask for, instead of the node's own; `-` for standard input
-    #[arg(long = "pubkeys", value_name = "FILE", num_args = 1..)]
-    pubkeys: Vec<PathBuf>,
-    /// Kinds to ask for, such as 0,1,30500-30503 [default: the node's]
-    #[arg(long, value_name = "LIST")]
-    kinds: Option<String>,
     /// The strfry executable [default: strfry in strfry's working directory]
     #[arg(long, value_name = "FILE")]
     strfry_bin: Option<PathBuf>,
-    /// Dial peers of the swarm at loopback and private addresses too
-    #[arg(long)]
-    allow_local_peers: bool,
     /// Open no tunnels to stations whose relays listen on their own machine
     #[arg(long)]
     no_tunnels: bool,
@@ -104,24 +79,8 @@ pub(super) struct Arguments {
     /// Print figures about the database, and exit
     #[arg(long, conflicts_with = "show_hex")]
     stats: bool,
-    /// Longest wait for a connection, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = limits::CONNECT_TIME_OUT.as_secs(), allow_negative_numbers = true,
-          value_parser = clap::value_parser!(u64).range(1..=3_600))]
-    connect_timeout: u64,
-    /// Longest wait without progress for recent events, in seconds; twice as long for everything
-    #[arg(long, value_name = "SECONDS", default_value_t = limits::RECENT_TIME_OUT.as_secs(), allow_negative_numbers = true,
-          value_parser = clap::value_parser!(u64).range(1..=3_600))]
-    timeout: u64,
     #[command(flatten)]
     pub(super) node: NodeArguments,
-}
-
-/// What the arguments say before any file of the node is read.
-struct Wanted {
-    kinds: Vec<u64>,
-    relays: Vec<Peer>,
-    fallback: Vec<Peer>,
-    pubkeys: Option<Vec<Pubkey>>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
@@ -129,9 +88,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         return stats::run(&stats::Arguments::of(arguments.node.clone(), arguments.json));
     }
     refuse_no_lock(&arguments.node)?;
-    let wanted = arguments.wanted()?;
+    let (named, fallback) = (arguments.asking.named()?, arguments.fallback()?);
     if arguments.show_hex {
-        return arguments.show_hex(wanted);
+        return arguments.show_hex(named);
     }
     let config = arguments.node.config().or_usage()?;
     let database = database_of_strfry(&arguments.node, &config)?;
@@ -156,7 +115,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     log.info("Starting Astroport constellation backfill process");
 
     let prepared = arguments
-        .job(wanted, &config, &log)
+        .job(named, fallback, &config, &log)
         .and_then(|job| Ok((job, Arc::new(StrfryDb::open(&database).or_cannot_run()?))));
     let result = prepared.and_then(|(job, db)| {
         if !job.dry_run {
@@ -174,92 +133,43 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
 }
 
 impl Arguments {
-    fn wanted(&self) -> Result<Wanted> {
-        let mut kinds = match &self.kinds {
-            Some(list) => kinds::parse(list).or_usage()?,
-            None => kinds::node_kinds(),
-        };
-        if self.no_dms {
-            kinds.retain(|&kind| kind != kind::DIRECT_MESSAGE);
-        }
-        if kinds.is_empty() {
-            return Err(KindsError::None).or_usage();
-        }
-        let relays = self.relays.iter().map(|url| explicit_peer(url).or_usage());
+    /// Public relays to ask for profiles.
+    fn fallback(&self) -> Result<Vec<Peer>> {
         let public: Vec<&str> = match self.fallback_relays.as_slice() {
             _ if self.no_fallback => Vec::new(),
             [] => PUBLIC_RELAYS.to_vec(),
             named => named.iter().map(String::as_str).collect(),
         };
-        let fallback = public.iter().map(|url| fallback_peer(url).or_usage());
-        Ok(Wanted {
-            kinds,
-            relays: relays.collect::<Result<_>>()?,
-            fallback: fallback.collect::<Result<_>>()?,
-            pubkeys: self.named_pubkeys()?,
-        })
+        public.iter().map(|url| fallback_peer(url).or_usage()).collect()
     }
 
-    fn named_pubkeys(&self) -> Result<Option<Vec<Pubkey>>> {
-        if self.pubkeys.is_empty() {
-            return Ok(None);
-        }
-        let mut pubkeys = Vec::new();
-        for file in &self.pubkeys {
-            pubkeys.extend(read_pubkeys(file)?.pubkeys);
-        }
-        pubkeys.sort_unstable();
-        pubkeys.dedup();
-        Ok(Some(pubkeys))
-    }
-
-    fn show_hex(&self, wanted: Wanted) -> Result<Outcome> {
+    fn show_hex(&self, named: Named) -> Result<Outcome> {
         let sources = self.node.pubkeys(&self.node.discover(PeerPolicy::default()));
         let blacklist =
             Blacklist::read(&self.node.paths().blacklist(), &sources.local).or_usage()?;
-        let mut pubkeys = wanted.pubkeys.unwrap_or(sources.pubkeys);
+        let mut pubkeys = named.pubkeys.unwrap_or(sources.pubkeys);
         pubkeys.retain(|pubkey| !blacklist.contains(pubkey));
         print_list(&pubkeys)
     }
 
-    fn job(&self, wanted: Wanted, config: &StrfryConf, log: &RunLog) -> Result<Job> {
+    fn job(
+        &self,
+        named: Named,
+        fallback: Vec<Peer>,
+        config: &StrfryConf,
+        log: &RunLog,
+    ) -> Result<Job> {
         let paths = self.node.paths();
         let discovery = self.node.discover(PeerPolicy {
-            allow_local: self.allow_local_peers,
+            allow_local: self.asking.allow_local_peers,
             tunnels: !self.no_tunnels,
         });
         let sources = self.node.pubkeys(&discovery);
         let blacklist = Blacklist::read(&paths.blacklist(), &sources.local).or_usage()?;
         log_sources(log, &discovery, &sources);
 
-        // What the operator names replaces what the node's files say.
-        let only_named_pubkeys = wanted.pubkeys.is_some();
-        let peers = if wanted.relays.is_empty() {
-            discovery.peers
-        } else {
-            Discovery { peers: Vec::new(), ..discovery }.with_explicit(wanted.relays).peers
-        };
-        let mut pubkeys = wanted.pubkeys.unwrap_or(sources.pubkeys);
-        let named = pubkeys.len();
-        pubkeys.retain(|pubkey| !blacklist.contains(pubkey));
-        if peers.is_empty() {
-            return Err(Failure::Usage(anyhow!(
-                "no peers: no usable station in {} (see the command 'peers'); name a relay with --relay",
-                paths.swarm().display()
-            )));
-        }
-        if pubkeys.is_empty() {
-            return Err(Failure::Usage(match (named, only_named_pubkeys) {
-                (0, true) => anyhow!("no pubkeys: none in the files named with --pubkeys"),
-                (0, false) => anyhow!(
-                    "no pubkeys: none in the node's files (see the command 'pubkeys'); name a file with --pubkeys"
-                ),
-                _ => anyhow!(
-                    "no pubkeys: all {named} are on the blacklist {}",
-                    paths.blacklist().display()
-                ),
-            }));
-        }
+        let peers = named.peers(discovery, &self.node)?;
+        let pubkeys = named.pubkeys(sources, &blacklist, &self.node)?;
         let is_node = paths.home().is_dir();
         if self.csv && !is_node {
             return Err(Failure::Usage(anyhow!(
@@ -276,33 +186,28 @@ impl Arguments {
         };
         log.info(format_args!("{} peers, {} pubkeys", peers.len(), pubkeys.len()));
         let station_kinds =
-            if only_named_pubkeys { Vec::new() } else { kinds::station_kinds(&wanted.kinds) };
+            if named.pubkeys.is_some() { Vec::new() } else { kinds::station_kinds(&named.kinds) };
         Ok(Job {
             peers,
-            fallback: wanted.fallback,
+            fallback,
             pubkeys,
             station_kinds,
-            kinds: wanted.kinds,
-            days: self.days,
+            kinds: named.kinds,
+            days: self.asking.days,
             profiles: !self.no_profiles,
             verify: !self.no_verify,
             plain: self.plain,
             ipfs: self.ipfs_bin.clone(),
-            auth: self.auth_key_file.as_deref().map(read_auth_key).transpose()?,
+            auth: self.asking.auth()?,
             state: Some(paths.peer_state()),
             full: self.full,
-            negentropy: !self.no_negentropy,
+            negentropy: !self.asking.no_negentropy,
             dry_run: self.dry_run,
             limits: config.limits,
             blacklist,
             strfry,
-            allow_local: self.allow_local_peers,
-            timings: Timings {
-                connect: Duration::from_secs(self.connect_timeout),
-                recent: Duration::from_secs(self.timeout),
-                full: Duration::from_secs(2 * self.timeout),
-                ..Timings::default()
-            },
+            allow_local: self.asking.allow_local_peers,
+            timings: self.asking.timings(),
             output: Output {
                 profiles_json: is_node.then(|| paths.profiles_json()),
                 profiles_csv: (is_node && self.csv).then(|| paths.profiles_csv()),
@@ -314,12 +219,7 @@ impl Arguments {
     fn execute(&self, job: &Job, db: Arc<StrfryDb>, log: &RunLog) -> Result<Summary> {
         let progress = Progress::new(!self.verbose && !self.json);
         log.attach(progress.clone());
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .thread_name("peers")
-            .build()
-            .context("cannot start the threads that talk to peers")
-            .or_cannot_run()?;
+        let runtime = runtime()?;
         let summary = runtime.block_on(async {
             let stop = stop_signal().context("cannot listen for signals").or_cannot_run()?;
             backfill::run(job, db, log, &progress, stop).await.or_cannot_run()

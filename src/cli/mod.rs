@@ -2,6 +2,7 @@
 //!
 //! A command parses, prepares, calls the library and prints; the exit code is decided here.
 
+mod asking;
 mod auth_key;
 mod backfill;
 mod bench;

@@ -2,10 +2,10 @@
 
 use std::fmt::Write;
 
-use anyhow::Context;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::asking::runtime;
 use super::exit::{OrFail, Outcome, Result};
 use super::node::{NodeArguments, print, print_json};
 use crate::backfill::limits;
@@ -128,12 +128,7 @@ fn explicit_peers(urls: &[String]) -> Result<Vec<Peer>> {
 
 /// Looks at all peers at once; of each what was found, or why it cannot be reached.
 fn probe_all(peers: &[Peer], allow_local: bool) -> Result<Vec<std::result::Result<Probe, String>>> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_name("peers")
-        .build()
-        .context("cannot start the threads that talk to peers")
-        .or_cannot_run()?;
+    let runtime = runtime()?;
     // A probe opens no tunnels: the port of such a station is not the one on this machine.
     let diallers: Vec<Dialler> = peers
         .iter()

@@ -22,7 +22,9 @@ static TOLD: OnceLock<PipeReader> = OnceLock::new();
 
 /// From now on a signal ends the process when no snapshot is open, as it would without this.
 ///
-/// No thread waits for signals: a process of two threads is a third of a millisecond slower.
+/// No thread waits for signals: a process of two threads is a third of a millisecond slower. The
+/// price: with several threads that read, one can begin a snapshot in the very instant in which
+/// another one's signal ends the process. The slot is then cleared by whoever opens next.
 pub(super) fn end_between_snapshots() -> Result<()> {
     listen().context("cannot listen for signals").or_cannot_run()
 }

@@ -263,6 +263,8 @@ pub(super) struct Walk<'s> {
     forward: bool,
     /// From the root down to a leaf; empty at the end.
     stack: Vec<Place<'s>>,
+    /// Pages that the walk has come to. A tree has each once; more mean a forged cycle.
+    visited: u64,
     key: &'s [u8],
     /// Values of this key that are still to come.
     values: &'s [u8],
@@ -275,7 +277,8 @@ impl<'s> Walk<'s> {
         forward: bool,
         bound: Option<&[u8]>,
     ) -> Result<Self, ReadError> {
-        let mut walk = Self { snapshot, forward, stack: Vec::new(), key: &[], values: &[] };
+        let mut walk =
+            Self { snapshot, forward, stack: Vec::new(), visited: 0, key: &[], values: &[] };
         let Some(Tree { root, order, .. }) = tree.filter(|tree| tree.root != NO_PAGE) else {
             return Ok(walk);
         };
@@ -308,8 +311,9 @@ impl<'s> Walk<'s> {
     ) -> Result<(), ReadError> {
         loop {
             let page = self.snapshot.page(number)?;
-            if self.stack.len() >= DEPTH {
-                return Err(damaged(number, "its tree is too deep"));
+            self.visited += 1;
+            if self.stack.len() >= DEPTH || self.visited > self.snapshot.meta.last_page {
+                return Err(damaged(number, "its tree is too deep, or leads back to itself"));
             }
             let at = choose(page);
             if page.is_leaf() {

@@ -173,3 +173,42 @@ impl Stretch<'_> {
         Ok((self, more))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::golden::golden_database;
+    use super::*;
+
+    /// Every entry of every kind, between all pairs of times: as many in slices as one by one.
+    #[test]
+    fn slices_of_time_hold_each_entry_once() {
+        for name in ["strfry-1.1.1", "strfry-1.0.4", "strfry-1.1.1-dict"] {
+            let directory = golden_database(name);
+            let db = StrfryDb::open(directory.path()).unwrap();
+            let stats = db.stats().unwrap();
+            let (oldest, newest) = (stats.oldest.unwrap(), stats.newest.unwrap());
+            let middle = oldest.midpoint(newest);
+            let times = [0, oldest, oldest + 1, middle, newest, newest + 1, u64::MAX];
+            for (kind, events) in stats.kinds {
+                let prefix = kind.to_ne_bytes();
+                for (since, before) in times.iter().flat_map(|&a| times.map(|b| (a, b))) {
+                    let stretch = Stretch {
+                        index: Index::Kind,
+                        prefix: &prefix,
+                        since,
+                        before: Some(before),
+                        limit: u64::MAX,
+                        count: 0,
+                    };
+                    let mut alone = stretch;
+                    while db.count_on(&mut alone, 7, &mut None, false).unwrap() {}
+                    let counted = db.count_on_all_cores(&stretch).unwrap();
+                    assert_eq!(counted, alone.count, "{name} {kind} {since} {before}");
+                    if (since, before) == (0, u64::MAX) {
+                        assert_eq!(counted, events, "{name} {kind}");
+                    }
+                }
+            }
+        }
+    }
+}

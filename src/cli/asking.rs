@@ -1,0 +1,158 @@
+//! Options of the commands that ask peers: whom, for whose events of which kinds and times, how.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+use tokio::runtime::Runtime;
+
+use super::auth_key::read_auth_key;
+use super::exit::{Failure, OrFail, Result};
+use super::node::{NodeArguments, read_pubkeys};
+use crate::backfill::kinds::{self, KindsError};
+use crate::backfill::{Timings, limits};
+use crate::node::{Blacklist, Discovery, Peer, PubkeySources, explicit_peer};
+use crate::nostr::{Pubkey, kind};
+use crate::relay::AuthKey;
+
+#[derive(Debug, Args)]
+pub(super) struct Asking {
+    /// Ask for events of the last N days; 0 for all time
+    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u32).range(0..=i64::from(limits::DAYS)))]
+    pub(super) days: u32,
+    /// Do not ask for direct messages (kind 4)
+    #[arg(long)]
+    no_dms: bool,
+    /// File with the secret key (nsec or hex) by which relays may know this node (NIP-42)
+    #[arg(long, value_name = "FILE")]
+    auth_key_file: Option<PathBuf>,
+    /// Ask every peer page by page, also those that could be compared with (NIP-77)
+    #[arg(long)]
+    pub(super) no_negentropy: bool,
+    /// Relay to ask, instead of the swarm's; trusted to be at any address (repeatable)
+    #[arg(long = "relay", value_name = "URL", num_args = 1..)]
+    relays: Vec<String>,
+    /// File with pubkeys to ask for, instead of the node's own; `-` for standard input
+    #[arg(long = "pubkeys", value_name = "FILE", num_args = 1..)]
+    pubkeys: Vec<PathBuf>,
+    /// Kinds to ask for, such as 0,1,30500-30503 [default: the node's]
+    #[arg(long, value_name = "LIST")]
+    kinds: Option<String>,
+    /// Dial peers of the swarm at loopback and private addresses too
+    #[arg(long)]
+    pub(super) allow_local_peers: bool,
+    /// Longest wait for a connection, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = limits::CONNECT_TIME_OUT.as_secs(), allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    connect_timeout: u64,
+    /// Longest wait without progress for recent events, in seconds; twice as long for everything
+    #[arg(long, value_name = "SECONDS", default_value_t = limits::RECENT_TIME_OUT.as_secs(), allow_negative_numbers = true,
+          value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    timeout: u64,
+}
+
+/// What the arguments name, before any file of the node is read.
+pub(super) struct Named {
+    pub(super) kinds: Vec<u64>,
+    pub(super) relays: Vec<Peer>,
+    pub(super) pubkeys: Option<Vec<Pubkey>>,
+}
+
+impl Asking {
+    pub(super) fn named(&self) -> Result<Named> {
+        let mut kinds = match &self.kinds {
+            Some(list) => kinds::parse(list).or_usage()?,
+            None => kinds::node_kinds(),
+        };
+        if self.no_dms {
+            kinds.retain(|&kind| kind != kind::DIRECT_MESSAGE);
+        }
+        if kinds.is_empty() {
+            return Err(KindsError::None).or_usage();
+        }
+        let relays = self.relays.iter().map(|url| explicit_peer(url).or_usage());
+        Ok(Named { kinds, relays: relays.collect::<Result<_>>()?, pubkeys: self.named_pubkeys()? })
+    }
+
+    fn named_pubkeys(&self) -> Result<Option<Vec<Pubkey>>> {
+        if self.pubkeys.is_empty() {
+            return Ok(None);
+        }
+        let mut pubkeys = Vec::new();
+        for file in &self.pubkeys {
+            pubkeys.extend(read_pubkeys(file)?.pubkeys);
+        }
+        pubkeys.sort_unstable();
+        pubkeys.dedup();
+        Ok(Some(pubkeys))
+    }
+
+    pub(super) fn auth(&self) -> Result<Option<AuthKey>> {
+        self.auth_key_file.as_deref().map(read_auth_key).transpose()
+    }
+
+    pub(super) fn timings(&self) -> Timings {
+        Timings {
+            connect: Duration::from_secs(self.connect_timeout),
+            recent: Duration::from_secs(self.timeout),
+            full: Duration::from_secs(2 * self.timeout),
+            ..Timings::default()
+        }
+    }
+}
+
+impl Named {
+    /// Whom to ask: what the operator names replaces what the node's files say.
+    pub(super) fn peers(&self, discovery: Discovery, node: &NodeArguments) -> Result<Vec<Peer>> {
+        let peers = if self.relays.is_empty() {
+            discovery.peers
+        } else {
+            let none = Discovery { peers: Vec::new(), ..discovery };
+            none.with_explicit(self.relays.clone()).peers
+        };
+        if peers.is_empty() {
+            return Err(Failure::Usage(anyhow!(
+                "no peers: no usable station in {} (see the command 'peers'); name a relay with --relay",
+                node.paths().swarm().display()
+            )));
+        }
+        Ok(peers)
+    }
+
+    /// Whose events to ask for, the blacklist left out.
+    pub(super) fn pubkeys(
+        &self,
+        sources: PubkeySources,
+        blacklist: &Blacklist,
+        node: &NodeArguments,
+    ) -> Result<Vec<Pubkey>> {
+        let mut pubkeys = self.pubkeys.clone().unwrap_or(sources.pubkeys);
+        let named = pubkeys.len();
+        pubkeys.retain(|pubkey| !blacklist.contains(pubkey));
+        if !pubkeys.is_empty() {
+            return Ok(pubkeys);
+        }
+        Err(Failure::Usage(match (named, &self.pubkeys) {
+            (0, Some(_)) => anyhow!("no pubkeys: none in the files named with --pubkeys"),
+            (0, None) => anyhow!(
+                "no pubkeys: none in the node's files (see the command 'pubkeys'); name a file with --pubkeys"
+            ),
+            _ => anyhow!(
+                "no pubkeys: all {named} are on the blacklist {}",
+                node.paths().blacklist().display()
+            ),
+        }))
+    }
+}
+
+/// The threads that talk to peers.
+pub(super) fn runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("peers")
+        .build()
+        .context("cannot start the threads that talk to peers")
+        .or_cannot_run()
+}
