@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use strfry_companion::nostr::Filter;
-use strfry_companion::relay::{FetchOutcome, Gap, GapReason, Ledger};
+use strfry_companion::relay::{FetchOutcome, Gap, GapReason, Ledger, Pace};
 use support::collector::{Collector, Here, IMPATIENT, PATIENT, compare, query, sharing_peer};
 use support::events::{Author, events, forged, id_of};
 use support::relays::Relay;
-use support::scripted::{Act, Archive, Arrival, Round, ScriptedRelay, answer};
+use support::scripted::{Act, Archive, Arrival, Gate, Round, ScriptedRelay, answer};
 
 const START: u64 = 1_700_000_000;
 
@@ -156,26 +156,33 @@ async fn a_slow_peer_loses_its_share() {
     let author = Author::new(1);
     let all = notes_of(&author, 1_200);
     let archive = Archive::new(&all, 500);
+    let gate = Gate::default();
     let slow = {
-        let archive = archive.clone();
-        let comparer = archive.comparer();
+        let (asked, comparer) = (gate.clone(), archive.comparer());
         ScriptedRelay::start_comparing(
             |_| Arrival::Welcome,
-            move |_| answer([Act::Wait(std::time::Duration::from_secs(60))]),
+            move |_| {
+                asked.open();
+                answer([Act::Wait(std::time::Duration::from_secs(600))])
+            },
             comparer,
         )
     };
-    let good = comparing(&archive);
+    // Says what it has when the slow one has been asked.
+    let good = archive.behind(&gate);
     let ledger = Arc::<Ledger>::default();
     let collector = Collector::default();
     let ask = || vec![query(std::slice::from_ref(&author), &[1])];
     let mut lame = sharing_peer(&slow.url(), &ledger, Here::of(&[]));
     let mut peer = sharing_peer(&good.url(), &ledger, Here::of(&[]));
-    let lame = lame.fetch(ask(), PATIENT, &collector);
+    // The slow one is not given up for so long that it is not what the other one waits for.
+    let pace = Pace { time_out: 10 * PATIENT.time_out, ..PATIENT };
+    let lame = lame.fetch(ask(), pace, &collector);
     let quick = peer.fetch(ask(), PATIENT, &collector);
     let outcome = tokio::select! {
         _ = lame => panic!("the slow peer is done first"),
         outcome = quick => outcome,
+        () = tokio::time::sleep(3 * PATIENT.time_out) => panic!("the slow peer keeps its share"),
     };
     assert_eq!(collector.ids(), sorted_ids(&all));
     assert_eq!((outcome.events, outcome.gaps), (1_200, vec![]));

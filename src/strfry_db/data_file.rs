@@ -20,7 +20,7 @@ const VERSION: usize = PAGE_HEADER + 4;
 const FREE_DB: usize = PAGE_HEADER + 24;
 const MAIN_DB: usize = FREE_DB + DB_RECORD;
 const LAST_PAGE: usize = MAIN_DB + DB_RECORD;
-const TXN_ID: usize = LAST_PAGE + 8;
+pub(super) const TXN_ID: usize = LAST_PAGE + 8;
 const META_END: usize = TXN_ID + 8;
 /// `MDB_db`: its root page is the last of its fields.
 const DB_RECORD: usize = 48;

@@ -428,3 +428,33 @@ fn integers(a: &[u8], b: &[u8]) -> Ordering {
 fn damaged(page: u64, what: &'static str) -> ReadError {
     ReadError::Damaged { table: "(pages)", key: format!("page {page}"), what }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::super::data_file::{TXN_ID, read_meta};
+    use super::super::golden::golden_database;
+    use super::*;
+
+    #[test]
+    fn a_page_that_may_have_been_reused_is_not_looked_at() {
+        let directory = golden_database("strfry-1.1.1");
+        let path = directory.path().join("data.mdb");
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        let page_size = read_meta(&file, 0).unwrap().unwrap().page_size;
+        let meta_pages = MetaPages::new(File::open(&path).unwrap(), page_size);
+        let snapshot = PageSnapshot::new(&meta_pages, meta_pages.begin().unwrap());
+        let commit = |number: u64| {
+            let txn_id = (snapshot.meta.txn_id + number).to_ne_bytes();
+            file.write_all_at(&txn_id, number % 2 * page_size + TXN_ID as u64).unwrap();
+        };
+        assert!(snapshot.page(2).is_ok());
+        commit(1);
+        assert!(snapshot.page(3).is_ok());
+        commit(2);
+        assert!(matches!(snapshot.page(4), Err(ReadError::Overtaken)));
+        // What was copied in time is still what it was.
+        assert!(snapshot.page(2).is_ok());
+    }
+}

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::future::{Future, poll_fn};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
@@ -246,6 +246,24 @@ impl ClosedPort {
     }
 }
 
+/// Lets one relay wait for what happens at another.
+#[derive(Debug, Clone, Default)]
+pub struct Gate(Arc<(Mutex<bool>, Condvar)>);
+
+impl Gate {
+    /// From now on nobody waits.
+    pub fn open(&self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
+    }
+
+    /// Waits until it is open. Only where a relay has its threads for itself.
+    pub fn wait(&self) {
+        let (is_open, changed) = &*self.0;
+        drop(changed.wait_while(is_open.lock().unwrap(), |is_open| !*is_open).unwrap());
+    }
+}
+
 /// Events for honest answers.
 #[derive(Debug, Clone)]
 pub struct Archive {
@@ -276,6 +294,19 @@ impl Archive {
     pub fn answer(&self, request: &Request) -> Answer {
         let pages = request.filters.iter().flat_map(|filter| self.page(filter));
         answer(pages.map(Act::Event).chain([Act::Eose]).collect::<Vec<_>>())
+    }
+
+    /// An honest relay that says what it has only when the gate is open.
+    pub fn behind(&self, gate: &Gate) -> ScriptedRelay {
+        let (archive, gate, comparer) = (self.clone(), gate.clone(), self.comparer());
+        ScriptedRelay::start_comparing(
+            |_| Arrival::Welcome,
+            move |request| archive.answer(request),
+            move |round| {
+                gate.wait();
+                comparer(round)
+            },
+        )
     }
 
     /// An honest relay's side of comparisons.
