@@ -22,8 +22,8 @@ use super::summary::{GapSummary, PeerStatus, gaps_of, status_of};
 use crate::node::{Peer, PeerSource};
 use crate::nostr::{Event, EventId, ExpectedId, Filter, Pubkey, Signature, signature};
 use crate::relay::{
-    AuthKey, Dialler, FetchOutcome, Ledger, Local, LocalItems, Pace, PeerSession, Share, Sink,
-    Stopped, Unwanted,
+    AuthKey, Dialler, FetchOutcome, Ledger, Local, LocalItems, MissingIds, Pace, PeerSession,
+    Share, Sink, Stopped, Unwanted,
 };
 use crate::strfry_db::scan::{ScanFilter, ScanOptions};
 use crate::strfry_db::{ReadError, StrfryDb};
@@ -266,6 +266,10 @@ impl View {
 impl Local for View {
     fn items<'a>(&'a self, filter: &'a Filter) -> LocalItems<'a> {
         self.here.items(filter)
+    }
+
+    fn missing(&self, ids: Vec<EventId>) -> MissingIds<'_> {
+        self.here.missing(ids)
     }
 
     fn not_there(&self, ids: Vec<EventId>) {

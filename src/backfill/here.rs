@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OnceCell;
 
 use super::limits::{COMPARED_AT_ONCE, KEPT_SETS};
-use crate::nostr::Filter;
-use crate::relay::{ItemSet, Local, LocalError, LocalItems};
+use crate::nostr::{EventId, Filter};
+use crate::relay::{ItemSet, Local, LocalError, LocalItems, MissingIds};
 use crate::strfry_db::scan::{ScanFilter, ScanOptions};
 use crate::strfry_db::{ReadError, StrfryDb};
 
@@ -59,6 +59,16 @@ impl Local for Here {
                 read.unwrap_or_else(|error| Err(LocalError::Unreadable(error.to_string())))
             };
             set.get_or_init(read).await.clone()
+        })
+    }
+
+    fn missing(&self, ids: Vec<EventId>) -> MissingIds<'_> {
+        Box::pin(async move {
+            let (db, looked_up) = (Arc::clone(&self.db), ids.clone());
+            let found = tokio::task::spawn_blocking(move || db.contains_each(&looked_up)).await;
+            // What cannot be looked up is asked for: the checks look again before it is imported.
+            let Ok(Ok(found)) = found else { return ids };
+            ids.into_iter().zip(found).filter(|&(_, is_here)| !is_here).map(|(id, _)| id).collect()
         })
     }
 }

@@ -7,37 +7,58 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use super::limits::{IDS_IN_ALL, IDS_OF_ONE_PEER, STEAL_AFTER};
+use super::limits::{IDS_IN_ALL, IDS_OF_ONE_PEER, SETTLED_IDS, STEAL_AFTER};
 use crate::nostr::EventId;
 
 /// The needed events of a run.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ledger {
+    /// Claims are dated from here.
+    began: Instant,
     state: Mutex<State>,
     changed: Notify,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Events that have come. Half of each id is enough: to make another genuine event share that
-    /// half of a given id takes 2^128 attempts.
-    settled: HashSet<[u8; 16]>,
-    wanted: HashMap<EventId, Wanted>,
+    settled: Settled,
+    wanted: HashMap<HalfId, Wanted>,
     queues: Vec<Queue>,
     /// How often something has become free that was claimed.
     releases: u64,
 }
 
+/// Half of each id is enough: to make another genuine event share that half of a given id takes
+/// 2^128 attempts, and nothing else settles it.
+type HalfId = [u8; 16];
+
+/// Small: there can be tens of thousands.
 #[derive(Debug, Default)]
 struct Wanted {
-    /// Peers that have it and have not failed to give it.
-    holders: Vec<usize>,
-    claim: Option<(usize, Instant)>,
+    /// How often peers have named it and have not failed to give it. One that names it twice is
+    /// asked twice.
+    holders: u32,
+    claim: Option<Claim>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Claim {
+    by: u32,
+    /// Milliseconds after [`Ledger::began`].
+    since: u32,
+}
+
+/// Events that have come a short while ago. What came before that is found where it went: whoever
+/// offers ids knows what is here by then (see [`Local::missing`](super::Local::missing)).
+#[derive(Debug, Default)]
+struct Settled {
+    latest: HashSet<HalfId>,
+    before: HashSet<HalfId>,
 }
 
 /// What one peer has and has not been asked for.
@@ -55,28 +76,39 @@ struct Queue {
 #[derive(Debug)]
 pub struct Member {
     ledger: Arc<Ledger>,
-    number: usize,
+    number: u32,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self { began: Instant::now(), state: Mutex::default(), changed: Notify::default() }
+    }
 }
 
 impl Ledger {
     /// A place for one more peer.
     pub fn join(self: &Arc<Self>) -> Member {
         let mut state = self.lock();
+        let number = u32::try_from(state.queues.len()).unwrap_or(u32::MAX);
         state.queues.push(Queue::default());
-        Member { number: state.queues.len() - 1, ledger: Arc::clone(self) }
+        Member { number, ledger: Arc::clone(self) }
     }
 
     /// These events have come, but were not genuine: they are needed again.
     pub fn reopen<'a>(&self, ids: impl IntoIterator<Item = &'a EventId>) {
         let mut state = self.lock();
         for id in ids {
-            state.settled.remove(&half_of(id));
+            state.settled.remove(id);
         }
     }
 
     /// Ends at the next announcement of any peer; called before looking, it misses none.
     pub(super) fn changed(&self) -> Notified<'_> {
         self.changed.notified()
+    }
+
+    fn now(&self) -> u32 {
+        u32::try_from(self.began.elapsed().as_millis()).unwrap_or(u32::MAX)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -89,23 +121,21 @@ impl Member {
     pub(super) fn offer(&self, ids: impl IntoIterator<Item = EventId>) {
         let mut state = self.ledger.lock();
         let State { settled, wanted, queues, .. } = &mut *state;
-        let Some(queue) = queues.get_mut(self.number) else { return };
+        let Some(queue) = queues.get_mut(self.number as usize) else { return };
         for id in ids {
-            if settled.contains(&half_of(&id)) {
+            if settled.contains(&id) {
                 continue;
             }
-            let holders = &mut wanted.entry(id).or_default().holders;
-            if !holders.contains(&self.number) {
-                holders.push(self.number);
-                queue.fresh.push_back(id);
-            }
+            let entry = wanted.entry(half_of(&id)).or_default();
+            entry.holders = entry.holders.saturating_add(1);
+            queue.fresh.push_back(id);
         }
     }
 
     /// Whether more can be offered: otherwise the ids that peers name would fill the memory.
     pub(super) fn has_room(&self) -> bool {
         let state = self.ledger.lock();
-        let own = state.queues.get(self.number).map_or(0, Queue::len);
+        let own = state.queues.get(self.number as usize).map_or(0, Queue::len);
         own == 0 || (own < IDS_OF_ONE_PEER && state.wanted.len() < IDS_IN_ALL)
     }
 
@@ -114,30 +144,29 @@ impl Member {
         let mut state = self.ledger.lock();
         let releases = state.releases;
         let State { wanted, queues, .. } = &mut *state;
-        let Some(queue) = queues.get_mut(self.number) else { return Vec::new() };
-        let now = Instant::now();
+        let Some(queue) = queues.get_mut(self.number as usize) else { return Vec::new() };
+        let claim = Claim { by: self.number, since: self.ledger.now() };
         let mut claimed = Vec::new();
         while claimed.len() < most {
             let Some(id) = queue.fresh.pop_front() else { break };
-            match wanted.get_mut(&id) {
+            match wanted.get_mut(&half_of(&id)) {
                 Some(entry) if entry.claim.is_none() => {
-                    entry.claim = Some((self.number, now));
+                    entry.claim = Some(claim);
                     claimed.push(id);
                 }
                 Some(_) => queue.deferred.push_back(id),
                 None => {}
             }
         }
-        let is_due = queue.seen != releases || queue.oldest_claim_is_old(wanted, now);
+        let is_due = queue.seen != releases || queue.oldest_claim_is_old(wanted, claim.since);
         if claimed.is_empty() && is_due {
             queue.seen = releases;
             queue.deferred.retain(|id| {
-                let Some(entry) = wanted.get_mut(id) else { return false };
-                let is_free = entry.claim.is_none_or(|(_, since)| now - since > STEAL_AFTER);
-                if claimed.len() >= most || !is_free {
+                let Some(entry) = wanted.get_mut(&half_of(id)) else { return false };
+                if claimed.len() >= most || !entry.is_free(claim.since) {
                     return true;
                 }
-                entry.claim = Some((self.number, now));
+                entry.claim = Some(claim);
                 claimed.push(*id);
                 false
             });
@@ -148,13 +177,13 @@ impl Member {
     /// The event has come; false if it had come already.
     pub(super) fn settle(&self, id: &EventId) -> bool {
         let mut state = self.ledger.lock();
-        state.wanted.remove(id);
-        state.settled.insert(half_of(id))
+        state.wanted.remove(&half_of(id));
+        state.settled.insert(id)
     }
 
-    /// Whether the event has come, from whichever peer.
+    /// Whether the event has come, a short while ago, from whichever peer.
     pub(super) fn is_settled(&self, id: &EventId) -> bool {
-        self.ledger.lock().settled.contains(&half_of(id))
+        self.ledger.lock().settled.contains(id)
     }
 
     /// The peer did not give these after all; returns those that nobody else has.
@@ -175,12 +204,10 @@ impl Member {
     pub(super) fn release(&self, ids: impl IntoIterator<Item = EventId>) {
         let mut state = self.ledger.lock();
         let State { wanted, queues, .. } = &mut *state;
-        let Some(queue) = queues.get_mut(self.number) else { return };
+        let Some(queue) = queues.get_mut(self.number as usize) else { return };
         for id in ids {
-            let Some(entry) = wanted.get_mut(&id) else { continue };
-            if entry.claim.is_some_and(|(claimant, _)| claimant == self.number) {
-                entry.claim = None;
-            }
+            let Some(entry) = wanted.get_mut(&half_of(&id)) else { continue };
+            entry.claim = entry.claim.filter(|claim| claim.by != self.number);
             queue.fresh.push_front(id);
         }
         drop(state);
@@ -203,11 +230,11 @@ impl Member {
     pub(super) fn is_waiting(&self) -> bool {
         let mut state = self.ledger.lock();
         let State { wanted, queues, .. } = &mut *state;
-        let Some(queue) = queues.get_mut(self.number) else { return false };
-        while queue.fresh.front().is_some_and(|id| !wanted.contains_key(id)) {
+        let Some(queue) = queues.get_mut(self.number as usize) else { return false };
+        while queue.fresh.front().is_some_and(|id| !wanted.contains_key(&half_of(id))) {
             queue.fresh.pop_front();
         }
-        while queue.deferred.front().is_some_and(|id| !wanted.contains_key(id)) {
+        while queue.deferred.front().is_some_and(|id| !wanted.contains_key(&half_of(id))) {
             queue.deferred.pop_front();
         }
         queue.len() > 0
@@ -216,18 +243,18 @@ impl Member {
     /// Nothing more is asked of the peer.
     pub(super) fn leave(&self) {
         let mut state = self.ledger.lock();
-        let Some(queue) = state.queues.get_mut(self.number) else { return };
+        let Some(queue) = state.queues.get_mut(self.number as usize) else { return };
         let Queue { fresh, deferred, .. } = std::mem::take(queue);
+        for entry in state.wanted.values_mut() {
+            if entry.claim.is_some_and(|claim| claim.by == self.number) {
+                entry.claim = None;
+                entry.holders = entry.holders.saturating_sub(1);
+            }
+        }
         for id in fresh.iter().chain(&deferred) {
             state.give_up(self.number, id);
         }
-        for entry in state.wanted.values_mut() {
-            if entry.claim.is_some_and(|(claimant, _)| claimant == self.number) {
-                entry.claim = None;
-                entry.holders.retain(|&holder| holder != self.number);
-            }
-        }
-        state.wanted.retain(|_, entry| !entry.holders.is_empty());
+        state.wanted.retain(|_, entry| entry.holders > 0);
         drop(state);
         self.announce();
     }
@@ -241,17 +268,49 @@ impl Drop for Member {
 
 impl State {
     /// Whether nobody else has it.
-    fn give_up(&mut self, number: usize, id: &EventId) -> bool {
-        let Some(entry) = self.wanted.get_mut(id) else { return false };
-        entry.holders.retain(|&holder| holder != number);
-        if entry.claim.is_some_and(|(claimant, _)| claimant == number) {
-            entry.claim = None;
-        }
-        let nobody = entry.holders.is_empty();
+    fn give_up(&mut self, number: u32, id: &EventId) -> bool {
+        let half = half_of(id);
+        let Some(entry) = self.wanted.get_mut(&half) else { return false };
+        entry.holders = entry.holders.saturating_sub(1);
+        entry.claim = entry.claim.filter(|claim| claim.by != number);
+        let nobody = entry.holders == 0;
         if nobody {
-            self.wanted.remove(id);
+            self.wanted.remove(&half);
         }
         nobody
+    }
+}
+
+impl Wanted {
+    /// Not claimed, or for too long.
+    fn is_free(&self, now: u32) -> bool {
+        self.claim.is_none_or(|claim| {
+            Duration::from_millis(now.saturating_sub(claim.since).into()) > STEAL_AFTER
+        })
+    }
+}
+
+impl Settled {
+    fn contains(&self, id: &EventId) -> bool {
+        let half = half_of(id);
+        self.latest.contains(&half) || self.before.contains(&half)
+    }
+
+    /// False if it is there already.
+    fn insert(&mut self, id: &EventId) -> bool {
+        if self.contains(id) {
+            return false;
+        }
+        if self.latest.len() >= SETTLED_IDS {
+            self.before = std::mem::take(&mut self.latest);
+        }
+        self.latest.insert(half_of(id))
+    }
+
+    fn remove(&mut self, id: &EventId) {
+        let half = half_of(id);
+        self.latest.remove(&half);
+        self.before.remove(&half);
     }
 }
 
@@ -261,16 +320,16 @@ impl Queue {
     }
 
     /// Claims are made in about the order of the queue, so the first tells of the others.
-    fn oldest_claim_is_old(&mut self, wanted: &HashMap<EventId, Wanted>, now: Instant) -> bool {
-        while self.deferred.front().is_some_and(|id| !wanted.contains_key(id)) {
+    fn oldest_claim_is_old(&mut self, wanted: &HashMap<HalfId, Wanted>, now: u32) -> bool {
+        while self.deferred.front().is_some_and(|id| !wanted.contains_key(&half_of(id))) {
             self.deferred.pop_front();
         }
-        let first = self.deferred.front().and_then(|id| wanted.get(id));
-        first.is_some_and(|entry| entry.claim.is_none_or(|(_, since)| now - since > STEAL_AFTER))
+        let first = self.deferred.front().and_then(|id| wanted.get(&half_of(id)));
+        first.is_some_and(|entry| entry.is_free(now))
     }
 }
 
-fn half_of(id: &EventId) -> [u8; 16] {
+fn half_of(id: &EventId) -> HalfId {
     let mut half = [0; 16];
     half.copy_from_slice(&id.as_bytes()[..16]);
     half
@@ -351,13 +410,47 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_that_names_the_same_ids_again_has_them_once() {
-        let (_, first, _) = ledger();
+    fn what_a_peer_names_again_is_not_asked_for_again_unless_it_does_not_come() {
+        let (_, first, second) = ledger();
         first.offer(ids(0..2));
         first.offer(ids(0..2));
         assert_eq!(first.claim(9), ids(0..2));
         assert_eq!(first.claim(9), []);
-        assert!(!first.is_waiting());
+        first.settle(&ids(0..1)[0]);
+        assert_eq!(first.refuse(ids(1..2)), []);
+        assert_eq!(first.claim(9), ids(1..2));
+        assert_eq!(first.refuse(ids(1..2)), ids(1..2));
+        assert!(!first.is_waiting() && !second.is_waiting());
+    }
+
+    #[test]
+    fn a_peer_that_leaves_takes_with_it_all_that_nobody_else_has() {
+        let (_, first, second) = ledger();
+        first.offer(ids(0..3));
+        first.offer(ids(0..3));
+        second.offer(ids(0..1));
+        assert_eq!(first.claim(2), ids(0..2));
+        first.leave();
+        assert_eq!(second.claim(9), ids(0..1));
+        assert_eq!(second.refuse(ids(0..1)), ids(0..1));
+        first.offer(ids(1..2));
+        assert_eq!(first.claim(9), ids(1..2));
+        assert_eq!(first.refuse(ids(1..2)), ids(1..2));
+    }
+
+    #[test]
+    fn what_came_long_ago_is_forgotten_and_what_came_lately_is_not() {
+        let id = |number: usize| {
+            let mut id = [0; 32];
+            id[..8].copy_from_slice(&number.to_be_bytes());
+            EventId::from_bytes(id)
+        };
+        let (_, first, second) = ledger();
+        let came = 3 * SETTLED_IDS + SETTLED_IDS / 2;
+        assert!((0..came).all(|number| first.settle(&id(number))));
+        let remembered = (0..came).filter(|&number| second.is_settled(&id(number)));
+        assert!(remembered.eq(2 * SETTLED_IDS..came));
+        assert!(!first.settle(&id(2 * SETTLED_IDS)) && first.settle(&id(0)));
     }
 
     #[test]

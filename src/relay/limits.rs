@@ -67,8 +67,12 @@ pub const IDS_PER_FILTER: usize = 500;
 /// asked for more. A message of strfry's brings 15,600 at most (500,000 bytes).
 pub const IDS_OF_ONE_PEER: usize = 16_384;
 
-/// The same for all peers together, at about 200 bytes each.
-pub const IDS_IN_ALL: usize = 65_536;
+/// The same for all peers together, at about 50 bytes each and 32 more for each peer that has it.
+pub const IDS_IN_ALL: usize = 32_768;
+
+/// Events that came last and are remembered, at least, at 16 bytes each. Older ones are in the
+/// database: far fewer are on their way there (24 MiB at most wait for strfry's commit).
+pub const SETTLED_IDS: usize = 65_536;
 
 /// A peer that has not given an event for so long may be overtaken by another that has it.
 pub const STEAL_AFTER: Duration = Duration::from_secs(5);

@@ -14,6 +14,10 @@ pub trait Local: Send + Sync + std::fmt::Debug {
     /// The events that are here and match the filter; `limit` does not matter.
     fn items<'a>(&'a self, filter: &'a Filter) -> LocalItems<'a>;
 
+    /// Those of these events that are not here by now. [`Local::items`] may tell what was here a
+    /// while ago, before other peers gave what they have.
+    fn missing(&self, ids: Vec<EventId>) -> MissingIds<'_>;
+
     /// The peer has been found to lack these events; the same may be told again.
     fn not_there(&self, _ids: Vec<EventId>) {}
 
@@ -23,6 +27,9 @@ pub trait Local: Send + Sync + std::fmt::Debug {
 
 /// What [`Local::items`] returns.
 pub type LocalItems<'a> = Pin<Box<dyn Future<Output = Result<ItemSet, LocalError>> + Send + 'a>>;
+
+/// What [`Local::missing`] returns: in the order in which they were given.
+pub type MissingIds<'a> = Pin<Box<dyn Future<Output = Vec<EventId>> + Send + 'a>>;
 
 /// Why what is here cannot be compared.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -28,7 +28,7 @@ pub use clock::Pace;
 pub use connect::{ConnectError, Dialler};
 pub use info::RelayInfo;
 pub use ledger::Ledger;
-pub use local::{ItemSet, Local, LocalError, LocalItems};
+pub use local::{ItemSet, Local, LocalError, LocalItems, MissingIds};
 pub use outcome::{FetchOutcome, Gap, GapReason};
 pub use probe::Probe;
 pub use session::{PeerSession, Share};

@@ -326,7 +326,14 @@ impl PeerSession {
             }
             Some(RelayMessage::Notice(text)) => requests.notice(&text),
             Some(RelayMessage::NegMsg { subscription, payload }) => {
-                requests.neg_msg(&subscription, &payload);
+                let needed = requests.neg_msg(&subscription, &payload);
+                if let Some(share) = &self.share
+                    && !needed.is_empty()
+                {
+                    let since = Instant::now();
+                    requests.offer(share.local.missing(needed).await);
+                    requests.excuse(since.elapsed());
+                }
             }
             Some(RelayMessage::NegErr { subscription, reason, has_maximum }) => {
                 requests.neg_err(&subscription, &reason, has_maximum);

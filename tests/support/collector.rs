@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::Value;
 use strfry_companion::nostr::{Event, EventId, Filter};
 use strfry_companion::relay::{
-    Dialler, FetchOutcome, ItemSet, Ledger, Local, LocalError, LocalItems, Pace, PeerSession,
-    Share, Sink, Stopped, Unwanted,
+    Dialler, FetchOutcome, ItemSet, Ledger, Local, LocalError, LocalItems, MissingIds, Pace,
+    PeerSession, Share, Sink, Stopped, Unwanted,
 };
 
 use super::events::Author;
@@ -128,6 +128,10 @@ impl Local for Here {
             Ok(ItemSet::new(items))
         };
         Box::pin(async { result })
+    }
+
+    fn missing(&self, ids: Vec<EventId>) -> MissingIds<'_> {
+        Box::pin(async { ids })
     }
 }
 

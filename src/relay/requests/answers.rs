@@ -1,7 +1,7 @@
 //! What a peer's answers bring: events, ends of pages, rounds of comparisons.
 
 use super::{Ended, EndedRequest, Open, Request, Requests, Waiting};
-use crate::nostr::{Event, ExpectedId, Filter};
+use crate::nostr::{Event, EventId, ExpectedId, Filter};
 use crate::relay::by_id::{IdRequest, Leftover};
 use crate::relay::limits::{NOT_GIVEN, PARALLEL_ID_REQUESTS, PARALLEL_SUBSCRIPTIONS};
 use crate::relay::manners::Comparing;
@@ -149,12 +149,13 @@ impl Requests {
         }
     }
 
-    /// A round of a comparison.
-    pub(in crate::relay) fn neg_msg(&mut self, subscription: &str, payload: &str) {
-        let Some(mut open) = self.take(subscription) else { return };
+    /// A round of a comparison. Returns what the peer has and we had not when that was looked up;
+    /// what is still missing is to be [offered](Requests::offer).
+    pub(in crate::relay) fn neg_msg(&mut self, subscription: &str, payload: &str) -> Vec<EventId> {
+        let Some(mut open) = self.take(subscription) else { return Vec::new() };
         let Request::Compare { comparison, held, .. } = &mut open.request else {
             self.open.push(open);
-            return;
+            return Vec::new();
         };
         self.clock.answer();
         self.outcome.pages += 1;
@@ -163,12 +164,9 @@ impl Requests {
             // Two peers of which one does not understand the other: pages are simpler.
             self.outbox.push_back(message::neg_close(subscription));
             self.page(comparison.filter().clone());
-            return;
+            return Vec::new();
         };
         self.manners.comparing = Comparing::Works;
-        if let Some(member) = &self.member {
-            member.offer(round.needed);
-        }
         self.lacks.ids.extend(round.only_here);
         match round.next {
             Some(next) => {
@@ -180,6 +178,14 @@ impl Requests {
                 self.compared.push(comparison.filter().clone());
                 self.outcome.complete += 1;
             }
+        }
+        round.needed
+    }
+
+    /// The peer has these events and we have not.
+    pub(in crate::relay) fn offer(&self, ids: Vec<EventId>) {
+        if let Some(member) = &self.member {
+            member.offer(ids);
         }
     }
 }
