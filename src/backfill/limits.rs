@@ -28,9 +28,9 @@ pub const DAYS: u32 = 36_500;
 /// strfry compares a million (`relay.negentropy.maxSyncEvents`).
 pub const COMPARED_AT_ONCE: usize = 50_000;
 
-/// Sets of events that are kept for peers that are still to be compared with: 16 MB if all are as
-/// large as can be.
-pub const KEPT_SETS: usize = 8;
+/// Sets of events that are kept for peers that are still to be compared with: one for each
+/// comparison that a peer makes at once, 8 MB if all are as large as can be.
+pub const KEPT_SETS: usize = crate::relay::limits::PARALLEL_SUBSCRIPTIONS;
 
 /// Events whose headers are looked up at once when a peer and the database are compared.
 pub const COMPARED_HEADERS: usize = 1_000;

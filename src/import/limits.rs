@@ -24,10 +24,10 @@ pub const DEBOUNCE: Duration = Duration::from_millis(100);
 /// Unconfirmed events that strfry is through with after which the database is asked.
 pub const EVENTS_PER_CONFIRMATION: u64 = 2_000;
 
-/// Memory of unconfirmed events beyond which nothing more is written until strfry has committed.
-/// More than strfry itself holds back (two batches of 10,000 events of 600 bytes), so that it is
-/// never starved.
-pub const UNCONFIRMED_BYTES: usize = 24 << 20;
+/// Memory of unconfirmed events beyond which nothing more is written until strfry has committed:
+/// some 16,000 ordinary events, so that it has the next batch while it commits one. 24 MiB make
+/// a backfill of 300,000 events 2 % faster.
+pub const UNCONFIRMED_BYTES: usize = 16 << 20;
 
 /// Lines of strfry's log that an error quotes.
 pub const QUOTED_LINES: usize = 10;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use super::limits::{IDS_IN_ALL, IDS_OF_ONE_PEER, SETTLED_IDS, STEAL_AFTER};
+use super::limits::{IDS_IN_ALL, SETTLED_IDS, STEAL_AFTER};
 use crate::nostr::EventId;
 
 /// The needed events of a run.
@@ -132,11 +132,12 @@ impl Member {
         }
     }
 
-    /// Whether more can be offered: otherwise the ids that peers name would fill the memory.
-    pub(super) fn has_room(&self) -> bool {
+    /// Whether more can be offered, while fewer than so many of this peer wait: otherwise the ids
+    /// that peers name would fill the memory.
+    pub(super) fn has_room(&self, most: usize) -> bool {
         let state = self.ledger.lock();
         let own = state.queues.get(self.number as usize).map_or(0, Queue::len);
-        own == 0 || (own < IDS_OF_ONE_PEER && state.wanted.len() < IDS_IN_ALL)
+        own == 0 || (own < most && state.wanted.len() < IDS_IN_ALL)
     }
 
     /// Ids to ask this peer for, at most so many.

@@ -67,12 +67,16 @@ pub const IDS_PER_FILTER: usize = 500;
 /// asked for more. A message of strfry's brings 15,600 at most (500,000 bytes).
 pub const IDS_OF_ONE_PEER: usize = 16_384;
 
+/// Fewer of these ids keep a peer from having nothing to do: then all its comparisons go on at once.
+pub const IDS_FOR_COMPARING_IN_PARALLEL: usize = PARALLEL_ID_REQUESTS * IDS_PER_FILTER;
+
 /// The same for all peers together, at about 50 bytes each and 32 more for each peer that has it.
 pub const IDS_IN_ALL: usize = 32_768;
 
 /// Events that came last and are remembered, at least, at 16 bytes each. Older ones are in the
-/// database: far fewer are on their way there (24 MiB at most wait for strfry's commit).
-pub const SETTLED_IDS: usize = 65_536;
+/// database: far fewer are on their way there (16 MiB at most wait for strfry's commit).
+/// What a table of 65,536 places takes before it grows.
+pub const SETTLED_IDS: usize = 57_344;
 
 /// A peer that has not given an event for so long may be overtaken by another that has it.
 pub const STEAL_AFTER: Duration = Duration::from_secs(5);

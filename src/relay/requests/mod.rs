@@ -19,7 +19,9 @@ use super::by_id::IdRequest;
 use super::clock::{Clock, Pace};
 use super::info::RelayInfo;
 use super::ledger::{Ledger, Member};
-use super::limits::{FRAME_OVERHEAD, KEY_IN_FILTER};
+use super::limits::{
+    FRAME_OVERHEAD, IDS_FOR_COMPARING_IN_PARALLEL, IDS_OF_ONE_PEER, KEY_IN_FILTER,
+};
 use super::local::{ItemSet, LocalError};
 use super::manners::{Comparing, Manners};
 use super::message;
@@ -239,9 +241,9 @@ impl Requests {
                     self.waiting.push_front(self.paged(filter));
                 }
                 Some(Waiting::Compare { filter, begun }) => {
-                    let look_up = filter.clone();
+                    let look_up = self.may_compare().then(|| filter.clone());
                     self.waiting.push_front(Waiting::Compare { filter, begun });
-                    return Next::LookUp(look_up);
+                    return look_up.map_or(Next::Wait, Next::LookUp);
                 }
                 None if self.is_done() => {
                     self.look_again_for_what_was_not_given();
@@ -309,9 +311,20 @@ impl Requests {
         }
     }
 
+    /// Whether there is room for what a comparison may bring. While events are fetched by the
+    /// thousands the comparisons take turns: they name ids much faster than those can be fetched.
+    fn may_compare(&self) -> bool {
+        let asked = |open: &&Open| matches!(open.request, Request::Compare { .. });
+        let most = match self.asked().find(asked) {
+            Some(_) => IDS_FOR_COMPARING_IN_PARALLEL,
+            None => IDS_OF_ONE_PEER,
+        };
+        self.member.as_ref().is_none_or(|member| member.has_room(most))
+    }
+
     /// The next message of a comparison that has waited for room in the ledger.
     fn go_on_comparing(&mut self) -> Option<String> {
-        if !self.member.as_ref()?.has_room() {
+        if !self.may_compare() {
             return None;
         }
         self.open.iter_mut().find_map(|open| match &mut open.request {
