@@ -4,17 +4,97 @@
 //! What a station offers is never executed; its id is letters and digits, and the only thing of
 //! it that reaches the command. Every tunnel is closed when its value is dropped.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use tokio::task::JoinSet;
+
 use super::limits::{IPFS_POLL, IPFS_TIME_OUT};
+use crate::node::Peer;
+use crate::relay::{GapReason, PeerSession};
+
+/// The tunnels to those of some peers that need one.
+#[derive(Debug, Default)]
+pub struct Tunnels {
+    /// By the peer's position.
+    open: BTreeMap<usize, Tunnel>,
+    /// Why others are not open.
+    failed: BTreeMap<usize, String>,
+}
+
+impl Tunnels {
+    /// Opens them all at once with this `ipfs` command, each within `patience`. Not to be given up
+    /// halfway: what is being opened then is closed only when it is open.
+    pub async fn open(
+        ipfs: &Path,
+        peers: impl IntoIterator<Item = &Peer>,
+        patience: Duration,
+    ) -> Self {
+        let mut opening = JoinSet::new();
+        for (position, peer) in peers.into_iter().enumerate() {
+            let Some(station) = peer.tunnel.clone() else { continue };
+            let ipfs = ipfs.to_owned();
+            opening.spawn_blocking(move || (position, Tunnel::open(&ipfs, &station, patience)));
+        }
+        let mut tunnels = Self::default();
+        while let Some(opened) = opening.join_next().await {
+            match opened {
+                Ok((position, Ok(tunnel))) => {
+                    tunnels.open.insert(position, tunnel);
+                }
+                Ok((position, Err(error))) => {
+                    tunnels.failed.insert(position, format!("no tunnel: {error}"));
+                }
+                // Only a thread that panicked; its peer is dialled where nobody listens.
+                Err(_) => {}
+            }
+        }
+        tunnels
+    }
+
+    /// The port of this machine at which the peer at this position is reached; `None`: it is
+    /// dialled where it says.
+    ///
+    /// # Errors
+    /// Why its tunnel is not open.
+    pub fn port(&self, position: usize) -> Result<Option<u16>, &str> {
+        match self.failed.get(&position) {
+            Some(reason) => Err(reason),
+            None => Ok(self.open.get(&position).map(|tunnel| tunnel.port)),
+        }
+    }
+
+    /// Lets a session reach the peer at this position. A peer whose tunnel is not open is not
+    /// asked.
+    ///
+    /// # Errors
+    /// Why its tunnel is not open.
+    pub(super) fn lead(&self, position: usize, session: &mut PeerSession) -> Result<(), &str> {
+        match self.port(position) {
+            Ok(Some(port)) => session.reach_through(port),
+            Ok(None) => {}
+            Err(reason) => {
+                session.give_up(GapReason::NotConnected(reason.to_owned()));
+                return Err(reason);
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes them, all at once.
+    pub async fn close(self) {
+        let close = |tunnel| tokio::task::spawn_blocking(move || drop::<Tunnel>(tunnel));
+        futures_util::future::join_all(self.open.into_values().map(close)).await;
+    }
+}
 
 /// An open tunnel.
 #[derive(Debug)]
-pub(super) struct Tunnel {
+struct Tunnel {
     ipfs: PathBuf,
     protocol: String,
     port: u16,
@@ -22,7 +102,7 @@ pub(super) struct Tunnel {
 
 /// Why a tunnel is not open.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum TunnelError {
+enum TunnelError {
     #[error("cannot find a free port: {0}")]
     NoPort(std::io::Error),
     #[error("cannot run {ipfs}: {source}; install it, or leave tunnels alone with --no-tunnels", ipfs = ipfs.display())]
@@ -35,11 +115,7 @@ pub(super) enum TunnelError {
 
 impl Tunnel {
     /// Opens a tunnel to a station, and returns when its port can be connected to. Blocks.
-    pub(super) fn open(
-        ipfs: &Path,
-        station: &str,
-        patience: Duration,
-    ) -> Result<Self, TunnelError> {
+    fn open(ipfs: &Path, station: &str, patience: Duration) -> Result<Self, TunnelError> {
         let until = Instant::now() + patience;
         let protocol = format!("/x/strfry-{station}");
         // Of a run that was killed.
@@ -58,17 +134,6 @@ impl Tunnel {
             std::thread::sleep(IPFS_POLL);
         }
         Ok(tunnel)
-    }
-
-    /// Closes tunnels, all at once.
-    pub(super) async fn close_all(tunnels: Vec<Self>) {
-        let close = |tunnel| tokio::task::spawn_blocking(move || drop::<Self>(tunnel));
-        futures_util::future::join_all(tunnels.into_iter().map(close)).await;
-    }
-
-    /// The local port.
-    pub(super) fn port(&self) -> u16 {
-        self.port
     }
 }
 
