@@ -3,8 +3,12 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use support::events::{Author, events, forged, id_of};
 use support::node::{Node, code};
@@ -324,6 +328,21 @@ fn of_many_events_all_are_counted_and_the_first_10000_ids_are_listed() {
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(said.lines().filter(|line| line.starts_with("    id ")).count(), 20_000);
     assert_eq!(said.lines().filter(|line| *line == "    and 50 more ids").count(), 2);
+}
+
+#[test]
+fn a_signal_ends_it_also_while_nobody_reads_what_it_found() {
+    let author = Author::new(1);
+    let here = events(2_000, |number| author.note(START + number, "here"));
+    let relay = Relay::start(&[], 500);
+    let node = node(std::slice::from_ref(&author), &here);
+    let mut command = node.companion(&["diff", "--json", "--days", "0", "--relay", &relay.url()]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    // More than a pipe holds is still to come.
+    let mut output = child.stdout.take().unwrap();
+    output.read_exact(&mut [0]).unwrap();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(Signal::TERM.as_raw()));
 }
 
 #[test]

@@ -15,6 +15,10 @@ use support::node::{Node, code};
 use support::scripted::{Archive, ScriptedRelay, answer};
 use support::strfry_bin;
 
+/// What is said of a tunnel if `ipfs` says that "libp2p stream mounting not enabled".
+const NOT_ENABLED: &str = "no tunnel: ipfs p2p forward: exit status: 1: libp2p stream mounting \
+    not enabled; see that its daemon runs and forwards, or leave tunnels alone with --no-tunnels";
+
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
@@ -54,11 +58,7 @@ fn a_tunnel_that_does_not_open_is_named_with_what_ipfs_says() {
     let ipfs = Ipfs::that_says("libp2p stream mounting not enabled");
     let (code, summary) = summary(&node, &ipfs);
     assert_eq!(code, 1, "{summary:#}");
-    assert_eq!(
-        summary["peers"][0]["gaps"][0]["reason"],
-        "no connection: no tunnel: ipfs p2p forward: exit status: 1: \
-         libp2p stream mounting not enabled"
-    );
+    assert_eq!(summary["peers"][0]["gaps"][0]["reason"], format!("no connection: {NOT_ENABLED}"));
     assert!(ipfs.all_are_closed(), "{:?}", ipfs.calls());
 }
 
@@ -103,7 +103,7 @@ fn a_run_that_is_told_to_stop_closes_its_tunnels() {
     let mut child = until_it_asks(&node, &relay, &ipfs, &arguments);
     kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(1));
-    assert!(ipfs.calls().len() > 2 && ipfs.all_are_closed(), "{:?}", ipfs.calls());
+    assert!(ipfs.calls().len() > 1 && ipfs.all_are_closed(), "{:?}", ipfs.calls());
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn a_difference_that_is_told_to_stop_closes_its_tunnels_and_names_what_it_does_n
         kill_process(Pid::from_child(&child), signal).unwrap();
         let output = child.wait_with_output().unwrap();
         assert_eq!(code(&output), 1);
-        assert!(ipfs.calls().len() > 2 && ipfs.all_are_closed(), "{:?}", ipfs.calls());
+        assert!(ipfs.calls().len() > 1 && ipfs.all_are_closed(), "{:?}", ipfs.calls());
         let found: Value = serde_json::from_slice(&output.stdout).unwrap();
         let since = &found["since"];
         let gap = json!({"reason": "stopped before the end", "authors": 1, "kinds": [1],
@@ -134,7 +134,7 @@ fn a_look_at_peers_that_is_told_to_stop_closes_its_tunnels() {
     assert_eq!(code(&output), 1);
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(found["peers"][0]["probe"], json!({"error": "stopped before the end"}));
-    assert!(ipfs.calls().len() > 2 && ipfs.all_are_closed(), "{:?}", ipfs.calls());
+    assert!(ipfs.calls().len() > 1 && ipfs.all_are_closed(), "{:?}", ipfs.calls());
 }
 
 #[test]
@@ -150,14 +150,18 @@ fn a_difference_and_a_dry_run_reach_stations_through_tunnels_that_are_closed_aft
         "events": 1, "kinds": {"1": 1}, "authors": {author.pubkey().to_string(): 1},
         "ids": [id_of(&note)],
     });
-    for command in [&["diff"][..], &["backfill", "--dry-run", "--no-profiles"]] {
+    for (command, is_backfill) in
+        [(&["diff"][..], false), (&["backfill", "--dry-run", "--no-profiles"], true)]
+    {
         let ipfs = Ipfs::start(&[("12D3KooWa", relay.address())]);
         let mut command = node.companion(command);
         let output = command.arg("--json").arg("--ipfs-bin").arg(ipfs.program()).output().unwrap();
         let found: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!((code(&output), &found["peers"][0]["status"]), (0, &json!("complete")));
         assert_eq!(found["peers"][0]["only_there"], only_there);
-        assert!(ipfs.calls().len() > 2 && ipfs.all_are_closed(), "{:?}", ipfs.calls());
+        assert!(ipfs.all_are_closed(), "{:?}", ipfs.calls());
+        // A backfill is alone and closes what a killed one has left; others may run beside it.
+        assert_eq!(ipfs.calls().len(), 2 + usize::from(is_backfill), "{:?}", ipfs.calls());
     }
     assert!(!node.home().join("executed").exists());
 }
@@ -168,7 +172,7 @@ fn of_a_station_whose_tunnel_does_not_open_nothing_is_known_and_the_reason_is_na
     node.add_pubkeys([&Author::new(1).pubkey()]);
     add_station(&node, "12D3KooWa");
     let ipfs = Ipfs::that_says("libp2p stream mounting not enabled");
-    let reason = "no tunnel: ipfs p2p forward: exit status: 1: libp2p stream mounting not enabled";
+    let reason = NOT_ENABLED;
     for (command, pointer, expected) in [
         (&["diff"][..], "/peers/0/gaps/0/reason", format!("no connection: {reason}")),
         (&["peers", "--probe"], "/peers/0/probe/error", reason.to_owned()),

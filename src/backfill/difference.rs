@@ -182,7 +182,10 @@ impl Difference {
             let scan = db.scan(vec![ScanFilter::from(filter)], ScanOptions::default());
             for batch in scan.without_json() {
                 for event in batch?.iter() {
-                    lacks.insert(event.packed()?.id());
+                    let id = event.packed()?.id();
+                    if !given.contains(&id) {
+                        lacks.insert(id);
+                    }
                 }
             }
         }

@@ -292,9 +292,10 @@ impl<'a> Fetch<'a> {
     /// Opens the tunnels to those peers that need one. A peer whose tunnel does not open is not
     /// asked.
     async fn open_tunnels(&mut self, peers: &mut [Asked]) {
+        let (ipfs, patience) = (&self.job.ipfs, self.job.timings.connect);
         let stations = peers.iter().map(|asked| &asked.peer);
-        let patience = self.job.timings.connect;
-        self.tunnels = Tunnels::open(&self.job.ipfs, stations, patience).await;
+        Tunnels::close_left_behind(ipfs, stations.clone()).await;
+        self.tunnels = Tunnels::open(ipfs, stations, patience).await;
         for (position, asked) in peers.iter_mut().enumerate() {
             let Some(session) = &mut asked.session else { continue };
             if let Err(reason) = self.tunnels.lead(position, session) {

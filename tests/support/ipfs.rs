@@ -79,8 +79,9 @@ impl Ipfs {
     pub fn all_are_closed(&self) -> bool {
         let calls = self.calls();
         let opened = calls.iter().enumerate().filter_map(|(at, call)| {
-            let protocol = call.strip_prefix("p2p forward ")?.split(' ').next()?;
-            Some((at, format!("p2p close -p {protocol}")))
+            let words: Vec<&str> = call.strip_prefix("p2p forward ")?.split(' ').collect();
+            let [protocol, listen, _] = words[..] else { panic!("{call}") };
+            Some((at, format!("p2p close -p {protocol} -l {listen}")))
         });
         opened.into_iter().all(|(at, close)| calls[at..].contains(&close))
     }
