@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
+use std::slice::from_ref;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -123,7 +124,7 @@ fn of_a_peer_that_compares_only_what_is_not_here_is_fetched() {
 fn a_dry_run_tells_what_each_peer_would_bring() {
     let author = Author::new(1);
     let relay = Relay::start(&[author.note(START, "there")], 500);
-    let node = node(std::slice::from_ref(&author), &[]);
+    let node = node(from_ref(&author), &[]);
     let url = relay.url();
     let arguments = ["backfill", "--dry-run", "--no-fallback", "--days", "0", "--relay", &url];
     let output = node.companion(&arguments).output().unwrap();
@@ -177,11 +178,11 @@ fn what_a_dry_run_finds_while_it_looks_for_profiles_is_no_part_of_the_difference
     let (recent, old) = (author.note(now() - 100, "recent"), author.note(START, "old"));
     for flags in [&[][..], &["--no-negentropy"]] {
         let relay = Relay::start(&[recent.clone(), old.clone()], 500);
-        let node = node(std::slice::from_ref(&author), &[]);
+        let node = node(from_ref(&author), &[]);
         let dry = ["--dry-run", "--relay", &relay.url()];
         let (_, summary) = node.backfill(&[&dry, flags].concat());
         assert_eq!(summary["events"]["would_import"], 2, "{flags:?}");
-        assert_eq!(summary["peers"][0]["only_there"], side(std::slice::from_ref(&recent)));
+        assert_eq!(summary["peers"][0]["only_there"], side(from_ref(&recent)));
         assert_eq!(summary["peers"][0]["only_here"], side(&[]));
     }
 }
@@ -192,12 +193,12 @@ fn what_stations_publish_is_compared_unless_it_is_said_whose_events() {
     let [ours, theirs] = [7, 8].map(|number| {
         Author::new(number).event(30_850, START, json!([["d", "health"]]), &number.to_string())
     });
-    let node = node(std::slice::from_ref(&author), std::slice::from_ref(&ours));
+    let node = node(from_ref(&author), from_ref(&ours));
     let list = node.write("list", author.pubkey().to_string());
-    let relay = Relay::start(std::slice::from_ref(&theirs), 500);
+    let relay = Relay::start(from_ref(&theirs), 500);
     for flags in [&[][..], &["--no-negentropy"]] {
         let (_, found) = diff(&node, &[relay.url()], flags);
-        let expected = peer(&relay.url(), &[theirs.clone()], &[ours.clone()]);
+        let expected = peer(&relay.url(), from_ref(&theirs), from_ref(&ours));
         assert_eq!(
             (&found["peers"][0], &found["station_kinds"]),
             (&expected, &json!([30_800, 30_850, 30_851]))
@@ -244,7 +245,7 @@ fn authors_on_the_blacklist_are_on_neither_side() {
 fn stations_that_are_skipped_are_named_and_make_nothing_incomplete() {
     let author = Author::new(1);
     let relay = Relay::start(&[], 500);
-    let node = node(std::slice::from_ref(&author), &[]);
+    let node = node(from_ref(&author), &[]);
     node.add_station("12D3KooWa", &relay.url());
     node.add_station("12D3KooWb", "http://b.example");
     let arguments = ["diff", "--json", "--days", "0", "--allow-local-peers"];
@@ -274,7 +275,7 @@ fn stations_that_are_skipped_are_named_and_make_nothing_incomplete() {
 fn a_peer_is_compared_for_as_long_as_a_backfill_would_ask_it() {
     let author = Author::new(1);
     let relay = Relay::start(&[], 500);
-    let node = node(std::slice::from_ref(&author), &[]);
+    let node = node(from_ref(&author), &[]);
     let complete = now() - 10 * 86_400;
     let state = json!({
         "version": 1,
@@ -309,7 +310,7 @@ fn of_many_events_all_are_counted_and_the_first_10000_ids_are_listed() {
     let (here, there) = (make("here"), make("there"));
     let archive = Archive::new(&there, 500);
     let relay = ScriptedRelay::start(move |request| archive.answer(request));
-    let node = node(std::slice::from_ref(&author), &here);
+    let node = node(from_ref(&author), &here);
     let (code, found) = diff(&node, &[relay.url()], &[]);
     let mut peer = found["peers"][0].clone();
     for (name, events) in [("only_there", &there), ("only_here", &here)] {
@@ -335,7 +336,7 @@ fn a_signal_ends_it_also_while_nobody_reads_what_it_found() {
     let author = Author::new(1);
     let here = events(2_000, |number| author.note(START + number, "here"));
     let relay = Relay::start(&[], 500);
-    let node = node(std::slice::from_ref(&author), &here);
+    let node = node(from_ref(&author), &here);
     let mut command = node.companion(&["diff", "--json", "--days", "0", "--relay", &relay.url()]);
     let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
     // More than a pipe holds is still to come.
@@ -357,7 +358,7 @@ fn a_peer_that_forges_without_end_is_given_up_and_nothing_of_it_counts() {
     });
     let archive = Archive::new(&forgeries, 500);
     let relay = ScriptedRelay::start(move |request| archive.answer(request));
-    let node = node(std::slice::from_ref(&author), &[]);
+    let node = node(from_ref(&author), &[]);
     let (code, found) = diff(&node, &[relay.url()], &["--kinds", "1"]);
     let peer = &found["peers"][0];
     assert_eq!((code, &peer["status"]), (1, &json!("incomplete")));
@@ -381,7 +382,7 @@ fn what_is_not_known_of_a_peer_is_named_and_not_counted() {
         archive.answer(request)
     });
     let dead = ClosedPort::reserve();
-    let node = node(std::slice::from_ref(&author), &here);
+    let node = node(from_ref(&author), &here);
     let flags = ["--no-negentropy", "--kinds", "1,4"];
     let (code, found) = diff(&node, &[refusing.url(), dead.url()], &flags);
     assert_eq!(code, 1);
@@ -410,7 +411,7 @@ fn what_is_not_genuine_is_on_neither_side() {
     unsigned["sig"] = serde_json::from_str::<Value>(&note).unwrap()["sig"].clone();
     let archive = Archive::new(&[forged(&note), unsigned.to_string()], 500);
     let relay = ScriptedRelay::start(move |request| archive.answer(request));
-    let node = node(std::slice::from_ref(&author), std::slice::from_ref(&note));
+    let node = node(from_ref(&author), from_ref(&note));
     let (_, found) = diff(&node, &[relay.url()], &["--no-negentropy"]);
     let peer = &found["peers"][0];
     assert_eq!((&peer["only_there"], &peer["only_here"]), (&side(&[]), &side(&[note])));
@@ -421,8 +422,8 @@ fn what_is_not_genuine_is_on_neither_side() {
 fn people_get_counts_and_ids_if_they_want_them() {
     let author = Author::new(1);
     let [here, there] = ["here", "there"].map(|text| author.note(START, text));
-    let relay = Relay::start(std::slice::from_ref(&there), 500);
-    let node = node(std::slice::from_ref(&author), std::slice::from_ref(&here));
+    let relay = Relay::start(from_ref(&there), 500);
+    let node = node(from_ref(&author), from_ref(&here));
     let arguments = ["diff", "--ids", "--days", "0", "--relay", &relay.url()];
     let output = node.companion(&arguments).output().unwrap();
     let url = relay.url();
@@ -460,7 +461,7 @@ fn people_are_told_what_is_not_known_and_no_text_of_a_peer_reaches_the_terminal_
     });
     let dead = ClosedPort::reserve();
     // 5 would delete, 3 would be replaced.
-    let node = node(std::slice::from_ref(&author), &here);
+    let node = node(from_ref(&author), &here);
     let (url, dead_url) = (relay.url(), dead.url());
     let arguments =
         ["diff", "--days", "0", "--kinds", "1-12", "--no-negentropy", "--relay", &url, &dead_url];
