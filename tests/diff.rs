@@ -3,7 +3,13 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::io::Read;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
+use std::slice::from_ref;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use support::events::{Author, events, forged, id_of};
 use support::node::{Node, code};
@@ -53,10 +59,15 @@ fn some_events(authors: &[Author], count: usize) -> Vec<String> {
     })
 }
 
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
 fn peer(url: &str, only_there: &[String], only_here: &[String]) -> Value {
     json!({
         "name": url.trim_start_matches("ws://"),
         "url": url,
+        "since": null,
         "status": "complete",
         "gaps": [],
         "gap_count": 0,
@@ -113,14 +124,247 @@ fn of_a_peer_that_compares_only_what_is_not_here_is_fetched() {
 fn a_dry_run_tells_what_each_peer_would_bring() {
     let author = Author::new(1);
     let relay = Relay::start(&[author.note(START, "there")], 500);
-    let node = node(std::slice::from_ref(&author), &[]);
+    let node = node(from_ref(&author), &[]);
     let url = relay.url();
     let arguments = ["backfill", "--dry-run", "--no-fallback", "--days", "0", "--relay", &url];
     let output = node.companion(&arguments).output().unwrap();
     let said = String::from_utf8(output.stdout).unwrap();
     let host = url.trim_start_matches("ws://");
-    assert!(said.contains(&format!("  {url}  {host}: 1 received, 1 new, complete\n")), "{said}");
+    let pubkey = author.pubkey();
+    let peer = format!(
+        "  {url}  {host}: 1 received, 1 new, complete\n    \
+         only there         1 events\n      kind 1              1\n      {pubkey}         1\n    \
+         only here          0 events\n"
+    );
+    assert!(said.contains(&peer), "{said}");
     assert!(node.events().is_empty());
+}
+
+#[test]
+fn a_dry_run_tells_of_each_peer_what_a_difference_does_and_counts_each_event_once() {
+    let authors = Author::all(0..5);
+    let all = some_events(&authors, 1_500);
+    let node = node(&authors, &all[..900]);
+    let first = Relay::start(&all[600..], 100);
+    let second = Relay::start(&all[300..1_200], 500);
+    let refusing = ScriptedRelay::start(|_| answer([Act::Closed("restricted: no".into())]));
+    let dead = ClosedPort::reserve();
+    let relays = [first.url(), second.url(), refusing.url(), dead.url()];
+    for flags in [&[][..], &["--no-negentropy"]] {
+        let (_, found) = diff(&node, &relays, flags);
+        let relays = relays.each_ref().map(String::as_str);
+        let dry = ["--dry-run", "--days", "0", "--relay"];
+        let (code, summary) = node.backfill(&[&dry, &relays[..], flags].concat());
+        let common = ["name", "url", "since", "status", "gaps", "gap_count"];
+        for (of_diff, of_dry_run) in [(0, 0), (1, 1), (2, 2), (3, 3)] {
+            let (there, here) = (&found["peers"][of_diff], &summary["peers"][of_dry_run]);
+            for field in common.iter().chain(&["only_there", "only_here"]) {
+                assert_eq!(here[*field], there[*field], "{field} {flags:?}");
+            }
+        }
+        assert_eq!(summary["peers"][0]["only_there"], side(&all[900..]));
+        assert_eq!(summary["peers"][1]["only_here"], side(&all[..300]));
+        assert_eq!((code, &summary["events"]["would_import"]), (1, &json!(600)), "{flags:?}");
+        // Where pages are asked for, an event at their border comes twice.
+        let duplicates = summary["events"]["duplicate"].as_u64().unwrap();
+        assert!(duplicates == 300 || (duplicates > 300 && !flags.is_empty()), "{duplicates}");
+    }
+    assert_eq!(node.events().len(), 900);
+}
+
+#[test]
+fn what_a_dry_run_finds_while_it_looks_for_profiles_is_no_part_of_the_difference() {
+    let author = Author::new(1);
+    let (recent, old) = (author.note(now() - 100, "recent"), author.note(START, "old"));
+    for flags in [&[][..], &["--no-negentropy"]] {
+        let relay = Relay::start(&[recent.clone(), old.clone()], 500);
+        let node = node(from_ref(&author), &[]);
+        let dry = ["--dry-run", "--relay", &relay.url()];
+        let (_, summary) = node.backfill(&[&dry, flags].concat());
+        assert_eq!(summary["events"]["would_import"], 2, "{flags:?}");
+        assert_eq!(summary["peers"][0]["only_there"], side(from_ref(&recent)));
+        assert_eq!(summary["peers"][0]["only_here"], side(&[]));
+    }
+}
+
+#[test]
+fn what_stations_publish_is_compared_unless_it_is_said_whose_events() {
+    let author = Author::new(1);
+    let [ours, theirs] = [7, 8].map(|number| {
+        Author::new(number).event(30_850, START, json!([["d", "health"]]), &number.to_string())
+    });
+    let node = node(from_ref(&author), from_ref(&ours));
+    let list = node.write("list", author.pubkey().to_string());
+    let relay = Relay::start(from_ref(&theirs), 500);
+    for flags in [&[][..], &["--no-negentropy"]] {
+        let (_, found) = diff(&node, &[relay.url()], flags);
+        let expected = peer(&relay.url(), from_ref(&theirs), from_ref(&ours));
+        assert_eq!(
+            (&found["peers"][0], &found["station_kinds"]),
+            (&expected, &json!([30_800, 30_850, 30_851]))
+        );
+        let named = [flags, &["--pubkeys", list.to_str().unwrap()]].concat();
+        let (_, found) = diff(&node, &[relay.url()], &named);
+        let expected = peer(&relay.url(), &[], &[]);
+        assert_eq!((&found["peers"][0], &found["station_kinds"]), (&expected, &json!([])));
+    }
+}
+
+#[test]
+fn authors_on_the_blacklist_are_on_neither_side() {
+    let [author, refused] = [Author::new(1), Author::new(2)];
+    let of = |text: &str| {
+        [
+            author.note(START, text),
+            refused.note(START, text),
+            refused.event(30_800, START, json!([["d", text]]), text),
+        ]
+    };
+    let (here, there) = (of("here"), of("there"));
+    let node = node(&[], &here);
+    let both = format!("{}\n{}\n", author.pubkey(), refused.pubkey());
+    node.write("strfry/amisOfAmis.txt", both);
+    node.write("strfry/blacklist.txt", refused.pubkey().to_string());
+    let relay = Relay::start(&there, 500);
+    for flags in [&[][..], &["--no-negentropy"]] {
+        let (code, found) = diff(&node, &[relay.url()], flags);
+        let expected = peer(&relay.url(), &there[..1], &here[..1]);
+        assert_eq!((code, &found["peers"][0], &found["pubkeys"]), (0, &expected, &json!(1)));
+    }
+    node.write("list", refused.pubkey().to_string());
+    let list = node.home().join("list");
+    let arguments = ["diff", "--relay", &relay.url(), "--pubkeys", list.to_str().unwrap()];
+    let output = node.companion(&arguments).output().unwrap();
+    let said = String::from_utf8(output.stderr.clone()).unwrap();
+    let blacklist = node.home().join("strfry/blacklist.txt");
+    let expected = format!("no pubkeys: all 1 are on the blacklist {}", blacklist.display());
+    assert!(code(&output) == 2 && said.contains(&expected), "{said}");
+}
+
+#[test]
+fn stations_that_are_skipped_are_named_and_make_nothing_incomplete() {
+    let author = Author::new(1);
+    let relay = Relay::start(&[], 500);
+    let node = node(from_ref(&author), &[]);
+    node.add_station("12D3KooWa", &relay.url());
+    node.add_station("12D3KooWb", "http://b.example");
+    let arguments = ["diff", "--json", "--days", "0", "--allow-local-peers"];
+    let output = node.companion(&arguments).output().unwrap();
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let file = node.home().join("tmp/swarm/12D3KooWb/12345.json");
+    let reason =
+        "myRELAY \"http://b.example\" is not a relay's address: it must start with wss:// or ws://";
+    assert_eq!(
+        found["skipped"],
+        json!([{"subject": file, "station": "12D3KooWb", "reason": reason}])
+    );
+    assert_eq!((code(&output), found["peers"].as_array().map(Vec::len)), (0, Some(1)));
+    assert_eq!(
+        String::from_utf8(output.stderr).unwrap(),
+        format!("strfry-companion: skipped {file:?}: {reason}\n")
+    );
+    // A backfill ends with the same code.
+    let (code, _) = node.backfill(&["--days", "0", "--no-profiles", "--allow-local-peers"]);
+    assert_eq!(code, 0);
+    // Whoever names a relay does not ask about stations.
+    let (_, found) = diff(&node, &[relay.url()], &[]);
+    assert_eq!(found["skipped"], json!([]));
+}
+
+#[test]
+fn a_peer_is_compared_for_as_long_as_a_backfill_would_ask_it() {
+    let author = Author::new(1);
+    let relay = Relay::start(&[], 500);
+    let node = node(from_ref(&author), &[]);
+    let complete = now() - 10 * 86_400;
+    let state = json!({
+        "version": 1,
+        "peers": {format!("{}/", relay.url()): {"complete_until": complete}},
+    });
+    node.write("strfry/constellation-backfill.state.json", state.to_string());
+    let url = relay.url();
+    let since_of = |arguments: &[&str]| {
+        let arguments = [arguments, &["--json", "--relay", &url]].concat();
+        let output = node.companion(&arguments).output().unwrap();
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+        (found["peers"][0]["since"].clone(), found["since"].clone())
+    };
+    let dry_run = ["backfill", "--dry-run", "--no-fallback"];
+    let expected = json!(complete - 86_400);
+    assert_eq!(since_of(&["diff"]).0, expected);
+    assert_eq!(since_of(&dry_run).0, expected);
+    let (of_peer, of_all) = since_of(&["diff", "--full"]);
+    assert_eq!(of_peer, of_all);
+    assert!(of_all.as_u64().unwrap() >= now() - 86_400 - 600);
+}
+
+#[test]
+fn of_many_events_all_are_counted_and_the_first_10000_ids_are_listed() {
+    let author = Author::new(1);
+    let make = |text: &'static str| {
+        let author = &author;
+        events(10_050, move |number| {
+            author.event(1 + 6 * (number % 2), START + number, json!([]), text)
+        })
+    };
+    let (here, there) = (make("here"), make("there"));
+    let archive = Archive::new(&there, 500);
+    let relay = ScriptedRelay::start(move |request| archive.answer(request));
+    let node = node(from_ref(&author), &here);
+    let (code, found) = diff(&node, &[relay.url()], &[]);
+    let mut peer = found["peers"][0].clone();
+    for (name, events) in [("only_there", &there), ("only_here", &here)] {
+        let mut all = side(events);
+        let all_ids = std::mem::take(&mut all["ids"]);
+        let listed = std::mem::take(&mut peer[name]["ids"]);
+        assert_eq!(peer[name], all);
+        let (all_ids, listed) = (all_ids.as_array().unwrap(), listed.as_array().unwrap());
+        let known: std::collections::HashSet<&Value> = all_ids.iter().collect();
+        assert!(listed.is_sorted_by(|a, b| a.as_str() < b.as_str()));
+        assert!(listed.len() == 10_000 && listed.iter().all(|id| known.contains(id)));
+    }
+    assert_eq!(code, 0);
+    let arguments = ["diff", "--ids", "--days", "0", "--relay", &relay.url()];
+    let output = node.companion(&arguments).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(said.lines().filter(|line| line.starts_with("    id ")).count(), 20_000);
+    assert_eq!(said.lines().filter(|line| *line == "    and 50 more ids").count(), 2);
+}
+
+#[test]
+fn a_signal_ends_it_also_while_nobody_reads_what_it_found() {
+    let author = Author::new(1);
+    let here = events(2_000, |number| author.note(START + number, "here"));
+    let relay = Relay::start(&[], 500);
+    let node = node(from_ref(&author), &here);
+    let mut command = node.companion(&["diff", "--json", "--days", "0", "--relay", &relay.url()]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    // More than a pipe holds is still to come.
+    let mut output = child.stdout.take().unwrap();
+    output.read_exact(&mut [0]).unwrap();
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(Signal::TERM.as_raw()));
+}
+
+#[test]
+fn a_peer_that_forges_without_end_is_given_up_and_nothing_of_it_counts() {
+    let author = Author::new(1);
+    let wrong = author.note(START, "another");
+    let wrong: Value = serde_json::from_str(&wrong).unwrap();
+    let forgeries = events(3_000, |number| {
+        let mut event: Value = serde_json::from_str(&author.note(START + number, "")).unwrap();
+        event["sig"] = wrong["sig"].clone();
+        event.to_string()
+    });
+    let archive = Archive::new(&forgeries, 500);
+    let relay = ScriptedRelay::start(move |request| archive.answer(request));
+    let node = node(from_ref(&author), &[]);
+    let (code, found) = diff(&node, &[relay.url()], &["--kinds", "1"]);
+    let peer = &found["peers"][0];
+    assert_eq!((code, &peer["status"]), (1, &json!("incomplete")));
+    assert_eq!(peer["gaps"][0]["reason"], "given up: it keeps sending what is of no use");
+    assert_eq!((&peer["only_there"], &peer["only_here"]), (&side(&[]), &side(&[])));
+    assert!((1_001..2_600).contains(&peer["refused"].as_u64().unwrap()), "{}", peer["refused"]);
 }
 
 #[test]
@@ -138,7 +382,7 @@ fn what_is_not_known_of_a_peer_is_named_and_not_counted() {
         archive.answer(request)
     });
     let dead = ClosedPort::reserve();
-    let node = node(std::slice::from_ref(&author), &here);
+    let node = node(from_ref(&author), &here);
     let flags = ["--no-negentropy", "--kinds", "1,4"];
     let (code, found) = diff(&node, &[refusing.url(), dead.url()], &flags);
     assert_eq!(code, 1);
@@ -167,7 +411,7 @@ fn what_is_not_genuine_is_on_neither_side() {
     unsigned["sig"] = serde_json::from_str::<Value>(&note).unwrap()["sig"].clone();
     let archive = Archive::new(&[forged(&note), unsigned.to_string()], 500);
     let relay = ScriptedRelay::start(move |request| archive.answer(request));
-    let node = node(std::slice::from_ref(&author), std::slice::from_ref(&note));
+    let node = node(from_ref(&author), from_ref(&note));
     let (_, found) = diff(&node, &[relay.url()], &["--no-negentropy"]);
     let peer = &found["peers"][0];
     assert_eq!((&peer["only_there"], &peer["only_here"]), (&side(&[]), &side(&[note])));
@@ -178,8 +422,8 @@ fn what_is_not_genuine_is_on_neither_side() {
 fn people_get_counts_and_ids_if_they_want_them() {
     let author = Author::new(1);
     let [here, there] = ["here", "there"].map(|text| author.note(START, text));
-    let relay = Relay::start(std::slice::from_ref(&there), 500);
-    let node = node(std::slice::from_ref(&author), std::slice::from_ref(&here));
+    let relay = Relay::start(from_ref(&there), 500);
+    let node = node(from_ref(&author), from_ref(&here));
     let arguments = ["diff", "--ids", "--days", "0", "--relay", &relay.url()];
     let output = node.companion(&arguments).output().unwrap();
     let url = relay.url();
@@ -200,6 +444,50 @@ fn people_get_counts_and_ids_if_they_want_them() {
         )
     );
     assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn people_are_told_what_is_not_known_and_no_text_of_a_peer_reaches_the_terminal_as_it_is() {
+    let author = Author::new(1);
+    let kinds = (0..12).map(|number| 1 + number);
+    let here: Vec<String> =
+        kinds.map(|kind| author.event(kind, START, json!([]), "here")).collect();
+    let archive = Archive::new(&[forged(&here[1])], 500);
+    let relay = ScriptedRelay::start(move |request| {
+        if request.filter["kinds"] == json!([4]) {
+            return answer([Act::Closed("restricted: \u{1b}[31m\u{202e}\nno".into())]);
+        }
+        archive.answer(request)
+    });
+    let dead = ClosedPort::reserve();
+    // 5 would delete, 3 would be replaced.
+    let node = node(from_ref(&author), &here);
+    let (url, dead_url) = (relay.url(), dead.url());
+    let arguments =
+        ["diff", "--days", "0", "--kinds", "1-12", "--no-negentropy", "--relay", &url, &dead_url];
+    let output = node.companion(&arguments).output().unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    let [host, dead_host] = [&url, &dead_url].map(|url| url.trim_start_matches("ws://"));
+    let pubkey = author.pubkey();
+    let kinds: String = [1, 2, 3, 5, 6, 7, 8, 9, 10, 11]
+        .map(|kind| format!("    {:<11}         1\n", format!("kind {kind}")))
+        .concat();
+    let refused = "  not known: no connection: cannot connect to";
+    assert_eq!(
+        said,
+        format!(
+            "{url}  {host}: incomplete\n  \
+             not known: refused by the relay: restricted: \\u{{1b}}[31m\\u{{202e}}\\u{{a}}no\n  \
+             1 sent that are not genuine or not asked for\n  \
+             only there         0 events\n  \
+             only here         11 events\n{kinds}    and 1 more kinds\n    {pubkey}        11\n\
+             {dead_url}  {dead_host}: failed\n\
+             {refused} {dead_host}: Connection refused (os error 111)\n\
+             {refused} {dead_host}: Connection refused (os error 111)\n  \
+             only there         0 events\n  only here          0 events\n"
+        )
+    );
+    assert_eq!(output.status.code(), Some(1));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use strfry_companion::backfill::Class;
 use support::events::{Author, forged};
 use support::node::Node;
 use support::relays::Relay;
-use support::scripted::{Act, ClosedPort, ScriptedRelay, answer};
+use support::scripted::{Act, Arrival, ClosedPort, ScriptedRelay, answer};
 use support::strfry_bin;
 
 fn schema() -> Value {
@@ -76,7 +76,8 @@ fn validate(root: &Value, schema: &Value, value: &Value, at: &str) {
                 }
             }
             "additionalProperties" => {
-                for (name, field) in value.as_object().unwrap() {
+                // Of null nothing is left to say but its type.
+                for (name, field) in value.as_object().into_iter().flatten() {
                     if schema["properties"].get(name).is_none() {
                         assert!(wanted.is_object(), "the schema does not know {at}.{name}");
                         validate(root, wanted, field, &format!("{at}.{name}"));
@@ -213,6 +214,31 @@ fn a_difference_with_a_peer_and_one_that_is_not_known_are_as_the_schema_says() {
         BTreeSet::from([status(0), status(1)]),
         BTreeSet::from([Some("complete"), Some("failed")])
     );
+}
+
+#[test]
+fn peers_of_every_sort_are_as_the_schema_says() {
+    let author = Author::new(1);
+    let relay = Relay::start(&[], 500);
+    let info = json!({"name": "x", "supported_nips": [1, 11], "limitation": {"max_limit": 7}});
+    let informing = ScriptedRelay::start_dating(
+        Some(-60),
+        Some(info),
+        |_| Arrival::Welcome,
+        |_| answer([Act::Closed("auth-required: who are you?".into())]),
+        |_| answer([Act::Notice("what?".into())]),
+    );
+    let node = node(&author, &[relay.url(), informing.url(), ClosedPort::reserve().url()]);
+    node.add_station("broken", "http://relay.example");
+    let schema = schema_of("peers");
+    for flags in [&[][..], &["--probe"]] {
+        let arguments = [&["peers", "--json", "--allow-local-peers"], flags].concat();
+        let output = node.companion(&arguments).output().unwrap();
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+        validate(&schema, &schema, &found, "peers");
+        let counts = ["peers", "skipped"].map(|list| found[list].as_array().unwrap().len());
+        assert_eq!(counts, [3, 1]);
+    }
 }
 
 #[test]

@@ -10,13 +10,14 @@ use tokio::task::JoinSet;
 
 use super::accounts::{Class, Tally};
 use super::check::{ForgedIds, SeenProfiles};
+use super::difference::{Common, Difference, Sides, Watched};
 use super::error::BackfillError;
 use super::here::Here;
 use super::job::Job;
 use super::limits::ROUNDS_AFTER_FORGERIES;
 use super::plan::{author_queries, station_query};
 use super::screen::Entrance;
-use super::tunnels::Tunnel;
+use super::tunnels::Tunnels;
 use super::write_relays::{RelayLists, by_relay, is_strangers, write_relays};
 use crate::node::{Peer, PeerSource};
 use crate::nostr::{EventId, Filter, Pubkey, kind};
@@ -33,6 +34,10 @@ pub(super) struct Asked {
     pub(super) since: Option<u64>,
     /// Nothing of that phase is missing.
     pub(super) recent_is_complete: bool,
+    /// In a dry run, until the end of the recent phase.
+    difference: Option<Arc<Difference>>,
+    /// What came of that.
+    pub(super) sides: Option<Sides>,
     /// Away while a task talks to the peer; gone for good once the run was stopped.
     session: Option<PeerSession>,
 }
@@ -50,10 +55,17 @@ pub(super) struct Fetch<'a> {
     /// Which events are needed, of which peer.
     ledger: Arc<Ledger>,
     here: Arc<Here>,
+    /// A dry run also tells how each peer and the database differ.
+    compared: Option<Arc<Common>>,
     /// Open until the end of the run.
-    pub(super) tunnels: Vec<Tunnel>,
+    pub(super) tunnels: Tunnels,
     /// The run was told to stop.
     pub(super) stopped: bool,
+}
+
+/// A profile or two are asked for faster than compared.
+fn is_for_profiles(peer: &Peer) -> bool {
+    matches!(peer.source, PeerSource::Fallback | PeerSource::Author)
 }
 
 /// Says goodbye to peers.
@@ -86,6 +98,15 @@ impl<'a> Fetch<'a> {
         progress: &'a Progress,
         entrance: Entrance,
     ) -> Self {
+        let here = Arc::new(Here::new(Arc::clone(db)));
+        let compared = job.dry_run.then(|| {
+            Arc::new(Common {
+                db: Arc::clone(db),
+                here: Arc::clone(&here),
+                blacklist: job.blacklist.clone(),
+                pubkeys: job.pubkeys.clone(),
+            })
+        });
         Self {
             job,
             db: Arc::clone(db),
@@ -96,34 +117,41 @@ impl<'a> Fetch<'a> {
             forged: ForgedIds::default(),
             relay_lists: RelayLists::default(),
             ledger: Arc::default(),
-            here: Arc::new(Here::new(Arc::clone(db))),
-            tunnels: Vec::new(),
+            here,
+            compared,
+            tunnels: Tunnels::default(),
             stopped: false,
         }
     }
 
     /// Peers that nothing has been asked of yet.
     pub(super) fn ask_list(&self, peers: &[Peer]) -> Vec<Asked> {
-        let asked = |peer: &Peer| Asked {
-            session: Some(self.session(peer)),
-            peer: peer.clone(),
-            tally: Arc::default(),
-            outcome: FetchOutcome::default(),
-            since: None,
-            recent_is_complete: false,
+        let asked = |peer: &Peer| {
+            let common = self.compared.as_ref().filter(|_| !is_for_profiles(peer));
+            let difference = common.map(Difference::with);
+            Asked {
+                session: Some(self.session(peer, difference.as_ref())),
+                peer: peer.clone(),
+                tally: Arc::default(),
+                outcome: FetchOutcome::default(),
+                since: None,
+                recent_is_complete: false,
+                difference,
+                sides: None,
+            }
         };
         peers.iter().map(asked).collect()
     }
 
-    fn session(&self, peer: &Peer) -> PeerSession {
+    fn session(&self, peer: &Peer, difference: Option<&Arc<Difference>>) -> PeerSession {
         let dialler = Dialler {
             url: peer.url.clone(),
             allow_local: self.job.allow_local || !is_strangers(&peer.source),
             time_out: self.job.timings.connect,
         };
-        // A profile or two are asked for faster than compared.
-        let is_for_profiles = matches!(peer.source, PeerSource::Fallback | PeerSource::Author);
-        let session = if !self.job.negentropy || is_for_profiles {
+        let session = if let Some(difference) = difference {
+            difference.session(dialler, self.job.negentropy)
+        } else if !self.job.negentropy || is_for_profiles(peer) {
             PeerSession::new(dialler)
         } else {
             let here: Arc<Here> = Arc::clone(&self.here);
@@ -141,7 +169,7 @@ impl<'a> Fetch<'a> {
     ) -> Result<(), BackfillError> {
         let mut stop = std::pin::pin!(stop);
         let job = self.job;
-        self.open_tunnels(peers, stop.as_mut()).await;
+        self.open_tunnels(peers).await;
         let queries = |asked: &Asked| {
             let mut queries = author_queries(&job.pubkeys, &job.kinds, asked.since);
             queries.extend(station_query(job.station_kinds.clone(), asked.since));
@@ -152,6 +180,15 @@ impl<'a> Fetch<'a> {
         for asked in peers.iter_mut() {
             asked.recent_is_complete = asked.outcome.gaps.is_empty() && !self.stopped;
         }
+        let ends = peers.iter_mut().filter_map(|asked| {
+            let Asked { difference, sides, .. } = asked;
+            let difference = difference.take()?;
+            Some(async move {
+                *sides = Some(difference.end().await?);
+                Ok::<_, BackfillError>(())
+            })
+        });
+        futures_util::future::try_join_all(ends).await?;
         let is_bounded = job.days > 0;
         if self.is_over() || !job.profiles || !job.kinds.contains(&kind::PROFILE) {
             return Ok(());
@@ -252,44 +289,17 @@ impl<'a> Fetch<'a> {
         Ok(lists.collect())
     }
 
-    /// Opens the tunnels to those peers that need one, all at once. A peer whose tunnel does not
-    /// open is not asked.
-    async fn open_tunnels(
-        &mut self,
-        peers: &mut [Asked],
-        mut stop: Pin<&mut impl Future<Output = ()>>,
-    ) {
-        let mut opening = JoinSet::new();
-        for (position, asked) in peers.iter().enumerate() {
-            let Some(station) = asked.peer.tunnel.clone() else { continue };
-            let (ipfs, patience) = (self.job.ipfs.clone(), self.job.timings.connect);
-            opening.spawn_blocking(move || (position, Tunnel::open(&ipfs, &station, patience)));
-        }
-        loop {
-            let opened = tokio::select! {
-                opened = opening.join_next() => opened,
-                () = &mut stop, if !self.stopped => {
-                    self.stopped = true;
-                    continue;
-                }
-            };
-            let Some(opened) = opened else { break };
-            let Ok((position, tunnel)) = opened else { continue };
-            let Some(asked) = peers.get_mut(position) else { continue };
-            match tunnel {
-                Ok(tunnel) => {
-                    if let Some(session) = &mut asked.session {
-                        session.reach_through(tunnel.port());
-                    }
-                    self.tunnels.push(tunnel);
-                }
-                Err(error) => {
-                    let reason = format!("no tunnel: {error}");
-                    self.log.warn(clean_for_log(&format!("{}: {reason}", asked.peer.name)));
-                    if let Some(session) = &mut asked.session {
-                        session.give_up(GapReason::NotConnected(reason));
-                    }
-                }
+    /// Opens the tunnels to those peers that need one. A peer whose tunnel does not open is not
+    /// asked.
+    async fn open_tunnels(&mut self, peers: &mut [Asked]) {
+        let (ipfs, patience) = (&self.job.ipfs, self.job.timings.connect);
+        let stations = peers.iter().map(|asked| &asked.peer);
+        Tunnels::close_left_behind(ipfs, stations.clone()).await;
+        self.tunnels = Tunnels::open(ipfs, stations, patience).await;
+        for (position, asked) in peers.iter_mut().enumerate() {
+            let Some(session) = &mut asked.session else { continue };
+            if let Err(reason) = self.tunnels.lead(position, session) {
+                self.log.warn(clean_for_log(&format!("{}: {reason}", asked.peer.name)));
             }
         }
     }
@@ -317,7 +327,8 @@ impl<'a> Fetch<'a> {
         self.ask_once(phase, peers, &queries, pace, stop.as_mut()).await;
         for _ in 0..ROUNDS_AFTER_FORGERIES {
             let forged = std::mem::take(&mut *self.forged());
-            if forged.is_empty() || self.is_over() {
+            // In a dry run all peers are asked for everything anyhow.
+            if forged.is_empty() || self.is_over() || self.job.dry_run {
                 break;
             }
             self.ledger.reopen(&forged);
@@ -351,6 +362,7 @@ impl<'a> Fetch<'a> {
                 continue;
             }
             let sink = self.entrance.for_peer(Arc::clone(&asked.tally));
+            let sink = Watched { sink, difference: asked.difference.clone() };
             tasks.spawn(async move {
                 let outcome = session.fetch(queries, pace, &sink).await;
                 (position, session, outcome)

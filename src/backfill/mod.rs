@@ -3,6 +3,7 @@
 
 mod check;
 mod diff;
+mod difference;
 mod error;
 mod fetch;
 mod here;
@@ -24,10 +25,12 @@ mod accounts {
 }
 
 pub use crate::import::{Class, Status, Tally};
-pub use diff::{DiffJob, PeerDiff, Side, diff};
+pub use diff::{DiffJob, PeerDiff, diff};
+pub use difference::{Side, Sides};
 pub use error::BackfillError;
 pub use job::{Job, Output, Timings};
 pub use kinds::KindsError;
 pub use plan::since;
 pub use run::run;
 pub use summary::{GapSummary, PeerStatus, PeerSummary, ProfileCounts, Summary};
+pub use tunnels::Tunnels;

@@ -1,9 +1,10 @@
 //! What a run knows of peers from earlier runs, and what it leaves for the next.
 
+use std::path::Path;
+
 use super::job::Job;
 use super::limits::OVERLAP;
 use crate::node::{Peer, PeerState};
-use crate::report::{RunLog, clean_for_log};
 
 /// The memory of one run.
 pub(super) struct Remembered {
@@ -12,17 +13,22 @@ pub(super) struct Remembered {
     is_ignored: bool,
 }
 
-/// Reads what is remembered; what cannot be read is told, and is as good as nothing.
-pub(super) fn read_state(job: &Job, log: &RunLog) -> Remembered {
-    let state = match job.state.as_deref().map(PeerState::read) {
+/// Reads what is remembered; what cannot be read is told, and is as good as nothing. `is_ignored`:
+/// no peer is asked for more because of it.
+pub(super) fn read_state(
+    state: Option<&Path>,
+    is_ignored: bool,
+    warn: impl FnOnce(&str),
+) -> Remembered {
+    let state = match state.map(PeerState::read) {
         Some(Ok(state)) => state,
         Some(Err(error)) => {
-            log.warn(clean_for_log(&error.to_string()));
+            warn(&error.to_string());
             PeerState::default()
         }
         None => PeerState::default(),
     };
-    Remembered { state, is_ignored: job.full }
+    Remembered { state, is_ignored }
 }
 
 impl Remembered {

@@ -16,11 +16,10 @@ use super::remembered::read_state;
 use super::results::{log_summary, open_profile_log, profile_records, write_profiles};
 use super::screen::{Entrance, Rules};
 use super::summary::{AUTHOR, PeerStatus, PeerSummary, ProfileCounts, Summary, VERSION};
-use super::tunnels::Tunnel;
 use super::write_relays::RelayLists;
 use crate::import::{Settings, Status, choose_form};
 use crate::nostr::{Pubkey, kind};
-use crate::report::{Progress, RunLog, with_causes};
+use crate::report::{Progress, RunLog, clean_for_log, with_causes};
 use crate::strfry_db::StrfryDb;
 
 /// Runs a job. `stop` ends the fetching early: what has come in by then is still imported and
@@ -45,7 +44,9 @@ pub async fn run(
     let (entrance, work) = Entrance::new(rules);
     let (seen_profiles, forged) = (SeenProfiles::default(), ForgedIds::default());
     let relay_lists = RelayLists::default();
-    let mut state = read_state(job, log);
+    let mut state = read_state(job.state.as_deref(), job.full, |warning| {
+        log.warn(clean_for_log(warning));
+    });
     let settings = Settings {
         strfry: (!job.dry_run).then(|| job.strfry.clone()),
         form: choose_form(&db, job.plain, |warning| log.warn(warning))?,
@@ -76,7 +77,7 @@ pub async fn run(
     drop(fetch);
     close(&mut peers).await;
     close(&mut fallback).await;
-    Tunnel::close_all(tunnels).await;
+    tunnels.close().await;
     progress.update(&state_of("Importing", &peers, &fallback));
     let checked = tokio::task::spawn_blocking(move || checks.join()).await;
     let checked = match checked {
@@ -144,7 +145,10 @@ pub async fn run(
 }
 
 fn summaries(asked: &[Asked]) -> Vec<PeerSummary> {
-    let summary = |it: &Asked| PeerSummary::new(&it.peer, it.since, &it.outcome, &it.tally);
+    let summary = |it: &Asked| {
+        let summary = PeerSummary::new(&it.peer, it.since, &it.outcome, &it.tally);
+        PeerSummary { sides: it.sides.clone(), ..summary }
+    };
     asked.iter().map(summary).collect()
 }
 

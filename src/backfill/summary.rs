@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::accounts::{Class, Tally};
+use super::difference::Sides;
 use crate::import::{Instead, Status};
 use crate::node::{Peer, PeerSource};
 use crate::nostr::Pubkey;
@@ -98,6 +99,9 @@ pub struct PeerSummary {
     pub received: u64,
     /// What became of them, by class.
     pub events: BTreeMap<&'static str, u64>,
+    /// In a dry run, how it and the database differ in what was asked in the recent phase.
+    #[serde(flatten)]
+    pub sides: Option<Sides>,
 }
 
 /// How it went with one peer, in a word.
@@ -150,6 +154,7 @@ impl PeerSummary {
             pages: outcome.pages,
             received: tally.received(),
             events: tally.by_class(),
+            sides: None,
         }
     }
 

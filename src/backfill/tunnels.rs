@@ -4,52 +4,154 @@
 //! What a station offers is never executed; its id is letters and digits, and the only thing of
 //! it that reaches the command. Every tunnel is closed when its value is dropped.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::io::ioctl_fionbio;
+use tokio::task::JoinSet;
+
 use super::limits::{IPFS_POLL, IPFS_TIME_OUT};
+use crate::node::Peer;
+use crate::relay::{GapReason, PeerSession};
+
+/// The tunnels to those of some peers that need one.
+#[derive(Debug, Default)]
+pub struct Tunnels {
+    /// By the peer's position.
+    open: BTreeMap<usize, Tunnel>,
+    /// Why others are not open.
+    failed: BTreeMap<usize, String>,
+}
+
+impl Tunnels {
+    /// Closes what a run that was killed has left open to these peers. Only for a run that is
+    /// alone: a tunnel that another is using would take no more connections.
+    pub(super) async fn close_left_behind(ipfs: &Path, peers: impl IntoIterator<Item = &Peer>) {
+        let mut closing = JoinSet::new();
+        for station in peers.into_iter().filter_map(|peer| peer.tunnel.as_deref()) {
+            let (ipfs, protocol) = (ipfs.to_owned(), protocol_of(station));
+            // Whether there was one or not does not matter.
+            closing.spawn_blocking(move || {
+                drop(run(&ipfs, "p2p close", &["p2p", "close", "-p", &protocol]));
+            });
+        }
+        while closing.join_next().await.is_some() {}
+    }
+
+    /// Opens them all at once with this `ipfs` command, each within `patience`. Not to be given up
+    /// halfway: what is being opened then is closed only when it is open.
+    pub async fn open(
+        ipfs: &Path,
+        peers: impl IntoIterator<Item = &Peer>,
+        patience: Duration,
+    ) -> Self {
+        let mut opening = JoinSet::new();
+        for (position, peer) in peers.into_iter().enumerate() {
+            let Some(station) = peer.tunnel.clone() else { continue };
+            let ipfs = ipfs.to_owned();
+            opening.spawn_blocking(move || (position, Tunnel::open(&ipfs, &station, patience)));
+        }
+        let mut tunnels = Self::default();
+        while let Some(opened) = opening.join_next().await {
+            match opened {
+                Ok((position, Ok(tunnel))) => {
+                    tunnels.open.insert(position, tunnel);
+                }
+                Ok((position, Err(error))) => {
+                    tunnels.failed.insert(position, format!("no tunnel: {error}"));
+                }
+                // Only a thread that panicked; its peer is dialled where nobody listens.
+                Err(_) => {}
+            }
+        }
+        tunnels
+    }
+
+    /// The port of this machine at which the peer at this position is reached; `None`: it is
+    /// dialled where it says.
+    ///
+    /// # Errors
+    /// Why its tunnel is not open.
+    pub fn port(&self, position: usize) -> Result<Option<u16>, &str> {
+        match self.failed.get(&position) {
+            Some(reason) => Err(reason),
+            None => Ok(self.open.get(&position).map(|tunnel| tunnel.port)),
+        }
+    }
+
+    /// Lets a session reach the peer at this position. A peer whose tunnel is not open is not
+    /// asked.
+    ///
+    /// # Errors
+    /// Why its tunnel is not open.
+    pub(super) fn lead(&self, position: usize, session: &mut PeerSession) -> Result<(), &str> {
+        match self.port(position) {
+            Ok(Some(port)) => session.reach_through(port),
+            Ok(None) => {}
+            Err(reason) => {
+                session.give_up(GapReason::NotConnected(reason.to_owned()));
+                return Err(reason);
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes them, all at once.
+    pub async fn close(self) {
+        let close = |tunnel| tokio::task::spawn_blocking(move || drop::<Tunnel>(tunnel));
+        futures_util::future::join_all(self.open.into_values().map(close)).await;
+    }
+}
 
 /// An open tunnel.
 #[derive(Debug)]
-pub(super) struct Tunnel {
+struct Tunnel {
     ipfs: PathBuf,
     protocol: String,
     port: u16,
+    /// That port, as `ipfs` names it.
+    listen: String,
+}
+
+fn protocol_of(station: &str) -> String {
+    format!("/x/strfry-{station}")
 }
 
 /// Why a tunnel is not open.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum TunnelError {
+enum TunnelError {
     #[error("cannot find a free port: {0}")]
     NoPort(std::io::Error),
     #[error("cannot run {ipfs}: {source}; install it, or leave tunnels alone with --no-tunnels", ipfs = ipfs.display())]
     NoIpfs { ipfs: PathBuf, source: std::io::Error },
-    #[error("ipfs {action}: {said}")]
+    #[error(
+        "ipfs {action}: {said}; see that its daemon runs and forwards, or leave tunnels alone with --no-tunnels"
+    )]
     Ipfs { action: &'static str, said: String },
-    #[error("nothing listens on its port {0}, though ipfs says so")]
+    #[error(
+        "nothing listens on its port {0}, though ipfs says so; see `ipfs p2p ls`, or leave tunnels alone with --no-tunnels"
+    )]
     NotReady(u16),
 }
 
 impl Tunnel {
     /// Opens a tunnel to a station, and returns when its port can be connected to. Blocks.
-    pub(super) fn open(
-        ipfs: &Path,
-        station: &str,
-        patience: Duration,
-    ) -> Result<Self, TunnelError> {
+    fn open(ipfs: &Path, station: &str, patience: Duration) -> Result<Self, TunnelError> {
         let until = Instant::now() + patience;
-        let protocol = format!("/x/strfry-{station}");
-        // Of a run that was killed.
-        let _ = run(ipfs, "p2p close", &["p2p", "close", "-p", &protocol]);
+        let protocol = protocol_of(station);
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(TunnelError::NoPort)?;
         let port = free.local_addr().map_err(TunnelError::NoPort)?.port();
         drop(free);
-        let tunnel = Self { ipfs: ipfs.to_owned(), protocol: protocol.clone(), port };
-        let (listen, target) = (format!("/ip4/127.0.0.1/tcp/{port}"), format!("/p2p/{station}"));
-        run(ipfs, "p2p forward", &["p2p", "forward", &protocol, &listen, &target])?;
+        let target = format!("/p2p/{station}");
+        let listen = format!("/ip4/127.0.0.1/tcp/{port}");
+        let tunnel = Self { ipfs: ipfs.to_owned(), protocol, port, listen };
+        let forward = ["p2p", "forward", &tunnel.protocol, &tunnel.listen, &target];
+        run(ipfs, "p2p forward", &forward)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         while TcpStream::connect_timeout(&address, IPFS_TIME_OUT).is_err() {
             if Instant::now() >= until {
@@ -59,23 +161,14 @@ impl Tunnel {
         }
         Ok(tunnel)
     }
-
-    /// Closes tunnels, all at once.
-    pub(super) async fn close_all(tunnels: Vec<Self>) {
-        let close = |tunnel| tokio::task::spawn_blocking(move || drop::<Self>(tunnel));
-        futures_util::future::join_all(tunnels.into_iter().map(close)).await;
-    }
-
-    /// The local port.
-    pub(super) fn port(&self) -> u16 {
-        self.port
-    }
 }
 
 impl Drop for Tunnel {
     fn drop(&mut self) {
-        // There is nobody left to tell that it did not close, and the next run tries again.
-        let _ = run(&self.ipfs, "p2p close", &["p2p", "close", "-p", &self.protocol]);
+        // This one alone: another run may have one to the same station.
+        let close = ["p2p", "close", "-p", &self.protocol, "-l", &self.listen];
+        // There is nobody left to tell that it did not close, and the next backfill tries again.
+        let _ = run(&self.ipfs, "p2p close", &close);
     }
 }
 
@@ -87,6 +180,8 @@ fn run(ipfs: &Path, action: &'static str, arguments: &[&str]) -> Result<(), Tunn
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
+        // What a terminal's Ctrl-C reaches must not end the command that closes a tunnel.
+        .process_group(0)
         .spawn()
         .map_err(no_ipfs)?;
     let until = Instant::now() + IPFS_TIME_OUT;
@@ -111,6 +206,8 @@ fn run(ipfs: &Path, action: &'static str, arguments: &[&str]) -> Result<(), Tunn
 fn last_words(child: &mut Child) -> String {
     let mut said = Vec::new();
     if let Some(stderr) = &mut child.stderr {
+        // Something that it has left running may keep the other end open: only what is there.
+        let _ = ioctl_fionbio(&*stderr, true);
         let _ = stderr.take(2_000).read_to_end(&mut said);
     }
     String::from_utf8_lossy(&said).trim().to_owned()

@@ -12,7 +12,7 @@ use super::exit::{Failure, OrFail, Result};
 use super::node::{NodeArguments, read_pubkeys};
 use crate::backfill::kinds::{self, KindsError};
 use crate::backfill::{Timings, limits};
-use crate::node::{Blacklist, Discovery, Peer, PubkeySources, explicit_peer};
+use crate::node::{Blacklist, Discovery, Peer, PeerPolicy, PubkeySources, explicit_peer};
 use crate::nostr::{Pubkey, kind};
 use crate::relay::AuthKey;
 
@@ -40,9 +40,11 @@ pub(super) struct Asking {
     /// Kinds to ask for, such as 0,1,30500-30503 [default: the node's]
     #[arg(long, value_name = "LIST")]
     kinds: Option<String>,
-    /// Dial peers of the swarm at loopback and private addresses too
+    /// Ask for no more than --days, whatever earlier backfills have missed
     #[arg(long)]
-    pub(super) allow_local_peers: bool,
+    pub(super) full: bool,
+    #[command(flatten)]
+    pub(super) reaching: Reaching,
     /// Longest wait for a connection, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = limits::CONNECT_TIME_OUT.as_secs(), allow_negative_numbers = true,
           value_parser = clap::value_parser!(u64).range(1..=3_600))]
@@ -51,6 +53,26 @@ pub(super) struct Asking {
     #[arg(long, value_name = "SECONDS", default_value_t = limits::RECENT_TIME_OUT.as_secs(), allow_negative_numbers = true,
           value_parser = clap::value_parser!(u64).range(1..=3_600))]
     timeout: u64,
+}
+
+/// How the swarm's peers are reached.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Reaching {
+    /// Dial peers of the swarm at loopback and private addresses too
+    #[arg(long)]
+    pub(super) allow_local_peers: bool,
+    /// Open no tunnels to stations whose relays listen on their own machine
+    #[arg(long)]
+    no_tunnels: bool,
+    /// The command that opens tunnels
+    #[arg(long, value_name = "FILE", default_value = "ipfs")]
+    pub(super) ipfs_bin: PathBuf,
+}
+
+impl Reaching {
+    pub(super) fn policy(&self) -> PeerPolicy {
+        PeerPolicy { allow_local: self.allow_local_peers, tunnels: !self.no_tunnels }
+    }
 }
 
 /// What the arguments name, before any file of the node is read.
@@ -104,6 +126,11 @@ impl Asking {
 }
 
 impl Named {
+    /// Kinds to ask for whoever their authors are: none if it was said whose events to ask for.
+    pub(super) fn station_kinds(&self) -> Vec<u64> {
+        if self.pubkeys.is_some() { Vec::new() } else { kinds::station_kinds(&self.kinds) }
+    }
+
     /// Whom to ask: what the operator names replaces what the node's files say.
     pub(super) fn peers(&self, discovery: Discovery, node: &NodeArguments) -> Result<Vec<Peer>> {
         let peers = if self.relays.is_empty() {

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::asking::{Asking, Named, runtime};
+use super::diff::sides_in_words;
 use super::exit::{Failure, OrFail, Outcome, Result, outcome_of, tell};
 use super::node::{NodeArguments, print, print_json};
 use super::pubkeys::print_list;
+use super::signals::stop_signal;
 use super::stats;
-use crate::backfill::kinds;
-use crate::backfill::{self, Class, Job, Output, PeerStatus, Status, Summary};
+use crate::backfill::{self, Class, Job, Output, PeerStatus, PeerSummary, Status, Summary};
 use crate::import::StrfryCommand;
 use crate::import::limits::PATIENCE;
 use crate::node::{
@@ -43,9 +43,6 @@ pub(super) struct Arguments {
     /// Give strfry plain JSON, which it packs itself: slower
     #[arg(long)]
     plain: bool,
-    /// Ask for no more than --days, whatever earlier runs have missed
-    #[arg(long)]
-    full: bool,
     /// Neither recover missing profiles nor write the profiles file
     #[arg(long)]
     no_profiles: bool,
@@ -58,12 +55,6 @@ pub(super) struct Arguments {
     /// The strfry executable [default: strfry in strfry's working directory]
     #[arg(long, value_name = "FILE")]
     strfry_bin: Option<PathBuf>,
-    /// Open no tunnels to stations whose relays listen on their own machine
-    #[arg(long)]
-    no_tunnels: bool,
-    /// The command that opens tunnels
-    #[arg(long, value_name = "FILE", default_value = "ipfs")]
-    ipfs_bin: PathBuf,
     /// Public relay to ask for profiles that no peer has [default: three well-known ones]
     #[arg(long = "fallback-relay", value_name = "URL", num_args = 1.., conflicts_with = "no_fallback")]
     fallback_relays: Vec<String>,
@@ -160,10 +151,7 @@ impl Arguments {
         log: &RunLog,
     ) -> Result<Job> {
         let paths = self.node.paths();
-        let discovery = self.node.discover(PeerPolicy {
-            allow_local: self.asking.allow_local_peers,
-            tunnels: !self.no_tunnels,
-        });
+        let discovery = self.node.discover(self.asking.reaching.policy());
         let sources = self.node.pubkeys(&discovery);
         let blacklist = Blacklist::read(&paths.blacklist(), &sources.local).or_usage()?;
         log_sources(log, &discovery, &sources);
@@ -185,28 +173,26 @@ impl Arguments {
             patience: PATIENCE,
         };
         log.info(format_args!("{} peers, {} pubkeys", peers.len(), pubkeys.len()));
-        let station_kinds =
-            if named.pubkeys.is_some() { Vec::new() } else { kinds::station_kinds(&named.kinds) };
         Ok(Job {
             peers,
             fallback,
             pubkeys,
-            station_kinds,
+            station_kinds: named.station_kinds(),
             kinds: named.kinds,
             days: self.asking.days,
             profiles: !self.no_profiles,
             verify: !self.no_verify,
             plain: self.plain,
-            ipfs: self.ipfs_bin.clone(),
+            ipfs: self.asking.reaching.ipfs_bin.clone(),
             auth: self.asking.auth()?,
             state: Some(paths.peer_state()),
-            full: self.full,
+            full: self.asking.full,
             negentropy: !self.asking.no_negentropy,
             dry_run: self.dry_run,
             limits: config.limits,
             blacklist,
             strfry,
-            allow_local: self.asking.allow_local_peers,
+            allow_local: self.asking.reaching.allow_local_peers,
             timings: self.asking.timings(),
             output: Output {
                 profiles_json: is_node.then(|| paths.profiles_json()),
@@ -228,20 +214,6 @@ impl Arguments {
         runtime.shutdown_background();
         summary
     }
-}
-
-/// Ends when the process is told to stop.
-pub(super) fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hang_up.recv() => {}
-        }
-    })
 }
 
 /// The database that strfry imports into; another one must not be looked at.
@@ -327,18 +299,27 @@ fn in_words(summary: &Summary) -> String {
     );
     if summary.dry_run {
         for peer in &summary.peers {
-            let new = peer.events.get(Class::WouldImport.name()).copied().unwrap_or(0);
-            let (url, name) = (clean_for_log(&peer.url), clean_for_log(&peer.name));
-            text.push_str(&format!("  {url}  {name}: {} received, {new} new", peer.received));
-            match peer.status {
-                PeerStatus::Complete => text.push_str(", complete\n"),
-                _ => text.push_str(&format!(", {}\n", clean_for_log(&peer.reasons()))),
-            }
+            dry_run_in_words(&mut text, peer);
         }
-        text.push_str("What several peers have is fetched from one of them; 'diff' tells all that each has.\n");
+        text.push_str(
+            "What several peers have is new of the one that gave it first; --json lists ids.\n",
+        );
     }
     for (class, count) in summary.classes() {
         text.push_str(&format!("  {class:<16} {count:>9}\n"));
     }
     text
+}
+
+fn dry_run_in_words(text: &mut String, peer: &PeerSummary) {
+    let new = peer.events.get(Class::WouldImport.name()).copied().unwrap_or(0);
+    let (url, name) = (clean_for_log(&peer.url), clean_for_log(&peer.name));
+    let how = match peer.status {
+        PeerStatus::Complete => "complete".to_owned(),
+        _ => clean_for_log(&peer.reasons()).into_owned(),
+    };
+    text.push_str(&format!("  {url}  {name}: {} received, {new} new, {how}\n", peer.received));
+    if let Some(sides) = &peer.sides {
+        sides_in_words(text, "    ", sides, false);
+    }
 }

@@ -1,17 +1,20 @@
 //! `diff`: how each peer and the database differ.
 
-use std::fmt::Write;
+use std::cmp::Reverse;
+use std::fmt::{Display, Write};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 
 use super::asking::{Asking, runtime};
 use super::exit::{OrFail, Outcome, Result, tell};
-use super::node::{NodeArguments, print, print_json};
-use crate::backfill::{DiffJob, PeerDiff, PeerStatus, Side, diff, since};
-use crate::node::{Blacklist, PeerPolicy};
+use super::node::{NodeArguments, print, print_json, skipped_as_json};
+use super::signals::{end_between_snapshots, stop_signal};
+use crate::backfill::{DiffJob, PeerDiff, PeerStatus, Sides, diff, since};
+use crate::node::{Blacklist, SkippedPeer};
 use crate::report::clean;
 
 /// Kinds and authors of a side that are shown on a terminal, those of most events first.
@@ -33,53 +36,72 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
-    let job = arguments.job()?;
-    let db = Arc::new(arguments.node.open_database()?);
+    let (job, skipped) = arguments.job()?;
     let runtime = runtime()?;
-    let peers = runtime.block_on(diff(&job, &db)).or_cannot_run();
+    let found = runtime.block_on(async {
+        // Before the database is open, so that no signal ends the process with a snapshot.
+        let stop = stop_signal().context("cannot listen for signals").or_cannot_run()?;
+        let db = Arc::new(arguments.node.open_database()?);
+        diff(&job, &db, |warning| tell(format_args!("warning: {warning}")), stop)
+            .await
+            .or_cannot_run()
+    });
     runtime.shutdown_background();
-    let peers = peers?;
+    let peers = found?;
+    // All tunnels are closed: a signal may end the process, also while nobody reads its output.
+    end_between_snapshots()?;
     if arguments.json {
         print_json(&json!({
             "version": 1,
             "since": job.since,
             "pubkeys": job.pubkeys.len(),
             "kinds": job.kinds,
+            "station_kinds": job.station_kinds,
             "peers": peers,
+            "skipped": skipped_as_json(&skipped),
         }))?;
     } else {
         print(&in_words(&peers, arguments.ids))?;
     }
+    // As in a backfill, stations that are not asked at all make nothing incomplete.
     let is_complete = peers.iter().all(|peer| peer.status == PeerStatus::Complete);
     Ok(if is_complete { Outcome::Complete } else { Outcome::Incomplete })
 }
 
 impl Arguments {
-    fn job(&self) -> Result<DiffJob> {
+    /// What is to be compared, and which stations are not.
+    fn job(&self) -> Result<(DiffJob, Vec<SkippedPeer>)> {
         let asking = &self.asking;
         let named = asking.named()?;
-        // Tunnels are a backfill's: this only reads.
-        let policy = PeerPolicy { allow_local: asking.allow_local_peers, tunnels: false };
-        let discovery = self.node.discover(policy);
-        if named.relays.is_empty() {
-            for skipped in &discovery.skipped {
-                tell(format_args!("skipped {}: {}", skipped.subject, skipped.reason));
-            }
+        let discovery = self.node.discover(asking.reaching.policy());
+        let skipped = match named.relays.as_slice() {
+            [] => discovery.skipped.clone(),
+            // Then no station is looked for.
+            _ => Vec::new(),
+        };
+        for skipped in &skipped {
+            tell(format_args!("skipped {}: {}", skipped.subject, skipped.reason));
         }
         let sources = self.node.pubkeys(&discovery);
-        let blacklist =
-            Blacklist::read(&self.node.paths().blacklist(), &sources.local).or_usage()?;
+        let paths = self.node.paths();
+        let blacklist = Blacklist::read(&paths.blacklist(), &sources.local).or_usage()?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs());
-        Ok(DiffJob {
+        let job = DiffJob {
             peers: named.peers(discovery, &self.node)?,
             pubkeys: named.pubkeys(sources, &blacklist, &self.node)?,
+            station_kinds: named.station_kinds(),
             since: since(now, asking.days),
             kinds: named.kinds,
+            state: Some(paths.peer_state()),
+            full: asking.full,
+            blacklist,
+            ipfs: asking.reaching.ipfs_bin.clone(),
             auth: asking.auth()?,
             negentropy: !asking.no_negentropy,
-            allow_local: asking.allow_local_peers,
+            allow_local: asking.reaching.allow_local_peers,
             timings: asking.timings(),
-        })
+        };
+        Ok((job, skipped))
     }
 }
 
@@ -102,35 +124,46 @@ fn in_words(peers: &[PeerDiff], with_ids: bool) -> String {
         if peer.refused > 0 {
             let _ = writeln!(text, "  {} sent that are not genuine or not asked for", peer.refused);
         }
-        side_in_words(&mut text, "only there", &peer.only_there, with_ids);
-        side_in_words(&mut text, "only here", &peer.only_here, with_ids);
+        sides_in_words(&mut text, "  ", &peer.sides, with_ids);
     }
     text
 }
 
-fn side_in_words(text: &mut String, name: &str, side: &Side, with_ids: bool) {
-    let _ = writeln!(text, "  {name:<10} {:>9} events", side.events);
-    for (kind, count) in most(side.kinds.iter()) {
-        let _ = writeln!(text, "    kind {kind:<6} {count:>9}");
-    }
-    for (author, count) in most(side.authors.iter()) {
-        let _ = writeln!(text, "    {author} {count:>9}");
-    }
-    if with_ids {
+/// Both sides of a difference, each line behind `indent`.
+pub(super) fn sides_in_words(text: &mut String, indent: &str, sides: &Sides, with_ids: bool) {
+    for (name, side) in [("only there", &sides.only_there), ("only here", &sides.only_here)] {
+        let _ = writeln!(text, "{indent}{name:<10} {:>9} events", side.events);
+        counts_in_words(text, indent, "kind ", "kinds", side.kinds.iter());
+        counts_in_words(text, indent, "", "authors", side.authors.iter());
+        if !with_ids {
+            continue;
+        }
         for id in &side.ids {
-            let _ = writeln!(text, "    id {id}");
+            let _ = writeln!(text, "{indent}  id {id}");
         }
         let more = side.events.saturating_sub(side.ids.len() as u64);
         if more > 0 {
-            let _ = writeln!(text, "    and {more} more");
+            let _ = writeln!(text, "{indent}  and {more} more ids");
         }
     }
 }
 
-/// Those of most events first.
-fn most<'a, K>(counts: impl Iterator<Item = (K, &'a u64)>) -> Vec<(K, u64)> {
+/// Those of most events first, the rest as one number.
+fn counts_in_words<'a, K: Display>(
+    text: &mut String,
+    indent: &str,
+    name: &str,
+    names: &str,
+    counts: impl Iterator<Item = (K, &'a u64)>,
+) {
     let mut counts: Vec<(K, u64)> = counts.map(|(key, count)| (key, *count)).collect();
-    counts.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
-    counts.truncate(SHOWN);
-    counts
+    counts.sort_by_key(|&(_, count)| Reverse(count));
+    for (key, count) in counts.iter().take(SHOWN) {
+        let key = format!("{name}{key}");
+        let _ = writeln!(text, "{indent}  {key:<11} {count:>9}");
+    }
+    let more = counts.len().saturating_sub(SHOWN);
+    if more > 0 {
+        let _ = writeln!(text, "{indent}  and {more} more {names}");
+    }
 }

@@ -9,9 +9,10 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 
-use super::backfill::{database_of_strfry, refuse_no_lock, stop_signal};
+use super::backfill::{database_of_strfry, refuse_no_lock};
 use super::exit::{OrFail, Outcome, Result, outcome_of, tell};
 use super::node::{NodeArguments, print, print_json};
+use super::signals::stop_signal;
 use crate::import::limits::PATIENCE;
 use crate::import::{
     self, Class, Job, Settings, Sofar, Status, StrfryCommand, Summary, choose_form,

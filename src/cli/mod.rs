@@ -65,8 +65,8 @@ macro_rules! commands {
         }
 
         fn run(name: &str, matches: &ArgMatches) -> exit::Result<Outcome> {
-            // What imports ends in an orderly way of its own.
-            if !["backfill", "import"].contains(&name) {
+            // What imports, or opens tunnels, ends in an orderly way of its own.
+            if !["backfill", "diff", "import", "peers"].contains(&name) {
                 signals::end_between_snapshots()?;
             }
             match name {

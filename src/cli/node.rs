@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use clap::Args;
+use serde_json::{Value, json};
 
 use super::exit::{Failure, OrFail, Result, tell};
 use crate::node::{
     ConfError, Discovery, NodePaths, PeerPolicy, PubkeyList, PubkeySources, SkippedLine,
-    StrfryConf, discover, own_station_id, paths, read_list_file,
+    SkippedPeer, StrfryConf, Subject, discover, own_station_id, paths, read_list_file,
 };
 use crate::nostr::{KeyError, Pubkey};
 use crate::strfry_db::StrfryDb;
@@ -151,6 +152,26 @@ pub(super) fn print(text: &str) -> Result<()> {
         .and_then(|()| out.flush())
         .context("cannot write to standard output")
         .or_cannot_run()
+}
+
+/// Relays that are not asked, and why, as JSON.
+pub(super) fn skipped_as_json(skipped: &[SkippedPeer]) -> Vec<Value> {
+    let as_json = |skipped: &SkippedPeer| {
+        json!({
+            "subject": subject(skipped),
+            "station": skipped.station,
+            "reason": skipped.reason.to_string(),
+        })
+    };
+    skipped.iter().map(as_json).collect()
+}
+
+/// What named a relay.
+pub(super) fn subject(skipped: &SkippedPeer) -> String {
+    match &skipped.subject {
+        Subject::File(path) => path.display().to_string(),
+        Subject::Url(url) => url.to_string(),
+    }
 }
 
 /// Prints a value as JSON.

@@ -2,22 +2,23 @@
 
 use std::fmt::Write;
 
+use anyhow::Context;
 use clap::Args;
+use futures_util::FutureExt;
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use super::asking::runtime;
+use super::asking::{Reaching, runtime};
 use super::exit::{OrFail, Outcome, Result};
-use super::node::{NodeArguments, print, print_json};
-use crate::backfill::limits;
-use crate::node::{Peer, PeerPolicy, PeerSource, Subject, explicit_peer};
+use super::node::{NodeArguments, print, print_json, skipped_as_json, subject};
+use super::signals::{end_between_snapshots, stop_signal};
+use crate::backfill::{Tunnels, limits};
+use crate::node::{Peer, PeerSource, explicit_peer};
 use crate::relay::{Dialler, Probe};
 use crate::report::clean;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Count peers at loopback and private addresses as reachable
-    #[arg(long)]
-    allow_local_peers: bool,
     /// Connect to each peer, and show how fast it answers and what it can do
     #[arg(long)]
     probe: bool,
@@ -28,25 +29,21 @@ pub(super) struct Arguments {
     #[arg(long = "relay", value_name = "URL", num_args = 1..)]
     relays: Vec<String>,
     #[command(flatten)]
+    reaching: Reaching,
+    #[command(flatten)]
     node: NodeArguments,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
-    let discovery = arguments
-        .node
-        .discover(PeerPolicy { allow_local: arguments.allow_local_peers, tunnels: true });
+    let discovery = arguments.node.discover(arguments.reaching.policy());
     let discovery = discovery.with_explicit(explicit_peers(&arguments.relays)?);
     let probes = match arguments.probe {
-        true => probe_all(&discovery.peers, arguments.allow_local_peers)?,
+        true => probe_all(&discovery.peers, &arguments.reaching)?,
         false => Vec::new(),
     };
     let all_answer = probes.iter().all(std::result::Result::is_ok);
     let outcome = if all_answer { Outcome::Complete } else { Outcome::Incomplete };
     let swarm = arguments.node.paths().swarm();
-    let subject = |subject: &Subject| match subject {
-        Subject::File(path) => path.display().to_string(),
-        Subject::Url(url) => url.to_string(),
-    };
     if arguments.json {
         let peers: Vec<Value> = discovery
             .peers
@@ -70,22 +67,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
                 shown
             })
             .collect();
-        let skipped: Vec<Value> = discovery
-            .skipped
-            .iter()
-            .map(|skipped| {
-                json!({
-                    "subject": subject(&skipped.subject),
-                    "station": skipped.station,
-                    "reason": skipped.reason.to_string(),
-                })
-            })
-            .collect();
         print_json(&json!({
             "swarm": swarm.display().to_string(),
             "stations": discovery.stations,
             "peers": peers,
-            "skipped": skipped,
+            "skipped": skipped_as_json(&discovery.skipped),
         }))?;
         return Ok(outcome);
     }
@@ -116,7 +102,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     }
     for skipped in &discovery.skipped {
         let reason = skipped.reason.to_string();
-        let _ = writeln!(text, "  {}: {}", clean(&subject(&skipped.subject)), clean(&reason));
+        let _ = writeln!(text, "  {}: {}", clean(&subject(skipped)), clean(&reason));
     }
     print(&text)?;
     Ok(outcome)
@@ -126,31 +112,58 @@ fn explicit_peers(urls: &[String]) -> Result<Vec<Peer>> {
     urls.iter().map(|url| explicit_peer(url).or_usage()).collect()
 }
 
-/// Looks at all peers at once; of each what was found, or why it cannot be reached.
-fn probe_all(peers: &[Peer], allow_local: bool) -> Result<Vec<std::result::Result<Probe, String>>> {
+/// What a look at a peer showed, or why it cannot be reached.
+type Looked = std::result::Result<Probe, String>;
+
+/// Looks at all peers at once, through the tunnels that a backfill would use.
+fn probe_all(peers: &[Peer], reaching: &Reaching) -> Result<Vec<Looked>> {
     let runtime = runtime()?;
-    // A probe opens no tunnels: the port of such a station is not the one on this machine.
-    let diallers: Vec<Dialler> = peers
-        .iter()
-        .map(|peer| Dialler {
-            url: peer.url.clone(),
-            allow_local: allow_local || !matches!(peer.source, PeerSource::Swarm { .. }),
-            time_out: limits::CONNECT_TIME_OUT,
-        })
-        .collect();
     let probes = runtime.block_on(async {
-        let probes = diallers.iter().map(Dialler::probe);
-        futures_util::future::join_all(probes).await
+        let stop = stop_signal().context("cannot listen for signals").or_cannot_run()?.shared();
+        let tunnels = Tunnels::open(&reaching.ipfs_bin, peers, limits::CONNECT_TIME_OUT).await;
+        let probes = peers.iter().enumerate().map(|(position, peer)| {
+            let (way, stop) = (tunnels.port(position), stop.clone());
+            async move {
+                tokio::select! {
+                    looked = probe(peer, way, reaching.allow_local_peers) => looked,
+                    () = stop => Err("stopped before the end".to_owned()),
+                }
+            }
+        });
+        let probes = join_all(probes).await;
+        tunnels.close().await;
+        Ok(probes)
     });
     runtime.shutdown_background();
-    Ok(probes.into_iter().map(|probe| probe.map_err(|error| error.to_string())).collect())
+    // All tunnels are closed: a signal may end the process, also while nobody reads its output.
+    end_between_snapshots()?;
+    probes
+}
+
+async fn probe(
+    peer: &Peer,
+    way: std::result::Result<Option<u16>, &str>,
+    allow_local: bool,
+) -> Looked {
+    let mut dialler = Dialler {
+        url: peer.url.clone(),
+        allow_local: allow_local || !matches!(peer.source, PeerSource::Swarm { .. }),
+        time_out: limits::CONNECT_TIME_OUT,
+    };
+    if let Some(port) = way.map_err(str::to_owned)? {
+        dialler.reach_through(port);
+    }
+    dialler.probe().await.map_err(|error| error.to_string())
 }
 
 fn in_words(probe: &Probe) -> String {
     let mut words = vec![format!("connected in {} ms", probe.connect_ms)];
     words.push(match probe.answer_ms {
         Some(time) => format!("answers in {time} ms"),
-        None => "does not answer a request".to_owned(),
+        None => match &probe.refusal {
+            Some(refusal) => format!("refuses a request ({refusal})"),
+            None => "does not answer a request".to_owned(),
+        },
     });
     words.push(if probe.compares { "compares (NIP-77)" } else { "does not compare" }.to_owned());
     if probe.sends_challenge {

@@ -10,6 +10,7 @@ use anyhow::Context;
 use rustix::event::{PollFd, PollFlags, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::{flag, low_level};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::exit::{OrFail, Result};
 use crate::strfry_db::Ending;
@@ -43,6 +44,32 @@ fn listen() -> io::Result<()> {
     }
     let _ = TOLD.set(reader);
     Ok(())
+}
+
+/// Ends when the process is told to stop. From now on that does not end the process by itself.
+pub(super) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
+    let ignored = ignored_signals();
+    let listen = |kind: SignalKind| match ignored(kind.as_raw_value()) {
+        true => Ok(None),
+        false => signal(kind).map(Some),
+    };
+    let interrupt = listen(SignalKind::interrupt())?;
+    let terminate = listen(SignalKind::terminate())?;
+    let hang_up = listen(SignalKind::hangup())?;
+    Ok(async move {
+        tokio::select! {
+            () = came(interrupt) => {}
+            () = came(terminate) => {}
+            () = came(hang_up) => {}
+        }
+    })
+}
+
+async fn came(signal: Option<Signal>) {
+    match signal {
+        Some(mut signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
 }
 
 /// Ends the process as the signal would have without us.

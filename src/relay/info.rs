@@ -78,15 +78,21 @@ impl RelayInfo {
     }
 }
 
-/// What came with the answer of a relay.
+/// The answer of a relay.
 pub(super) struct Document {
-    pub(super) info: RelayInfo,
+    /// `None`: it has nothing to say.
+    pub(super) info: Option<RelayInfo>,
     /// When the relay sent it by its own clock, seconds since 1970.
     pub(super) date: Option<i64>,
 }
 
 /// Asks a relay. It has as much time as the caller gives it.
-pub(super) async fn ask(dialler: &Dialler) -> Option<Document> {
+pub(super) async fn ask(dialler: &Dialler) -> Option<RelayInfo> {
+    look(dialler).await?.info
+}
+
+/// Asks a relay, and looks at how it answers; `None`: not at all.
+pub(super) async fn look(dialler: &Dialler) -> Option<Document> {
     let stream = dialler.open().await.ok()?;
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.ok()?;
     let url = &dialler.url;
@@ -101,14 +107,15 @@ pub(super) async fn ask(dialler: &Dialler) -> Option<Document> {
         .ok()?;
     let exchange = async {
         let response = sender.send_request(request).await.ok()?;
-        if response.status() != StatusCode::OK {
-            return None;
-        }
         let date = response.headers().get(DATE).and_then(|date| date.to_str().ok());
         let date = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
         let date = date.map(|date| date.timestamp().as_second());
-        let body = Limited::new(response.into_body(), INFO_BYTES).collect().await.ok()?;
-        Some(Document { info: RelayInfo::parse(&body.to_bytes())?, date })
+        if response.status() != StatusCode::OK {
+            return Some(Document { info: None, date });
+        }
+        let body = Limited::new(response.into_body(), INFO_BYTES).collect().await;
+        let info = body.ok().and_then(|body| RelayInfo::parse(&body.to_bytes()));
+        Some(Document { info, date })
     };
     let mut exchange = std::pin::pin!(exchange);
     tokio::select! {

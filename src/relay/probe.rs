@@ -13,6 +13,7 @@ use super::limits::INFO_TIME_OUT;
 use super::local::ItemSet;
 use super::message::{self, RelayMessage};
 use super::reconcile::Reconciliation;
+use super::requests::shortened;
 use crate::nostr::{EventId, Filter};
 
 /// What a short look at a relay shows.
@@ -23,6 +24,8 @@ pub struct Probe {
     /// From a small request to the end of its answer, milliseconds; `None`: it was refused or not
     /// answered.
     pub answer_ms: Option<u64>,
+    /// What it said when it refused that request; a stranger's text.
+    pub refusal: Option<String>,
     /// Whether it compares (NIP-77): tried, not only said.
     pub compares: bool,
     /// It wants to know who asks (NIP-42).
@@ -43,9 +46,10 @@ impl Dialler {
         let mut connection = self.dial().await?;
         let connect_ms = milliseconds(began.elapsed());
         let patience = self.time_out.min(INFO_TIME_OUT);
-        let document = timeout(patience, info::ask(self)).await.ok().flatten();
+        let document = timeout(patience, info::look(self)).await.ok().flatten();
         let here = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs());
-        let (info, date) = document.map_or((None, None), |it| (Some(it.info), it.date));
+        let here = i64::try_from(here).unwrap_or(0);
+        let (info, date) = document.map_or((None, None), |it| (it.info, it.date));
         let mut sends_challenge = false;
 
         let nothing = Filter {
@@ -55,60 +59,73 @@ impl Dialler {
         };
         let began = Instant::now();
         let request = message::req("probe", std::slice::from_ref(&nothing));
-        let is_end = |message: &RelayMessage<'_>| match message {
-            RelayMessage::EndOfStoredEvents { subscription, .. } => {
-                (subscription == "probe").then_some(true)
+        let end_of = |message: &RelayMessage<'_>| match message {
+            RelayMessage::EndOfStoredEvents { subscription, .. } if subscription == "probe" => {
+                Some(Ok(()))
             }
-            RelayMessage::Closed { subscription, .. } => (subscription == "probe").then_some(false),
+            RelayMessage::Closed { subscription, message } if subscription == "probe" => {
+                Some(Err(shortened(message)))
+            }
             _ => None,
         };
-        let answered = ask(&mut connection, request, is_end, patience, &mut sends_challenge).await;
-        let answer_ms = answered.then(|| milliseconds(began.elapsed()));
+        let answer = ask(&mut connection, request, end_of, patience, &mut sends_challenge).await;
+        let (answer_ms, refusal) = match answer {
+            Some(Ok(())) => (Some(milliseconds(began.elapsed())), None),
+            Some(Err(refusal)) => (None, Some(refusal)),
+            None => (None, None),
+        };
 
         let nothing = Filter { limit: None, ..nothing };
-        let first = Reconciliation::begin(nothing.clone(), ItemSet::new([]), 0);
-        let compares = match first {
-            Ok((_, first)) => {
+        let compares = match Reconciliation::begin(nothing.clone(), ItemSet::new([]), 0) {
+            Ok((mut comparison, first)) => {
                 let request = message::neg_open("compare", &nothing, &first);
-                let is_end = |message: &RelayMessage<'_>| match message {
-                    RelayMessage::NegMsg { .. } => Some(true),
+                let end_of = |message: &RelayMessage<'_>| match message {
+                    RelayMessage::NegMsg { subscription, payload } => {
+                        (subscription == "compare").then(|| understands(&mut comparison, payload))
+                    }
                     RelayMessage::NegErr { .. } | RelayMessage::Notice(_) => Some(false),
                     RelayMessage::Closed { subscription, .. } => {
                         (subscription == "compare").then_some(false)
                     }
                     _ => None,
                 };
-                ask(&mut connection, request, is_end, patience, &mut sends_challenge).await
+                let end = ask(&mut connection, request, end_of, patience, &mut sends_challenge);
+                end.await.unwrap_or(false)
             }
             Err(_) => false,
         };
         let _ = timeout(Duration::from_secs(1), connection.close(None)).await;
-        let clock_ahead = date.map(|date| date.saturating_sub(i64::try_from(here).unwrap_or(0)));
-        Ok(Probe { connect_ms, answer_ms, compares, sends_challenge, clock_ahead, info })
+        let clock_ahead = date.map(|date| date.saturating_sub(here));
+        Ok(Probe { connect_ms, answer_ms, refusal, compares, sends_challenge, clock_ahead, info })
     }
 }
 
-/// Sends a request and waits for the message that `is_end` knows; false if none comes in time.
-async fn ask(
+/// Whether the relay's side of a comparison makes sense.
+fn understands(comparison: &mut Reconciliation, payload: &str) -> bool {
+    hex::decode(payload).is_ok_and(|payload| comparison.answer(&payload).is_ok())
+}
+
+/// Sends a request and waits for the message that `end_of` knows; `None` if none comes in time.
+async fn ask<T>(
     connection: &mut Connection,
     request: String,
-    is_end: impl Fn(&RelayMessage<'_>) -> Option<bool>,
+    mut end_of: impl FnMut(&RelayMessage<'_>) -> Option<T>,
     patience: Duration,
     sends_challenge: &mut bool,
-) -> bool {
+) -> Option<T> {
     let conversation = async {
         connection.send(Message::text(request)).await.ok()?;
         while let Some(Ok(received)) = connection.next().await {
             let Message::Text(text) = received else { continue };
             let Some(message) = RelayMessage::parse(&text) else { continue };
             *sends_challenge |= matches!(message, RelayMessage::Auth(_));
-            if let Some(end) = is_end(&message) {
+            if let Some(end) = end_of(&message) {
                 return Some(end);
             }
         }
         None
     };
-    timeout(patience, conversation).await.ok().flatten().unwrap_or(false)
+    timeout(patience, conversation).await.ok().flatten()
 }
 
 fn milliseconds(time: Duration) -> u64 {

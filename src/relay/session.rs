@@ -104,10 +104,7 @@ impl PeerSession {
 
     /// The peer is reached at this port of this machine, if it is not dialled yet.
     pub fn reach_through(&mut self, port: u16) {
-        // Errors leave the address as it is, where nobody listens for us.
-        let _ = self.dialler.url.set_host(Some("127.0.0.1"));
-        let _ = self.dialler.url.set_port(Some(port));
-        self.dialler.allow_local = true;
+        self.dialler.reach_through(port);
     }
 
     /// Nothing is asked of the peer.
@@ -261,8 +258,8 @@ impl PeerSession {
             connection = &mut dialled => (connection.map_err(not_connected)?, asked.await),
             info = &mut asked => (dialled.await.map_err(not_connected)?, info),
         };
-        if let Ok(Some(document)) = info {
-            requests.learn(&document.info);
+        if let Ok(Some(info)) = info {
+            requests.learn(&info);
         }
         Ok(connection)
     }

@@ -4,6 +4,7 @@
 
 pub mod collector;
 pub mod events;
+pub mod ipfs;
 pub mod node;
 pub mod proxy;
 pub mod raw;

@@ -130,6 +130,8 @@ struct Script {
     compare: Box<dyn Fn(&Round) -> Answer + Send + Sync>,
     /// What the relay says of itself (NIP-11).
     info: Option<Value>,
+    /// By how many seconds its clock is ahead; `None`: its HTTP answers have no date.
+    clock: Option<i64>,
     record: watch::Sender<Record>,
 }
 
@@ -165,6 +167,17 @@ impl ScriptedRelay {
         answer: impl Fn(&Request) -> Answer + Send + Sync + 'static,
         compare: impl Fn(&Round) -> Answer + Send + Sync + 'static,
     ) -> Self {
+        Self::start_dating(None, info, arrival, answer, compare)
+    }
+
+    /// A relay that dates what it says of itself by a clock that is so many seconds ahead.
+    pub fn start_dating(
+        clock: Option<i64>,
+        info: Option<Value>,
+        arrival: impl Fn(usize) -> Arrival + Send + Sync + 'static,
+        answer: impl Fn(&Request) -> Answer + Send + Sync + 'static,
+        compare: impl Fn(&Round) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let runtime = runtime("scripted relay");
         let (sender, record) = watch::channel(Record::default());
         let script = Script {
@@ -172,6 +185,7 @@ impl ScriptedRelay {
             answer: Box::new(answer),
             compare: Box::new(compare),
             info,
+            clock,
             record: sender,
         };
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -352,7 +366,7 @@ async fn serve(listener: std::net::TcpListener, script: Arc<Script>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { break };
         if wants_info(&stream).await {
-            tokio::spawn(inform(stream, script.info.clone()));
+            tokio::spawn(inform(stream, script.info.clone(), script.clock));
             continue;
         }
         let mut number = 0;
@@ -382,13 +396,18 @@ async fn wants_info(stream: &TcpStream) -> bool {
     String::from_utf8_lossy(&start[..length]).contains("application/nostr+json")
 }
 
-async fn inform(mut stream: TcpStream, info: Option<Value>) {
+async fn inform(mut stream: TcpStream, info: Option<Value>, clock: Option<i64>) {
+    let date = clock.map_or(String::new(), |ahead| {
+        let date = jiff::Timestamp::now() + jiff::Span::new().seconds(ahead);
+        let printer = jiff::fmt::rfc2822::DateTimePrinter::new();
+        format!("Date: {}\r\n", printer.timestamp_to_rfc9110_string(&date).unwrap())
+    });
     let response = match info {
         Some(info) => {
             let body = info.to_string();
-            format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+            format!("HTTP/1.1 200 OK\r\n{date}Content-Length: {}\r\n\r\n{body}", body.len())
         }
-        None => "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_owned(),
+        None => format!("HTTP/1.1 404 Not Found\r\n{date}Content-Length: 0\r\n\r\n"),
     };
     let _ = stream.write_all(response.as_bytes()).await;
     cut(stream).await;
