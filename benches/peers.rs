@@ -1,5 +1,10 @@
-//! A backfill from three strfry relays on this machine, and `strfry sync` with each of them in
-//! turn: everything new, then nothing new. Needs the strfry that `STRFRY_BIN` names.
+//! A backfill from three strfry relays, and `strfry sync` with each of them in turn: everything new,
+//! then nothing new; with the relays on this machine, and far away. Needs the strfry that
+//! `STRFRY_BIN` names.
+//!
+//! `EVENTS` says how many events there are near; `FAR_EVENTS`, for fewer of them, near and then far (0:
+//! not run); `LATENCY_MS`, how far that is. `WITHOUT_SYNC=1` leaves `strfry sync` out, for the memory
+//! that very many events take.
 
 mod support;
 
@@ -11,9 +16,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rayon::prelude::*;
 use serde_json::json;
-use support::events::Author;
+use support::events::{Author, events};
+use support::proxy::Proxy;
 use tempfile::TempDir;
 
 const AUTHORS: u64 = 500;
@@ -25,76 +30,99 @@ fn main() {
         return println!("skipped: STRFRY_BIN names no strfry");
     };
     let strfry = Path::new(&strfry);
-    let count: u64 = std::env::var("EVENTS").map_or(80_000, |text| text.parse().unwrap());
     let authors = Author::all(0..AUTHORS);
-    let text = "x".repeat(300);
-    let lines: Vec<String> = (0..count)
-        .into_par_iter()
-        .map(|number| {
-            let author = &authors[(number % AUTHORS) as usize];
-            let content = format!("{number} {text}");
-            author.event(1, START + number, json!([]), &content) + "\n"
-        })
-        .collect();
-    let lines = lines.concat();
-    let relays: Vec<Relay> = (0..3).map(|_| Relay::start(strfry, &lines)).collect();
-    let urls: Vec<String> = relays.iter().map(Relay::url).collect();
+    let (near, far) = (number("EVENTS", 80_000), number("FAR_EVENTS", 10_000));
+    let latency = Duration::from_millis(number("LATENCY_MS", 50));
+    for (count, latency) in [(near, Duration::ZERO), (far, Duration::ZERO), (far, latency)] {
+        if count > 0 {
+            compare(strfry, &authors, count, latency);
+        }
+    }
+}
+
+fn number(variable: &str, default: u64) -> u64 {
+    std::env::var(variable).map_or(default, |text| text.parse().unwrap())
+}
+
+/// So many events at relays that are so far away, each way.
+fn compare(strfry: &Path, authors: &[Author], count: u64, latency: Duration) {
+    let (relays, size) = Relay::start_three(strfry, authors, count);
+    let proxies = relays.each_ref().map(|relay| Proxy::delaying(&relay.url(), latency));
+    let urls = match latency {
+        Duration::ZERO => relays.each_ref().map(Relay::url),
+        _ => proxies.each_ref().map(Proxy::url),
+    };
+    println!("\n{count} events of {AUTHORS} authors, three strfry relays, {latency:?} each way");
 
     let pubkeys: Vec<String> = authors.iter().map(|author| author.pubkey().to_string()).collect();
     // The same question: without a filter both sides would answer from a tree that strfry keeps.
     let filter = json!({ "authors": pubkeys, "kinds": [1] }).to_string();
+    let with_sync = std::env::var_os("WITHOUT_SYNC").is_none();
     let theirs = node();
-    import(strfry, theirs.path(), "");
+    import(strfry, theirs.path(), []);
     let sync = || {
-        timed(|| {
+        let all = || {
             for url in &urls {
                 let mut sync = Command::new(strfry);
                 sync.args(["sync", url, "--dir", "down", "--filter", &filter]);
                 run(&mut sync, theirs.path());
             }
-        })
+        };
+        with_sync.then(|| timed(all))
     };
     let sync_new = sync();
 
     let ours = node();
-    import(strfry, ours.path(), "");
+    import(strfry, ours.path(), []);
     fs::write(ours.path().join("pubkeys.txt"), pubkeys.join("\n")).unwrap();
     let mut memory = 0;
-    let mut backfill = || {
+    let mut backfill = |urls: &[String]| {
         timed(|| {
             let mut backfill = Command::new(env!("CARGO_BIN_EXE_strfry-companion"));
             backfill.args(["backfill", "--days", "0", "--no-profiles", "--no-fallback"]);
             backfill.args(["--kinds", "1"]);
             backfill.arg("--home").arg(ours.path().join("home"));
             backfill.arg("--strfry-dir").arg(ours.path()).arg("--strfry-bin").arg(strfry);
-            backfill.args(["--pubkeys", "pubkeys.txt", "--relay"]).args(&urls);
+            backfill.args(["--pubkeys", "pubkeys.txt", "--relay"]).args(urls);
             backfill.current_dir(ours.path()).stdin(Stdio::null()).stdout(Stdio::null());
             let (status, most) = support::wait_watching_memory(backfill.spawn().unwrap());
             assert!(status.success());
             memory = memory.max(most);
         })
     };
-    let new = backfill();
+    row("everything new", sync_new, backfill(&urls));
     // In turns, medians: both take a fraction of a second.
-    let (mut sync_nothing, mut nothing) = (Vec::new(), Vec::new());
-    for _ in 0..7 {
-        sync_nothing.push(sync());
-        nothing.push(backfill());
-    }
-    assert!(ids(strfry, theirs.path()) == ids(strfry, ours.path()), "the answers differ");
+    let (sync_nothing, nothing): (Vec<_>, Vec<_>) =
+        (0..7).map(|_| (sync(), backfill(&urls))).unzip();
+    let sync_nothing: Option<Vec<Duration>> = sync_nothing.into_iter().collect();
+    row("nothing new", sync_nothing.map(support::median), support::median(nothing));
 
-    println!("{count} events of {AUTHORS} authors, three strfry relays, verified and imported");
-    row("everything new", sync_new, new);
+    let sent = || proxies.iter().map(Proxy::bytes).sum::<u64>();
+    let before = sent();
+    backfill(&proxies.each_ref().map(Proxy::url));
+    let again = sent() - before;
+    println!(
+        "bytes from the relays when nothing is new: {again}, {:.4} % of the events' {:.1} MB",
+        100.0 * again as f64 / size as f64,
+        size as f64 / 1e6
+    );
     println!("memory of a backfill, beside mapped pages: {} MiB at most", memory / 1024);
-    row("nothing new", support::median(sync_nothing), support::median(nothing));
+
+    let there = ids(strfry, relays[0].directory.path());
+    assert_eq!(there.len() as u64, count);
+    assert!(ids(strfry, ours.path()) == there, "the backfill is not complete");
+    assert!(!with_sync || ids(strfry, theirs.path()) == there, "strfry sync is not complete");
 }
 
-fn row(what: &str, theirs: Duration, ours: Duration) {
-    let (theirs, ours) = (theirs.as_secs_f64(), ours.as_secs_f64());
-    println!(
-        "{what:<16} strfry sync {theirs:>7.2} s   backfill {ours:>7.2} s   {:.1}",
-        theirs / ours
-    );
+fn row(what: &str, theirs: Option<Duration>, ours: Duration) {
+    let ours = ours.as_secs_f64();
+    match theirs.map(|theirs| theirs.as_secs_f64()) {
+        Some(theirs) => println!(
+            "{what:<16} strfry sync {theirs:>7.2} s   backfill {ours:>7.2} s   {:.1}",
+            theirs / ours
+        ),
+        None => println!("{what:<16} backfill {ours:>7.2} s"),
+    }
 }
 
 fn timed(run: impl FnOnce()) -> Duration {
@@ -127,12 +155,16 @@ fn run(command: &mut Command, directory: &Path) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-fn import(strfry: &Path, directory: &Path, lines: &str) {
+fn import(strfry: &Path, directory: &Path, lines: impl IntoIterator<Item = String>) {
     let mut import = Command::new(strfry);
     import.args(["import", "--no-verify"]).current_dir(directory);
     import.env("STRFRY_CONFIG", "strfry.conf").stdin(Stdio::piped()).stderr(Stdio::null());
     let mut child = import.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    for lines in lines {
+        stdin.write_all(lines.as_bytes()).unwrap();
+    }
+    drop(stdin);
     assert!(child.wait().unwrap().success());
 }
 
@@ -147,13 +179,33 @@ fn ids(strfry: &Path, directory: &Path) -> BTreeSet<String> {
 struct Relay {
     process: Child,
     port: u16,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Relay {
-    fn start(strfry: &Path, lines: &str) -> Self {
-        let directory = node();
-        import(strfry, directory.path(), lines);
+    /// Relays that all have the same events; also returns the events' size in bytes.
+    fn start_three(strfry: &Path, authors: &[Author], count: u64) -> ([Self; 3], u64) {
+        let directories = [(); 3].map(|()| node());
+        let [first, others @ ..] = &directories;
+        let (text, mut size) = ("x".repeat(300), 0);
+        let parts = (0..count).step_by(50_000).map(|start| {
+            let lines = events(50_000.min(count - start) as usize, |number| {
+                let number = start + number;
+                let author = &authors[(number % AUTHORS) as usize];
+                author.note(START + number, &format!("{number} {text}")) + "\n"
+            });
+            size += lines.iter().map(|line| line.len() as u64 - 1).sum::<u64>();
+            lines.concat()
+        });
+        import(strfry, first.path(), parts);
+        for other in others {
+            let database = |node: &TempDir| node.path().join("strfry-db/data.mdb");
+            fs::copy(database(first), database(other)).unwrap();
+        }
+        (directories.map(|directory| Self::start(strfry, directory)), size)
+    }
+
+    fn start(strfry: &Path, directory: TempDir) -> Self {
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
@@ -164,7 +216,7 @@ impl Relay {
         while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
             std::thread::sleep(Duration::from_millis(10));
         }
-        Self { process, port, _directory: directory }
+        Self { process, port, directory }
     }
 
     fn url(&self) -> String {

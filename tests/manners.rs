@@ -10,32 +10,8 @@ use serde_json::{Value, json};
 use strfry_companion::nostr::{Event, SecretKey, signature};
 use strfry_companion::relay::{AuthKey, Dialler, FetchOutcome, GapReason};
 use support::collector::{Collector, Here, PATIENT, compare, fetch, peer, query, sharing_peer};
-use support::events::{Author, events, id_of};
+use support::events::{Author, START, events, notes_of, sorted_ids};
 use support::scripted::{Act, Archive, Arrival, ClosedPort, Request, ScriptedRelay, answer};
-
-const START: u64 = 1_700_000_000;
-
-fn sorted_ids(events: &[String]) -> Vec<String> {
-    let mut ids: Vec<String> = events.iter().map(|event| id_of(event)).collect();
-    ids.sort();
-    ids
-}
-
-fn notes_of(author: &Author, count: usize) -> Vec<String> {
-    events(count, |number| author.note(START + number / 3, &number.to_string()))
-}
-
-/// An honest relay of this limit that says this of itself.
-fn informing(archive: &Archive, info: Value) -> ScriptedRelay {
-    let archive = archive.clone();
-    let comparer = archive.comparer();
-    ScriptedRelay::start_informing(
-        Some(info),
-        |_| Arrival::Welcome,
-        move |request| archive.answer(request),
-        comparer,
-    )
-}
 
 fn limit_of(filter: &Value) -> u64 {
     filter["limit"].as_u64().unwrap()
@@ -46,7 +22,7 @@ async fn pages_and_batches_fit_what_a_relay_says_of_itself() {
     let author = Author::new(1);
     let all = notes_of(&author, 300);
     let info = json!({"limitation": {"max_limit": 50, "max_filters": 3}});
-    let relay = informing(&Archive::new(&all, 50), info);
+    let relay = Archive::new(&all, 50).informing(Some(info));
     let queries = || vec![query(std::slice::from_ref(&author), &[1])];
     let (outcome, collector) = fetch(&relay.url(), queries(), PATIENT).await;
     assert_eq!((collector.ids(), outcome.gaps), (sorted_ids(&all), vec![]));
@@ -64,7 +40,7 @@ async fn authors_are_asked_for_in_messages_that_a_relay_takes() {
     let authors = Author::all(0..90);
     let all = events(90, |number| authors[number as usize].note(START + number, "hello"));
     let info = json!({"limitation": {"max_message_length": 4_500}, "supported_nips": [1]});
-    let relay = informing(&Archive::new(&all, 500), info);
+    let relay = Archive::new(&all, 500).informing(Some(info));
     let (outcome, collector) =
         compare(&relay.url(), vec![query(&authors, &[1])], PATIENT, Here::of(&[])).await;
     assert_eq!((collector.ids(), outcome.gaps), (sorted_ids(&all), vec![]));
@@ -84,7 +60,7 @@ async fn a_relay_that_lies_about_itself_in_either_direction_is_read_to_the_end()
         (json!({"supported_nips": [77], "negentropy": 1, "limitation": []}), 100),
         (json!("no information"), 100),
     ] {
-        let relay = informing(&Archive::new(&all, limit), info.clone());
+        let relay = Archive::new(&all, limit).informing(Some(info.clone()));
         let queries = vec![query(std::slice::from_ref(&author), &[1])];
         let (outcome, collector) = compare(&relay.url(), queries, PATIENT, Here::of(&[])).await;
         assert!(collector.ids() == sorted_ids(&all), "{info}: {}", collector.count());
@@ -224,7 +200,7 @@ async fn a_short_look_shows_what_a_relay_can_do() {
     };
     let archive = Archive::new(&notes_of(&Author::new(1), 9), 500);
     let info = json!({"software": "test", "supported_nips": [], "limitation": {"max_limit": 5}});
-    let relay = informing(&archive, info);
+    let relay = archive.informing(Some(info));
     let probe = dialler(relay.url()).probe().await.unwrap();
     assert!(probe.compares && probe.answer_ms.is_some() && !probe.sends_challenge, "{probe:?}");
     let info = probe.info.unwrap();

@@ -10,32 +10,9 @@ use serde_json::{Value, json};
 use strfry_companion::nostr::Filter;
 use strfry_companion::relay::{FetchOutcome, Gap, GapReason, Ledger, Pace};
 use support::collector::{Collector, Here, IMPATIENT, PATIENT, compare, query, sharing_peer};
-use support::events::{Author, events, forged, id_of};
+use support::events::{Author, START, events, forged, id_of, notes_of, sorted_ids};
 use support::relays::Relay;
 use support::scripted::{Act, Archive, Arrival, Gate, Round, ScriptedRelay, answer};
-
-const START: u64 = 1_700_000_000;
-
-fn sorted_ids(events: &[String]) -> Vec<String> {
-    let mut ids: Vec<String> = events.iter().map(|event| id_of(event)).collect();
-    ids.sort();
-    ids
-}
-
-fn notes_of(author: &Author, count: usize) -> Vec<String> {
-    events(count, |number| author.note(START + number / 3, &number.to_string()))
-}
-
-/// A relay that compares honestly and gives what is asked for, at most 500 events at once.
-fn comparing(archive: &Archive) -> ScriptedRelay {
-    let archive = archive.clone();
-    let comparer = archive.comparer();
-    ScriptedRelay::start_comparing(
-        |_| Arrival::Welcome,
-        move |request| archive.answer(request),
-        comparer,
-    )
-}
 
 /// How many ids were asked for.
 fn ids_asked(relay: &ScriptedRelay) -> usize {
@@ -55,7 +32,7 @@ async fn exactly_what_is_missing_is_fetched() {
     });
     let (here, missing): (Vec<String>, Vec<String>) =
         all.iter().cloned().partition(|event| id_of(event).as_bytes()[0] < b'8');
-    let relay = comparing(&Archive::new(&all, 500));
+    let relay = Archive::new(&all, 500).comparing();
     let queries = authors.chunks(2).map(|authors| query(authors, &[1])).collect();
     let (outcome, collector) = compare(&relay.url(), queries, PATIENT, Here::of(&here)).await;
     assert_eq!(collector.ids(), sorted_ids(&missing));
@@ -68,7 +45,7 @@ async fn exactly_what_is_missing_is_fetched() {
 async fn nothing_is_asked_for_when_nothing_is_missing() {
     let author = Author::new(1);
     let all = notes_of(&author, 1_000);
-    let relay = comparing(&Archive::new(&all, 500));
+    let relay = Archive::new(&all, 500).comparing();
     let queries = vec![query(&[author], &[1])];
     let (outcome, _) = compare(&relay.url(), queries, PATIENT, Here::of(&all)).await;
     assert_eq!(outcome, FetchOutcome { events: 0, pages: 1, complete: 1, gaps: vec![] });
@@ -94,7 +71,7 @@ async fn three_peers_share_the_work_and_no_event_comes_twice() {
     let author = Author::new(1);
     let all = notes_of(&author, 4_000);
     let archive = Archive::new(&all, 500);
-    let relays = [comparing(&archive), comparing(&archive), comparing(&archive)];
+    let relays = [archive.comparing(), archive.comparing(), archive.comparing()];
     let ledger = Arc::<Ledger>::default();
     let collector = Collector::default();
     let mut peers =
@@ -136,7 +113,7 @@ async fn what_a_failing_peer_leaves_behind_comes_from_another() {
             comparer,
         )
     };
-    let good = comparing(&archive);
+    let good = archive.comparing();
     let ledger = Arc::<Ledger>::default();
     let collector = Collector::default();
     let ask = || vec![query(std::slice::from_ref(&author), &[1])];
@@ -360,7 +337,7 @@ async fn an_event_that_only_claims_an_id_does_not_stand_for_it() {
             comparer,
         )
     };
-    let good = comparing(&archive);
+    let good = archive.comparing();
     let ledger = Arc::<Ledger>::default();
     let (bad, collector) = (Collector::default(), Collector::default());
     let ask = || vec![query(std::slice::from_ref(&author), &[1])];

@@ -6,17 +6,9 @@ use serde_json::{Value, json};
 use strfry_companion::nostr::Filter;
 use strfry_companion::relay::{FetchOutcome, Gap, GapReason, Sink, Stopped, Unwanted};
 use support::collector::{Collector, IMPATIENT, PATIENT, fetch, peer, query};
-use support::events::{Author, events, id_of};
+use support::events::{Author, START, events, sorted_ids};
 use support::relays::Relay;
 use support::scripted::{Act, Archive, Arrival, ScriptedRelay, answer};
-
-const START: u64 = 1_700_000_000;
-
-fn sorted_ids(events: &[String]) -> Vec<String> {
-    let mut ids: Vec<String> = events.iter().map(|event| id_of(event)).collect();
-    ids.sort();
-    ids
-}
 
 fn json(filter: &Filter) -> Value {
     serde_json::to_value(filter).unwrap()

@@ -4,6 +4,8 @@
 
 #[path = "../../tests/support/events.rs"]
 pub mod events;
+#[path = "../../tests/support/proxy.rs"]
+pub mod proxy;
 #[path = "../../tests/support/stand_in/mod.rs"]
 pub mod stand_in;
 

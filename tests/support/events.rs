@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use strfry_companion::nostr::Pubkey;
 
+/// A second for events that need not be of today.
+pub const START: u64 = 1_700_000_000;
+
 /// Somebody who signs events.
 #[derive(Debug, Clone)]
 pub struct Author {
@@ -75,6 +78,11 @@ pub fn events(count: usize, make: impl Fn(u64) -> String + Sync + Send) -> Vec<S
     (0..count as u64).into_par_iter().map(make).collect()
 }
 
+/// So many notes of an author, three in a second.
+pub fn notes_of(author: &Author, count: usize) -> Vec<String> {
+    events(count, |number| author.note(START + number / 3, &number.to_string()))
+}
+
 /// A text note with a number for its id and no signature: well formed, and quickly made.
 pub fn unsigned(author: &Author, number: u64, created_at: u64) -> String {
     format!(
@@ -96,4 +104,11 @@ pub fn forged(event: &str) -> String {
 pub fn id_of(event: &str) -> String {
     let event: Value = serde_json::from_str(event).unwrap();
     event["id"].as_str().unwrap().to_owned()
+}
+
+/// The ids of these events, sorted.
+pub fn sorted_ids(events: &[String]) -> Vec<String> {
+    let mut ids: Vec<String> = events.iter().map(|event| id_of(event)).collect();
+    ids.sort();
+    ids
 }

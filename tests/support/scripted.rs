@@ -82,6 +82,10 @@ pub struct Request {
     /// The first of them.
     pub filter: Value,
     pub filters: Vec<Value>,
+    /// Bytes of the message.
+    pub length: usize,
+    /// Whether the client has said on this connection who it is.
+    pub is_known: bool,
 }
 
 /// A NEG-OPEN or a NEG-MSG.
@@ -93,6 +97,10 @@ pub struct Round {
     /// Of a NEG-OPEN.
     pub filter: Option<Value>,
     pub payload: Vec<u8>,
+    /// Bytes of the message.
+    pub length: usize,
+    /// Whether the client has said on this connection who it is.
+    pub is_known: bool,
 }
 
 /// What a relay has heard and done so far.
@@ -233,6 +241,12 @@ impl MuteListener {
     pub fn url(&self) -> String {
         format!("ws://{}", self.0.local_addr().unwrap())
     }
+
+    /// How many connections have been made since this was last asked.
+    pub fn connections(&self) -> usize {
+        self.0.set_nonblocking(true).unwrap();
+        self.0.incoming().map_while(Result::ok).count()
+    }
 }
 
 /// A port that nobody else can take and that refuses every connection.
@@ -308,6 +322,18 @@ impl Archive {
     pub fn answer(&self, request: &Request) -> Answer {
         let pages = request.filters.iter().flat_map(|filter| self.page(filter));
         answer(pages.map(Act::Event).chain([Act::Eose]).collect::<Vec<_>>())
+    }
+
+    /// An honest relay, which compares.
+    pub fn comparing(&self) -> ScriptedRelay {
+        self.informing(None)
+    }
+
+    /// The same, and it says this of itself.
+    pub fn informing(&self, info: Option<Value>) -> ScriptedRelay {
+        let archive = self.clone();
+        let answer = move |request: &Request| archive.answer(request);
+        ScriptedRelay::start_informing(info, |_| Arrival::Welcome, answer, self.comparer())
     }
 
     /// An honest relay that says what it has only when the gate is open.
@@ -435,18 +461,20 @@ async fn converse(
     };
     let socket = tokio_tungstenite::accept_async(stream).await.ok()?;
     let mut speaker = Speaker { socket, script: &script };
+    let mut is_known = false;
     for act in greeting {
         speaker = speaker.perform("", act).await?;
     }
     loop {
         let Message::Text(text) = speaker.socket.next().await?.ok()? else { continue };
+        let length = text.len();
         let message: Value = serde_json::from_str(&text).ok()?;
         let subscription = message[1].as_str().unwrap_or_default().to_owned();
         if message[0] == "NEG-OPEN" || message[0] == "NEG-MSG" {
             let filter = (message[0] == "NEG-OPEN").then(|| message[2].clone());
             let payload = message[2 + usize::from(filter.is_some())].as_str()?;
             let payload = hex::decode(payload).ok()?;
-            let mut round = Round { number: 0, subscription, filter, payload };
+            let mut round = Round { number: 0, subscription, filter, payload, length, is_known };
             script.record.send_modify(|record| {
                 record.rounds += 1;
                 round.number = record.rounds;
@@ -462,6 +490,7 @@ async fn converse(
         }
         if message[0] == "AUTH" {
             script.record.send_modify(|record| record.auths.push(message[1].clone()));
+            is_known = true;
             let ok = json!(["OK", message[1]["id"], true, ""]).to_string();
             speaker = speaker.perform("", Act::Text(ok)).await?;
             continue;
@@ -472,7 +501,15 @@ async fn converse(
         }
         let filters = message.as_array()?[2..].to_vec();
         let filter = message[2].clone();
-        let mut request = Request { connection: number, number: 0, subscription, filter, filters };
+        let mut request = Request {
+            connection: number,
+            number: 0,
+            subscription,
+            filter,
+            filters,
+            length,
+            is_known,
+        };
         script.record.send_modify(|record| {
             record.requests.push(request.filter.clone());
             request.number = record.requests.len();
