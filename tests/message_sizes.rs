@@ -96,7 +96,7 @@ async fn a_comparison_begins_in_a_message_that_a_relay_takes() {
         authors[number as usize % 200].note(START + number, &number.to_string())
     });
     let kinds: Vec<u64> = [1].into_iter().chain(30_000..30_060).collect();
-    for most in [6_000, 8_192, 16_384] {
+    for most in [4_096, 6_000, 7_150, 8_192, 16_384] {
         let narrow = Narrow::start(&Archive::new(&all, 500), most, cut);
         let queries = authors.chunks(100).map(|authors| query(authors, &kinds)).collect();
         let here = Here::of(&all[..1_000]);

@@ -2,8 +2,10 @@
 
 mod support;
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use serde_json::{Value, json};
-use strfry_companion::nostr::Filter;
+use strfry_companion::nostr::{EventId, Filter};
 use strfry_companion::relay::{FetchOutcome, Gap, GapReason, Sink, Stopped, Unwanted};
 use support::collector::{Collector, IMPATIENT, PATIENT, fetch, peer, query};
 use support::events::{Author, START, events, sorted_ids};
@@ -90,12 +92,18 @@ async fn a_second_that_cannot_be_split_is_named_and_everything_else_comes() {
 }
 
 #[tokio::test]
-async fn an_empty_answer_is_a_success_after_one_request() {
+async fn an_empty_answer_is_a_success_once_nothing_comes_after_it() {
     let relay = ScriptedRelay::start(|_| answer([Act::Eose]));
     let filter = Filter { since: Some(START), ..query(&[Author::new(1)], &[0]) };
     let (outcome, _) = fetch(&relay.url(), vec![filter.clone()], PATIENT).await;
     assert_eq!(outcome, FetchOutcome { events: 0, pages: 1, complete: 1, gaps: vec![] });
-    assert_eq!(relay.record().requests, [json(&Filter { limit: Some(500), ..filter })]);
+    let nothing = Filter {
+        ids: Some(vec![EventId::from_bytes([0; 32])]),
+        limit: Some(1),
+        ..Filter::default()
+    };
+    let asked = Filter { limit: Some(500), ..filter };
+    assert_eq!(relay.record().requests, [json(&asked), json(&nothing)]);
 }
 
 #[tokio::test]
@@ -143,7 +151,7 @@ async fn all_fetches_of_a_peer_share_one_connection_and_close_their_subscription
     assert_eq!(nothing, FetchOutcome::default());
     session.close().await;
     let mut watch = relay.watch();
-    let record = watch.wait_for(|record| record.closed.len() == 12).await.unwrap().clone();
+    let record = watch.wait_for(|record| record.closed.len() == 14).await.unwrap().clone();
     assert_eq!(record.connections, 1);
 }
 
@@ -296,7 +304,42 @@ async fn a_page_that_waits_for_its_turn_is_not_overdue() {
 }
 
 #[tokio::test]
-async fn events_that_come_after_the_end_of_their_page_are_taken() {
+async fn all_events_come_also_from_a_relay_that_says_the_end_first_and_it_is_not_believed() {
+    let author = Author::new(1);
+    let all = few_notes(&author);
+    let archive = Archive::new(&all, 500);
+    let relay = ScriptedRelay::start(move |request| {
+        let mut acts: Vec<Act> = archive.answer(request).collect();
+        acts.rotate_right(1);
+        answer(acts)
+    });
+    let asked = query(&[author], &[1]);
+    let (outcome, collector) = fetch(&relay.url(), vec![asked.clone()], PATIENT).await;
+    let page = Filter { limit: Some(500), ..asked };
+    let gaps = vec![Gap { filter: page, reason: GapReason::AfterItsEnd }];
+    assert_eq!(outcome, FetchOutcome { events: 9, pages: 1, complete: 1, gaps });
+    assert_eq!(collector.ids(), sorted_ids(&all));
+}
+
+#[tokio::test]
+async fn what_is_published_while_a_relay_is_asked_is_taken_and_no_gap() {
+    let author = Author::new(1);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let late = author.note(now, "just now");
+    let relay = ScriptedRelay::start({
+        let late = late.clone();
+        move |request| match request.number {
+            1 => answer([Act::Eose, Act::Event(late.clone())]),
+            _ => answer([Act::Eose]),
+        }
+    });
+    let (outcome, collector) = fetch(&relay.url(), vec![query(&[author], &[1])], PATIENT).await;
+    assert_eq!(outcome, FetchOutcome { events: 1, pages: 1, complete: 1, gaps: vec![] });
+    assert_eq!(collector.ids(), sorted_ids(&[late]));
+}
+
+#[tokio::test]
+async fn events_that_come_after_the_end_of_their_page_are_taken_and_named() {
     let author = Author::new(1);
     let all = few_notes(&author);
     let late = [author.note(START + 100, "late"), author.note(START + 101, "later")];
@@ -313,8 +356,11 @@ async fn events_that_come_after_the_end_of_their_page_are_taken() {
             _ => archive.answer(request),
         }
     });
-    let (outcome, collector) = fetch(&relay.url(), vec![query(&[author], &[1])], PATIENT).await;
-    assert_eq!(outcome, FetchOutcome { events: 11, pages: 3, complete: 1, gaps: vec![] });
+    let asked = query(&[author], &[1]);
+    let (outcome, collector) = fetch(&relay.url(), vec![asked.clone()], PATIENT).await;
+    let page = Filter { limit: Some(500), ..asked };
+    let gaps = vec![Gap { filter: page, reason: GapReason::AfterItsEnd }];
+    assert_eq!(outcome, FetchOutcome { events: 11, pages: 3, complete: 1, gaps });
     assert_eq!(collector.ids(), sorted_ids(&[all, late.to_vec()].concat()));
     assert_eq!(collector.dropped(), [const { Unwanted::Repeated }; 3]);
 }

@@ -27,7 +27,7 @@ pub const EVENTS_PER_CONFIRMATION: u64 = 2_000;
 /// Memory of unconfirmed events beyond which nothing more is written until strfry has committed:
 /// some 16,000 ordinary events, so that it has the next batch while it commits one. 24 MiB make
 /// a backfill of 300,000 events 2 % faster.
-pub const UNCONFIRMED_BYTES: usize = 16 << 20;
+pub const UNCONFIRMED_BYTES: usize = 14 << 20;
 
 /// Lines of strfry's log that an error quotes.
 pub const QUOTED_LINES: usize = 10;

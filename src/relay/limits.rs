@@ -85,9 +85,18 @@ pub const STEAL_AFTER: Duration = Duration::from_secs(5);
 /// (`relay.maxWebsocketPayloadSize`) is twice as much.
 pub const PEERS_MESSAGE: usize = 65_536;
 
-/// Of a message, what is not its payload: names, subscription, brackets. The filter of a comparison
-/// comes with the first payload alone, which is always short.
+/// Of a message, what is not its payload or its lists: names, subscription, times, brackets.
 pub const FRAME_OVERHEAD: usize = 200;
+
+/// Largest first payload of a comparison, in hex digits: 31 ids, or 16 fingerprints, each with a bound
+/// of at most 42 bytes. The filter comes in the same message.
+pub const FIRST_ROUND: usize = 2_100;
+
+/// Comparisons of which nothing is known here, so that the peer names all that it has, at once.
+pub const BLIND_COMPARISONS: usize = 2;
+
+/// Events older than that when a fetch began, seconds, are not published while it is under way.
+pub const PUBLISHED_LATE: u64 = 60;
 
 /// Bytes of a negentropy message. The protocol forbids less.
 pub const SMALLEST_FRAME: usize = 4_096;
@@ -128,3 +137,6 @@ pub const SMALLEST_MESSAGE: usize = 4_096;
 
 /// Bytes of an id or a pubkey in a filter: 64 digits, the quotes and a comma.
 pub const KEY_IN_FILTER: usize = 67;
+
+/// Bytes of a kind in a filter: five digits and a comma (NIP-01: up to 65535).
+pub const KIND_IN_FILTER: usize = 6;

@@ -13,6 +13,8 @@ use super::limits::{
 #[derive(Debug, Clone)]
 pub(super) struct Manners {
     pub(super) comparing: Comparing,
+    /// The peer says that it does; that is not known before it has been tried.
+    pub(super) says_it_compares: bool,
     pub(super) ids: IdLimits,
     /// Events to ask for in one page.
     pub(super) page: u64,
@@ -38,6 +40,7 @@ impl Default for Manners {
     fn default() -> Self {
         Self {
             comparing: Comparing::Untried,
+            says_it_compares: false,
             ids: IdLimits::default(),
             page: PAGE,
             parallel: PARALLEL_SUBSCRIPTIONS,
@@ -53,6 +56,7 @@ impl Manners {
     /// useless is not believed.
     pub(super) fn learn(&mut self, info: &RelayInfo) {
         let number = |limit: Option<u64>| limit.and_then(|limit| usize::try_from(limit).ok());
+        self.says_it_compares = info.says_it_compares() == Some(true);
         if info.says_it_compares() == Some(false) && self.comparing == Comparing::Untried {
             self.comparing = Comparing::Refused;
         }

@@ -50,6 +50,8 @@ pub enum GapReason {
     DenseSecond(u64),
     /// The peer answered with nothing but what was not asked for.
     IgnoresFilter,
+    /// The peer said that these were all events, and sent more.
+    AfterItsEnd,
     /// The peer ended the subscription.
     Closed(String),
     /// No progress for this many seconds; the peer's last NOTICE, if it sent one.
@@ -75,6 +77,7 @@ impl fmt::Display for GapReason {
                 write!(f, "second {second} holds more events of one author and kind than a page")
             }
             Self::IgnoresFilter => f.write_str("the relay answers with what was not asked for"),
+            Self::AfterItsEnd => f.write_str("the relay sends events after the end of its answer"),
             Self::Closed(message) => write!(f, "refused by the relay: {message}"),
             Self::TimedOut(seconds, None) => write!(f, "no answer for {seconds} s"),
             Self::TimedOut(seconds, Some(notice)) => {

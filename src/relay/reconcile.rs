@@ -11,6 +11,9 @@ use crate::nostr::{EventId, Filter};
 /// Nostr began in November 2020: earlier events are few, so it is no use to halve that time.
 const FIRST_EVENTS: u64 = 1_604_188_800;
 
+/// Of fewer events the ids are sent instead of fingerprints (the crate's `BUCKETS * 2`).
+const FEW: usize = 32;
+
 /// One comparison under way.
 #[derive(Debug)]
 pub(super) struct Reconciliation {
@@ -18,6 +21,8 @@ pub(super) struct Reconciliation {
     /// A second in which many of the events are, as far as is known here.
     middle: Option<u64>,
     negentropy: Negentropy<'static, ItemSet>,
+    /// So little is here that the first message tells it all, and the answer names all that is there.
+    is_blind: bool,
     rounds_without_news: u32,
 }
 
@@ -46,14 +51,19 @@ impl Reconciliation {
         // Two hex digits a byte.
         let frame = (max_message.saturating_sub(FRAME_OVERHEAD) / 2)
             .clamp(SMALLEST_FRAME, LARGEST_FRAME) as u64;
-        let middle = here.middle();
+        let (middle, is_blind) = (here.middle(), here.len() < FEW);
         let mut negentropy = Negentropy::owned(here, frame)?;
         let first = negentropy.initiate()?;
-        Ok((Self { filter, middle, negentropy, rounds_without_news: 0 }, first))
+        Ok((Self { filter, middle, negentropy, is_blind, rounds_without_news: 0 }, first))
     }
 
     pub(super) fn filter(&self) -> &Filter {
         &self.filter
+    }
+
+    /// Whether the peer is going to name all that it has.
+    pub(super) fn is_blind(&self) -> bool {
+        self.is_blind
     }
 
     /// A second in which many of the events are.
@@ -63,6 +73,7 @@ impl Reconciliation {
 
     /// What the peer's answer says.
     pub(super) fn answer(&mut self, message: &[u8]) -> Result<Round, Senseless> {
+        self.is_blind = false;
         let (mut have, mut need) = (Vec::new(), Vec::new());
         let next = self.negentropy.reconcile_with_ids(message, &mut have, &mut need);
         let next = next.map_err(|_| Senseless)?;

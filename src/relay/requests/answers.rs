@@ -3,9 +3,12 @@
 use super::{Ended, EndedRequest, Open, Request, Requests, Waiting};
 use crate::nostr::{Event, EventId, ExpectedId, Filter};
 use crate::relay::by_id::{IdRequest, Leftover};
-use crate::relay::limits::{NOT_GIVEN, PARALLEL_ID_REQUESTS, PARALLEL_SUBSCRIPTIONS};
+use crate::relay::limits::{
+    NOT_GIVEN, PARALLEL_ID_REQUESTS, PARALLEL_SUBSCRIPTIONS, PUBLISHED_LATE,
+};
 use crate::relay::manners::Comparing;
 use crate::relay::message;
+use crate::relay::outcome::{Gap, GapReason};
 use crate::relay::paging::Novelty;
 use crate::relay::sink::Unwanted;
 
@@ -56,7 +59,7 @@ impl Requests {
                 self.outcome.events += 1;
                 Ok(event)
             }
-            Request::Compare { .. } => Err(Unwanted::Unasked),
+            Request::Compare { .. } | Request::Nothing => Err(Unwanted::Unasked),
         }
     }
 
@@ -67,7 +70,7 @@ impl Requests {
     ) -> Result<Event<'a>, Unwanted> {
         let recent = self.recent.iter_mut().find(|ended| ended.subscription == subscription);
         match &mut recent.ok_or(Unwanted::Unasked)?.what {
-            EndedRequest::Page { filter, known, late } => {
+            EndedRequest::Page { filter, known, late, is_named } => {
                 let event = asked_for(event, filter)?;
                 if !known.insert(event.id) {
                     return Err(Unwanted::Repeated);
@@ -75,6 +78,13 @@ impl Requests {
                 *late += 1;
                 if *late > self.manners.page {
                     return Err(Unwanted::Unasked);
+                }
+                // What is published meanwhile may come then; of anything else that was no end.
+                let is_new = event.created_at.saturating_add(PUBLISHED_LATE) >= self.began;
+                if !is_new && !std::mem::replace(is_named, true) {
+                    let reason = GapReason::AfterItsEnd;
+                    self.outcome.gaps.push(Gap { filter: filter.clone(), reason });
+                    self.may_be_late = true;
                 }
                 self.outcome.events += 1;
                 Ok(event)
@@ -115,14 +125,16 @@ impl Requests {
         let what = match open.request {
             Request::Page { mut pager, filter } => {
                 let known = pager.end_of_page(is_finish);
+                self.may_be_late |= known.is_empty();
                 self.waiting.push_front(Waiting::Page(*pager));
-                EndedRequest::Page { filter, known, late: 0 }
+                EndedRequest::Page { filter, known, late: 0, is_named: false }
             }
             Request::Ids(request) => {
                 let asked = request.asked().clone();
                 self.end_ids(request);
                 EndedRequest::Ids(asked)
             }
+            Request::Nothing => return true,
             // No answer to a comparison.
             Request::Compare { .. } => {
                 self.open.push(open);

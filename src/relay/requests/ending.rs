@@ -123,6 +123,7 @@ impl Requests {
                     member.release(request.missing());
                 }
             }
+            Request::Nothing => {}
             Request::Compare { comparison, begun, .. } => {
                 let filter = comparison.filter().clone();
                 self.waiting.push_back(match begun < COMPARISONS {

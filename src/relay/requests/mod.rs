@@ -12,7 +12,7 @@ mod refusals;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::auth::{AuthKey, Authentication};
 use super::by_id::IdRequest;
@@ -20,7 +20,8 @@ use super::clock::{Clock, Pace};
 use super::info::RelayInfo;
 use super::ledger::{Ledger, Member};
 use super::limits::{
-    FRAME_OVERHEAD, IDS_FOR_COMPARING_IN_PARALLEL, IDS_OF_ONE_PEER, KEY_IN_FILTER,
+    BLIND_COMPARISONS, FIRST_ROUND, FRAME_OVERHEAD, IDS_FOR_COMPARING_IN_PARALLEL, IDS_OF_ONE_PEER,
+    KEY_IN_FILTER, KIND_IN_FILTER,
 };
 use super::local::{ItemSet, LocalError};
 use super::manners::{Comparing, Manners};
@@ -62,6 +63,10 @@ pub(super) struct Requests {
     /// What the peer said it has, did not give, and nobody else has.
     not_given: HashSet<EventId>,
     is_second_look: bool,
+    /// A page was empty: its events may come after its end.
+    may_be_late: bool,
+    /// Seconds since 1970.
+    began: u64,
     splits: u32,
     pub(super) manners: Manners,
     /// The peer has refused a request without saying which.
@@ -92,9 +97,18 @@ struct Open {
 }
 
 enum Request {
-    Page { pager: Box<Pager>, filter: Filter },
+    Page {
+        pager: Box<Pager>,
+        filter: Filter,
+    },
     Ids(IdRequest),
-    Compare { comparison: Box<Reconciliation>, begun: u32, held: Option<Vec<u8>> },
+    Compare {
+        comparison: Box<Reconciliation>,
+        begun: u32,
+        held: Option<Vec<u8>>,
+    },
+    /// Asks for nothing. What a relay has sent before its answer is read before it.
+    Nothing,
 }
 
 struct Ended {
@@ -103,11 +117,12 @@ struct Ended {
 }
 
 enum EndedRequest {
-    /// With the ids that came, and how many came after the end.
+    /// With the ids that came, and how many came after the end, which may have been named already.
     Page {
         filter: Filter,
         known: HashSet<EventId>,
         late: u64,
+        is_named: bool,
     },
     Ids(HashSet<EventId>),
 }
@@ -145,6 +160,8 @@ impl Requests {
             lacks: Lacks::default(),
             not_given: HashSet::new(),
             is_second_look: false,
+            may_be_late: false,
+            began: unix_time(),
             splits: 0,
             manners,
             is_one_refused: false,
@@ -177,7 +194,9 @@ impl Requests {
     /// `None`: the query fits into the peer's messages, or cannot be made smaller.
     fn halves_that_fit(&self, query: &Filter) -> Option<[Filter; 2]> {
         let authors = query.authors.as_deref()?;
-        if authors.len() * KEY_IN_FILTER + 2 * FRAME_OVERHEAD <= self.manners.max_message {
+        let kinds = query.kinds.as_deref().map_or(0, <[u64]>::len);
+        let filter = authors.len() * KEY_IN_FILTER + kinds * KIND_IN_FILTER;
+        if filter + FIRST_ROUND + FRAME_OVERHEAD <= self.manners.max_message {
             return None;
         }
         let (left, right) = authors.split_at(authors.len() / 2);
@@ -248,7 +267,8 @@ impl Requests {
                 None if self.is_done() => {
                     self.look_again_for_what_was_not_given();
                     if self.waiting.is_empty() {
-                        return Next::Wait;
+                        let last = std::mem::take(&mut self.may_be_late);
+                        return if last { self.ask_for_nothing(subscription) } else { Next::Wait };
                     }
                 }
                 None => return Next::Wait,
@@ -257,8 +277,11 @@ impl Requests {
     }
 
     fn parallel(&self) -> usize {
-        // Until it is known whether a peer compares, one comparison is enough to find out.
-        if self.compares() && self.manners.comparing == Comparing::Untried {
+        // Of a peer that does not say whether it compares, one comparison is enough to find out.
+        if self.compares()
+            && self.manners.comparing == Comparing::Untried
+            && !self.manners.says_it_compares
+        {
             return 1;
         }
         self.manners.parallel
@@ -314,12 +337,14 @@ impl Requests {
     /// Whether there is room for what a comparison may bring. While events are fetched by the
     /// thousands the comparisons take turns: they name ids much faster than those can be fetched.
     fn may_compare(&self) -> bool {
-        let asked = |open: &&Open| matches!(open.request, Request::Compare { .. });
-        let most = match self.asked().find(asked) {
-            Some(_) => IDS_FOR_COMPARING_IN_PARALLEL,
-            None => IDS_OF_ONE_PEER,
-        };
-        self.member.as_ref().is_none_or(|member| member.has_room(most))
+        let asked = self.asked().filter_map(|open| match &open.request {
+            Request::Compare { comparison, .. } => Some(comparison.is_blind()),
+            _ => None,
+        });
+        let (under_way, blind) =
+            asked.fold((0, 0), |(all, blind), it| (all + 1, blind + usize::from(it)));
+        let most = if under_way > 0 { IDS_FOR_COMPARING_IN_PARALLEL } else { IDS_OF_ONE_PEER };
+        blind < BLIND_COMPARISONS && self.member.as_ref().is_none_or(|member| member.has_room(most))
     }
 
     /// The next message of a comparison that has waited for room in the ledger.
@@ -351,6 +376,17 @@ impl Requests {
         Some(text)
     }
 
+    fn ask_for_nothing(&mut self, subscription: &str) -> Next {
+        let nothing = Filter {
+            ids: Some(vec![EventId::from_bytes([0; 32])]),
+            limit: Some(1),
+            ..Filter::default()
+        };
+        let text = message::req(subscription, std::slice::from_ref(&nothing));
+        self.push(subscription, Request::Nothing);
+        Next::Send(text)
+    }
+
     fn take(&mut self, subscription: &str) -> Option<Open> {
         let index = self.open.iter().position(|open| open.subscription == subscription)?;
         self.clock.progress();
@@ -366,6 +402,11 @@ impl Requests {
     fn is_idle(&self) -> bool {
         self.waiting.is_empty() && !self.member.as_ref().is_some_and(Member::is_waiting)
     }
+}
+
+/// Seconds since 1970.
+fn unix_time() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
 /// Enough of a peer's text for a message.

@@ -1,8 +1,8 @@
 //! What becomes of a request that a peer refuses, or of one that it cannot answer at once.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
-use super::{Open, Request, Requests, Waiting, shortened};
+use super::{Open, Request, Requests, Waiting, shortened, unix_time};
 use crate::nostr::Filter;
 use crate::relay::auth::AuthStep;
 use crate::relay::limits::{COMPARISONS, SPLITS};
@@ -98,6 +98,7 @@ impl Requests {
                     self.notice = Some(shortened(message));
                 }
             }
+            Request::Nothing => {}
             Request::Compare { comparison, begun, .. } => {
                 let filter = comparison.filter().clone();
                 match again {
@@ -165,7 +166,7 @@ impl Requests {
     /// What the peer, or we, cannot compare at once.
     pub(super) fn split_or_page(&mut self, filter: Filter, middle: Option<u64>) {
         self.splits += 1;
-        let parts = split(&filter, middle, now()).filter(|_| self.splits <= SPLITS);
+        let parts = split(&filter, middle, unix_time()).filter(|_| self.splits <= SPLITS);
         match parts {
             Some(parts) => {
                 for filter in parts.into_iter().rev() {
@@ -175,9 +176,4 @@ impl Requests {
             None => self.waiting.push_front(self.paged(filter)),
         }
     }
-}
-
-/// Seconds since 1970.
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
