@@ -252,6 +252,8 @@ fn world() -> World {
             honest
         })
     });
+    // An answer that ends with nothing is asked for again before what comes after it is read.
+    world.sorts.last_mut().unwrap().most *= 3;
     let stranger = Author::new(AUTHORS).note(world.begin, "nobody asked for me");
     world.add_usual("gives what nobody asked for", 500, move |archive| {
         Ways::comparing(archive).changing(move |_, mut honest| {
