@@ -48,8 +48,11 @@ async fn a_dead_peer_costs_one_attempt_and_is_not_asked_again() {
         "WebSocket handshake: WebSocket protocol error: Handshake not finished",
     ));
     assert_eq!(session.fetch(vec![notes()], PATIENT, &Collector::default()).await, dead);
+    // One for the conversation, and perhaps one for what the relay says of itself.
+    let connections = relay.record().connections;
+    assert!((1..=2).contains(&connections), "{connections}");
     assert_eq!(session.fetch(vec![notes()], PATIENT, &Collector::default()).await, dead);
-    assert_eq!(relay.record().connections, 1);
+    assert_eq!(relay.record().connections, connections);
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ pub const DEBOUNCE: Duration = Duration::from_millis(100);
 pub const EVENTS_PER_CONFIRMATION: u64 = 2_000;
 
 /// Memory of unconfirmed events beyond which nothing more is written until strfry has committed:
-/// some 16,000 ordinary events, so that it has the next batch while it commits one. 24 MiB make
+/// some 14,000 ordinary events, so that it has the next batch while it commits one. 24 MiB make
 /// a backfill of 300,000 events 2 % faster.
 pub const UNCONFIRMED_BYTES: usize = 14 << 20;
 

@@ -74,7 +74,7 @@ pub const IDS_FOR_COMPARING_IN_PARALLEL: usize = PARALLEL_ID_REQUESTS * IDS_PER_
 pub const IDS_IN_ALL: usize = 32_768;
 
 /// Events that came last and are remembered, at least, at 16 bytes each. Older ones are in the
-/// database: far fewer are on their way there (16 MiB at most wait for strfry's commit).
+/// database: far fewer are on their way there (14 MiB at most wait for strfry's commit).
 /// What a table of 65,536 places takes before it grows.
 pub const SETTLED_IDS: usize = 57_344;
 

@@ -108,8 +108,10 @@ pub struct Round {
 pub struct Record {
     /// Connections, also those that it hung up on.
     pub connections: usize,
-    /// The filter of every REQ.
+    /// The filter of every REQ that asks for something.
     pub requests: Vec<Value>,
+    /// REQs for an event that nobody has.
+    pub for_nothing: usize,
     /// The event of every AUTH; all of them are accepted.
     pub auths: Vec<Value>,
     /// The filter of every NEG-OPEN.
@@ -511,8 +513,11 @@ async fn converse(
             is_known,
         };
         script.record.send_modify(|record| {
-            record.requests.push(request.filter.clone());
-            request.number = record.requests.len();
+            match request.filter["ids"][0] == json!("0".repeat(64)) {
+                true => record.for_nothing += 1,
+                false => record.requests.push(request.filter.clone()),
+            }
+            request.number = record.requests.len() + record.for_nothing;
         });
         for act in (script.answer)(&request) {
             speaker = speaker.perform(&request.subscription, act).await?;
