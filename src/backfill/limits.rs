@@ -24,12 +24,12 @@ pub const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Largest number of days that can be asked for: a hundred years.
 pub const DAYS: u32 = 36_500;
 
-/// Events that are compared with a peer at once, at 40 bytes each; more are compared in parts.
-/// strfry compares a million (`relay.negentropy.maxSyncEvents`).
-pub const COMPARED_AT_ONCE: usize = 50_000;
+/// Events that are compared with a peer at once, at 40 bytes each, twice that while they are read;
+/// more are compared in parts. strfry compares a million (`relay.negentropy.maxSyncEvents`).
+pub const COMPARED_AT_ONCE: usize = 32_000;
 
 /// Sets of events that are kept for peers that are still to be compared with: one for each
-/// comparison that a peer makes at once, 8 MB if all are as large as can be.
+/// comparison that a peer makes at once, 5 MB if all are as large as can be.
 pub const KEPT_SETS: usize = crate::relay::limits::PARALLEL_SUBSCRIPTIONS;
 
 /// Events whose headers are looked up at once when a peer and the database are compared.
