@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use support::events::{Author, id_of};
 use support::ipfs::{Ipfs, add_station};
 use support::node::{Node, code};
-use support::scripted::{Archive, ScriptedRelay, answer};
+use support::scripted::{Archive, Record, ScriptedRelay, answer};
 use support::strfry_bin;
 
 /// What is said of a tunnel if `ipfs` says that "libp2p stream mounting not enabled".
@@ -89,7 +89,8 @@ fn until_it_asks(node: &Node, relay: &ScriptedRelay, ipfs: &Ipfs, arguments: &[&
     command.arg("--ipfs-bin").arg(ipfs.program());
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
     let mut child = child.unwrap();
-    while relay.record().requests.is_empty() {
+    let has_asked = |record: Record| !record.requests.is_empty() || record.for_nothing > 0;
+    while !has_asked(relay.record()) {
         assert!(child.try_wait().unwrap().is_none(), "{arguments:?} has ended by itself");
         thread::sleep(Duration::from_millis(5));
     }
