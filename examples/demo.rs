@@ -7,6 +7,8 @@
 
 #[path = "../tests/support/events.rs"]
 mod events;
+#[path = "../tests/support/no_relays.rs"]
+mod no_relays;
 #[path = "demo/node.rs"]
 mod node;
 #[path = "../tests/support/relays.rs"]

@@ -10,10 +10,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use support::events::{Author, events, id_of};
+use support::no_relays::ClosedPort;
 use support::node::Node;
-use support::scripted::{
-    Act, Answer, Archive, Arrival, ClosedPort, Request, Round, ScriptedRelay, answer,
-};
+use support::scripted::{Act, Answer, Archive, Arrival, Request, Round, ScriptedRelay, answer};
 use support::{real_strfry, strfry_bin};
 
 const AUTHORS: u64 = 12;

@@ -12,10 +12,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use support::events::{Author, events, forged, id_of};
+use support::no_relays::ClosedPort;
 use support::node::{Node, code};
 use support::relays::Relay;
 use support::running_relay::RunningRelay;
-use support::scripted::{Act, Archive, Arrival, ClosedPort, ScriptedRelay, answer};
+use support::scripted::{Act, Archive, Arrival, ScriptedRelay, answer};
 use support::{NO_STRFRY, real_strfry, run_strfry, strfry_bin, strfry_node};
 
 const START: u64 = 1_700_000_000;

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use support::events::{Author, events};
+use support::no_relays::{ClosedPort, MuteListener};
 use support::node::Node;
 use support::proxy::Proxy;
 use support::relays::Relay;
-use support::scripted::{Act, Archive, ClosedPort, MuteListener, ScriptedRelay, answer};
+use support::scripted::{Act, Archive, ScriptedRelay, answer};
 use support::strfry_bin;
 
 fn now() -> u64 {

@@ -15,7 +15,8 @@ use strfry_companion::relay::{
 };
 use support::collector::{Collector, IMPATIENT, PATIENT, fetch, peer, query};
 use support::events::{Author, events, forged, unsigned};
-use support::scripted::{Act, Archive, Arrival, ClosedPort, MuteListener, ScriptedRelay, answer};
+use support::no_relays::{ClosedPort, MuteListener};
+use support::scripted::{Act, Archive, Arrival, ScriptedRelay, answer};
 
 const START: u64 = 1_700_000_000;
 

@@ -11,7 +11,8 @@ use strfry_companion::nostr::{Event, SecretKey, signature};
 use strfry_companion::relay::{AuthKey, Dialler, FetchOutcome, GapReason};
 use support::collector::{Collector, Here, PATIENT, compare, fetch, peer, query, sharing_peer};
 use support::events::{Author, START, events, notes_of, sorted_ids};
-use support::scripted::{Act, Archive, Arrival, ClosedPort, Request, ScriptedRelay, answer};
+use support::no_relays::ClosedPort;
+use support::scripted::{Act, Archive, Arrival, Request, ScriptedRelay, answer};
 
 fn limit_of(filter: &Value) -> u64 {
     filter["limit"].as_u64().unwrap()

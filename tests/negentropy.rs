@@ -129,6 +129,18 @@ async fn what_a_failing_peer_leaves_behind_comes_from_another() {
 }
 
 #[tokio::test]
+async fn what_has_come_since_the_comparison_was_begun_is_not_fetched() {
+    let author = Author::new(1);
+    let all = notes_of(&author, 900);
+    let relay = Archive::new(&all, 500).comparing();
+    let here = Here::of(&all[..300]).and_since(&all[300..700]);
+    let (outcome, collector) =
+        compare(&relay.url(), vec![query(&[author], &[1])], PATIENT, here).await;
+    assert_eq!((collector.ids(), outcome.gaps), (sorted_ids(&all[700..]), vec![]));
+    assert_eq!(ids_asked(&relay), 200);
+}
+
+#[tokio::test]
 async fn a_slow_peer_loses_its_share() {
     let author = Author::new(1);
     let all = notes_of(&author, 1_200);

@@ -5,8 +5,9 @@ mod support;
 use serde_json::{Value, json};
 use support::events::Author;
 use support::ipfs::{Ipfs, add_station};
+use support::no_relays::ClosedPort;
 use support::node::{Node, code};
-use support::scripted::{Act, Archive, Arrival, ClosedPort, ScriptedRelay, answer};
+use support::scripted::{Act, Archive, Arrival, ScriptedRelay, answer};
 use support::strfry_bin;
 
 /// What one relay of each sort is found to be, beside one behind a tunnel and a dead one.

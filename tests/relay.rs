@@ -318,6 +318,18 @@ async fn all_events_come_also_from_a_relay_that_says_the_end_first_and_it_is_not
 }
 
 #[tokio::test]
+async fn a_relay_that_does_not_answer_a_request_for_nothing_has_answered_all_the_same() {
+    let relay = ScriptedRelay::start(|request| match request.number {
+        1 => answer([Act::Eose]),
+        _ => answer([]),
+    });
+    let (outcome, _) = fetch(&relay.url(), vec![query(&[Author::new(1)], &[1])], IMPATIENT).await;
+    assert_eq!(outcome, FetchOutcome { events: 0, pages: 1, complete: 1, gaps: vec![] });
+    let record = relay.record();
+    assert_eq!((record.requests.len(), record.for_nothing), (1, 1));
+}
+
+#[tokio::test]
 async fn what_is_published_while_a_relay_is_asked_is_taken_and_no_gap() {
     let author = Author::new(1);
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();

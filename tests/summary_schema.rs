@@ -9,9 +9,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 use strfry_companion::backfill::Class;
 use support::events::{Author, forged};
+use support::no_relays::ClosedPort;
 use support::node::Node;
 use support::relays::Relay;
-use support::scripted::{Act, Arrival, ClosedPort, ScriptedRelay, answer};
+use support::scripted::{Act, Arrival, ScriptedRelay, answer};
 use support::strfry_bin;
 
 fn schema() -> Value {

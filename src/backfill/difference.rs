@@ -7,8 +7,8 @@
 //! neither side.
 //!
 //! Memory of one peer: 32 bytes for each event that only one side has, and, of a peer that is
-//! asked page by page, for each that it gives; 16 bytes in its ledger for each that comes. What
-//! strangers can make without end is bounded by [`STRANGERS_EVENTS`].
+//! asked page by page, for each that it gives. What strangers can make without end is bounded by
+//! [`STRANGERS_EVENTS`].
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

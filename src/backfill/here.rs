@@ -95,3 +95,21 @@ fn read(db: &StrfryDb, filter: &Filter) -> Result<ItemSet, LocalError> {
     }
     Ok(ItemSet::new(items))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::strfry_db::golden::golden_database;
+
+    #[tokio::test]
+    async fn of_ids_that_a_peer_names_those_that_are_here_are_not_missing() {
+        let directory = golden_database("strfry-1.1.1");
+        let here = Here::new(Arc::new(StrfryDb::open(directory.path()).unwrap()));
+        let export = include_str!("../../tests/fixtures/strfry-1.1.1/export.jsonl");
+        let id = |line| crate::nostr::Event::parse(line).unwrap().id;
+        let known: Vec<EventId> = export.lines().map(id).collect();
+        let unknown = [[0; 32], [255; 32]].map(EventId::from_bytes);
+        let named = [&unknown[1..], &known, &unknown[..1]].concat();
+        assert_eq!(here.missing(named).await, [unknown[1], unknown[0]]);
+    }
+}

@@ -8,7 +8,7 @@ use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::nostr::Filter;
+use crate::nostr::{EventId, Filter};
 
 /// What a relay says. Borrows from the message; the event is not parsed yet.
 #[derive(Debug)]
@@ -51,6 +51,11 @@ pub(super) fn req(subscription: &str, filters: &[Filter]) -> String {
     }
     text.push(']');
     text
+}
+
+/// A filter that no event matches: a relay's answer to it is only its end.
+pub(super) fn for_nothing() -> Filter {
+    Filter { ids: Some(vec![EventId::from_bytes([0; 32])]), limit: Some(1), ..Filter::default() }
 }
 
 /// The text of a CLOSE.

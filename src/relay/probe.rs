@@ -14,7 +14,7 @@ use super::local::ItemSet;
 use super::message::{self, RelayMessage};
 use super::reconcile::Reconciliation;
 use super::requests::shortened;
-use crate::nostr::{EventId, Filter};
+use crate::nostr::Filter;
 
 /// What a short look at a relay shows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -52,11 +52,7 @@ impl Dialler {
         let (info, date) = document.map_or((None, None), |it| (it.info, it.date));
         let mut sends_challenge = false;
 
-        let nothing = Filter {
-            ids: Some(vec![EventId::from_bytes([0; 32])]),
-            limit: Some(1),
-            ..Filter::default()
-        };
+        let nothing = message::for_nothing();
         let began = Instant::now();
         let request = message::req("probe", std::slice::from_ref(&nothing));
         let end_of = |message: &RelayMessage<'_>| match message {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 
 /// A copy of one of them in a directory of its own, without a lock file.
-pub(super) fn golden_database(name: &str) -> tempfile::TempDir {
+pub(crate) fn golden_database(name: &str) -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
     let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
     let compressed = File::open(fixtures.join(name).join("data.mdb.zst")).unwrap();

@@ -17,7 +17,7 @@ mod error;
 mod export;
 mod free_pages;
 #[cfg(test)]
-mod golden;
+pub(crate) mod golden;
 mod keys;
 pub mod limits;
 mod lock_file;

@@ -8,7 +8,7 @@ use serde_json::json;
 use crate::said::without_time;
 use crate::small_node::{ERROR_LOG, LOCK, LOG, SmallNode, now};
 use crate::support::events::Author;
-use crate::support::scripted::ClosedPort;
+use crate::support::no_relays::ClosedPort;
 use crate::support::{NO_STRFRY, real_strfry, strfry_bin};
 
 const PROFILE_LOG: &str = "strfry/hex-to-profile.log";

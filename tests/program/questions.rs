@@ -5,8 +5,9 @@ use strfry_companion::nostr::Pubkey;
 
 use crate::small_node::now;
 use crate::support::events::Author;
+use crate::support::no_relays::ClosedPort;
 use crate::support::node::Node;
-use crate::support::scripted::{Act, Archive, ClosedPort, ScriptedRelay, answer};
+use crate::support::scripted::{Act, Archive, ScriptedRelay, answer};
 use crate::support::strfry_bin;
 
 const NODE_KINDS: &str = "[0,1,3,4,5,6,7,8,21,22,40,41,42,44,1063,1111,1222,1244,1506,1984,1985,\

@@ -99,6 +99,8 @@ pub struct Here {
     events: Vec<Value>,
     /// So many are compared at once.
     most: usize,
+    /// These have come since.
+    came: Vec<EventId>,
 }
 
 impl Here {
@@ -108,7 +110,13 @@ impl Here {
 
     pub fn in_parts(events: &[String], most: usize) -> Self {
         let events = events.iter().map(|event| serde_json::from_str(event).unwrap());
-        Self { events: events.collect(), most }
+        Self { events: events.collect(), most, came: Vec::new() }
+    }
+
+    /// These have come after what is compared was read.
+    pub fn and_since(self, events: &[String]) -> Self {
+        let id = |event: &String| super::events::id_of(event).parse().unwrap();
+        Self { came: events.iter().map(id).collect(), ..self }
     }
 }
 
@@ -131,7 +139,8 @@ impl Local for Here {
     }
 
     fn missing(&self, ids: Vec<EventId>) -> MissingIds<'_> {
-        Box::pin(async { ids })
+        let missing = ids.into_iter().filter(|id| !self.came.contains(id)).collect();
+        Box::pin(async { missing })
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod collector;
 pub mod events;
 pub mod ipfs;
+pub mod no_relays;
 pub mod node;
 pub mod proxy;
 pub mod raw;

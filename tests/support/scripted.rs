@@ -14,13 +14,14 @@ use futures_util::{SinkExt, StreamExt};
 use negentropy::{Id, Negentropy, NegentropyStorageVector};
 use serde_json::{Value, json};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request as Handshake};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
 
+use super::no_relays::ClosedPort;
 use super::relays::runtime;
 
 /// What a scripted relay does when somebody connects.
@@ -228,51 +229,6 @@ impl Drop for ScriptedRelay {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }
-    }
-}
-
-/// Takes connections and never says a word, not even of the handshake.
-#[derive(Debug)]
-pub struct MuteListener(std::net::TcpListener);
-
-impl MuteListener {
-    pub fn start() -> Self {
-        Self(std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap())
-    }
-
-    pub fn url(&self) -> String {
-        format!("ws://{}", self.0.local_addr().unwrap())
-    }
-
-    /// How many connections have been made since this was last asked.
-    pub fn connections(&self) -> usize {
-        self.0.set_nonblocking(true).unwrap();
-        self.0.incoming().map_while(Result::ok).count()
-    }
-}
-
-/// A port that nobody else can take and that refuses every connection.
-#[derive(Debug)]
-pub struct ClosedPort(TcpSocket);
-
-impl ClosedPort {
-    pub fn reserve() -> Self {
-        Self::at(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
-    }
-
-    pub fn address(&self) -> SocketAddr {
-        self.0.local_addr().unwrap()
-    }
-
-    pub fn url(&self) -> String {
-        format!("ws://{}", self.address())
-    }
-
-    fn at(address: SocketAddr) -> Self {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_reuseaddr(true).unwrap();
-        socket.bind(address).unwrap();
-        Self(socket)
     }
 }
 

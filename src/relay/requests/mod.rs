@@ -377,14 +377,8 @@ impl Requests {
     }
 
     fn ask_for_nothing(&mut self, subscription: &str) -> Next {
-        let nothing = Filter {
-            ids: Some(vec![EventId::from_bytes([0; 32])]),
-            limit: Some(1),
-            ..Filter::default()
-        };
-        let text = message::req(subscription, std::slice::from_ref(&nothing));
         self.push(subscription, Request::Nothing);
-        Next::Send(text)
+        Next::Send(message::req(subscription, &[message::for_nothing()]))
     }
 
     fn take(&mut self, subscription: &str) -> Option<Open> {
@@ -419,19 +413,71 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::relay::limits::PARALLEL_SUBSCRIPTIONS;
+
+    const PACE: Pace = Pace { time_out: Duration::from_secs(60), first_pause: Duration::ZERO };
+
+    fn id(number: u64) -> EventId {
+        let mut id = [0; 32];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        EventId::from_bytes(id)
+    }
+
+    fn here(events: u64) -> ItemSet {
+        ItemSet::new((0..events).map(|number| (number, id(number))))
+    }
+
+    /// Begins as many of nine comparisons as may be under way at once; how many these are.
+    fn begin_all(requests: &mut Requests, events_here: u64) -> usize {
+        let mut begun = 0;
+        while matches!(requests.next("next"), Next::LookUp(_)) {
+            begun += 1;
+            let name = format!("comparison {begun}");
+            assert!(requests.compare(&name, Ok(here(events_here))).is_some());
+        }
+        begun
+    }
+
+    fn comparing(says_it_compares: bool) -> Requests {
+        let manners = Manners { says_it_compares, ..Manners::default() };
+        let member = Arc::<Ledger>::default().join();
+        Requests::new(vec![Filter::default(); 9], PACE, manners, Some(member), None)
+    }
+
+    #[test]
+    fn a_relay_that_says_that_it_compares_is_compared_with_at_once_and_others_are_tried_first() {
+        assert_eq!(begin_all(&mut comparing(true), 100), PARALLEL_SUBSCRIPTIONS);
+        assert_eq!(begin_all(&mut comparing(false), 100), 1);
+    }
+
+    #[test]
+    fn few_comparisons_bring_all_that_a_relay_has_at_once() {
+        assert_eq!(begin_all(&mut comparing(true), 0), BLIND_COMPARISONS);
+    }
+
+    #[test]
+    fn comparisons_take_turns_while_thousands_of_ids_wait() {
+        let mut requests = comparing(true);
+        requests.offer((0..IDS_FOR_COMPARING_IN_PARALLEL as u64).map(id).collect());
+        // None of these ids can be asked for before those of others are.
+        requests.manners.parallel_ids = 0;
+        assert_eq!(begin_all(&mut requests, 100), 1);
+        let mut requests = comparing(true);
+        requests.offer((0..IDS_OF_ONE_PEER as u64).map(id).collect());
+        requests.manners.parallel_ids = 0;
+        assert_eq!(begin_all(&mut requests, 100), 0);
+    }
 
     #[test]
     fn a_pause_that_is_over_does_not_cut_the_patience_short() {
-        let time_out = Duration::from_secs(60);
-        let pace = Pace { time_out, first_pause: Duration::ZERO };
         let queries = vec![Filter::default(); 9];
-        let mut requests = Requests::new(queries, pace, Manners::default(), None, None);
+        let mut requests = Requests::new(queries, PACE, Manners::default(), None, None);
         let is_asked =
             |name: &str, requests: &mut Requests| matches!(requests.next(name), Next::Send(_));
         assert!(["a", "b", "c", "d"].iter().all(|name| is_asked(name, &mut requests)));
         requests.closed("a", "rate-limited: slow down");
         assert!(["b", "c"].iter().all(|name| requests.end_of_stored_events(name, true)));
         assert!(is_asked("e", &mut requests));
-        assert!(requests.patience() > time_out / 2);
+        assert!(requests.patience() > PACE.time_out / 2);
     }
 }
