@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::killed::processes_of;
 use crate::support::events::Author;
 use crate::support::node::Node;
-use crate::support::{feed, strfry_bin};
+use crate::support::{feed, heed_hang_ups, strfry_bin};
 use crate::{import, lines, told, with_each_strfry};
 
 /// A strfry that a shell starts after doing this.
@@ -128,8 +128,41 @@ fn an_import_that_is_told_to_stop_imports_what_it_has_read_and_ends_soon() {
         assert_eq!(summary["errors"], json!(["stopped by a signal before the end of the input"]));
         assert_eq!(processes_of(node.home()), [""; 0]);
     };
+    heed_hang_ups();
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         stopped(&strfry_bin(), signal);
     }
     with_each_strfry(|strfry| stopped(strfry, Signal::TERM));
+}
+
+#[test]
+fn an_import_that_is_to_ignore_a_hang_up_goes_on() {
+    let node = Node::new(&strfry_bin());
+    let import = node.companion(&["import", "--json"]);
+    let mut command = Command::new("nohup");
+    command.arg(import.get_program()).args(import.get_args());
+    for (name, value) in import.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let all = notes(400, "hello");
+    for (given, signal) in [(&all[..300], true), (&all[300..], false)] {
+        let before = node.events().len();
+        stdin.write_all(&lines(given)).unwrap();
+        while node.events().len() < before + given.len() {
+            assert!(Instant::now() < deadline, "the events do not arrive");
+        }
+        if signal {
+            kill_process(Pid::from_child(&child), Signal::HUP).unwrap();
+        }
+    }
+    drop(stdin);
+    let (code, summary) = told(&child.wait_with_output().unwrap());
+    assert_eq!((code, &summary["events"]), (0, &json!({ "imported": 400 })));
 }

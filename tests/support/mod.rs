@@ -20,10 +20,18 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 use std::thread;
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+/// Programs that are started from now on end at SIGHUP, also if whoever started the tests ignores
+/// it, as nohup does.
+pub fn heed_hang_ups() {
+    // What is caught here is as usual where something else is run.
+    signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::default()).unwrap();
+}
 
 /// A file of `tests/fixtures`.
 pub fn fixture(name: &str) -> PathBuf {
