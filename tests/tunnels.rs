@@ -13,7 +13,7 @@ use support::events::{Author, id_of};
 use support::ipfs::{Ipfs, add_station};
 use support::node::{Node, code};
 use support::scripted::{Archive, Record, ScriptedRelay, answer};
-use support::{heed_hang_ups, strfry_bin};
+use support::{heed_signals, strfry_bin};
 
 /// What is said of a tunnel if `ipfs` says that "libp2p stream mounting not enabled".
 const NOT_ENABLED: &str = "no tunnel: ipfs p2p forward: exit status: 1: libp2p stream mounting \
@@ -109,7 +109,7 @@ fn a_run_that_is_told_to_stop_closes_its_tunnels() {
 
 #[test]
 fn a_difference_that_is_told_to_stop_closes_its_tunnels_and_names_what_it_does_not_know() {
-    heed_hang_ups();
+    heed_signals();
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         let (node, relay, ipfs) = silent_station();
         let arguments = ["diff", "--json", "--no-negentropy", "--kinds", "1"];

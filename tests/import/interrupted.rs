@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::killed::processes_of;
 use crate::support::events::Author;
 use crate::support::node::Node;
-use crate::support::{feed, heed_hang_ups, strfry_bin};
+use crate::support::{feed, heed_signals, strfry_bin};
 use crate::{import, lines, told, with_each_strfry};
 
 /// A strfry that a shell starts after doing this.
@@ -128,7 +128,7 @@ fn an_import_that_is_told_to_stop_imports_what_it_has_read_and_ends_soon() {
         assert_eq!(summary["errors"], json!(["stopped by a signal before the end of the input"]));
         assert_eq!(processes_of(node.home()), [""; 0]);
     };
-    heed_hang_ups();
+    heed_signals();
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         stopped(&strfry_bin(), signal);
     }

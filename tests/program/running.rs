@@ -13,7 +13,7 @@ use crate::small_node::{ERROR_LOG, LOCK, LOG, PROFILES, SmallNode, now};
 use crate::support::events::Author;
 use crate::support::node::{Node, code};
 use crate::support::scripted::{Act, Archive, ScriptedRelay, answer};
-use crate::support::{NO_STRFRY, heed_hang_ups, real_strfry, strfry_bin};
+use crate::support::{NO_STRFRY, heed_signals, real_strfry, strfry_bin};
 use crate::wait::until;
 
 /// A run that is not left behind when a test ends early.
@@ -187,7 +187,7 @@ fn is_imported_after(signal: Signal, strfry: &Path) {
 
 #[test]
 fn a_run_that_is_told_to_stop_imports_what_has_come_and_ends_soon() {
-    heed_hang_ups();
+    heed_signals();
     for signal in [Signal::TERM, Signal::INT, Signal::HUP] {
         is_imported_after(signal, &strfry_bin());
     }

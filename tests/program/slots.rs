@@ -12,7 +12,7 @@ use strfry_companion::strfry_db::StrfryDb;
 use crate::said::companion;
 use crate::support::events::Author;
 use crate::support::node::Node;
-use crate::support::{heed_hang_ups, strfry_bin};
+use crate::support::{heed_signals, strfry_bin};
 use crate::wait::until;
 
 /// Process ids in the table of readers. LMDB 0.9, `MDB_txninfo`: it begins at 128 (64 bit), and a
@@ -77,7 +77,7 @@ fn signal_of(child: &mut Child) -> Option<i32> {
 
 #[test]
 fn a_signal_ends_a_command_and_releases_its_slot_even_while_nobody_reads_its_output() {
-    heed_hang_ups();
+    heed_signals();
     let node = node();
     let database = node.strfry_dir().join("strfry-db");
     for arguments in HOLDING {

@@ -24,13 +24,21 @@ use std::sync::Arc;
 use std::thread;
 
 use serde_json::Value;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tempfile::TempDir;
 
-/// Programs that are started from now on end at SIGHUP, also if whoever started the tests ignores
-/// it, as nohup does.
-pub fn heed_hang_ups() {
-    // What is caught here is as usual where something else is run.
-    signal_hook::flag::register(signal_hook::consts::SIGHUP, Arc::default()).unwrap();
+/// Programs that are started from now on end at these signals, also if whoever started the tests
+/// has them ignored, as nohup does, and a shell for what it starts in the background.
+pub fn heed_signals() {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:")).unwrap();
+    let ignored = u64::from_str_radix(ignored.trim(), 16).unwrap();
+    for signal in [SIGHUP, SIGINT, SIGTERM] {
+        if ignored >> (signal - 1) & 1 == 1 {
+            // What is caught here is as usual where something else is run.
+            signal_hook::flag::register(signal, Arc::default()).unwrap();
+        }
+    }
 }
 
 /// A file of `tests/fixtures`.
