@@ -20,9 +20,6 @@ const AUTHORS: u64 = 12;
 const COMMON: usize = 60;
 /// Events that a peer may send again: of the second in which a page ends, or before it is cut off.
 const TWICE: usize = 20;
-/// How often halves of twelve authors, and the second as a whole, are asked for at most, where a
-/// second is denser than a page.
-const SPLITS: usize = 8;
 /// Seconds that the silent ones are waited for.
 const TIME_OUT: &str = "8";
 
@@ -262,7 +259,8 @@ fn world() -> World {
     });
     world.add("5,000 events in one second", world.dense(5_000, 1), 500, Ways::comparing);
     world.add("600 events in one second, in pages", world.dense(600, 12), 100, Ways::paging);
-    world.sorts.last_mut().unwrap().most = 600 * SPLITS + COMMON;
+    // A page of the second shows that it is more than that; then each author's part comes.
+    world.sorts.last_mut().unwrap().most = 600 + 3 * 100 + COMMON + TWICE;
 
     let too_dense = world.dense(30, 1);
     let second = world.begin + 20_000;
@@ -271,7 +269,8 @@ fn world() -> World {
     world.reachable.truncate(world.reachable.len() - 30);
     world.reachable.extend(given);
     let sort = world.sorts.last_mut().unwrap();
-    sort.most = 20 * SPLITS + COMMON;
+    // That there is more is seen twice, and again of the one whose events these are.
+    sort.most = 4 * 20 + COMMON + TWICE;
     sort.expected = Expected::Incomplete(json!({
         "reason": format!(
             "second {second} holds more events of one author and kind than a page"

@@ -37,8 +37,8 @@ async fn every_event_comes_once_from_a_relay_capped_at(limit: usize) {
         .flat_map(|authors| [query(authors, &[1, 7]), query(authors, &[4])])
         .collect();
     let (outcome, collector) = fetch(&relay.url(), queries, PATIENT).await;
-    let pages = relay.queries() as u64;
-    assert_eq!(outcome, FetchOutcome { events: 3_000, pages, complete: 6, gaps: vec![] });
+    assert_eq!((outcome.events, outcome.pages), (3_000, relay.queries() as u64));
+    assert_eq!(outcome.gaps, []);
     assert_eq!(collector.ids(), sorted_ids(&all));
 }
 
@@ -61,8 +61,8 @@ async fn a_second_of_5000_events_is_split_by_author_and_kind() {
     });
     let relay = Relay::start(&all, 500);
     let (outcome, collector) = fetch(&relay.url(), vec![query(&authors, &[1, 7])], PATIENT).await;
-    let pages = relay.queries() as u64;
-    assert_eq!(outcome, FetchOutcome { events: 5_000, pages, complete: 1, gaps: vec![] });
+    assert_eq!((outcome.events, outcome.pages), (5_000, relay.queries() as u64));
+    assert_eq!(outcome.gaps, []);
     assert_eq!(collector.ids(), sorted_ids(&all));
 }
 
@@ -77,15 +77,8 @@ async fn a_second_that_cannot_be_split_is_named_and_everything_else_comes() {
     let relay = Relay::start(&[dense, rest.clone()].concat(), 500);
     let (outcome, collector) = fetch(&relay.url(), vec![query(&authors, &[1])], PATIENT).await;
     let part = Filter { since: Some(START), until: Some(START), ..query(&authors[1..2], &[1]) };
-    assert_eq!(
-        outcome,
-        FetchOutcome {
-            events: collector.count() as u64,
-            pages: relay.queries() as u64,
-            complete: 0,
-            gaps: vec![Gap { filter: part, reason: GapReason::DenseSecond(START) }],
-        }
-    );
+    assert_eq!(outcome.gaps, [Gap { filter: part, reason: GapReason::DenseSecond(START) }]);
+    assert_eq!((outcome.events, outcome.pages), (collector.count() as u64, relay.queries() as u64));
     let ids = collector.ids();
     assert!(sorted_ids(&rest).iter().all(|id| ids.binary_search(id).is_ok()));
     assert!(ids.windows(2).all(|pair| pair[0] != pair[1]));

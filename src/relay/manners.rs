@@ -8,6 +8,7 @@ use super::limits::{
     PARALLEL_ID_REQUESTS, PARALLEL_SUBSCRIPTIONS, PEERS_MESSAGE, SMALLEST_MESSAGE,
     SMALLEST_PAGE_LIMIT,
 };
+use super::page_request::PageLimits;
 
 /// How a peer wants to be asked.
 #[derive(Debug, Clone)]
@@ -18,6 +19,8 @@ pub(super) struct Manners {
     pub(super) ids: IdLimits,
     /// Events to ask for in one page.
     pub(super) page: u64,
+    /// Pages that may be asked for in one request.
+    pub(super) pages: usize,
     /// Pages and comparisons that may be open at once.
     pub(super) parallel: usize,
     /// Requests by id that may be open beside them.
@@ -43,6 +46,7 @@ impl Default for Manners {
             says_it_compares: false,
             ids: IdLimits::default(),
             page: PAGE,
+            pages: FILTERS,
             parallel: PARALLEL_SUBSCRIPTIONS,
             parallel_ids: PARALLEL_ID_REQUESTS,
             max_message: PEERS_MESSAGE,
@@ -70,6 +74,7 @@ impl Manners {
         let per_filter =
             usize::try_from(self.page).map_or(IDS_PER_FILTER, |page| page.min(IDS_PER_FILTER));
         let filters = number(info.max_filters).unwrap_or(FILTERS).max(1);
+        self.pages = filters;
         let in_message = self.max_message.saturating_sub(FRAME_OVERHEAD) / KEY_IN_FILTER;
         self.ids = IdLimits {
             per_filter: per_filter.min(in_message).max(1),
@@ -80,6 +85,10 @@ impl Manners {
             self.parallel = (limit / 2).clamp(1, PARALLEL_SUBSCRIPTIONS);
             self.parallel_ids = limit.saturating_sub(self.parallel).clamp(1, PARALLEL_ID_REQUESTS);
         }
+    }
+
+    pub(super) fn page_limits(&self) -> PageLimits {
+        PageLimits { filters: self.pages, max_message: self.max_message }
     }
 
     /// The peer wants to be asked less often.
@@ -110,7 +119,7 @@ mod tests {
             ..RelayInfo::default()
         });
         assert_eq!((manners.page, manners.parallel, manners.parallel_ids), (50, 1, 2));
-        assert_eq!((manners.ids.per_filter, manners.ids.filters), (50, 4));
+        assert_eq!((manners.ids.per_filter, manners.ids.filters, manners.pages), (50, 4, 4));
         assert!(manners.ids.per_request() * KEY_IN_FILTER < 20_000);
     }
 
@@ -124,7 +133,7 @@ mod tests {
             ..RelayInfo::default()
         });
         assert_eq!((zero.page, zero.parallel, zero.parallel_ids), (20, 1, 1));
-        assert_eq!((zero.ids.per_filter, zero.ids.filters), (20, 1));
+        assert_eq!((zero.ids.per_filter, zero.ids.filters, zero.pages), (20, 1, 1));
         let endless = learned(RelayInfo {
             max_limit: Some(u64::MAX),
             max_subscriptions: Some(u64::MAX),

@@ -15,6 +15,7 @@ mod local;
 mod manners;
 mod message;
 mod outcome;
+mod page_request;
 mod paging;
 mod probe;
 mod reconcile;

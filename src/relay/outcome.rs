@@ -9,9 +9,9 @@ use crate::nostr::Filter;
 pub struct FetchOutcome {
     /// Events that answered what was asked, repeats within one conversation not counted.
     pub events: u64,
-    /// Pages that were answered.
+    /// Pages and rounds of comparisons that were answered.
     pub pages: u64,
-    /// Queries that were answered to their end.
+    /// Queries that were answered to their end, or parts of one that was divided.
     pub complete: usize,
     /// What could not be had. Empty: the peer gave all that it has.
     pub gaps: Vec<Gap>,

@@ -6,10 +6,11 @@
 //! when nothing new comes and nothing older exists.
 
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 
 use super::limits::{EVENTS_IN_ONE_PAGE, PAGES_IN_ONE_SECOND, SMALLEST_PAGE_LIMIT};
 use super::outcome::{Gap, GapReason};
-use crate::nostr::{EventId, Filter};
+use crate::nostr::{EventId, Filter, Pubkey};
 
 /// What to do with an event of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +31,8 @@ pub(super) struct Pager {
     known: HashMap<EventId, u64>,
     pages_in_second: usize,
     largest_page: usize,
+    /// Whether the last page was as large as a page can be.
+    was_cut: bool,
     gaps: Vec<Gap>,
 }
 
@@ -37,10 +40,10 @@ pub(super) struct Pager {
 enum Stage {
     /// Everything up to this second, inclusive.
     UpTo(Option<u64>),
-    /// Everything before this second, whose own last page held so many events and none new.
+    /// Everything before this second, whose own last page brought nothing new.
     Before {
         second: u64,
-        last_page: usize,
+        last_page: Page,
     },
     /// The parts of a second that may hold more than a page, then on with the rest.
     Dense {
@@ -58,8 +61,18 @@ struct Page {
     events: usize,
     new: usize,
     oldest: Option<u64>,
+    /// Whose events, and of which kinds, are in the oldest second.
+    in_oldest: HashSet<(Pubkey, u64)>,
     /// Whether some were not asked for or are no events.
     strayed: bool,
+}
+
+/// One half of a query that was divided.
+#[derive(Debug)]
+pub(super) struct Half {
+    pub(super) pager: Pager,
+    /// What neither half asks for because all of it has come.
+    pub(super) behind: Option<Filter>,
 }
 
 impl Pager {
@@ -73,13 +86,52 @@ impl Pager {
             known: HashMap::new(),
             pages_in_second: 0,
             largest_page: 0,
+            was_cut: false,
             gaps: Vec::new(),
         }
     }
 
-    /// The query as it was given.
+    /// The query as it was given; after [`Pager::halve`], what is left of it for this half.
     pub(super) fn query(&self) -> &Filter {
         &self.query
+    }
+
+    /// Events in the largest page so far.
+    pub(super) fn largest_page(&self) -> usize {
+        self.largest_page
+    }
+
+    /// The next page will bring events: the last one was as large as a page can be.
+    pub(super) fn expects_more(&self) -> bool {
+        self.was_cut && matches!(self.stage, Stage::UpTo(_))
+    }
+
+    /// Divides what is left between this and another that asks for the second half of the
+    /// authors, so that both bring a page at a time. `None`: nothing more is expected, or there is
+    /// only one author.
+    pub(super) fn halve(&mut self) -> Option<Half> {
+        let Stage::UpTo(Some(until)) = self.stage else { return None };
+        let (left, right) = self.query.authors.as_deref().and_then(halves)?;
+        if !self.was_cut {
+            return None;
+        }
+        let newer = Filter { since: Some(until.saturating_add(1)), ..self.query.clone() };
+        let is_whole = self.gaps.is_empty();
+        self.query.until = Some(until);
+        let query = Filter { authors: Some(right), ..self.query.clone() };
+        self.query.authors = Some(left);
+        let pager = Self {
+            limit: self.limit,
+            stage: Stage::UpTo(Some(until)),
+            query,
+            page: Page::default(),
+            known: self.known.clone(),
+            pages_in_second: self.pages_in_second,
+            largest_page: self.largest_page,
+            was_cut: true,
+            gaps: Vec::new(),
+        };
+        Some(Half { pager, behind: is_whole.then_some(newer) })
     }
 
     /// What could not be had: parts of dense seconds that cannot be split further, and everything
@@ -104,10 +156,21 @@ impl Pager {
     }
 
     /// An event of the current page.
-    pub(super) fn event(&mut self, id: &EventId, created_at: u64) -> Novelty {
+    pub(super) fn event(
+        &mut self,
+        id: &EventId,
+        pubkey: &Pubkey,
+        kind: u64,
+        created_at: u64,
+    ) -> Novelty {
         self.page.events += 1;
-        self.page.oldest =
-            Some(self.page.oldest.map_or(created_at, |oldest| oldest.min(created_at)));
+        if self.page.oldest.is_none_or(|oldest| created_at < oldest) {
+            self.page.oldest = Some(created_at);
+            self.page.in_oldest.clear();
+        }
+        if self.page.oldest == Some(created_at) {
+            self.page.in_oldest.insert((*pubkey, kind));
+        }
         if self.known.insert(*id, created_at).is_some() {
             return Novelty::Repeated;
         }
@@ -129,24 +192,57 @@ impl Pager {
     /// The relay says that the page has ended, and whether that is all that there is. Returns the
     /// ids that the page and its neighbours hold.
     pub(super) fn end_of_page(&mut self, is_finish: bool) -> HashSet<EventId> {
-        let page = std::mem::take(&mut self.page);
+        let page = self.take_page();
         let known = self.known.keys().copied().collect();
-        self.largest_page = self.largest_page.max(page.events);
         self.stage = match std::mem::replace(&mut self.stage, Stage::Ended) {
             _ if page.strayed && page.new == 0 => self.stray_answer(),
             Stage::UpTo(_) if is_finish => Stage::Ended,
-            Stage::Before { second, last_page } if is_finish => self.at_the_end(second, last_page),
+            Stage::Before { second, last_page } if is_finish => self.at_the_end(second, &last_page),
             Stage::Dense { mut parts, page_limit, then } if is_finish => {
                 parts.pop();
                 self.go_on(parts, page_limit, then)
             }
-            Stage::UpTo(until) => self.after_page(until, &page),
-            Stage::Before { second, last_page } => self.after_older(second, last_page, &page),
+            Stage::UpTo(until) => self.after_page(until, page),
+            Stage::Before { second, last_page } => self.after_older(second, &last_page, &page),
             Stage::Dense { parts, page_limit, then } => {
                 self.after_part(parts, page_limit, then, &page)
             }
             Stage::Ended => Stage::Ended,
         };
+        self.forget();
+        known
+    }
+
+    /// The same of a page that was asked for together with others. Such an answer brings events
+    /// and shows nothing else: a relay may cut it as a whole, or leave filters out. So this goes
+    /// on from what came and draws no conclusion; those are left to a page that is asked for
+    /// alone.
+    pub(super) fn end_of_shared_page(&mut self) -> HashSet<EventId> {
+        let page = self.take_page();
+        let known = self.known.keys().copied().collect();
+        match (&self.stage, page.oldest) {
+            (Stage::UpTo(until), Some(oldest)) if page.new > 0 && *until != Some(oldest) => {
+                self.stage = Stage::UpTo(Some(oldest));
+                self.pages_in_second = 0;
+            }
+            _ => self.was_cut = false,
+        }
+        self.forget();
+        known
+    }
+
+    fn take_page(&mut self) -> Page {
+        let page = std::mem::take(&mut self.page);
+        let is_large = page.events >= self.largest_page.max(SMALLEST_PAGE_LIMIT);
+        let is_first = self.largest_page == 0;
+        let asked = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        self.was_cut = page.events >= asked || (is_large && !is_first);
+        self.largest_page = self.largest_page.max(page.events);
+        page
+    }
+
+    /// Forgets what will not come again.
+    fn forget(&mut self) {
         match self.stage {
             Stage::UpTo(Some(until)) | Stage::Before { second: until, .. } => {
                 self.known.retain(|_, created_at| *created_at <= until);
@@ -154,7 +250,6 @@ impl Pager {
             Stage::UpTo(None) | Stage::Dense { .. } => {}
             Stage::Ended => self.known = HashMap::new(),
         }
-        known
     }
 
     /// A relay that answers with something else, as one does that ignores `until`, may have cut
@@ -164,7 +259,7 @@ impl Pager {
         Stage::Ended
     }
 
-    fn after_page(&mut self, until: Option<u64>, page: &Page) -> Stage {
+    fn after_page(&mut self, until: Option<u64>, page: Page) -> Stage {
         let Some(oldest) = page.oldest else { return Stage::Ended };
         let same_second = until == Some(oldest);
         self.pages_in_second = if same_second { self.pages_in_second + 1 } else { 0 };
@@ -172,21 +267,21 @@ impl Pager {
             return Stage::UpTo(Some(oldest));
         }
         if self.query.since.is_some_and(|since| oldest <= since) || oldest == 0 {
-            return self.at_the_end(oldest, page.events);
+            return self.at_the_end(oldest, &page);
         }
-        Stage::Before { second: oldest, last_page: page.events }
+        Stage::Before { second: oldest, last_page: page }
     }
 
     /// Nothing can be older than this second: is it itself whole?
-    fn at_the_end(&mut self, second: u64, last_page: usize) -> Stage {
-        if last_page >= SMALLEST_PAGE_LIMIT.max(self.largest_page) {
+    fn at_the_end(&mut self, second: u64, last_page: &Page) -> Stage {
+        if last_page.events >= SMALLEST_PAGE_LIMIT.max(self.largest_page) {
             self.split_second(second, last_page, None)
         } else {
             Stage::Ended
         }
     }
 
-    fn after_older(&mut self, second: u64, last_page: usize, page: &Page) -> Stage {
+    fn after_older(&mut self, second: u64, last_page: &Page, page: &Page) -> Stage {
         match page.oldest {
             None => self.at_the_end(second, last_page),
             // There is more, and yet the page before held only this second: the relay's limit cut
@@ -205,16 +300,16 @@ impl Pager {
         if let Some(part) = parts.pop()
             && page.events >= page_limit
         {
-            self.push_halves(part, &mut parts);
+            self.push_parts(part, &page.in_oldest, &mut parts);
         }
         self.go_on(parts, page_limit, then)
     }
 
-    fn split_second(&mut self, second: u64, page_limit: usize, then: Option<u64>) -> Stage {
+    fn split_second(&mut self, second: u64, last_page: &Page, then: Option<u64>) -> Stage {
         let whole = Filter { since: Some(second), until: Some(second), ..self.query.clone() };
         let mut parts = Vec::new();
-        self.push_halves(whole, &mut parts);
-        self.go_on(parts, page_limit, then)
+        self.push_parts(whole, &last_page.in_oldest, &mut parts);
+        self.go_on(parts, last_page.events, then)
     }
 
     fn go_on(&mut self, parts: Vec<Filter>, page_limit: usize, then: Option<u64>) -> Stage {
@@ -229,18 +324,32 @@ impl Pager {
     }
 
     /// Splits a part of a second by author, then by kind; one author and kind cannot be split.
-    fn push_halves(&mut self, part: Filter, parts: &mut Vec<Filter>) {
-        if let Some((left, right)) = part.authors.as_deref().and_then(halves) {
-            parts.push(Filter { authors: Some(left), ..part.clone() });
-            parts.push(Filter { authors: Some(right), ..part });
-        } else if let Some((left, right)) = part.kinds.as_deref().and_then(halves) {
-            parts.push(Filter { kinds: Some(left), ..part.clone() });
-            parts.push(Filter { kinds: Some(right), ..part });
+    /// Each of whom a page of it has shown something is asked about apart, all others together: so
+    /// little comes again, and few requests are in vain.
+    fn push_parts(&mut self, part: Filter, seen: &HashSet<(Pubkey, u64)>, parts: &mut Vec<Filter>) {
+        let (authors, kinds): (HashSet<Pubkey>, HashSet<u64>) = seen.iter().copied().unzip();
+        if let Some(authors) = part.authors.as_deref().and_then(|all| apart(all, &authors)) {
+            let of = |authors| Filter { authors: Some(authors), ..part.clone() };
+            parts.extend(authors.map(of));
+        } else if let Some(kinds) = part.kinds.as_deref().and_then(|all| apart(all, &kinds)) {
+            let of = |kinds| Filter { kinds: Some(kinds), ..part.clone() };
+            parts.extend(kinds.map(of));
         } else {
             let second = part.until.unwrap_or_default();
             self.gaps.push(Gap { filter: part, reason: GapReason::DenseSecond(second) });
         }
     }
+}
+
+/// Each item that has been seen apart, and the others together. `None`: there is only one.
+fn apart<T: Copy + Eq + Hash>(
+    all: &[T],
+    seen: &HashSet<T>,
+) -> Option<impl Iterator<Item = Vec<T>>> {
+    let (alone, others): (Vec<T>, Vec<T>) = all.iter().partition(|item| seen.contains(item));
+    let is_divided = all.len() > 1 && !alone.is_empty();
+    let others = Some(others).filter(|others| !others.is_empty());
+    is_divided.then(|| alone.into_iter().map(|item| vec![item]).chain(others))
 }
 
 fn halves<T: Clone>(items: &[T]) -> Option<(Vec<T>, Vec<T>)> {
@@ -249,7 +358,7 @@ fn halves<T: Clone>(items: &[T]) -> Option<(Vec<T>, Vec<T>)> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeSet;
 
     use proptest::collection::vec;
@@ -260,9 +369,9 @@ mod tests {
     use crate::relay::limits::PAGE;
 
     /// A stored event: author, kind, created_at, number.
-    type Stored = (u8, u64, u64, u16);
+    pub(in crate::relay) type Stored = (u8, u64, u64, u16);
 
-    fn id_of(event: &Stored) -> EventId {
+    pub(in crate::relay) fn id_of(event: &Stored) -> EventId {
         let mut id = [event.0; 32];
         id[..2].copy_from_slice(&event.3.to_be_bytes());
         id[2..10].copy_from_slice(&event.1.to_be_bytes());
@@ -270,19 +379,19 @@ mod tests {
         EventId::from_bytes(id)
     }
 
-    fn author(byte: u8) -> Pubkey {
+    pub(in crate::relay) fn author(byte: u8) -> Pubkey {
         Pubkey::from_bytes([byte; 32])
     }
 
     /// A relay that gives the newest events first and at most `limit` of them.
-    struct Relay {
-        events: BTreeSet<Stored>,
-        limit: usize,
-        pages: usize,
+    pub(in crate::relay) struct Relay {
+        pub(in crate::relay) events: BTreeSet<Stored>,
+        pub(in crate::relay) limit: usize,
+        pub(in crate::relay) pages: usize,
     }
 
     impl Relay {
-        fn answer(&mut self, filter: &Filter) -> Vec<Stored> {
+        pub(in crate::relay) fn answer(&mut self, filter: &Filter) -> Vec<Stored> {
             self.pages += 1;
             let mut matching: Vec<Stored> = self
                 .events
@@ -302,7 +411,7 @@ mod tests {
         let mut received = BTreeSet::new();
         while let Some(filter) = pager.next() {
             for event in relay.answer(&filter) {
-                let novelty = pager.event(&id_of(&event), event.2);
+                let novelty = pager.event(&id_of(&event), &author(event.0), event.1, event.2);
                 assert_eq!(novelty == Novelty::New, received.insert(event), "{event:?}");
             }
             pager.end_of_page(false);
@@ -344,7 +453,7 @@ mod tests {
         let mut relay = Relay { events: stored, limit: 500, pages: 0 };
         let mut pager = Pager::new(query(), PAGE);
         for event in relay.answer(&pager.next().unwrap()) {
-            pager.event(&id_of(&event), event.2);
+            pager.event(&id_of(&event), &author(event.0), event.1, event.2);
         }
         pager.end_of_page(true);
         assert_eq!(pager.next(), None);
@@ -397,7 +506,7 @@ mod tests {
                 number += 1;
                 let event = (1, 1, 77, number);
                 if filter.matches(&id_of(&event), &author(1), 1, 77) {
-                    pager.event(&id_of(&event), 77);
+                    pager.event(&id_of(&event), &author(1), 1, 77);
                 }
             }
             pager.end_of_page(false);
@@ -418,7 +527,7 @@ mod tests {
             attempt += 1;
             let cut_after = if attempt % 2 == 1 { 17 } else { 500 };
             for event in relay.answer(&filter).into_iter().take(cut_after) {
-                let novelty = pager.event(&id_of(&event), event.2);
+                let novelty = pager.event(&id_of(&event), &author(event.0), event.1, event.2);
                 assert_eq!(novelty == Novelty::New, received.insert(event), "{event:?}");
             }
             if cut_after == 500 {
@@ -432,11 +541,11 @@ mod tests {
     fn an_answer_of_nothing_but_what_was_not_asked_for_is_no_end() {
         let mut pager = Pager::new(query(), PAGE);
         pager.next().unwrap();
-        pager.event(&EventId::from_bytes([1; 32]), 1000);
+        pager.event(&EventId::from_bytes([1; 32]), &author(1), 1, 1000);
         pager.stray();
         pager.end_of_page(false);
         pager.next().unwrap();
-        pager.event(&EventId::from_bytes([1; 32]), 1000);
+        pager.event(&EventId::from_bytes([1; 32]), &author(1), 1, 1000);
         pager.stray();
         pager.end_of_page(false);
         assert_eq!(pager.next(), None);

@@ -25,11 +25,12 @@ impl Requests {
             return self.receive_late(subscription, event?);
         };
         match &mut open.request {
-            Request::Page { pager, filter } => {
-                let event = event.and_then(|event| asked_for(event, filter));
-                let event = event.inspect_err(|_| pager.stray())?;
+            Request::Pages(request) => {
+                let event = event.inspect_err(|_| request.stray())?;
+                let novelty = request.receive(&event).ok_or(Unwanted::Unasked);
+                let novelty = novelty.inspect_err(|_| request.stray())?;
                 self.clock.progress();
-                if pager.event(&event.id, event.created_at) == Novelty::Repeated {
+                if novelty == Novelty::Repeated {
                     return Err(Unwanted::Repeated);
                 }
                 // From here on no other peer needs to be asked for it; whether it is genuine is
@@ -70,13 +71,14 @@ impl Requests {
     ) -> Result<Event<'a>, Unwanted> {
         let recent = self.recent.iter_mut().find(|ended| ended.subscription == subscription);
         match &mut recent.ok_or(Unwanted::Unasked)?.what {
-            EndedRequest::Page { filter, known, late, is_named } => {
-                let event = asked_for(event, filter)?;
+            EndedRequest::Pages { filters, known, late, is_named } => {
+                let filter = filters.iter().find(|filter| matches(filter, &event));
+                let filter = filter.ok_or(Unwanted::Unasked)?;
                 if !known.insert(event.id) {
                     return Err(Unwanted::Repeated);
                 }
                 *late += 1;
-                if *late > self.manners.page {
+                if *late > self.manners.page.saturating_mul(filters.len() as u64) {
                     return Err(Unwanted::Unasked);
                 }
                 // What is published meanwhile may come then; of anything else that was no end.
@@ -109,7 +111,7 @@ impl Requests {
     /// Whether the peer does not come to the end of a page.
     pub(in crate::relay) fn is_flooded(&self) -> bool {
         self.open.iter().any(|open| match &open.request {
-            Request::Page { pager, .. } => pager.is_flooded(),
+            Request::Pages(request) => request.is_flooded(),
             _ => false,
         })
     }
@@ -123,13 +125,19 @@ impl Requests {
         let Some(open) = self.take(subscription) else { return false };
         self.clock.answer();
         let what = match open.request {
-            Request::Page { mut pager, filter } => {
-                let known = pager.end_of_page(is_finish);
-                self.may_be_late |= known.is_empty();
-                self.waiting.push_front(Waiting::Page(*pager));
-                EndedRequest::Page { filter, known, late: 0, is_named: false }
+            Request::Pages(request) => {
+                let ended = request.end(is_finish, &self.manners.page_limits(), self.expecting());
+                self.may_be_late |= ended.is_empty;
+                self.lacks.all_but_given.extend(ended.behind);
+                for pager in ended.pagers.into_iter().rev() {
+                    self.waiting.push_front(Waiting::Page(Box::new(pager)));
+                }
+                let (filters, known) = (ended.filters, ended.known);
+                self.outcome.pages += filters.len() as u64;
+                EndedRequest::Pages { filters, known, late: 0, is_named: false }
             }
             Request::Ids(request) => {
+                self.outcome.pages += 1;
                 let asked = request.asked().clone();
                 self.end_ids(request);
                 EndedRequest::Ids(asked)
@@ -141,7 +149,6 @@ impl Requests {
                 return false;
             }
         };
-        self.outcome.pages += 1;
         self.recent.push_back(Ended { subscription: open.subscription, what });
         if self.recent.len() > 2 * (PARALLEL_SUBSCRIPTIONS + PARALLEL_ID_REQUESTS) {
             self.recent.pop_front();
@@ -202,17 +209,12 @@ impl Requests {
     }
 }
 
-fn asked_for<'a>(event: Event<'a>, filter: &Filter) -> Result<Event<'a>, Unwanted> {
-    if filter.matches(&event.id, &event.pubkey, event.kind, event.created_at) {
-        Ok(event)
-    } else {
-        Err(Unwanted::Unasked)
-    }
+fn matches(filter: &Filter, event: &Event<'_>) -> bool {
+    filter.matches(&event.id, &event.pubkey, event.kind, event.created_at)
 }
 
 fn is_about(queries: &[Filter], event: &Event<'_>) -> bool {
-    let Event { id, pubkey, kind, created_at, .. } = event;
-    queries.iter().any(|query| query.matches(id, pubkey, *kind, *created_at))
+    queries.iter().any(|query| matches(query, event))
 }
 
 /// Whether the id is the hash of the text, as strfry or NIP-01 want it.

@@ -80,7 +80,7 @@ impl Requests {
     pub(in crate::relay) fn give_up(&mut self, reason: &GapReason) {
         for waiting in std::mem::take(&mut self.waiting) {
             match waiting {
-                Waiting::Page(pager) => self.end_with_gap(pager, reason.clone()),
+                Waiting::Page(pager) => self.end_with_gap(*pager, reason.clone()),
                 Waiting::Compare { filter, .. } => {
                     self.outcome.gaps.push(Gap { filter, reason: reason.clone() });
                 }
@@ -117,7 +117,14 @@ impl Requests {
     /// What was asked is asked again, after all that waits.
     pub(super) fn put_back(&mut self, request: Request) {
         match request {
-            Request::Page { pager, .. } => self.waiting.push_back(Waiting::Page(*pager)),
+            Request::Pages(request) => {
+                // It may have been more than the peer can answer.
+                if request.is_shared() {
+                    self.manners.pages = 1;
+                }
+                let pagers = request.into_pagers().map(Box::new);
+                self.waiting.extend(pagers.map(Waiting::Page));
+            }
             Request::Ids(request) => {
                 if let Some(member) = &self.member {
                     member.release(request.missing());

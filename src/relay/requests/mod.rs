@@ -27,6 +27,7 @@ use super::local::{ItemSet, LocalError};
 use super::manners::{Comparing, Manners};
 use super::message;
 use super::outcome::FetchOutcome;
+use super::page_request::PageRequest;
 use super::paging::Pager;
 use super::reconcile::Reconciliation;
 use crate::nostr::{EventId, Filter, Pubkey};
@@ -85,7 +86,7 @@ pub(super) struct Lacks {
 }
 
 enum Waiting {
-    Page(Pager),
+    Page(Box<Pager>),
     Compare { filter: Filter, begun: u32 },
 }
 
@@ -97,10 +98,7 @@ struct Open {
 }
 
 enum Request {
-    Page {
-        pager: Box<Pager>,
-        filter: Filter,
-    },
+    Pages(PageRequest),
     Ids(IdRequest),
     Compare {
         comparison: Box<Reconciliation>,
@@ -111,6 +109,12 @@ enum Request {
     Nothing,
 }
 
+impl Open {
+    fn asks_for_several_pages(&self) -> bool {
+        matches!(&self.request, Request::Pages(request) if request.is_shared())
+    }
+}
+
 struct Ended {
     subscription: String,
     what: EndedRequest,
@@ -118,8 +122,8 @@ struct Ended {
 
 enum EndedRequest {
     /// With the ids that came, and how many came after the end, which may have been named already.
-    Page {
-        filter: Filter,
+    Pages {
+        filters: Vec<Filter>,
         known: HashSet<EventId>,
         late: u64,
         is_named: bool,
@@ -217,7 +221,7 @@ impl Requests {
     }
 
     fn paged(&self, filter: Filter) -> Waiting {
-        Waiting::Page(Pager::new(filter, self.manners.page))
+        Waiting::Page(Box::new(Pager::new(filter, self.manners.page)))
     }
 
     fn compares(&self) -> bool {
@@ -246,16 +250,15 @@ impl Requests {
                 return Next::Wait;
             }
             match self.waiting.pop_front() {
-                Some(Waiting::Page(mut pager)) => {
-                    let Some(filter) = pager.next() else {
-                        self.complete(pager);
-                        continue;
-                    };
-                    let text = message::req(subscription, std::slice::from_ref(&filter));
-                    let pager = Box::new(pager);
-                    self.push(subscription, Request::Page { pager, filter });
-                    return Next::Send(text);
-                }
+                Some(Waiting::Page(pager)) => match PageRequest::new(pager) {
+                    Ok(mut request) => {
+                        self.add_pages(&mut request);
+                        let text = message::req(subscription, &request.filters());
+                        self.push(subscription, Request::Pages(request));
+                        return Next::Send(text);
+                    }
+                    Err(ended) => self.complete(*ended),
+                },
                 Some(Waiting::Compare { filter, .. }) if !self.compares() => {
                     self.waiting.push_front(self.paged(filter));
                 }
@@ -374,6 +377,32 @@ impl Requests {
         let text = message::req(subscription, &IdRequest::filters(&ids, &self.manners.ids));
         self.push(subscription, Request::Ids(IdRequest::new(&ids)));
         Some(text)
+    }
+
+    /// Adds what can be asked for in the same request.
+    fn add_pages(&mut self, request: &mut PageRequest) {
+        let limits = self.manners.page_limits();
+        for waiting in std::mem::take(&mut self.waiting) {
+            match waiting {
+                Waiting::Page(pager) if request.has_room_for(&pager, &limits) => {
+                    request.add(*pager)
+                }
+                other => self.waiting.push_back(other),
+            }
+        }
+    }
+
+    /// Queries that have more than a page left.
+    fn expecting(&self) -> usize {
+        let waiting = self.waiting.iter().map(|waiting| match waiting {
+            Waiting::Page(pager) => usize::from(pager.expects_more()),
+            Waiting::Compare { .. } => 0,
+        });
+        let open = self.open.iter().map(|open| match &open.request {
+            Request::Pages(request) => request.expecting(),
+            _ => 0,
+        });
+        waiting.chain(open).sum()
     }
 
     fn ask_for_nothing(&mut self, subscription: &str) -> Next {

@@ -84,9 +84,18 @@ impl Requests {
         let refusal = Refusal::of(message);
         let again = self.may_repeat(refusal, open.asked);
         match open.request {
-            Request::Page { pager, .. } if again => self.waiting.push_front(Waiting::Page(*pager)),
-            Request::Page { pager, .. } => {
-                self.end_with_gap(*pager, GapReason::Closed(shortened(message)));
+            Request::Pages(request) if again || request.is_shared() => {
+                if !again {
+                    self.manners.pages = 1;
+                }
+                for pager in request.into_pagers() {
+                    self.waiting.push_front(Waiting::Page(Box::new(pager)));
+                }
+            }
+            Request::Pages(request) => {
+                for pager in request.into_pagers() {
+                    self.end_with_gap(pager, GapReason::Closed(shortened(message)));
+                }
             }
             Request::Ids(request) => {
                 let Some(member) = &self.member else { return };
@@ -110,15 +119,18 @@ impl Requests {
     }
 
     /// A text for people. Before anything else it is the answer of a relay that does not know
-    /// what a comparison is.
+    /// what a comparison is; it may be that to a request for several pages, too.
     pub(in crate::relay) fn notice(&mut self, text: &str) {
         self.notice = Some(shortened(text));
         if Refusal::of(text) == Refusal::RateLimited {
             self.manners.slow_down();
             self.is_one_refused = true;
-        } else if self.manners.comparing == Comparing::Untried {
+            return;
+        }
+        if self.manners.comparing == Comparing::Untried {
             self.stop_comparing();
         }
+        self.is_one_refused |= self.open.iter().any(Open::asks_for_several_pages);
     }
 
     /// Until when requests of which the peer has refused one, without saying which, are waited for.
