@@ -130,7 +130,7 @@ impl PageRequest {
             is_empty: false,
         };
         for mut pager in self.into_pagers() {
-            let known = match is_shared && !is_finish {
+            let known = match is_shared {
                 true => pager.end_of_shared_page(),
                 false => pager.end_of_page(is_finish),
             };
