@@ -4,18 +4,17 @@
 //! signatures, or on strfry. When strfry is slow this thread waits, its queue fills, and the peers
 //! wait in turn.
 
-use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use tokio::sync::mpsc;
 
 use super::accounts::{Class, Tally};
+use super::arrived::Arrived;
 use super::screen::{Candidate, Work};
-use super::write_relays::{RelayLists, write_relays};
 use crate::import::limits::{BATCH, BATCH_BYTES};
 use crate::import::{Examples, Fate, ImportError, Ledger, Pipeline, Settings, StoredEvent};
-use crate::nostr::{EventId, Pubkey, kind};
+use crate::nostr::EventId;
 use crate::report::{StatKey, SyncStats};
 use crate::strfry_db::StrfryDb;
 
@@ -34,9 +33,6 @@ pub(super) struct Checked {
     pub(super) panicked: bool,
 }
 
-/// Authors of whom a genuine profile has come in, for the recovery's plan.
-pub(super) type SeenProfiles = Arc<Mutex<HashSet<Pubkey>>>;
-
 /// Ids in whose place something came that is not genuine: another peer may have the event.
 pub(super) type ForgedIds = Arc<Mutex<Vec<EventId>>>;
 
@@ -44,9 +40,8 @@ pub(super) type ForgedIds = Arc<Mutex<Vec<EventId>>>;
 pub(super) struct Checks {
     pub(super) db: Arc<StrfryDb>,
     pub(super) settings: Settings,
-    pub(super) seen_profiles: SeenProfiles,
+    pub(super) arrived: Arrived,
     pub(super) forged: ForgedIds,
-    pub(super) relay_lists: RelayLists,
 }
 
 /// What is remembered of an event until it is settled.
@@ -59,9 +54,8 @@ struct Ticket {
 struct Accounts {
     stats: SyncStats,
     examples: Examples,
-    seen_profiles: SeenProfiles,
+    arrived: Arrived,
     forged: ForgedIds,
-    relay_lists: RelayLists,
 }
 
 type Batch = Vec<(StoredEvent, Ticket)>;
@@ -75,9 +69,8 @@ impl Checks {
         let accounts = Accounts {
             stats: SyncStats::default(),
             examples: Examples::default(),
-            seen_profiles: self.seen_profiles,
+            arrived: self.arrived,
             forged: self.forged,
-            relay_lists: self.relay_lists,
         };
         let pipeline = Pipeline::start(self.db, self.settings, accounts, |batch: Batch| batch)?;
         thread::Builder::new().name("checks".to_owned()).spawn(move || run(pipeline, work))
@@ -140,17 +133,7 @@ impl Ledger for Accounts {
     type Ticket = Ticket;
 
     fn accepted(&mut self, event: &StoredEvent) {
-        if event.packed().kind() == kind::PROFILE {
-            let mut seen = self.seen_profiles.lock().unwrap_or_else(PoisonError::into_inner);
-            seen.insert(event.packed().pubkey());
-        }
-        if event.packed().kind() == kind::RELAY_LIST {
-            let (pubkey, created_at) = (event.packed().pubkey(), event.packed().created_at());
-            let mut lists = self.relay_lists.lock().unwrap_or_else(PoisonError::into_inner);
-            if lists.get(&pubkey).is_none_or(|(known, _)| *known < created_at) {
-                lists.insert(pubkey, (created_at, write_relays(event.json())));
-            }
-        }
+        self.arrived.note(event);
     }
 
     fn settled(&mut self, event: &StoredEvent, Ticket { stat, tally }: Ticket, fate: &Fate) {

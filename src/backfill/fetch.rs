@@ -1,7 +1,7 @@
-//! The phases in which peers are asked, all of them at once in each, and what is logged of it.
+//! Asking peers, all of them at once: their sessions, what each has given so far, and one phase of
+//! a run, at whose end everything that came has been checked. Which phases there are besides the
+//! recent one is no business of this file.
 
-use std::collections::{HashMap, HashSet};
-use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
 use super::accounts::{Class, Tally};
-use super::check::{ForgedIds, SeenProfiles};
+use super::check::ForgedIds;
 use super::difference::{Common, Difference, Sides, Watched};
 use super::error::BackfillError;
 use super::here::Here;
@@ -18,12 +18,12 @@ use super::limits::ROUNDS_AFTER_FORGERIES;
 use super::plan::{author_queries, station_query};
 use super::screen::Entrance;
 use super::tunnels::Tunnels;
-use super::write_relays::{RelayLists, by_relay, is_strangers, write_relays};
+use super::write_relays::is_strangers;
 use crate::node::{Peer, PeerSource};
-use crate::nostr::{EventId, Filter, Pubkey, kind};
+use crate::nostr::{EventId, Filter};
 use crate::relay::{Dialler, FetchOutcome, Gap, GapReason, Ledger, Pace, PeerSession, Share};
 use crate::report::{Progress, ProgressState, RunLog, clean_for_log};
-use crate::strfry_db::{ReadError, StrfryDb};
+use crate::strfry_db::StrfryDb;
 
 /// A peer and what is known of it so far.
 pub(super) struct Asked {
@@ -47,11 +47,9 @@ pub(super) struct Fetch<'a> {
     pub(super) job: &'a Job,
     pub(super) db: Arc<StrfryDb>,
     pub(super) log: &'a RunLog,
-    pub(super) progress: &'a Progress,
-    pub(super) entrance: Entrance,
-    pub(super) seen_profiles: SeenProfiles,
-    pub(super) forged: ForgedIds,
-    pub(super) relay_lists: RelayLists,
+    progress: &'a Progress,
+    entrance: Entrance,
+    forged: ForgedIds,
     /// Which events are needed, of which peer.
     ledger: Arc<Ledger>,
     here: Arc<Here>,
@@ -59,7 +57,9 @@ pub(super) struct Fetch<'a> {
     compared: Option<Arc<Common>>,
     /// Open until the end of the run.
     pub(super) tunnels: Tunnels,
-    /// The run was told to stop.
+    /// Tells the run to stop.
+    stop: Pin<Box<dyn Future<Output = ()> + 'a>>,
+    /// That has happened.
     pub(super) stopped: bool,
 }
 
@@ -96,7 +96,8 @@ impl<'a> Fetch<'a> {
         db: &Arc<StrfryDb>,
         log: &'a RunLog,
         progress: &'a Progress,
-        entrance: Entrance,
+        (entrance, forged): (Entrance, ForgedIds),
+        stop: impl Future<Output = ()> + 'a,
     ) -> Self {
         let here = Arc::new(Here::new(Arc::clone(db)));
         let compared = job.dry_run.then(|| {
@@ -113,13 +114,12 @@ impl<'a> Fetch<'a> {
             log,
             progress,
             entrance,
-            seen_profiles: SeenProfiles::default(),
-            forged: ForgedIds::default(),
-            relay_lists: RelayLists::default(),
+            forged,
             ledger: Arc::default(),
             here,
             compared,
             tunnels: Tunnels::default(),
+            stop: Box::pin(stop),
             stopped: false,
         }
     }
@@ -160,138 +160,9 @@ impl<'a> Fetch<'a> {
         session.known_by(self.job.auth.clone())
     }
 
-    /// Goes through the phases. Peers of the last one, if it comes to that, end up in `fallback`.
-    pub(super) async fn all(
-        &mut self,
-        peers: &mut [Asked],
-        fallback: &mut Vec<Asked>,
-        stop: impl Future<Output = ()>,
-    ) -> Result<(), BackfillError> {
-        let mut stop = std::pin::pin!(stop);
-        let job = self.job;
-        self.open_tunnels(peers).await;
-        let queries = |asked: &Asked| {
-            let mut queries = author_queries(&job.pubkeys, &job.kinds, asked.since);
-            queries.extend(station_query(job.station_kinds.clone(), asked.since));
-            queries
-        };
-        let recent = self.pace(job.timings.recent);
-        self.ask("Recent events", peers, queries, recent, stop.as_mut()).await;
-        for asked in peers.iter_mut() {
-            asked.recent_is_complete = asked.outcome.gaps.is_empty() && !self.stopped;
-        }
-        let ends = peers.iter_mut().filter_map(|asked| {
-            let Asked { difference, sides, .. } = asked;
-            let difference = difference.take()?;
-            Some(async move {
-                *sides = Some(difference.end().await?);
-                Ok::<_, BackfillError>(())
-            })
-        });
-        futures_util::future::try_join_all(ends).await?;
-        let is_bounded = job.days > 0;
-        if self.is_over() || !job.profiles || !job.kinds.contains(&kind::PROFILE) {
-            return Ok(());
-        }
-
-        let mut missing = self.missing_profiles(&job.pubkeys).await?;
-        self.log_missing(&missing, is_bounded);
-        // With no limit of time the peers have been asked for everything already.
-        if !missing.is_empty() && is_bounded {
-            self.log_recovery(&missing, peers);
-            let queries = |asked: &Asked| {
-                let mut queries = author_queries(&missing, &job.kinds, None);
-                // What a peer has given completely is not asked for again.
-                if asked.outcome.gaps.is_empty() {
-                    let before = asked.since.and_then(|since| since.checked_sub(1));
-                    queries.iter_mut().for_each(|query| query.until = before);
-                }
-                queries
-            };
-            let full = self.pace(job.timings.full);
-            self.ask("Full sync", peers, queries, full, stop.as_mut()).await;
-            let before = std::mem::take(&mut missing);
-            missing = self.missing_profiles(&before).await?;
-            self.log_recovered(&before, &missing);
-        }
-        if !missing.is_empty() && !self.is_over() {
-            missing = self.ask_write_relays(missing, peers, fallback, stop.as_mut()).await?;
-        }
-        if !missing.is_empty() && !self.is_over() && !job.fallback.is_empty() {
-            self.log.info(format_args!(
-                "Asking {} public relays for {} profiles",
-                job.fallback.len(),
-                missing.len()
-            ));
-            let mut public = self.ask_list(&job.fallback);
-            let queries = author_queries(&missing, &[kind::PROFILE], None);
-            let pace = self.pace(job.timings.recent);
-            self.ask("Public relays", &mut public, |_| queries.clone(), pace, stop.as_mut()).await;
-            fallback.extend(public);
-        }
-        Ok(())
-    }
-
-    /// Asks the relays that authors without a profile publish to; returns who still has none.
-    async fn ask_write_relays(
-        &mut self,
-        missing: Vec<Pubkey>,
-        peers: &[Asked],
-        asked_too: &mut Vec<Asked>,
-        stop: Pin<&mut impl Future<Output = ()>>,
-    ) -> Result<Vec<Pubkey>, BackfillError> {
-        let known: HashSet<&str> = peers.iter().map(|asked| asked.peer.address()).collect();
-        let mut relays = by_relay(self.relay_lists_of(&missing).await?, self.job.allow_local);
-        relays.retain(|(peer, _)| !known.contains(peer.address()));
-        if relays.is_empty() {
-            return Ok(missing);
-        }
-        self.log.info(format_args!("Asking {} relays that authors publish to", relays.len()));
-        let (relays, authors): (Vec<Peer>, Vec<Vec<Pubkey>>) = relays.into_iter().unzip();
-        let mut asked = self.ask_list(&relays);
-        let authors: HashMap<String, Vec<Pubkey>> =
-            relays.iter().map(|peer| peer.address().to_owned()).zip(authors).collect();
-        let queries = |asked: &Asked| {
-            let authors = authors.get(asked.peer.address()).map_or(&[][..], Vec::as_slice);
-            author_queries(authors, &[kind::PROFILE], None)
-        };
-        let pace = self.pace(self.job.timings.recent);
-        self.ask("Authors' relays", &mut asked, queries, pace, stop).await;
-        asked_too.extend(asked);
-        self.missing_profiles(&missing).await
-    }
-
-    /// The write relays of each of these authors that has some: of the newest list, whether it is
-    /// in the database or on its way there.
-    async fn relay_lists_of(
-        &self,
-        pubkeys: &[Pubkey],
-    ) -> Result<Vec<(Pubkey, Vec<Peer>)>, BackfillError> {
-        let (db, wanted) = (Arc::clone(&self.db), pubkeys.to_vec());
-        let stored =
-            tokio::task::spawn_blocking(move || db.newest_json_of_each(&wanted, kind::RELAY_LIST));
-        let stored =
-            stored.await.map_err(|error| BackfillError::Thread(io::Error::other(error)))?;
-        let arrived = self.relay_lists.lock().unwrap_or_else(PoisonError::into_inner);
-        let lists = pubkeys.iter().zip(stored?).filter_map(|(pubkey, stored)| {
-            let arrived = arrived.get(pubkey);
-            let relays = match (arrived, stored) {
-                (Some((at, relays)), stored)
-                    if stored.as_ref().is_none_or(|it| it.created_at < *at) =>
-                {
-                    relays.clone()
-                }
-                (_, Some(stored)) => write_relays(&stored.json),
-                (_, None) => return None,
-            };
-            Some((*pubkey, relays))
-        });
-        Ok(lists.collect())
-    }
-
     /// Opens the tunnels to those peers that need one. A peer whose tunnel does not open is not
     /// asked.
-    async fn open_tunnels(&mut self, peers: &mut [Asked]) {
+    pub(super) async fn open_tunnels(&mut self, peers: &mut [Asked]) {
         let (ipfs, patience) = (&self.job.ipfs, self.job.timings.connect);
         let stations = peers.iter().map(|asked| &asked.peer);
         Tunnels::close_left_behind(ipfs, stations.clone()).await;
@@ -304,27 +175,50 @@ impl<'a> Fetch<'a> {
         }
     }
 
+    /// Asks for what is recent: of these authors, and of stations.
+    pub(super) async fn recent(&mut self, peers: &mut [Asked]) -> Result<(), BackfillError> {
+        let job = self.job;
+        let queries = |asked: &Asked| {
+            let mut queries = author_queries(&job.pubkeys, &job.kinds, asked.since);
+            queries.extend(station_query(job.station_kinds.clone(), asked.since));
+            queries
+        };
+        self.ask("Recent events", peers, queries, self.pace(job.timings.recent)).await;
+        for asked in peers.iter_mut() {
+            asked.recent_is_complete = asked.outcome.gaps.is_empty() && !self.stopped;
+        }
+        let ends = peers.iter_mut().filter_map(|asked| {
+            let Asked { difference, sides, .. } = asked;
+            let difference = difference.take()?;
+            Some(async move {
+                *sides = Some(difference.end().await?);
+                Ok::<_, BackfillError>(())
+            })
+        });
+        futures_util::future::try_join_all(ends).await?;
+        Ok(())
+    }
+
     /// Told to stop, or strfry takes nothing more.
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         self.stopped || self.entrance.is_closed()
     }
 
-    fn pace(&self, time_out: Duration) -> Pace {
+    pub(super) fn pace(&self, time_out: Duration) -> Pace {
         Pace { time_out, first_pause: self.job.timings.first_pause }
     }
 
     /// Asks all peers at once, each in a task of its own, and waits until all have answered and
     /// what they sent has been checked.
-    async fn ask(
+    pub(super) async fn ask(
         &mut self,
         phase: &str,
         peers: &mut [Asked],
         queries: impl Fn(&Asked) -> Vec<Filter>,
         pace: Pace,
-        mut stop: Pin<&mut impl Future<Output = ()>>,
     ) {
         let started = Instant::now();
-        self.ask_once(phase, peers, &queries, pace, stop.as_mut()).await;
+        self.ask_once(phase, peers, &queries, pace).await;
         for _ in 0..ROUNDS_AFTER_FORGERIES {
             let forged = std::mem::take(&mut *self.forged());
             // In a dry run all peers are asked for everything anyhow.
@@ -336,7 +230,7 @@ impl<'a> Fetch<'a> {
                 0 => queries(asked),
                 _ => Vec::new(),
             };
-            self.ask_once(phase, peers, others, pace, stop.as_mut()).await;
+            self.ask_once(phase, peers, others, pace).await;
         }
         self.log.perf(format_args!("{phase}: {:.1} s", started.elapsed().as_secs_f64()));
     }
@@ -351,7 +245,6 @@ impl<'a> Fetch<'a> {
         peers: &mut [Asked],
         queries: impl Fn(&Asked) -> Vec<Filter>,
         pace: Pace,
-        mut stop: Pin<&mut impl Future<Output = ()>>,
     ) {
         self.here.forget();
         let mut tasks = JoinSet::new();
@@ -383,7 +276,7 @@ impl<'a> Fetch<'a> {
                     None => break,
                 },
                 _ = ticks.tick() => self.progress.update(&state_of(phase, peers, &[])),
-                () = &mut stop, if !self.stopped => {
+                () = &mut self.stop, if !self.stopped => {
                     self.stopped = true;
                     tasks.abort_all();
                 }
@@ -398,56 +291,5 @@ impl<'a> Fetch<'a> {
             asked.outcome.gaps.extend(gaps.map(|filter| Gap { filter, reason: reason.clone() }));
         }
         self.entrance.wait_until_checked().await;
-    }
-
-    /// Those of these pubkeys that have no profile, neither in the database nor on its way there.
-    async fn missing_profiles(&self, pubkeys: &[Pubkey]) -> Result<Vec<Pubkey>, BackfillError> {
-        let (db, pubkeys) = (Arc::clone(&self.db), pubkeys.to_vec());
-        let looked_up = tokio::task::spawn_blocking(move || {
-            let has_profile = db.has_kind_each(&pubkeys, kind::PROFILE)?;
-            let missing =
-                pubkeys.into_iter().zip(has_profile).filter(|&(_, has_profile)| !has_profile);
-            Ok(missing.map(|(pubkey, _)| pubkey).collect::<Vec<_>>())
-        });
-        let missing: Result<_, ReadError> =
-            looked_up.await.map_err(|error| BackfillError::Thread(io::Error::other(error)))?;
-        let seen = self.seen_profiles.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(missing?.into_iter().filter(|pubkey| !seen.contains(pubkey)).collect())
-    }
-
-    fn log_missing(&self, missing: &[Pubkey], is_bounded: bool) {
-        let next = if is_bounded { " - scheduling full sync" } else { "" };
-        for pubkey in missing {
-            self.log.warn(format_args!("  ❌ {}... NO PROFILE FOUND{next}", pubkey.short()));
-        }
-        let found = self.job.pubkeys.len().saturating_sub(missing.len());
-        self.log.info(format_args!("📊 Found {found} HEX pubkeys with profiles"));
-        self.log.info(format_args!("📊 Found {} HEX pubkeys WITHOUT profiles", missing.len()));
-    }
-
-    fn log_recovery(&self, missing: &[Pubkey], peers: &[Asked]) {
-        self.log.info(format_args!(
-            "🔄 Triggering FULL SYNC (no time limit) for {} HEX pubkeys without profiles...",
-            missing.len()
-        ));
-        for pubkey in missing {
-            self.log.info(format_args!(
-                "  🔄 FULL SYNC for {}... (all messages, no time limit)",
-                pubkey.short()
-            ));
-        }
-        for asked in peers {
-            self.log.info(format_args!(
-                "    📡 Syncing from: {}",
-                crate::report::clean_for_log(asked.peer.address())
-            ));
-        }
-    }
-
-    fn log_recovered(&self, before: &[Pubkey], missing: &[Pubkey]) {
-        let missing: HashSet<&Pubkey> = missing.iter().collect();
-        for pubkey in before.iter().filter(|pubkey| !missing.contains(pubkey)) {
-            self.log.info(format_args!("    ✅ Full sync successful for {}", pubkey.short()));
-        }
     }
 }

@@ -1,6 +1,7 @@
 //! The main job: joins what the node wants, what the database has, what peers give, and what
 //! strfry takes. The only module that knows them all.
 
+mod arrived;
 mod check;
 mod diff;
 mod difference;
@@ -11,6 +12,7 @@ mod job;
 pub mod kinds;
 pub mod limits;
 mod plan;
+mod recovery;
 mod remembered;
 mod results;
 mod run;

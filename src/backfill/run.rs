@@ -7,16 +7,17 @@ use std::time::Instant;
 use jiff::Timestamp;
 
 use super::accounts::Class;
-use super::check::{Checked, Checks, ForgedIds, SeenProfiles};
+use super::arrived::Arrived;
+use super::check::{Checked, Checks, ForgedIds};
 use super::error::BackfillError;
 use super::fetch::{Asked, Fetch, close, state_of};
 use super::job::{Job, Output};
 use super::plan::since;
+use super::recovery::recover;
 use super::remembered::read_state;
 use super::results::{log_summary, open_profile_log, profile_records, write_profiles};
 use super::screen::{Entrance, Rules};
 use super::summary::{AUTHOR, PeerStatus, PeerSummary, ProfileCounts, Summary, VERSION};
-use super::write_relays::RelayLists;
 use crate::import::{Settings, Status, choose_form};
 use crate::nostr::{Pubkey, kind};
 use crate::report::{Progress, RunLog, clean_for_log, with_causes};
@@ -42,8 +43,7 @@ pub async fn run(
     let since = since(now, job.days);
     let rules = Rules { limits: job.limits, blacklist: job.blacklist.clone(), now };
     let (entrance, work) = Entrance::new(rules);
-    let (seen_profiles, forged) = (SeenProfiles::default(), ForgedIds::default());
-    let relay_lists = RelayLists::default();
+    let (arrived, forged) = (Arrived::default(), ForgedIds::default());
     let mut state = read_state(job.state.as_deref(), job.full, |warning| {
         log.warn(clean_for_log(warning));
     });
@@ -57,21 +57,17 @@ pub async fn run(
     let checks = Checks {
         db: Arc::clone(&db),
         settings,
-        seen_profiles: Arc::clone(&seen_profiles),
+        arrived: arrived.clone(),
         forged: Arc::clone(&forged),
-        relay_lists: Arc::clone(&relay_lists),
     };
     let checks = checks.start(work).map_err(BackfillError::Thread)?;
 
-    let mut fetch = Fetch::new(job, &db, log, progress, entrance);
-    fetch.seen_profiles = seen_profiles;
-    fetch.forged = forged;
-    fetch.relay_lists = relay_lists;
+    let mut fetch = Fetch::new(job, &db, log, progress, (entrance, forged), stop);
     let (mut peers, mut fallback) = (fetch.ask_list(&job.peers), Vec::new());
     for asked in &mut peers {
         asked.since = since.map(|since| state.since(&asked.peer, since));
     }
-    let fetched = fetch.all(&mut peers, &mut fallback, stop).await;
+    let fetched = ask_all(&mut fetch, &arrived, &mut peers, &mut fallback).await;
     let (stopped, tunnels) = (fetch.stopped, std::mem::take(&mut fetch.tunnels));
     // With it the last entrance goes, at which the checks end.
     drop(fetch);
@@ -142,6 +138,22 @@ pub async fn run(
     }
     log_summary(log, &summary);
     Ok(summary)
+}
+
+/// Goes through the phases. Whoever is asked for profiles alone ends up in `fallback`.
+async fn ask_all(
+    fetch: &mut Fetch<'_>,
+    arrived: &Arrived,
+    peers: &mut [Asked],
+    fallback: &mut Vec<Asked>,
+) -> Result<(), BackfillError> {
+    fetch.open_tunnels(peers).await;
+    fetch.recent(peers).await?;
+    let job = fetch.job;
+    if fetch.is_over() || !job.profiles || !job.kinds.contains(&kind::PROFILE) {
+        return Ok(());
+    }
+    recover(fetch, arrived, peers, fallback).await
 }
 
 fn summaries(asked: &[Asked]) -> Vec<PeerSummary> {

@@ -1,17 +1,13 @@
 //! Where authors say that they publish (NIP-65): asked for profiles that no peer has. A stranger's
 //! word, so that loopback and private addresses are not asked.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
 
 use super::limits::{RELAYS_OF_ALL_AUTHORS, RELAYS_OF_ONE_AUTHOR};
 use crate::node::address::is_local;
 use crate::node::{Peer, PeerSource, author_peer};
 use crate::nostr::{Event, Pubkey};
 use crate::profile::relay_list;
-
-/// The newest relay list of each author that has come in this run: when, and its write relays.
-pub(super) type RelayLists = Arc<Mutex<HashMap<Pubkey, (u64, Vec<Peer>)>>>;
 
 /// The relays that an event of kind 10002 names for writing.
 pub(super) fn write_relays(json: &str) -> Vec<Peer> {

@@ -1,0 +1,181 @@
+//! Profiles that no peer gave lately. Whose is missing is asked for again, until it is found: their
+//! full history of every peer, then their profile of the relays to which they publish, then of
+//! public relays. Whether it is found shows in the database and in what is on its way there.
+
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::sync::Arc;
+
+use super::arrived::Arrived;
+use super::error::BackfillError;
+use super::fetch::{Asked, Fetch};
+use super::plan::author_queries;
+use super::write_relays::{by_relay, write_relays};
+use crate::node::Peer;
+use crate::nostr::{Pubkey, kind};
+use crate::report::{RunLog, clean_for_log};
+use crate::strfry_db::{ReadError, StrfryDb};
+
+/// Goes from one place to the next while a profile is missing. `peers` have been asked for what is
+/// recent; whoever is asked besides them ends up in `others`.
+pub(super) async fn recover(
+    fetch: &mut Fetch<'_>,
+    arrived: &Arrived,
+    peers: &mut [Asked],
+    others: &mut Vec<Asked>,
+) -> Result<(), BackfillError> {
+    let (job, db) = (fetch.job, Arc::clone(&fetch.db));
+    // With no limit of time the peers have been asked for everything already.
+    let is_bounded = job.days > 0;
+    let mut missing = missing_profiles(&db, arrived, &job.pubkeys).await?;
+    log_missing(fetch.log, &missing, job.pubkeys.len(), is_bounded);
+    if !missing.is_empty() && is_bounded {
+        log_full_history(fetch.log, &missing, peers);
+        ask_full_history(fetch, &missing, peers).await;
+        let before = std::mem::take(&mut missing);
+        missing = missing_profiles(&db, arrived, &before).await?;
+        log_recovered(fetch.log, &before, &missing);
+    }
+    if !missing.is_empty() && !fetch.is_over() {
+        let lists = relay_lists_of(&db, arrived, &missing).await?;
+        let asked = ask_write_relays(fetch, lists, peers).await;
+        if !asked.is_empty() {
+            others.extend(asked);
+            missing = missing_profiles(&db, arrived, &missing).await?;
+        }
+    }
+    if !missing.is_empty() && !fetch.is_over() && !job.fallback.is_empty() {
+        others.extend(ask_public_relays(fetch, &missing).await);
+    }
+    Ok(())
+}
+
+async fn ask_full_history(fetch: &mut Fetch<'_>, missing: &[Pubkey], peers: &mut [Asked]) {
+    let job = fetch.job;
+    let queries = |asked: &Asked| {
+        let mut queries = author_queries(missing, &job.kinds, None);
+        // What a peer has given completely is not asked for again.
+        if asked.outcome.gaps.is_empty() {
+            let before = asked.since.and_then(|since| since.checked_sub(1));
+            queries.iter_mut().for_each(|query| query.until = before);
+        }
+        queries
+    };
+    let pace = fetch.pace(job.timings.full);
+    fetch.ask("Full sync", peers, queries, pace).await;
+}
+
+/// Asks each relay for those authors alone who publish to it; returns the relays that are no peers.
+async fn ask_write_relays(
+    fetch: &mut Fetch<'_>,
+    lists: Vec<(Pubkey, Vec<Peer>)>,
+    peers: &[Asked],
+) -> Vec<Asked> {
+    let known: HashSet<&str> = peers.iter().map(|asked| asked.peer.address()).collect();
+    let mut relays = by_relay(lists, fetch.job.allow_local);
+    relays.retain(|(peer, _)| !known.contains(peer.address()));
+    if relays.is_empty() {
+        return Vec::new();
+    }
+    fetch.log.info(format_args!("Asking {} relays that authors publish to", relays.len()));
+    let (relays, authors): (Vec<Peer>, Vec<Vec<Pubkey>>) = relays.into_iter().unzip();
+    let mut asked = fetch.ask_list(&relays);
+    let authors: HashMap<&str, Vec<Pubkey>> =
+        relays.iter().map(Peer::address).zip(authors).collect();
+    let queries = |asked: &Asked| {
+        let authors = authors.get(asked.peer.address()).map_or(&[][..], Vec::as_slice);
+        author_queries(authors, &[kind::PROFILE], None)
+    };
+    let pace = fetch.pace(fetch.job.timings.recent);
+    fetch.ask("Authors' relays", &mut asked, queries, pace).await;
+    asked
+}
+
+async fn ask_public_relays(fetch: &mut Fetch<'_>, missing: &[Pubkey]) -> Vec<Asked> {
+    let job = fetch.job;
+    fetch.log.info(format_args!(
+        "Asking {} public relays for {} profiles",
+        job.fallback.len(),
+        missing.len()
+    ));
+    let mut public = fetch.ask_list(&job.fallback);
+    let queries = author_queries(missing, &[kind::PROFILE], None);
+    let pace = fetch.pace(job.timings.recent);
+    fetch.ask("Public relays", &mut public, |_| queries.clone(), pace).await;
+    public
+}
+
+/// Those of these pubkeys that have no profile, neither in the database nor on its way there.
+async fn missing_profiles(
+    db: &Arc<StrfryDb>,
+    arrived: &Arrived,
+    pubkeys: &[Pubkey],
+) -> Result<Vec<Pubkey>, BackfillError> {
+    let (db, pubkeys) = (Arc::clone(db), pubkeys.to_vec());
+    let look_up = move || {
+        let has_profile = db.has_kind_each(&pubkeys, kind::PROFILE)?;
+        let missing = pubkeys.into_iter().zip(has_profile).filter(|&(_, has_profile)| !has_profile);
+        Ok(missing.map(|(pubkey, _)| pubkey).collect::<Vec<_>>())
+    };
+    let mut missing = blocking(look_up).await?;
+    missing.retain(|pubkey| !arrived.has_profile(pubkey));
+    Ok(missing)
+}
+
+/// The write relays of each of these authors that has some: of the newest list, whether it is in
+/// the database or on its way there.
+async fn relay_lists_of(
+    db: &Arc<StrfryDb>,
+    arrived: &Arrived,
+    pubkeys: &[Pubkey],
+) -> Result<Vec<(Pubkey, Vec<Peer>)>, BackfillError> {
+    let (db, wanted) = (Arc::clone(db), pubkeys.to_vec());
+    let stored = blocking(move || db.newest_json_of_each(&wanted, kind::RELAY_LIST)).await?;
+    let lists = pubkeys.iter().zip(stored).filter_map(|(pubkey, stored)| {
+        let after = stored.as_ref().map(|stored| stored.created_at);
+        let arrived = arrived.write_relays(pubkey, after);
+        let relays = arrived.or_else(|| stored.map(|stored| write_relays(&stored.json)))?;
+        Some((*pubkey, relays))
+    });
+    Ok(lists.collect())
+}
+
+async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
+) -> Result<T, BackfillError> {
+    let read = tokio::task::spawn_blocking(read).await;
+    Ok(read.map_err(|error| BackfillError::Thread(io::Error::other(error)))??)
+}
+
+fn log_missing(log: &RunLog, missing: &[Pubkey], pubkeys: usize, is_bounded: bool) {
+    let next = if is_bounded { " - scheduling full sync" } else { "" };
+    for pubkey in missing {
+        log.warn(format_args!("  ❌ {}... NO PROFILE FOUND{next}", pubkey.short()));
+    }
+    let found = pubkeys.saturating_sub(missing.len());
+    log.info(format_args!("📊 Found {found} HEX pubkeys with profiles"));
+    log.info(format_args!("📊 Found {} HEX pubkeys WITHOUT profiles", missing.len()));
+}
+
+fn log_full_history(log: &RunLog, missing: &[Pubkey], peers: &[Asked]) {
+    log.info(format_args!(
+        "🔄 Triggering FULL SYNC (no time limit) for {} HEX pubkeys without profiles...",
+        missing.len()
+    ));
+    for pubkey in missing {
+        log.info(format_args!(
+            "  🔄 FULL SYNC for {}... (all messages, no time limit)",
+            pubkey.short()
+        ));
+    }
+    for asked in peers {
+        log.info(format_args!("    📡 Syncing from: {}", clean_for_log(asked.peer.address())));
+    }
+}
+
+fn log_recovered(log: &RunLog, before: &[Pubkey], missing: &[Pubkey]) {
+    let missing: HashSet<&Pubkey> = missing.iter().collect();
+    for pubkey in before.iter().filter(|pubkey| !missing.contains(pubkey)) {
+        log.info(format_args!("    ✅ Full sync successful for {}", pubkey.short()));
+    }
+}
