@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::keys::LevId;
 use super::lock_file::Libc;
 
 /// Why a database cannot be opened.
@@ -115,4 +116,14 @@ pub enum ReadError {
         "table {table} holds a damaged record for {key}: {what}; 'strfry export' shows whether strfry can still read it"
     )]
     Damaged { table: &'static str, key: String, what: &'static str },
+}
+
+/// A record that is missing.
+pub(super) fn gone(table: &'static str, lev_id: LevId) -> ReadError {
+    damaged(table, lev_id, "an index names it but it is not there")
+}
+
+/// A record that is not what strfry writes.
+pub(super) fn damaged(table: &'static str, key: impl ToString, what: &'static str) -> ReadError {
+    ReadError::Damaged { table, key: key.to_string(), what }
 }

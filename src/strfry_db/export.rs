@@ -7,11 +7,14 @@
 //! the price that strfry reuses no page until the export has ended.
 
 use super::error::ReadError;
+use super::keys::LevId;
 use super::limits::ROWS_PER_SNAPSHOT;
-use super::lookup::{LevId, Snapshot, WholeEvent, present};
 use super::open::StrfryDb;
 use super::packed::PackedEvent;
+use super::snapshot::Snapshot;
+use super::tables::present;
 use super::walk::{Direction, Step, Walk};
+use super::whole_event::WholeEvent;
 
 const INDEX: &str = "Event__created_at";
 

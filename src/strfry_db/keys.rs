@@ -1,6 +1,9 @@
-//! The index keys of strfry's database: how they are put together.
+//! The keys of strfry's database: levIds, and how those of the indexes are put together.
 
 use crate::nostr::{EventId, Pubkey};
+
+/// strfry's local number of an event: the auto-increment key of table `Event`.
+pub type LevId = u64;
 
 /// Key of `Event__id`: id, created_at.
 pub fn id_key(id: &EventId, created_at: u64) -> [u8; 40] {

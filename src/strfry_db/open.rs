@@ -18,11 +18,11 @@ use super::data_file;
 use super::error::{OpenError, ReadError};
 use super::limits::{LESS_WITHOUT_LOCK, NAMED_DATABASES};
 use super::lock_file;
-use super::lookup::{Snapshot, Source};
 use super::open_snapshots::Open;
 use super::pages::PageSnapshot;
 use super::payload::Dictionary;
 use super::schema::Meta;
+use super::snapshot::{Snapshot, Source};
 use super::tables::{self, Tables};
 use super::unlocked::MetaPages;
 

@@ -17,7 +17,7 @@ use super::data_file::{
 };
 use super::error::ReadError;
 use super::limits::COPIED_RECORD;
-use super::snapshot_reads::Entry;
+use super::snapshot::Entry;
 use super::unlocked::{MetaPages, is_overtaken};
 
 /// Deeper trees are forged: LMDB's own cursors hold 32 pages.

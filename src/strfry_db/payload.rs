@@ -12,10 +12,12 @@ use std::sync::{Arc, PoisonError};
 use zstd::bulk::Decompressor;
 use zstd::dict::DecoderDictionary;
 
-use super::error::ReadError;
+use super::error::{ReadError, damaged};
+use super::keys::LevId;
 use super::limits::DECOMPRESSED_PAYLOAD;
-use super::lookup::{LevId, Snapshot, damaged, present};
 use super::schema::CompressionDictionary;
+use super::snapshot::Snapshot;
+use super::tables::present;
 
 const TABLE: &str = "EventPayload";
 const DICTIONARIES: &str = "CompressionDictionary";

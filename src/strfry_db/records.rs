@@ -3,8 +3,9 @@
 //! neighbours, because strfry numbers them as they come.
 
 use super::error::ReadError;
+use super::keys::LevId;
 use super::limits::STEPS_INSTEAD_OF_DESCENT;
-use super::lookup::{LevId, Snapshot};
+use super::snapshot::Snapshot;
 use super::tables::Table;
 
 /// The records of these events, in their order; `None` where there is none.

@@ -5,9 +5,9 @@ use std::collections::BinaryHeap;
 
 use super::error::ReadError;
 use super::limits::ENTRIES_PER_SNAPSHOT;
-use super::lookup::present;
 use super::open::StrfryDb;
-use super::snapshot_reads::Entry;
+use super::snapshot::Entry;
+use super::tables::present;
 use super::walk::{Direction, Step, Walk};
 use crate::nostr::Pubkey;
 

@@ -4,12 +4,12 @@ use std::fs::File;
 use std::ops::ControlFlow;
 
 use super::data_file;
-use super::error::ReadError;
+use super::error::{ReadError, damaged};
 use super::free_pages::{free_bytes, last_commit};
 use super::limits::EVENTS_PER_SNAPSHOT;
-use super::lookup::{damaged, present};
 use super::open::StrfryDb;
 use super::schema::{CompressionDictionary, NegentropyFilter};
+use super::tables::present;
 use super::walk::{Step, Walk};
 
 /// Tries to take a snapshot of the very commit whose list of free pages is read.

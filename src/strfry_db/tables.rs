@@ -8,6 +8,7 @@ use heed::{
     OnCommit, RoTxn, WithoutTls,
 };
 
+use super::error::ReadError;
 use super::orders::{StringUint64, StringUint64Uint64, Uint64Uint64};
 
 /// What every table but `negentropy` is called in LMDB: this, then the name.
@@ -151,4 +152,12 @@ fn open_table<'e, C: Comparator + 'static>(
 /// What a table is called in LMDB.
 pub(super) fn full_name(name: &str) -> String {
     format!("{PREFIX}{name}")
+}
+
+/// The table, which strfry may not have made yet.
+pub(super) fn present<C>(
+    name: &'static str,
+    table: Option<Table<C>>,
+) -> Result<Table<C>, ReadError> {
+    table.ok_or(ReadError::NoTable { table: name })
 }

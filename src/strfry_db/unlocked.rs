@@ -43,9 +43,9 @@ use std::sync::atomic::{Ordering, fence};
 
 use super::data_file::{self, Meta};
 use super::error::ReadError;
-use super::lookup::Snapshot;
 use super::open::StrfryDb;
 use super::pages::PageSnapshot;
+use super::snapshot::Snapshot;
 
 /// Tries to read a batch before giving up. Each takes half as much as the one before, so that ten
 /// are enough for any batch to come down to one entry, which takes microseconds.

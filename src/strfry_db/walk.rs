@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use heed::Comparator;
 
-use super::error::ReadError;
+use super::error::{ReadError, damaged};
+use super::keys::LevId;
 use super::limits::TIME_PER_SNAPSHOT;
-use super::lookup::{LevId, Snapshot, damaged};
 use super::open::StrfryDb;
-use super::snapshot_reads::Entry;
+use super::snapshot::{Entry, Snapshot};
 use super::tables::Table;
 use super::unlocked::halved;
 
@@ -231,7 +231,7 @@ fn successor<const K: usize>(key: [u8; K]) -> Option<[u8; K]> {
 mod tests {
     use super::*;
     use crate::strfry_db::golden::golden_database;
-    use crate::strfry_db::lookup::present;
+    use crate::strfry_db::tables::present;
 
     const TABLE: &str = "Event__created_at";
 

@@ -6,9 +6,11 @@ use std::ops::ControlFlow;
 
 use heed::Comparator;
 
-use super::super::error::ReadError;
-use super::super::lookup::{Found, LevId, Snapshot, damaged, present};
-use super::super::tables::Table;
+use super::super::error::{ReadError, damaged};
+use super::super::keys::LevId;
+use super::super::lookup::Found;
+use super::super::snapshot::Snapshot;
+use super::super::tables::{Table, present};
 
 /// An index whose keys end with created_at; the rest of a key is its prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

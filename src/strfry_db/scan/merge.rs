@@ -9,8 +9,10 @@ use std::collections::binary_heap::PeekMut;
 use std::ops::ControlFlow;
 
 use super::super::error::ReadError;
+use super::super::keys::LevId;
 use super::super::limits::{BUFFERED_ENTRIES, ENTRIES_PER_READ, ROWS_PER_SNAPSHOT};
-use super::super::lookup::{Found, LevId, Snapshot};
+use super::super::lookup::Found;
+use super::super::snapshot::Snapshot;
 use super::filter::ScanFilter;
 use super::plan::Plan;
 

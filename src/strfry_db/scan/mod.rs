@@ -32,12 +32,15 @@ use std::collections::HashSet;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::error::ReadError;
+use super::error::{ReadError, gone};
+use super::keys::LevId;
 use super::limits::{ROWS_PER_SNAPSHOT, STEPS_PER_CLOCK, TIME_PER_SNAPSHOT};
-use super::lookup::{Found, LevId, Snapshot, WholeEvent, gone};
+use super::lookup::Found;
 use super::open::StrfryDb;
 use super::packed::PackedEvent;
+use super::snapshot::Snapshot;
 use super::unlocked::halved;
+use super::whole_event::WholeEvent;
 pub use filter::{FilterError, ItemProblem, ScanFilter};
 use merge::{Entry, Merge, Step};
 use plan::Plan;

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use super::super::error::ReadError;
 use super::super::limits::{PROBED_ENTRIES, PROBED_PREFIXES, PUBKEY_KIND_PAIRS};
-use super::super::lookup::Snapshot;
+use super::super::snapshot::Snapshot;
 use super::filter::{ScanFilter, TagFilter};
 use super::index::Index;
 

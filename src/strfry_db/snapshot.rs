@@ -1,15 +1,31 @@
-//! The few ways in which a snapshot is read: through LMDB, or page by page without its lock file.
-//! Everything else in this module goes through them.
+//! One moment of the database, and the few ways in which it is read: through LMDB, or page by page
+//! without its lock file. Everything else in this module goes through them.
 
 use std::ops::Bound;
 
 use heed::types::Bytes;
-use heed::{Comparator, RoRange, RoRevRange};
+use heed::{Comparator, RoRange, RoRevRange, RoTxn, WithoutTls};
 
 use super::error::ReadError;
-use super::lookup::{Snapshot, Source, lmdb};
-use super::pages;
+use super::open::StrfryDb;
+use super::open_snapshots::Open;
+use super::pages::{self, PageSnapshot};
 use super::tables::{Handle, Table, full_name};
+
+/// One moment of the database: a read transaction, or pages that are checked as they are read.
+/// What it returns borrows from the map, or from those pages.
+pub struct Snapshot<'db> {
+    db: &'db StrfryDb,
+    source: Source<'db>,
+    _open: Open,
+}
+
+/// Where a snapshot reads.
+pub(super) enum Source<'db> {
+    Lmdb(RoTxn<'db, WithoutTls>),
+    /// Without the lock file.
+    Pages(PageSnapshot<'db>),
+}
 
 /// A key and a value.
 pub(super) type Entry<'s> = (&'s [u8], &'s [u8]);
@@ -30,6 +46,24 @@ impl<'s, C: Comparator> Iterator for Entries<'s, C> {
             Self::Backward(name, range) => range.next().map(|entry| entry.map_err(lmdb(name))),
             Self::Pages(walk) => walk.next(),
         }
+    }
+}
+
+impl<'db> Snapshot<'db> {
+    pub(super) fn new(db: &'db StrfryDb, source: Source<'db>, open: Open) -> Self {
+        Self { db, source, _open: open }
+    }
+
+    /// Whether everything that was read is of this moment: with a slot in the lock file always.
+    pub(super) fn is_whole(&self) -> bool {
+        match &self.source {
+            Source::Lmdb(_) => true,
+            Source::Pages(pages) => pages.is_whole(),
+        }
+    }
+
+    pub(super) fn db(&self) -> &'db StrfryDb {
+        self.db
     }
 }
 
@@ -126,4 +160,8 @@ impl Snapshot<'_> {
 
 fn handle<C>(table: Table<C>) -> Result<Handle<C>, ReadError> {
     table.handle.ok_or(ReadError::NoTable { table: table.name })
+}
+
+fn lmdb(table: &'static str) -> impl FnOnce(heed::Error) -> ReadError {
+    move |source| ReadError::Lmdb { table, source }
 }
