@@ -11,14 +11,14 @@ mod support;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 use support::events::{Author, events};
 use support::proxy::Proxy;
+use support::running_relay::{OWN_CONFIG, RunningRelay, configure};
 use tempfile::TempDir;
 
 const AUTHORS: u64 = 500;
@@ -46,10 +46,11 @@ fn number(variable: &str, default: u64) -> u64 {
 
 /// So many events at relays that are so far away, each way.
 fn compare(strfry: &Path, authors: &[Author], count: u64, latency: Duration) {
-    let (relays, size) = Relay::start_three(strfry, authors, count);
-    let proxies = relays.each_ref().map(|relay| Proxy::delaying(&relay.url(), latency));
+    let (relays, size) = start_three(strfry, authors, count);
+    let near = relays.each_ref().map(|(relay, _)| relay.url());
+    let proxies = near.each_ref().map(|url| Proxy::delaying(url, latency));
     let urls = match latency {
-        Duration::ZERO => relays.each_ref().map(Relay::url),
+        Duration::ZERO => near,
         _ => proxies.each_ref().map(Proxy::url),
     };
     println!("\n{count} events of {AUTHORS} authors, three strfry relays, {latency:?} each way");
@@ -108,7 +109,7 @@ fn compare(strfry: &Path, authors: &[Author], count: u64, latency: Duration) {
     );
     println!("memory of a backfill, beside mapped pages: {} MiB at most", memory / 1024);
 
-    let there = ids(strfry, relays[0].directory.path());
+    let there = ids(strfry, relays[0].1.path());
     assert_eq!(there.len() as u64, count);
     assert!(ids(strfry, ours.path()) == there, "the backfill is not complete");
     assert!(!with_sync || ids(strfry, theirs.path()) == there, "strfry sync is not complete");
@@ -138,27 +139,16 @@ fn node() -> TempDir {
     directory
 }
 
-fn configure(directory: &Path, port: u16) {
-    let config = format!(
-        "db = \"./strfry-db/\"\nrelay {{\n    bind = \"127.0.0.1\"\n    port = {port}\n    nofiles = 0\n}}\n"
-    );
-    fs::write(directory.join("strfry.conf"), config).unwrap();
-}
-
 fn run(command: &mut Command, directory: &Path) {
-    let output = command
-        .current_dir(directory)
-        .env("STRFRY_CONFIG", "strfry.conf")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    let output =
+        command.current_dir(directory).envs(OWN_CONFIG).stdin(Stdio::null()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 fn import(strfry: &Path, directory: &Path, lines: impl IntoIterator<Item = String>) {
     let mut import = Command::new(strfry);
     import.args(["import", "--no-verify"]).current_dir(directory);
-    import.env("STRFRY_CONFIG", "strfry.conf").stdin(Stdio::piped()).stderr(Stdio::null());
+    import.envs(OWN_CONFIG).stdin(Stdio::piped()).stderr(Stdio::null());
     let mut child = import.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     for lines in lines {
@@ -170,63 +160,34 @@ fn import(strfry: &Path, directory: &Path, lines: impl IntoIterator<Item = Strin
 
 fn ids(strfry: &Path, directory: &Path) -> BTreeSet<String> {
     let mut export = Command::new(strfry);
-    export.arg("export").current_dir(directory).env("STRFRY_CONFIG", "strfry.conf");
+    export.arg("export").current_dir(directory).envs(OWN_CONFIG);
     let output = export.stderr(Stdio::null()).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     text.lines().map(support::events::id_of).collect()
 }
 
-struct Relay {
-    process: Child,
-    port: u16,
-    directory: TempDir,
-}
+/// A relay, and its directory, which outlives it.
+type Relay = (RunningRelay, TempDir);
 
-impl Relay {
-    /// Relays that all have the same events; also returns the events' size in bytes.
-    fn start_three(strfry: &Path, authors: &[Author], count: u64) -> ([Self; 3], u64) {
-        let directories = [(); 3].map(|()| node());
-        let [first, others @ ..] = &directories;
-        let (text, mut size) = ("x".repeat(300), 0);
-        let parts = (0..count).step_by(50_000).map(|start| {
-            let lines = events(50_000.min(count - start) as usize, |number| {
-                let number = start + number;
-                let author = &authors[(number % AUTHORS) as usize];
-                author.note(START + number, &format!("{number} {text}")) + "\n"
-            });
-            size += lines.iter().map(|line| line.len() as u64 - 1).sum::<u64>();
-            lines.concat()
+/// Relays that all have the same events; also returns the events' size in bytes.
+fn start_three(strfry: &Path, authors: &[Author], count: u64) -> ([Relay; 3], u64) {
+    let directories = [(); 3].map(|()| node());
+    let [first, others @ ..] = &directories;
+    let (text, mut size) = ("x".repeat(300), 0);
+    let parts = (0..count).step_by(50_000).map(|start| {
+        let lines = events(50_000.min(count - start) as usize, |number| {
+            let number = start + number;
+            let author = &authors[(number % AUTHORS) as usize];
+            author.note(START + number, &format!("{number} {text}")) + "\n"
         });
-        import(strfry, first.path(), parts);
-        for other in others {
-            let database = |node: &TempDir| node.path().join("strfry-db/data.mdb");
-            fs::copy(database(first), database(other)).unwrap();
-        }
-        (directories.map(|directory| Self::start(strfry, directory)), size)
+        size += lines.iter().map(|line| line.len() as u64 - 1).sum::<u64>();
+        lines.concat()
+    });
+    import(strfry, first.path(), parts);
+    for other in others {
+        let database = |node: &TempDir| node.path().join("strfry-db/data.mdb");
+        fs::copy(database(first), database(other)).unwrap();
     }
-
-    fn start(strfry: &Path, directory: TempDir) -> Self {
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
-        configure(directory.path(), port);
-        let mut relay = Command::new(strfry);
-        relay.arg("relay").current_dir(directory.path()).env("STRFRY_CONFIG", "strfry.conf");
-        let process = relay.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Self { process, port, directory }
-    }
-
-    fn url(&self) -> String {
-        format!("ws://127.0.0.1:{}", self.port)
-    }
-}
-
-impl Drop for Relay {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
+    let start = |directory: TempDir| (RunningRelay::start(strfry, directory.path()), directory);
+    (directories.map(start), size)
 }

@@ -501,7 +501,7 @@ fn a_relay_of_the_real_strfry_is_told_apart_in_both_ways() {
     let import = ["import", "--no-verify"];
     let imported = run_strfry(&strfry, directory.path(), &import, lines.as_bytes());
     assert!(imported.status.success());
-    let relay = RunningRelay::start(&strfry, &directory);
+    let relay = RunningRelay::start(&strfry, directory.path());
     let node = node(&authors, &all[..2_000]);
     for flags in [&[][..], &["--no-negentropy"]] {
         let (code, found) = diff(&node, &[relay.url()], flags);

@@ -20,7 +20,7 @@ fn peer(strfry: &Path, events: &[String]) -> (TempDir, RunningRelay) {
     let lines: String = events.iter().map(|event| format!("{event}\n")).collect();
     let imported = run_strfry(strfry, node.path(), &["import", "--no-verify"], lines.as_bytes());
     assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
-    let relay = RunningRelay::start(strfry, &node);
+    let relay = RunningRelay::start(strfry, node.path());
     (node, relay)
 }
 

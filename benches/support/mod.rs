@@ -6,6 +6,8 @@
 pub mod events;
 #[path = "../../tests/support/proxy.rs"]
 pub mod proxy;
+#[path = "../../tests/support/running_relay.rs"]
+pub mod running_relay;
 #[path = "../../tests/support/stand_in/mod.rs"]
 pub mod stand_in;
 

@@ -6,9 +6,8 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-use crate::support::{
-    OWN_CONFIG, feed, fixture_text, messages, run_strfry, strfry_bin, strfry_node,
-};
+use crate::support::running_relay::OWN_CONFIG;
+use crate::support::{feed, fixture_text, messages, run_strfry, strfry_bin, strfry_node};
 
 fn import(node: &TempDir, fault: (&str, &str), flags: &[&str], lines: usize) -> Output {
     let input: Vec<_> =

@@ -5,9 +5,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use crate::support::running_relay::OWN_CONFIG;
 use crate::support::{
-    NO_STRFRY, OWN_CONFIG, feed, fixture_text, machine_has_a_strfry_conf, messages, real_strfry,
-    run_strfry, strfry_bin, strfry_node,
+    NO_STRFRY, feed, fixture_text, machine_has_a_strfry_conf, messages, real_strfry, run_strfry,
+    strfry_bin, strfry_node,
 };
 
 type Check = fn(&Path);

@@ -10,9 +10,9 @@ use serde_json::Value;
 use strfry_companion::strfry_db::{OpenError, ReadError, StrfryDb};
 use tempfile::TempDir;
 
+use crate::support::running_relay::OWN_CONFIG;
 use crate::support::{
-    OWN_CONFIG, fixture, fixture_json_lines, fixture_text, golden_database, run_strfry, strfry_bin,
-    strfry_node,
+    fixture, fixture_json_lines, fixture_text, golden_database, run_strfry, strfry_bin, strfry_node,
 };
 
 /// A strfry that has the database open until it is dropped.

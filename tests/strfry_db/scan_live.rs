@@ -10,7 +10,8 @@ use strfry_companion::strfry_db::StrfryDb;
 use strfry_companion::strfry_db::scan::{ScanFilter, ScanOptions};
 
 use crate::support::events::Author;
-use crate::support::{OWN_CONFIG, run_strfry, strfry_bin, strfry_node};
+use crate::support::running_relay::OWN_CONFIG;
+use crate::support::{run_strfry, strfry_bin, strfry_node};
 
 /// Events that are there before anything is scanned. Every seventh is deleted sooner or later.
 pub const EVENTS: u64 = 420;

@@ -14,9 +14,9 @@ use tempfile::TempDir;
 use crate::scan::ids;
 use crate::scan_live::{EVENTS, FIRST_SECOND, Writer, event, second};
 use crate::support::events::Author;
+use crate::support::running_relay::OWN_CONFIG;
 use crate::support::{
-    NO_STRFRY, OWN_CONFIG, fixture_text, golden_database, real_strfry, run_strfry, strfry_bin,
-    strfry_node,
+    NO_STRFRY, fixture_text, golden_database, real_strfry, run_strfry, strfry_bin, strfry_node,
 };
 
 fn database(node: &TempDir) -> PathBuf {

@@ -23,6 +23,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::thread;
 
+use running_relay::OWN_CONFIG;
 use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tempfile::TempDir;
@@ -100,10 +101,6 @@ pub fn strfry_node() -> TempDir {
     fs::create_dir(directory.path().join("strfry-db")).unwrap();
     directory
 }
-
-/// For every strfry that runs in a node's directory. Left to itself strfry prefers the machine's
-/// `/etc/strfry.conf`, and would work on the database of whoever runs these tests.
-pub const OWN_CONFIG: [(&str, &str); 1] = [("STRFRY_CONFIG", "strfry.conf")];
 
 /// Whether this machine has a configuration that a strfry would find by itself.
 pub fn machine_has_a_strfry_conf() -> bool {

@@ -8,9 +8,17 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use tempfile::TempDir;
+/// For every strfry that runs in a node's directory. Left to itself strfry prefers the machine's
+/// `/etc/strfry.conf`, and would work on the database of whoever runs these tests.
+pub const OWN_CONFIG: [(&str, &str); 1] = [("STRFRY_CONFIG", "strfry.conf")];
 
-use super::OWN_CONFIG;
+/// Writes the configuration of a strfry whose database is beside it, and whose relay listens here.
+pub fn configure(node: &Path, port: u16) {
+    let config = format!(
+        "db = \"./strfry-db/\"\nrelay {{\n    bind = \"127.0.0.1\"\n    port = {port}\n    nofiles = 0\n}}\n"
+    );
+    fs::write(node.join("strfry.conf"), config).unwrap();
+}
 
 /// A running `strfry relay`, ended when it is dropped.
 #[derive(Debug)]
@@ -21,16 +29,13 @@ pub struct RunningRelay {
 
 impl RunningRelay {
     /// Returns when the relay accepts connections; it opens its database before that.
-    pub fn start(strfry: &Path, node: &TempDir) -> Self {
+    pub fn start(strfry: &Path, node: &Path) -> Self {
         let port =
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-        let config = format!(
-            "db = \"./strfry-db/\"\nrelay {{\n    bind = \"127.0.0.1\"\n    port = {port}\n    nofiles = 0\n}}\n"
-        );
-        fs::write(node.path().join("strfry.conf"), config).unwrap();
+        configure(node, port);
         let child = Command::new(strfry)
             .arg("relay")
-            .current_dir(node.path())
+            .current_dir(node)
             .envs(OWN_CONFIG)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
