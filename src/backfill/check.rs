@@ -9,9 +9,9 @@ use std::thread;
 
 use tokio::sync::mpsc;
 
-use super::accounts::{Class, Tally};
+use super::accounts::Class;
 use super::arrived::Arrived;
-use super::screen::{Candidate, Work};
+use super::screen::{Account, Candidate, Work};
 use crate::import::limits::{BATCH, BATCH_BYTES};
 use crate::import::{Examples, Fate, ImportError, Ledger, Pipeline, Settings, StoredEvent};
 use crate::nostr::EventId;
@@ -47,7 +47,7 @@ pub(super) struct Checks {
 /// What is remembered of an event until it is settled.
 struct Ticket {
     stat: Option<StatKey>,
-    tally: Arc<Tally>,
+    account: Arc<Account>,
 }
 
 /// What the pipeline tells is counted for the peer that sent the event.
@@ -86,7 +86,7 @@ fn run(pipeline: Pipeline<Batch, Accounts>, mut work: mpsc::Receiver<Work>) -> C
     work.close();
     while let Ok(left) = work.try_recv() {
         if let Work::Check(candidate) = left {
-            candidate.tally.count(Class::Dropped);
+            candidate.account.tally.count(Class::Dropped);
         }
     }
     let ended = pipeline.finish();
@@ -106,9 +106,9 @@ fn submit(pipeline: &Pipeline<Batch, Accounts>, work: impl Iterator<Item = Work>
     let (mut batch, mut bytes) = (Vec::new(), 0);
     for item in work {
         match item {
-            Work::Check(Candidate { event, stat, tally, .. }) => {
+            Work::Check(Candidate { event, stat, account, .. }) => {
                 bytes += event.memory();
-                batch.push((event, Ticket { stat, tally }));
+                batch.push((event, Ticket { stat, account }));
                 if bytes >= BATCH_BYTES {
                     pipeline.submit(std::mem::take(&mut batch));
                     bytes = 0;
@@ -136,17 +136,38 @@ impl Ledger for Accounts {
         self.arrived.note(event);
     }
 
-    fn settled(&mut self, event: &StoredEvent, Ticket { stat, tally }: Ticket, fate: &Fate) {
+    fn settled(&mut self, event: &StoredEvent, Ticket { stat, account }: Ticket, fate: &Fate) {
         if *fate == Fate::Imported {
             self.stats.add(event.packed().kind(), stat);
         }
         if matches!(fate.class(), Class::BadId | Class::BadSignature) {
             self.forged.lock().unwrap_or_else(PoisonError::into_inner).push(event.id());
         }
+        if is_new(fate) {
+            account.strangers.note(&event.packed().pubkey());
+        }
         self.examples.add(event.id(), fate);
         match fate {
-            Fate::Rejected(reason) => tally.count_because(Class::Rejected, reason),
-            _ => tally.count(fate.class()),
+            Fate::Rejected(reason) => account.tally.count_because(Class::Rejected, reason),
+            _ => account.tally.count(fate.class()),
         }
+    }
+}
+
+/// Whether the event is genuine and was not here, whatever became of it.
+fn is_new(fate: &Fate) -> bool {
+    match fate {
+        Fate::Imported
+        | Fate::WouldImport
+        | Fate::Superseded(_)
+        | Fate::Deleted(_)
+        | Fate::Expired
+        | Fate::Rejected(_)
+        | Fate::NotConfirmed => true,
+        Fate::AlreadyPresent
+        | Fate::Duplicate
+        | Fate::BadId
+        | Fate::BadSignature
+        | Fate::Dropped => false,
     }
 }

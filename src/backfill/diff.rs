@@ -12,6 +12,7 @@ use super::difference::{Common, Difference, Sides};
 use super::error::BackfillError;
 use super::here::Here;
 use super::job::Timings;
+use super::limits::STRANGERS_EVENTS;
 use super::plan::{author_queries, station_query};
 use super::remembered::read_state;
 use super::summary::{GapSummary, PeerStatus, gaps_of, status_of};
@@ -92,7 +93,8 @@ pub async fn diff(
         db: Arc::clone(db),
         here: Arc::new(Here::new(Arc::clone(db))),
         blacklist: job.blacklist.clone(),
-        pubkeys: job.pubkeys.clone(),
+        known: job.pubkeys.as_slice().into(),
+        strangers: STRANGERS_EVENTS,
     });
     let tunnels = Tunnels::open(&job.ipfs, &job.peers, job.timings.connect).await;
     let diffs = job.peers.iter().enumerate().map(|(position, peer)| {
@@ -125,10 +127,11 @@ async fn with_peer(
     queries.extend(station_query(job.station_kinds.clone(), since));
     let time_out = if job.since.is_some() { timings.recent } else { timings.full };
     let pace = Pace { time_out, first_pause: timings.first_pause };
-    let outcome = tokio::select! {
+    let mut outcome = tokio::select! {
         outcome = session.fetch(queries.clone(), pace, &*difference) => outcome,
         () = stop => stopped(queries),
     };
+    difference.strangers.explain(&mut outcome);
     session.close().await;
     let sides = difference.end().await?;
     Ok(PeerDiff {

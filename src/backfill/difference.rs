@@ -8,7 +8,7 @@
 //!
 //! Memory of one peer: 32 bytes for each event that only one side has, and, of a peer that is
 //! asked page by page, for each that it gives. What strangers can make without end is bounded by
-//! [`STRANGERS_EVENTS`].
+//! [`Strangers`].
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,10 +18,10 @@ use tokio::task::spawn_blocking;
 
 use super::error::BackfillError;
 use super::here::Here;
-use super::limits::{COMPARED_HEADERS, LISTED_IDS, STRANGERS_EVENTS};
+use super::limits::{COMPARED_HEADERS, LISTED_IDS};
+use super::strangers::Strangers;
 use crate::node::Blacklist;
 use crate::nostr::{Event, EventId, ExpectedId, Filter, Pubkey, Signature, signature};
-use crate::relay::limits::USELESS_MESSAGES;
 use crate::relay::{
     Dialler, Ledger, Local, LocalItems, MissingIds, PeerSession, Share, Sink, Stopped, Unwanted,
 };
@@ -68,12 +68,15 @@ pub(super) struct Common {
     pub(super) here: Arc<Here>,
     pub(super) blacklist: Blacklist,
     /// Whom the node knows; sorted.
-    pub(super) pubkeys: Vec<Pubkey>,
+    pub(super) known: Arc<[Pubkey]>,
+    /// Most events by others that one peer may bring.
+    pub(super) strangers: u64,
 }
 
 /// The difference with one peer, as far as it is known.
 pub(super) struct Difference {
     common: Arc<Common>,
+    pub(super) strangers: Strangers,
     account: Mutex<Account>,
 }
 
@@ -89,8 +92,6 @@ struct Account {
     /// Filters of which it has given all that it has.
     all_was_given: Vec<Filter>,
     only_there: Side,
-    /// Of these, those by authors whom the node does not know.
-    strangers: u64,
     forged: u64,
     /// What was not asked for, or is no event.
     unwanted: u64,
@@ -108,7 +109,11 @@ struct Header {
 impl Difference {
     /// With a peer of which nothing is known.
     pub(super) fn with(common: &Arc<Common>) -> Arc<Self> {
-        Arc::new(Self { common: Arc::clone(common), account: Mutex::default() })
+        Arc::new(Self {
+            common: Arc::clone(common),
+            strangers: Strangers::bounded(&common.known, common.strangers),
+            account: Mutex::default(),
+        })
     }
 
     /// The conversation that this is to learn from; its events are to be given to this, too.
@@ -165,7 +170,7 @@ impl Difference {
                 continue;
             }
             account.only_there.add(id, kind, author);
-            account.strangers += u64::from(self.common.pubkeys.binary_search(&author).is_err());
+            self.strangers.note(&author);
         }
         account.error.take().map_or(Ok(()), Err)
     }
@@ -278,10 +283,7 @@ impl Sink for Difference {
     }
 
     fn forged(&self) -> u64 {
-        let account = self.account();
-        // There is no end to it.
-        let is_endless = account.strangers > STRANGERS_EVENTS;
-        if is_endless { USELESS_MESSAGES + 1 } else { account.forged }
+        self.strangers.or_forged(self.account().forged)
     }
 }
 

@@ -16,11 +16,12 @@ use super::here::Here;
 use super::job::Job;
 use super::limits::ROUNDS_AFTER_FORGERIES;
 use super::plan::{author_queries, station_query};
-use super::screen::Entrance;
+use super::screen::{Account, Entrance};
+use super::strangers::Strangers;
 use super::tunnels::Tunnels;
 use super::write_relays::is_strangers;
 use crate::node::{Peer, PeerSource};
-use crate::nostr::{EventId, Filter};
+use crate::nostr::{EventId, Filter, Pubkey};
 use crate::relay::{Dialler, FetchOutcome, Gap, GapReason, Ledger, Pace, PeerSession, Share};
 use crate::report::{Progress, ProgressState, RunLog, clean_for_log};
 use crate::strfry_db::StrfryDb;
@@ -28,7 +29,7 @@ use crate::strfry_db::StrfryDb;
 /// A peer and what is known of it so far.
 pub(super) struct Asked {
     pub(super) peer: Peer,
-    pub(super) tally: Arc<Tally>,
+    pub(super) account: Arc<Account>,
     pub(super) outcome: FetchOutcome,
     /// Earliest second that it is asked for in the recent phase; `None` is all time.
     pub(super) since: Option<u64>,
@@ -50,6 +51,8 @@ pub(super) struct Fetch<'a> {
     progress: &'a Progress,
     entrance: Entrance,
     forged: ForgedIds,
+    /// All others are strangers; sorted.
+    known: Arc<[Pubkey]>,
     /// Which events are needed, of which peer.
     ledger: Arc<Ledger>,
     here: Arc<Here>,
@@ -80,7 +83,7 @@ pub(super) fn state_of<'a>(
     fallback: &[Asked],
 ) -> ProgressState<'a> {
     let all = || peers.iter().chain(fallback);
-    let sum = |count: fn(&Tally) -> u64| all().map(|asked| count(&asked.tally)).sum();
+    let sum = |count: fn(&Tally) -> u64| all().map(|asked| count(&asked.account.tally)).sum();
     ProgressState {
         phase,
         peers_done: all().filter(|asked| asked.session.is_some()).count(),
@@ -99,13 +102,15 @@ impl<'a> Fetch<'a> {
         (entrance, forged): (Entrance, ForgedIds),
         stop: impl Future<Output = ()> + 'a,
     ) -> Self {
+        let known: Arc<[Pubkey]> = job.pubkeys.as_slice().into();
         let here = Arc::new(Here::new(Arc::clone(db)));
         let compared = job.dry_run.then(|| {
             Arc::new(Common {
                 db: Arc::clone(db),
                 here: Arc::clone(&here),
                 blacklist: job.blacklist.clone(),
-                pubkeys: job.pubkeys.clone(),
+                known: Arc::clone(&known),
+                strangers: job.strangers,
             })
         });
         Self {
@@ -115,6 +120,7 @@ impl<'a> Fetch<'a> {
             progress,
             entrance,
             forged,
+            known,
             ledger: Arc::default(),
             here,
             compared,
@@ -132,7 +138,10 @@ impl<'a> Fetch<'a> {
             Asked {
                 session: Some(self.session(peer, difference.as_ref())),
                 peer: peer.clone(),
-                tally: Arc::default(),
+                account: Arc::new(Account {
+                    tally: Tally::default(),
+                    strangers: Strangers::bounded(&self.known, self.job.strangers),
+                }),
                 outcome: FetchOutcome::default(),
                 since: None,
                 recent_is_complete: false,
@@ -226,7 +235,7 @@ impl<'a> Fetch<'a> {
                 break;
             }
             self.ledger.reopen(&forged);
-            let others = |asked: &Asked| match asked.tally.forged() {
+            let others = |asked: &Asked| match asked.account.tally.forged() {
                 0 => queries(asked),
                 _ => Vec::new(),
             };
@@ -254,10 +263,15 @@ impl<'a> Fetch<'a> {
             if self.stopped {
                 continue;
             }
-            let sink = self.entrance.for_peer(Arc::clone(&asked.tally));
+            let account = Arc::clone(&asked.account);
+            let sink = self.entrance.for_peer(Arc::clone(&account));
             let sink = Watched { sink, difference: asked.difference.clone() };
             tasks.spawn(async move {
-                let outcome = session.fetch(queries, pace, &sink).await;
+                let mut outcome = session.fetch(queries, pace, &sink).await;
+                account.strangers.explain(&mut outcome);
+                if let Some(difference) = &sink.difference {
+                    difference.strangers.explain(&mut outcome);
+                }
                 (position, session, outcome)
             });
         }

@@ -25,6 +25,8 @@ pub struct Job {
     pub station_kinds: Vec<u64>,
     /// So many days back; 0 is all time.
     pub days: u32,
+    /// Most new events of those kinds that one peer may bring by authors who are not in `pubkeys`.
+    pub strangers: u64,
     /// Whether profiles are recovered and written.
     pub profiles: bool,
     /// Whether signatures are checked.

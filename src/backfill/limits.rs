@@ -38,10 +38,10 @@ pub const COMPARED_HEADERS: usize = 1_000;
 /// Ids that a difference names for each side of a peer: 640 KB of JSON. Counts are always exact.
 pub const LISTED_IDS: usize = 10_000;
 
-/// Genuine events, by authors whom the node does not know, that one peer may bring to a
-/// difference: anybody can make as many of a station's kinds as they like. As many as strfry
-/// compares at once (`relay.negentropy.maxSyncEvents`).
-pub const STRANGERS_EVENTS: u64 = 1_000_000;
+/// Genuine new events, by authors whom the node does not know, that one peer may bring to a run:
+/// anybody can make as many of a station's kinds as they like. What 10,000 stations publish, ten
+/// events each; of more, a backfill gets the rest the next time.
+pub const STRANGERS_EVENTS: u64 = 100_000;
 
 /// For one call of the command `ipfs`, which asks a daemon on this machine.
 pub const IPFS_TIME_OUT: Duration = Duration::from_secs(10);

@@ -17,6 +17,7 @@ mod remembered;
 mod results;
 mod run;
 mod screen;
+mod strangers;
 mod summary;
 mod tunnels;
 mod write_relays;

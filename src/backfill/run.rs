@@ -111,7 +111,7 @@ pub async fn run(
         errors,
         stats: checked.stats,
     };
-    for tally in peers.iter().chain(&fallback).map(|asked| &asked.tally) {
+    for tally in peers.iter().chain(&fallback).map(|asked| &asked.account.tally) {
         summary.received += tally.received();
         for (class, count) in tally.by_class() {
             *summary.events.entry(class).or_default() += count;
@@ -158,7 +158,7 @@ async fn ask_all(
 
 fn summaries(asked: &[Asked]) -> Vec<PeerSummary> {
     let summary = |it: &Asked| {
-        let summary = PeerSummary::new(&it.peer, it.since, &it.outcome, &it.tally);
+        let summary = PeerSummary::new(&it.peer, it.since, &it.outcome, &it.account.tally);
         PeerSummary { sides: it.sides.clone(), ..summary }
     };
     asked.iter().map(summary).collect()

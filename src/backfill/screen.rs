@@ -7,6 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::accounts::{Class, Tally};
 use super::limits::{WAITING_EVENTS, WAITING_KIB};
+use super::strangers::Strangers;
 use crate::import::{EventLimits, Refusal, StoredEvent};
 use crate::node::Blacklist;
 use crate::nostr::{Event, kind};
@@ -25,11 +26,17 @@ pub(super) struct Rules {
     pub(super) now: u64,
 }
 
+/// What one peer has brought.
+pub(super) struct Account {
+    pub(super) tally: Tally,
+    pub(super) strangers: Strangers,
+}
+
 /// An event on its way to the checks.
 pub(super) struct Candidate {
     pub(super) event: StoredEvent,
     pub(super) stat: Option<StatKey>,
-    pub(super) tally: Arc<Tally>,
+    pub(super) account: Arc<Account>,
     /// Room in memory, given back when the event has been checked.
     _room: OwnedSemaphorePermit,
 }
@@ -57,8 +64,8 @@ impl Entrance {
     }
 
     /// The entrance for the events of one peer.
-    pub(super) fn for_peer(&self, tally: Arc<Tally>) -> PeerSink {
-        PeerSink { entrance: self.clone(), tally }
+    pub(super) fn for_peer(&self, account: Arc<Account>) -> PeerSink {
+        PeerSink { entrance: self.clone(), account }
     }
 
     /// Whether the checks have ended, so that nothing more can be done with an event.
@@ -79,7 +86,7 @@ impl Entrance {
 /// Where one peer's events come in.
 pub(super) struct PeerSink {
     entrance: Entrance,
-    tally: Arc<Tally>,
+    account: Arc<Account>,
 }
 
 impl PeerSink {
@@ -112,27 +119,27 @@ impl PeerSink {
 
 impl Sink for PeerSink {
     async fn event(&self, event: &Event<'_>) -> Result<(), Stopped> {
-        self.tally.receive();
+        self.account.tally.receive();
         let stored = match self.screen(event) {
             Ok(stored) => stored,
             Err((class, Some(refusal))) => {
-                self.tally.count_because(class, refusal);
+                self.account.tally.count_because(class, refusal);
                 return Ok(());
             }
             Err((class, None)) => {
-                self.tally.count(class);
+                self.account.tally.count(class);
                 return Ok(());
             }
         };
         // Counted as dropped unless it gets through, also when the run is stopped while it waits.
-        let mut unless_sent = CountDropped(Some(&self.tally));
+        let mut unless_sent = CountDropped(Some(&self.account.tally));
         let stat = StatKey::of(event);
         let kib = u32::try_from(stored.memory().div_ceil(1024).min(WAITING_KIB)).unwrap_or(1);
         let room = Arc::clone(&self.entrance.room).acquire_many_owned(kib).await;
         let room = room.map_err(|_| Stopped)?;
-        let tally = Arc::clone(&self.tally);
+        let account = Arc::clone(&self.account);
         let place = self.entrance.work.reserve().await.map_err(|_| Stopped)?;
-        place.send(Work::Check(Candidate { event: stored, stat, tally, _room: room }));
+        place.send(Work::Check(Candidate { event: stored, stat, account, _room: room }));
         unless_sent.0 = None;
         Ok(())
     }
@@ -144,17 +151,17 @@ impl Sink for PeerSink {
             Unwanted::Repeated => Class::Duplicate,
             Unwanted::Unasked => Class::Unasked,
             Unwanted::Malformed(malformed) => {
-                self.tally.receive();
-                self.tally.count_because(Class::Malformed, malformed);
+                self.account.tally.receive();
+                self.account.tally.count_because(Class::Malformed, malformed);
                 return;
             }
         };
-        self.tally.receive();
-        self.tally.count(class);
+        self.account.tally.receive();
+        self.account.tally.count(class);
     }
 
     fn forged(&self) -> u64 {
-        self.tally.forged()
+        self.account.strangers.or_forged(self.account.tally.forged())
     }
 }
 

@@ -13,6 +13,7 @@ use super::node::{NodeArguments, print, print_json};
 use super::pubkeys::print_list;
 use super::signals::stop_signal;
 use super::stats;
+use crate::backfill::limits::STRANGERS_EVENTS;
 use crate::backfill::{self, Class, Job, Output, PeerStatus, PeerSummary, Status, Summary};
 use crate::import::StrfryCommand;
 use crate::import::limits::PATIENCE;
@@ -179,6 +180,7 @@ impl Arguments {
             pubkeys,
             station_kinds: named.station_kinds(),
             kinds: named.kinds,
+            strangers: STRANGERS_EVENTS,
             days: self.asking.days,
             profiles: !self.no_profiles,
             verify: !self.no_verify,

@@ -65,6 +65,8 @@ pub enum GapReason {
     /// Too much of what the peer sends is forged, was not asked for or is no message at all, or
     /// there is no end to it.
     Useless,
+    /// More than so many genuine new events by authors whom the node does not know.
+    Strangers(u64),
     /// The run was told to stop.
     Stopped,
 }
@@ -92,6 +94,10 @@ impl fmt::Display for GapReason {
                 write!(f, "{count} events that the relay says it has did not come: {notice}")
             }
             Self::Useless => f.write_str("given up: it keeps sending what is of no use"),
+            Self::Strangers(most) => write!(
+                f,
+                "given up: more than {most} new events by authors who are on none of this node's lists"
+            ),
             Self::Stopped => f.write_str("stopped before the end"),
         }
     }

@@ -1,0 +1,123 @@
+//! What strangers can sign without end is bounded: a backfill gives up the peer that brings it, says
+//! so, and gets everything that others have.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use strfry_companion::backfill::{Job, Output, PeerStatus, PeerSummary, Status, Timings, run};
+use strfry_companion::import::{EventLimits, StrfryCommand};
+use strfry_companion::node::{Blacklist, Peer, explicit_peer};
+use strfry_companion::nostr::Pubkey;
+use strfry_companion::report::{Progress, RunLog};
+use strfry_companion::strfry_db::StrfryDb;
+use support::events::{Author, START, events};
+use support::node::Node;
+use support::scripted::{Act, Archive, Request, ScriptedRelay, answer};
+use support::strfry_bin;
+
+/// What stations publish of themselves.
+const STATION_KIND: u64 = 30_850;
+
+/// Events by strangers that one peer may bring.
+const MOST: u64 = 200;
+
+/// Twice as many as can be on their way to strfry at once.
+const ALMOST_ENDLESS: u64 = 6_000;
+
+fn of_station(author: &Author, created_at: u64, content: &str) -> String {
+    author.event(STATION_KIND, created_at, json!([["d", created_at.to_string()]]), content)
+}
+
+/// Signs an event by a new key for each second before the one that is asked for.
+fn signs_without_end() -> ScriptedRelay {
+    let content = "x".repeat(10_000);
+    ScriptedRelay::start(move |request: &Request| {
+        if !request.filter["authors"].is_null() {
+            return answer([Act::Eose]);
+        }
+        let until = request.filter["until"].as_u64().unwrap_or(START);
+        let count = 100.min(until.saturating_sub(START - ALMOST_ENDLESS)) as usize;
+        let page = events(count, |number| {
+            let created_at = until - number;
+            of_station(&Author::new(created_at), created_at, &content)
+        });
+        answer(page.into_iter().map(Act::Event).chain([Act::Eose]))
+    })
+}
+
+/// A backfill of everything from these relays.
+fn job(node: &Node, relays: &[&ScriptedRelay], pubkeys: Vec<Pubkey>) -> Job {
+    let directory = node.strfry_dir();
+    let peer = |relay: &&ScriptedRelay| -> Peer { explicit_peer(&relay.url()).unwrap() };
+    Job {
+        peers: relays.iter().map(peer).collect(),
+        fallback: Vec::new(),
+        pubkeys,
+        kinds: vec![1],
+        station_kinds: vec![STATION_KIND],
+        strangers: MOST,
+        days: 0,
+        profiles: false,
+        verify: true,
+        plain: false,
+        ipfs: "ipfs".into(),
+        auth: None,
+        state: None,
+        full: false,
+        negentropy: true,
+        dry_run: false,
+        limits: EventLimits::default(),
+        blacklist: Blacklist::default(),
+        strfry: StrfryCommand {
+            binary: directory.join("strfry"),
+            config: directory.join("strfry.conf"),
+            directory,
+            patience: Duration::from_secs(60),
+        },
+        allow_local: true,
+        timings: Timings::default(),
+        output: Output::default(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_signs_as_strangers_without_end_is_given_up_and_others_go_on() {
+    let authors = Author::all(1..3);
+    let [known, station] = &authors[..] else { unreachable!() };
+    // More than strangers may bring, by an author whom the node knows; and a station's own.
+    let mut honest =
+        events(2 * MOST as usize, |number| of_station(known, START + number, "of an author"));
+    honest.extend(events(100, |number| known.note(START + number, "hello")));
+    honest.extend(events(MOST as usize, |number| of_station(station, START + number, "mine")));
+    let honest_count = honest.len() as u64;
+    let (endless, honest) = (signs_without_end(), Archive::new(&honest, 500).comparing());
+    let node = Node::new(&strfry_bin());
+    let job = job(&node, &[&endless, &honest], vec![known.pubkey()]);
+    let db = Arc::new(StrfryDb::open(&node.strfry_dir().join("strfry-db")).unwrap());
+    let (log, progress) = (RunLog::discard(), Progress::new(false));
+    let summary = run(&job, db, &log, &progress, std::future::pending()).await.unwrap();
+
+    assert_eq!(summary.status, Status::Incomplete);
+    let [endless, honest] = &summary.peers[..] else { panic!("{summary:#?}") };
+    assert_eq!(endless.status, PeerStatus::Incomplete);
+    let reason =
+        "given up: more than 200 new events by authors who are on none of this node's lists";
+    assert_eq!(reasons(endless), [reason]);
+    let brought = endless.events["imported"];
+    assert!((MOST + 1..ALMOST_ENDLESS).contains(&brought), "{brought} events were taken");
+    // What came until then is genuine and stays; pages overlap by the second at which they meet.
+    let repeated = endless.received - brought;
+    let events = [("imported", brought), ("duplicate", repeated)];
+    assert_eq!(endless.events, events.into_iter().filter(|&(_, count)| count > 0).collect());
+    assert_eq!((honest.status, reasons(honest)), (PeerStatus::Complete, vec![]));
+    assert_eq!(honest.events, BTreeMap::from([("imported", honest_count)]));
+    assert_eq!(node.events().len() as u64, brought + honest_count);
+}
+
+fn reasons(peer: &PeerSummary) -> Vec<&str> {
+    peer.gaps.iter().map(|gap| gap.reason.as_str()).collect()
+}
