@@ -4,7 +4,7 @@
 mod support;
 
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use strfry_companion::nostr::Filter;
@@ -50,6 +50,33 @@ async fn nothing_is_asked_for_when_nothing_is_missing() {
     let (outcome, _) = compare(&relay.url(), queries, PATIENT, Here::of(&all)).await;
     assert_eq!(outcome, FetchOutcome { events: 0, pages: 1, complete: 1, gaps: vec![] });
     assert_eq!((relay.record().rounds, relay.record().requests.len()), (1, 0));
+}
+
+#[tokio::test]
+async fn what_a_relay_allows_is_compared_before_it_answers() {
+    let authors = Author::all(0..12);
+    let all = events(480, |number| {
+        authors[number as usize % 12].note(START + number, &number.to_string())
+    });
+    let begun = Mutex::<Vec<String>>::default();
+    let relay = ScriptedRelay::start_informing(
+        Some(json!({"supported_nips": [1, 77], "limitation": {"max_subscriptions": 24}})),
+        |_| Arrival::Welcome,
+        |_| answer([Act::Eose]),
+        move |round| {
+            let mut begun = begun.lock().unwrap();
+            begun.push(round.subscription.clone());
+            let answered = if begun.len() < 12 { Vec::new() } else { std::mem::take(&mut *begun) };
+            // The version of the protocol, and no difference.
+            let same = |name: String| Act::Text(json!(["NEG-MSG", name, "61"]).to_string());
+            answer(answered.into_iter().map(same).collect::<Vec<_>>())
+        },
+    );
+    let queries = authors.iter().map(|author| query(std::slice::from_ref(author), &[1])).collect();
+    let (outcome, _) = compare(&relay.url(), queries, PATIENT, Here::of(&all)).await;
+    assert_eq!((outcome.complete, outcome.gaps), (12, vec![]));
+    let record = relay.record();
+    assert_eq!((record.rounds, record.requests), (12, vec![]));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
 
-use super::limits::{COMPARED_AT_ONCE, KEPT_SETS};
+use super::limits::{COMPARED_AT_ONCE, KEPT_ITEMS, KEPT_SETS};
 use crate::nostr::{EventId, Filter};
 use crate::relay::{ItemSet, Local, LocalError, LocalItems, MissingIds};
 use crate::strfry_db::scan::{ScanFilter, ScanOptions};
@@ -36,8 +36,10 @@ impl Here {
         if let Some((_, set)) = kept.iter().find(|(of, _)| of == filter) {
             return Arc::clone(set);
         }
-        if kept.len() >= KEPT_SETS {
-            kept.pop_front();
+        let mut items: usize = kept.iter().map(|(_, set)| size_of(set)).sum();
+        while kept.len() >= KEPT_SETS || items > KEPT_ITEMS {
+            let Some((_, oldest)) = kept.pop_front() else { break };
+            items -= size_of(&oldest).min(items);
         }
         let set = Arc::<Set>::default();
         kept.push_back((filter.clone(), Arc::clone(&set)));
@@ -77,6 +79,11 @@ impl std::fmt::Debug for Here {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Here").finish_non_exhaustive()
     }
+}
+
+/// How many events are in a set; none while it is being read.
+fn size_of(set: &Set) -> usize {
+    set.get().and_then(|set| set.as_ref().ok()).map_or(0, ItemSet::len)
 }
 
 fn read(db: &StrfryDb, filter: &Filter) -> Result<ItemSet, LocalError> {

@@ -53,6 +53,14 @@ pub const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// time does not hold up the run.
 pub const SLOWEST_PAGE: u32 = 10;
 
+/// Comparisons open at once on one connection, to a peer that says that it allows twice as many
+/// subscriptions: where nothing is new, those of 1,600 authors take one round trip together.
+pub const PARALLEL_COMPARISONS: usize = 16;
+
+/// Events here that the open comparisons with one peer are about, at 40 bytes each, after which no
+/// other is begun. One more may be about a third as many.
+pub const ITEMS_COMPARED: usize = 96_000;
+
 /// Requests for events by their ids that are open at once on one connection, beside the others.
 /// With 500 ids each and events of 750 bytes that is 1.5 MB under way, enough for 100 ms of
 /// latency at 120 Mbit/s, and far below the 32 MiB at which strfry hangs up

@@ -5,8 +5,8 @@ use super::by_id::IdLimits;
 use super::info::RelayInfo;
 use super::limits::{
     FILTERS, FRAME_OVERHEAD, IDS_PER_FILTER, KEY_IN_FILTER, LARGEST_PAGE, PAGE,
-    PARALLEL_ID_REQUESTS, PARALLEL_SUBSCRIPTIONS, PEERS_MESSAGE, SMALLEST_MESSAGE,
-    SMALLEST_PAGE_LIMIT,
+    PARALLEL_COMPARISONS, PARALLEL_ID_REQUESTS, PARALLEL_SUBSCRIPTIONS, PEERS_MESSAGE,
+    SMALLEST_MESSAGE, SMALLEST_PAGE_LIMIT,
 };
 use super::page_request::PageLimits;
 
@@ -21,8 +21,10 @@ pub(super) struct Manners {
     pub(super) page: u64,
     /// Pages that may be asked for in one request.
     pub(super) pages: usize,
-    /// Pages and comparisons that may be open at once.
+    /// Requests for pages that may be open at once, beside comparisons or not.
     pub(super) parallel: usize,
+    /// Comparisons that may be open at once.
+    pub(super) comparisons: usize,
     /// Requests by id that may be open beside them.
     pub(super) parallel_ids: usize,
     /// Bytes of a message that it takes.
@@ -48,6 +50,7 @@ impl Default for Manners {
             page: PAGE,
             pages: FILTERS,
             parallel: PARALLEL_SUBSCRIPTIONS,
+            comparisons: PARALLEL_SUBSCRIPTIONS,
             parallel_ids: PARALLEL_ID_REQUESTS,
             max_message: PEERS_MESSAGE,
             complaints: 0,
@@ -83,7 +86,9 @@ impl Manners {
         };
         if let Some(limit) = number(info.max_subscriptions) {
             self.parallel = (limit / 2).clamp(1, PARALLEL_SUBSCRIPTIONS);
-            self.parallel_ids = limit.saturating_sub(self.parallel).clamp(1, PARALLEL_ID_REQUESTS);
+            self.comparisons = (limit / 2).clamp(1, PARALLEL_COMPARISONS);
+            self.parallel_ids =
+                limit.saturating_sub(self.comparisons).clamp(1, PARALLEL_ID_REQUESTS);
         }
     }
 
@@ -95,6 +100,7 @@ impl Manners {
     pub(super) fn slow_down(&mut self) {
         self.complaints = self.complaints.saturating_add(1);
         self.parallel = (self.parallel / 2).max(1);
+        self.comparisons = (self.comparisons / 2).max(1);
         self.parallel_ids = (self.parallel_ids / 2).max(1);
     }
 }
@@ -119,6 +125,7 @@ mod tests {
             ..RelayInfo::default()
         });
         assert_eq!((manners.page, manners.parallel, manners.parallel_ids), (50, 1, 2));
+        assert_eq!(manners.comparisons, 1);
         assert_eq!((manners.ids.per_filter, manners.ids.filters, manners.pages), (50, 4, 4));
         assert!(manners.ids.per_request() * KEY_IN_FILTER < 20_000);
     }
@@ -133,6 +140,7 @@ mod tests {
             ..RelayInfo::default()
         });
         assert_eq!((zero.page, zero.parallel, zero.parallel_ids), (20, 1, 1));
+        assert_eq!(zero.comparisons, 1);
         assert_eq!((zero.ids.per_filter, zero.ids.filters, zero.pages), (20, 1, 1));
         let endless = learned(RelayInfo {
             max_limit: Some(u64::MAX),
@@ -142,6 +150,6 @@ mod tests {
             ..RelayInfo::default()
         });
         assert_eq!((endless.page, endless.ids.per_request()), (LARGEST_PAGE, IDS_PER_FILTER));
-        assert_eq!((endless.parallel, endless.parallel_ids), (4, 4));
+        assert_eq!((endless.parallel, endless.comparisons, endless.parallel_ids), (4, 16, 4));
     }
 }

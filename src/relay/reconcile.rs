@@ -20,6 +20,8 @@ pub(super) struct Reconciliation {
     filter: Filter,
     /// A second in which many of the events are, as far as is known here.
     middle: Option<u64>,
+    /// Events that are here.
+    items: usize,
     negentropy: Negentropy<'static, ItemSet>,
     /// So little is here that the first message tells it all, and the answer names all that is there.
     is_blind: bool,
@@ -51,14 +53,20 @@ impl Reconciliation {
         // Two hex digits a byte.
         let frame = (max_message.saturating_sub(FRAME_OVERHEAD) / 2)
             .clamp(SMALLEST_FRAME, LARGEST_FRAME) as u64;
-        let (middle, is_blind) = (here.middle(), here.len() < FEW);
+        let (middle, items) = (here.middle(), here.len());
+        let is_blind = items < FEW;
         let mut negentropy = Negentropy::owned(here, frame)?;
         let first = negentropy.initiate()?;
-        Ok((Self { filter, middle, negentropy, is_blind, rounds_without_news: 0 }, first))
+        Ok((Self { filter, middle, items, negentropy, is_blind, rounds_without_news: 0 }, first))
     }
 
     pub(super) fn filter(&self) -> &Filter {
         &self.filter
+    }
+
+    /// How many events are here.
+    pub(super) fn items(&self) -> usize {
+        self.items
     }
 
     /// Whether the peer is going to name all that it has.

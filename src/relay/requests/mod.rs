@@ -21,7 +21,7 @@ use super::info::RelayInfo;
 use super::ledger::{Ledger, Member};
 use super::limits::{
     BLIND_COMPARISONS, FIRST_ROUND, FRAME_OVERHEAD, IDS_FOR_COMPARING_IN_PARALLEL, IDS_OF_ONE_PEER,
-    KEY_IN_FILTER, KIND_IN_FILTER,
+    ITEMS_COMPARED, KEY_IN_FILTER, KIND_IN_FILTER,
 };
 use super::local::{ItemSet, LocalError};
 use super::manners::{Comparing, Manners};
@@ -263,7 +263,8 @@ impl Requests {
                     self.waiting.push_front(self.paged(filter));
                 }
                 Some(Waiting::Compare { filter, begun }) => {
-                    let look_up = self.may_compare().then(|| filter.clone());
+                    let may_begin = self.may_compare() && self.items_compared() < ITEMS_COMPARED;
+                    let look_up = may_begin.then(|| filter.clone());
                     self.waiting.push_front(Waiting::Compare { filter, begun });
                     return look_up.map_or(Next::Wait, Next::LookUp);
                 }
@@ -287,7 +288,10 @@ impl Requests {
         {
             return 1;
         }
-        self.manners.parallel
+        match self.waiting.front() {
+            Some(Waiting::Compare { .. }) if self.compares() => self.manners.comparisons,
+            _ => self.manners.parallel,
+        }
     }
 
     fn push(&mut self, subscription: &str, request: Request) {
@@ -348,6 +352,15 @@ impl Requests {
             asked.fold((0, 0), |(all, blind), it| (all + 1, blind + usize::from(it)));
         let most = if under_way > 0 { IDS_FOR_COMPARING_IN_PARALLEL } else { IDS_OF_ONE_PEER };
         blind < BLIND_COMPARISONS && self.member.as_ref().is_none_or(|member| member.has_room(most))
+    }
+
+    /// Events here that comparisons keep in memory.
+    fn items_compared(&self) -> usize {
+        let items = self.open.iter().filter_map(|open| match &open.request {
+            Request::Compare { comparison, .. } => Some(comparison.items()),
+            _ => None,
+        });
+        items.sum()
     }
 
     /// The next message of a comparison that has waited for room in the ledger.
@@ -477,6 +490,22 @@ mod tests {
     fn a_relay_that_says_that_it_compares_is_compared_with_at_once_and_others_are_tried_first() {
         assert_eq!(begin_all(&mut comparing(true), 100), PARALLEL_SUBSCRIPTIONS);
         assert_eq!(begin_all(&mut comparing(false), 100), 1);
+    }
+
+    #[test]
+    fn comparisons_that_a_relay_allows_begin_at_once_unless_they_would_fill_the_memory() {
+        let allowing = || {
+            let mut requests = comparing(true);
+            let max_subscriptions = Some(200);
+            requests.learn(&RelayInfo {
+                max_subscriptions,
+                negentropy: Some(1),
+                ..RelayInfo::default()
+            });
+            requests
+        };
+        assert_eq!(begin_all(&mut allowing(), 10_000), 9);
+        assert_eq!(begin_all(&mut allowing(), 32_000), 3);
     }
 
     #[test]

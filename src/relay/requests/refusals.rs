@@ -123,8 +123,10 @@ impl Requests {
     pub(in crate::relay) fn notice(&mut self, text: &str) {
         self.notice = Some(shortened(text));
         if Refusal::of(text) == Refusal::RateLimited {
-            self.manners.slow_down();
-            self.is_one_refused = true;
+            // Several requests that are refused at the same time count once.
+            if !std::mem::replace(&mut self.is_one_refused, true) {
+                self.manners.slow_down();
+            }
             return;
         }
         if self.manners.comparing == Comparing::Untried {
