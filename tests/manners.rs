@@ -134,11 +134,14 @@ async fn a_relay_of_small_pages_is_asked_for_as_many_at_once_as_it_takes() {
     }
 }
 
+/// Makes something else of an honest answer.
+type Refuse = fn(Vec<Act>) -> Vec<Act>;
+
 #[tokio::test]
 async fn a_relay_that_takes_one_filter_whatever_it_does_about_more_is_read_to_the_end() {
     let (authors, all, archive) = many_notes();
     // What it does, and connections that this takes.
-    let refusals: [(fn(Vec<Act>) -> Vec<Act>, usize); 6] = [
+    let refusals: [(Refuse, usize); 6] = [
         (|_| vec![Act::Closed("ERROR: too many filters".into())], 1),
         (|_| vec![Act::Notice("ERROR: bad req: too many filters".into())], 1),
         (|_| vec![Act::Cut], 2),
