@@ -30,14 +30,26 @@ impl Relay {
     /// A relay that holds these events, one line of JSON each, and answers a query with the
     /// newest `limit` of them at most.
     pub fn start(events: &[String], limit: usize) -> Self {
-        let runtime = runtime("relay");
+        let [relay] = Self::start_each(events, limit);
+        relay
+    }
+
+    /// Several such relays, which keep their events in one place.
+    pub fn start_each<const COUNT: usize>(events: &[String], limit: usize) -> [Self; COUNT] {
         let database =
             MemoryDatabase::with_opts(MemoryDatabaseOptions { events: true, max_events: None });
         // A thread of its own, so that a test that is async can start a relay too.
-        let listener = thread::scope(|scope| {
-            let start = || runtime.block_on(load(&database, events));
-            scope.spawn(start).join().unwrap()
+        thread::scope(|scope| {
+            let load = || runtime("load").block_on(load(&database, events));
+            scope.spawn(load).join().unwrap();
         });
+        [(); COUNT].map(|()| Self::of(database.clone(), limit))
+    }
+
+    fn of(database: MemoryDatabase, limit: usize) -> Self {
+        let runtime = runtime("relay");
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
         let queries = Arc::<AtomicUsize>::default();
         let relay = LocalRelay::new(
@@ -80,17 +92,17 @@ pub(super) fn runtime(name: &str) -> Runtime {
         .unwrap()
 }
 
-async fn load(database: &MemoryDatabase, events: &[String]) -> TcpListener {
+async fn load(database: &MemoryDatabase, events: &[String]) {
     for line in events {
         let event = Event::from_json(line).expect("an event of NIP-01");
         database.save_event(&event).await.unwrap();
     }
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap()
 }
 
 /// The relay's own listener picks a port before it binds it, which another test may have taken by
 /// then; so it is given connections that have shaken hands already.
-async fn serve(listener: TcpListener, relay: LocalRelay) {
+async fn serve(listener: std::net::TcpListener, relay: LocalRelay) {
+    let listener = TcpListener::from_std(listener).unwrap();
     while let Ok((stream, address)) = listener.accept().await {
         let relay = relay.clone();
         tokio::spawn(async move {
