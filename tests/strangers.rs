@@ -98,8 +98,11 @@ async fn a_peer_that_signs_as_strangers_without_end_is_given_up_and_others_go_on
     let node = Node::new(&strfry_bin());
     let job = job(&node, &[&endless, &honest], vec![known.pubkey()]);
     let db = Arc::new(StrfryDb::open(&node.strfry_dir().join("strfry-db")).unwrap());
-    let (log, progress) = (RunLog::discard(), Progress::new(false));
-    let summary = run(&job, db, &log, &progress, std::future::pending()).await.unwrap();
+    let run = || async {
+        let (log, progress) = (RunLog::discard(), Progress::new(false));
+        run(&job, Arc::clone(&db), &log, &progress, std::future::pending()).await.unwrap()
+    };
+    let summary = run().await;
 
     assert_eq!(summary.status, Status::Incomplete);
     let [endless, honest] = &summary.peers[..] else { panic!("{summary:#?}") };
@@ -116,6 +119,13 @@ async fn a_peer_that_signs_as_strangers_without_end_is_given_up_and_others_go_on
     assert_eq!((honest.status, reasons(honest)), (PeerStatus::Complete, vec![]));
     assert_eq!(honest.events, BTreeMap::from([("imported", honest_count)]));
     assert_eq!(node.events().len() as u64, brought + honest_count);
+
+    // The next run goes on from there.
+    let summary = run().await;
+    let endless = &summary.peers[0];
+    assert_eq!(reasons(endless), [reason]);
+    assert_eq!(endless.events["already_present"], brought);
+    assert!(endless.events["imported"] > MOST, "{:?}", endless.events);
 }
 
 fn reasons(peer: &PeerSummary) -> Vec<&str> {
