@@ -12,7 +12,7 @@ use super::difference::{Common, Difference, Sides};
 use super::error::BackfillError;
 use super::here::Here;
 use super::job::Timings;
-use super::limits::STRANGERS_EVENTS;
+use super::limits::STRANGERS_COMPARED;
 use super::plan::{author_queries, station_query};
 use super::remembered::read_state;
 use super::summary::{GapSummary, PeerStatus, gaps_of, status_of};
@@ -94,7 +94,7 @@ pub async fn diff(
         here: Arc::new(Here::new(Arc::clone(db))),
         blacklist: job.blacklist.clone(),
         known: job.pubkeys.as_slice().into(),
-        strangers: STRANGERS_EVENTS,
+        strangers: STRANGERS_COMPARED,
     });
     let tunnels = Tunnels::open(&job.ipfs, &job.peers, job.timings.connect).await;
     let diffs = job.peers.iter().enumerate().map(|(position, peer)| {

@@ -46,6 +46,10 @@ pub const LISTED_IDS: usize = 10_000;
 /// events each; of more, a backfill gets the rest the next time.
 pub const STRANGERS_EVENTS: u64 = 100_000;
 
+/// The same for a difference, which does not go on the next time where it has ended. Their ids take
+/// 32 bytes each.
+pub const STRANGERS_COMPARED: u64 = 1_000_000;
+
 /// For one call of the command `ipfs`, which asks a daemon on this machine.
 pub const IPFS_TIME_OUT: Duration = Duration::from_secs(10);
 
