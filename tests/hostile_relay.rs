@@ -18,6 +18,10 @@ use support::events::{Author, events, forged, unsigned};
 use support::no_relays::{ClosedPort, MuteListener};
 use support::scripted::{Act, Archive, Arrival, ScriptedRelay, answer};
 
+/// What is said of a peer that takes a connection and ends it.
+const UNANSWERED: &str = "the other side ended the connection before it answered the WebSocket \
+    handshake, as a tunnel does whose far end is not reached";
+
 const START: u64 = 1_700_000_000;
 
 fn notes() -> Filter {
@@ -45,9 +49,7 @@ fn refused(address: SocketAddr) -> String {
 async fn a_dead_peer_costs_one_attempt_and_is_not_asked_again() {
     let relay = ScriptedRelay::start_with(|_| Arrival::HangUp, |_| answer([]));
     let mut session = peer(&relay.url());
-    let dead = nothing(not_connected(
-        "WebSocket handshake: WebSocket protocol error: Handshake not finished",
-    ));
+    let dead = nothing(not_connected(UNANSWERED));
     assert_eq!(session.fetch(vec![notes()], PATIENT, &Collector::default()).await, dead);
     // One for the conversation, and perhaps one for what the relay says of itself.
     let connections = relay.record().connections;
@@ -135,7 +137,7 @@ async fn a_peer_that_goes_away_for_good_is_tried_again_and_then_given_up() {
         _ => answer([Act::Cut]),
     });
     let (outcome, _) = fetch(&relay.url(), vec![notes()], PATIENT).await;
-    let error = "WebSocket handshake: WebSocket protocol error: Handshake not finished";
+    let error = UNANSWERED;
     assert_eq!(outcome, gap_after(1, 1, not_connected(error)));
     assert_eq!(relay.record().connections, 4);
 }

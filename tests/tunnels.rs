@@ -11,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use support::events::{Author, id_of};
 use support::ipfs::{Ipfs, add_station};
+use support::no_relays::ClosedPort;
 use support::node::{Node, code};
 use support::scripted::{Archive, Record, ScriptedRelay, answer};
 use support::{heed_signals, strfry_bin};
@@ -71,6 +72,21 @@ fn without_ipfs_the_station_is_named() {
     assert_eq!(code, 1);
     let reason = summary["peers"][0]["gaps"][0]["reason"].as_str().unwrap();
     assert!(reason.starts_with("no connection: no tunnel: cannot run /nowhere/ipfs"), "{reason}");
+}
+
+#[test]
+fn a_station_that_is_not_reached_through_its_open_tunnel_is_named() {
+    let closed = ClosedPort::reserve();
+    let node = Node::new(&strfry_bin());
+    node.add_pubkeys([&Author::new(1).pubkey()]);
+    add_station(&node, "12D3KooWa");
+    let ipfs = Ipfs::start(&[("12D3KooWa", closed.address())]);
+    let (code, summary) = summary(&node, &ipfs);
+    assert_eq!(code, 1, "{summary:#}");
+    let reason = "no connection: the other side ended the connection before it answered the \
+        WebSocket handshake, as a tunnel does whose far end is not reached";
+    assert_eq!(summary["peers"][0]["gaps"][0]["reason"], reason);
+    assert!(ipfs.all_are_closed(), "{:?}", ipfs.calls());
 }
 
 /// A node with one station behind a tunnel that takes requests and never answers.

@@ -15,6 +15,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
@@ -55,6 +56,10 @@ pub enum ConnectError {
     Tcp { address: SocketAddr, source: io::Error },
     #[error("WebSocket handshake: {0}")]
     Handshake(Box<tungstenite::Error>),
+    #[error(
+        "the other side ended the connection before it answered the WebSocket handshake, as a tunnel does whose far end is not reached"
+    )]
+    Unanswered,
     #[error("TLS: {0}")]
     Tls(rustls::Error),
 }
@@ -86,7 +91,15 @@ impl Dialler {
         let stream = self.connect().await?;
         // Small requests and their answers take turns: waiting to fill packets only delays them.
         let _ = stream.set_nodelay(true);
-        let handshake = |error| ConnectError::Handshake(Box::new(error));
+        let handshake = |error| match error {
+            tungstenite::Error::Protocol(ProtocolError::HandshakeIncomplete) => {
+                ConnectError::Unanswered
+            }
+            tungstenite::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionReset => {
+                ConnectError::Unanswered
+            }
+            error => ConnectError::Handshake(Box::new(error)),
+        };
         let request = self.url.as_str().into_client_request().map_err(handshake)?;
         let config = WebSocketConfig::default()
             .max_message_size(Some(MESSAGE))

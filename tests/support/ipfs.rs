@@ -97,7 +97,8 @@ fn forward(port: u16, relay: SocketAddr) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
     thread::spawn(move || {
         for here in listener.incoming().map_while(Result::ok) {
-            let there = TcpStream::connect(relay).unwrap();
+            // As the real one does: it takes the connection first, and ends it then.
+            let Ok(there) = TcpStream::connect(relay) else { continue };
             for (mut from, mut to) in
                 [(here.try_clone().unwrap(), there.try_clone().unwrap()), (there, here)]
             {
