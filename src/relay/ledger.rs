@@ -140,6 +140,11 @@ impl Member {
         own == 0 || (own < most && state.wanted.len() < IDS_IN_ALL)
     }
 
+    /// How many ids of this peer wait, also for what others have claimed.
+    pub(super) fn waiting(&self) -> usize {
+        self.ledger.lock().queues.get(self.number as usize).map_or(0, Queue::len)
+    }
+
     /// Ids to ask this peer for, at most so many.
     pub(super) fn claim(&self, most: usize) -> Vec<EventId> {
         let mut state = self.ledger.lock();

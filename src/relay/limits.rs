@@ -75,6 +75,10 @@ pub const IDS_PER_FILTER: usize = 500;
 /// asked for more. A message of strfry's brings 15,600 at most (500,000 bytes).
 pub const IDS_OF_ONE_PEER: usize = 16_384;
 
+/// The same, after which an answer to a comparison that is under way by then is not taken. Those of
+/// [`PARALLEL_SUBSCRIPTIONS`] fit, whatever they bring.
+pub const IDS_WAITING: usize = PARALLEL_SUBSCRIPTIONS * IDS_OF_ONE_PEER;
+
 /// Fewer of these ids keep a peer from having nothing to do: then all its comparisons go on at once.
 pub const IDS_FOR_COMPARING_IN_PARALLEL: usize = PARALLEL_ID_REQUESTS * IDS_PER_FILTER;
 

@@ -4,7 +4,7 @@ use super::{Ended, EndedRequest, Open, Request, Requests, Waiting};
 use crate::nostr::{Event, EventId, ExpectedId, Filter};
 use crate::relay::by_id::{IdRequest, Leftover};
 use crate::relay::limits::{
-    NOT_GIVEN, PARALLEL_ID_REQUESTS, PARALLEL_SUBSCRIPTIONS, PUBLISHED_LATE,
+    IDS_WAITING, NOT_GIVEN, PARALLEL_ID_REQUESTS, PARALLEL_SUBSCRIPTIONS, PUBLISHED_LATE,
 };
 use crate::relay::manners::Comparing;
 use crate::relay::message;
@@ -172,7 +172,7 @@ impl Requests {
     /// what is still missing is to be [offered](Requests::offer).
     pub(in crate::relay) fn neg_msg(&mut self, subscription: &str, payload: &str) -> Vec<EventId> {
         let Some(mut open) = self.take(subscription) else { return Vec::new() };
-        let Request::Compare { comparison, held, .. } = &mut open.request else {
+        let Request::Compare { comparison, held, begun } = &mut open.request else {
             self.open.push(open);
             return Vec::new();
         };
@@ -186,6 +186,13 @@ impl Requests {
             return Vec::new();
         };
         self.manners.comparing = Comparing::Works;
+        if self.member.as_ref().is_some_and(|member| member.waiting() >= IDS_WAITING) {
+            // Many answers came at once. When there is room again, most of this has come as well.
+            let (filter, begun) = (comparison.filter().clone(), *begun);
+            self.outbox.push_back(message::neg_close(subscription));
+            self.waiting.push_front(Waiting::Compare { filter, begun });
+            return Vec::new();
+        }
         self.lacks.ids.extend(round.only_here);
         match round.next {
             Some(next) => {

@@ -111,7 +111,7 @@ mod tests {
     use crate::relay::clock::Pace;
     use crate::relay::info::RelayInfo;
     use crate::relay::ledger::Ledger;
-    use crate::relay::limits::PARALLEL_SUBSCRIPTIONS;
+    use crate::relay::limits::{IDS_WAITING, PARALLEL_SUBSCRIPTIONS};
     use crate::relay::manners::Manners;
 
     const PACE: Pace = Pace { time_out: Duration::from_secs(60), first_pause: Duration::ZERO };
@@ -149,18 +149,19 @@ mod tests {
         assert_eq!(begin_all(&mut comparing(false), 100), 1);
     }
 
+    fn allowing() -> Requests {
+        let mut requests = comparing(true);
+        let max_subscriptions = Some(200);
+        requests.learn(&RelayInfo {
+            max_subscriptions,
+            negentropy: Some(1),
+            ..RelayInfo::default()
+        });
+        requests
+    }
+
     #[test]
     fn comparisons_that_a_relay_allows_begin_at_once_unless_they_would_fill_the_memory() {
-        let allowing = || {
-            let mut requests = comparing(true);
-            let max_subscriptions = Some(200);
-            requests.learn(&RelayInfo {
-                max_subscriptions,
-                negentropy: Some(1),
-                ..RelayInfo::default()
-            });
-            requests
-        };
         assert_eq!(begin_all(&mut allowing(), 10_000), 9);
         assert_eq!(begin_all(&mut allowing(), 32_000), 3);
     }
@@ -168,6 +169,38 @@ mod tests {
     #[test]
     fn few_comparisons_bring_all_that_a_relay_has_at_once() {
         assert_eq!(begin_all(&mut comparing(true), 0), BLIND_COMPARISONS);
+    }
+
+    /// An answer to any comparison that names `count` events, and what it names.
+    fn naming(first: u64, count: u64) -> (String, Vec<EventId>) {
+        let ids: Vec<EventId> = (first..first + count).map(id).collect();
+        // The protocol's version; up to the end of time, a list of 64 to 16,383 ids.
+        let count = [0x80 | (count >> 7) as u8, (count & 0x7f) as u8];
+        let mut payload = [&[0x61, 0, 0, 2], &count[..]].concat();
+        payload.extend(ids.iter().flat_map(EventId::as_bytes));
+        (hex::encode(payload), ids)
+    }
+
+    #[test]
+    fn what_more_answers_bring_than_there_is_room_for_is_compared_again_later() {
+        const EACH: u64 = 12_000;
+        let mut requests = allowing();
+        assert_eq!(begin_all(&mut requests, 100), 9);
+        let mut offered = Vec::new();
+        for number in 1..=9 {
+            let (payload, named) = naming(number * EACH, EACH);
+            let mut needed = requests.neg_msg(&format!("comparison {number}"), &payload);
+            needed.sort_unstable();
+            let is_taken = offered.len() < IDS_WAITING;
+            assert!(needed == if is_taken { named } else { Vec::new() });
+            requests.offer(needed.clone());
+            offered.extend(needed);
+        }
+        assert_eq!((offered.len(), requests.outcome.complete), (72_000, 6));
+        let member = requests.member.as_ref().unwrap();
+        assert!(offered.iter().all(|id| member.settle(id)));
+        requests.outbox.clear();
+        assert_eq!(begin_all(&mut requests, 100), 3);
     }
 
     #[test]
