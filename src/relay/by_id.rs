@@ -10,7 +10,8 @@ use crate::nostr::{EventId, Filter};
 /// One request under way.
 #[derive(Debug)]
 pub(super) struct IdRequest {
-    asked: HashSet<EventId>,
+    /// Sorted.
+    asked: Vec<EventId>,
     missing: HashSet<EventId>,
 }
 
@@ -62,8 +63,10 @@ impl IdLimits {
 
 impl IdRequest {
     pub(super) fn new(ids: &[EventId]) -> Self {
-        let asked: HashSet<EventId> = ids.iter().copied().collect();
-        Self { missing: asked.clone(), asked }
+        let missing: HashSet<EventId> = ids.iter().copied().collect();
+        let mut asked: Vec<EventId> = missing.iter().copied().collect();
+        asked.sort_unstable();
+        Self { missing, asked }
     }
 
     /// The filters that ask for these ids.
@@ -81,8 +84,8 @@ impl IdRequest {
         self.missing.remove(id)
     }
 
-    /// All that was asked for.
-    pub(super) fn asked(&self) -> &HashSet<EventId> {
+    /// All that was asked for; sorted.
+    pub(super) fn asked(&self) -> &[EventId] {
         &self.asked
     }
 

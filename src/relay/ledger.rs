@@ -5,7 +5,7 @@
 //! it fails, goes to the next that has it; what a slow one has claimed long ago may be claimed
 //! again. Never waits, and is never locked across a wait.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
 use super::limits::{IDS_IN_ALL, SETTLED_IDS, STEAL_AFTER};
+use super::wanted::{Claim, HalfId, Place, Wanted, WantedIds, half_of};
 use crate::nostr::EventId;
 
 /// The needed events of a run.
@@ -27,30 +28,10 @@ pub struct Ledger {
 #[derive(Debug, Default)]
 struct State {
     settled: Settled,
-    wanted: HashMap<HalfId, Wanted>,
+    wanted: WantedIds,
     queues: Vec<Queue>,
     /// How often something has become free that was claimed.
     releases: u64,
-}
-
-/// Half of each id is enough: to make another genuine event share that half of a given id takes
-/// 2^128 attempts, and nothing else settles it.
-type HalfId = [u8; 16];
-
-/// Small: there can be tens of thousands.
-#[derive(Debug, Default)]
-struct Wanted {
-    /// How often peers have named it and have not failed to give it. One that names it twice is
-    /// asked twice.
-    holders: u32,
-    claim: Option<Claim>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Claim {
-    by: u32,
-    /// Milliseconds after [`Ledger::began`].
-    since: u32,
 }
 
 /// Events that have come a short while ago. What came before that is found where it went: whoever
@@ -64,9 +45,9 @@ struct Settled {
 /// What one peer has and has not been asked for.
 #[derive(Debug, Default)]
 struct Queue {
-    fresh: VecDeque<EventId>,
+    fresh: VecDeque<Place>,
     /// What others had claimed when it was this peer's turn.
-    deferred: VecDeque<EventId>,
+    deferred: VecDeque<Place>,
     /// [`State::releases`] when `deferred` was last looked through.
     seen: u64,
 }
@@ -126,9 +107,11 @@ impl Member {
             if settled.contains(&id) {
                 continue;
             }
-            let entry = wanted.entry(half_of(&id)).or_default();
-            entry.holders = entry.holders.saturating_add(1);
-            queue.fresh.push_back(id);
+            let place = wanted.find_or_add(id);
+            if let Some(entry) = wanted.get_mut(place) {
+                entry.holders = entry.holders.saturating_add(1);
+            }
+            queue.fresh.push_back(place);
         }
     }
 
@@ -154,26 +137,26 @@ impl Member {
         let claim = Claim { by: self.number, since: self.ledger.now() };
         let mut claimed = Vec::new();
         while claimed.len() < most {
-            let Some(id) = queue.fresh.pop_front() else { break };
-            match wanted.get_mut(&half_of(&id)) {
+            let Some(place) = queue.fresh.pop_front() else { break };
+            match wanted.get_mut(place) {
                 Some(entry) if entry.claim.is_none() => {
                     entry.claim = Some(claim);
-                    claimed.push(id);
+                    claimed.push(entry.id);
                 }
-                Some(_) => queue.deferred.push_back(id),
+                Some(_) => queue.deferred.push_back(place),
                 None => {}
             }
         }
         let is_due = queue.seen != releases || queue.oldest_claim_is_old(wanted, claim.since);
         if claimed.is_empty() && is_due {
             queue.seen = releases;
-            queue.deferred.retain(|id| {
-                let Some(entry) = wanted.get_mut(&half_of(id)) else { return false };
+            queue.deferred.retain(|&place| {
+                let Some(entry) = wanted.get_mut(place) else { return false };
                 if claimed.len() >= most || !entry.is_free(claim.since) {
                     return true;
                 }
                 entry.claim = Some(claim);
-                claimed.push(*id);
+                claimed.push(entry.id);
                 false
             });
         }
@@ -183,7 +166,7 @@ impl Member {
     /// The event has come; false if it had come already.
     pub(super) fn settle(&self, id: &EventId) -> bool {
         let mut state = self.ledger.lock();
-        state.wanted.remove(&half_of(id));
+        state.wanted.remove(id);
         state.settled.insert(id)
     }
 
@@ -197,7 +180,8 @@ impl Member {
         let mut state = self.ledger.lock();
         let mut lost = Vec::new();
         for id in ids {
-            if state.give_up(self.number, &id) {
+            let place = state.wanted.find(&id);
+            if place.is_some_and(|place| state.give_up(self.number, place)) {
                 lost.push(id);
             }
         }
@@ -212,9 +196,11 @@ impl Member {
         let State { wanted, queues, .. } = &mut *state;
         let Some(queue) = queues.get_mut(self.number as usize) else { return };
         for id in ids {
-            let Some(entry) = wanted.get_mut(&half_of(&id)) else { continue };
-            entry.claim = entry.claim.filter(|claim| claim.by != self.number);
-            queue.fresh.push_front(id);
+            let Some(place) = wanted.find(&id) else { continue };
+            if let Some(entry) = wanted.get_mut(place) {
+                entry.claim = entry.claim.filter(|claim| claim.by != self.number);
+            }
+            queue.fresh.push_front(place);
         }
         drop(state);
         self.announce();
@@ -237,10 +223,10 @@ impl Member {
         let mut state = self.ledger.lock();
         let State { wanted, queues, .. } = &mut *state;
         let Some(queue) = queues.get_mut(self.number as usize) else { return false };
-        while queue.fresh.front().is_some_and(|id| !wanted.contains_key(&half_of(id))) {
+        while queue.fresh.front().is_some_and(|&place| !wanted.contains(place)) {
             queue.fresh.pop_front();
         }
-        while queue.deferred.front().is_some_and(|id| !wanted.contains_key(&half_of(id))) {
+        while queue.deferred.front().is_some_and(|&place| !wanted.contains(place)) {
             queue.deferred.pop_front();
         }
         queue.len() > 0
@@ -251,16 +237,10 @@ impl Member {
         let mut state = self.ledger.lock();
         let Some(queue) = state.queues.get_mut(self.number as usize) else { return };
         let Queue { fresh, deferred, .. } = std::mem::take(queue);
-        for entry in state.wanted.values_mut() {
-            if entry.claim.is_some_and(|claim| claim.by == self.number) {
-                entry.claim = None;
-                entry.holders = entry.holders.saturating_sub(1);
-            }
+        let claimed = state.wanted.claimed_by(self.number);
+        for place in claimed.into_iter().chain(fresh).chain(deferred) {
+            state.give_up(self.number, place);
         }
-        for id in fresh.iter().chain(&deferred) {
-            state.give_up(self.number, id);
-        }
-        state.wanted.retain(|_, entry| entry.holders > 0);
         drop(state);
         self.announce();
     }
@@ -274,14 +254,13 @@ impl Drop for Member {
 
 impl State {
     /// Whether nobody else has it.
-    fn give_up(&mut self, number: u32, id: &EventId) -> bool {
-        let half = half_of(id);
-        let Some(entry) = self.wanted.get_mut(&half) else { return false };
+    fn give_up(&mut self, number: u32, place: Place) -> bool {
+        let Some(entry) = self.wanted.get_mut(place) else { return false };
         entry.holders = entry.holders.saturating_sub(1);
         entry.claim = entry.claim.filter(|claim| claim.by != number);
-        let nobody = entry.holders == 0;
+        let (id, nobody) = (entry.id, entry.holders == 0);
         if nobody {
-            self.wanted.remove(&half);
+            self.wanted.remove(&id);
         }
         nobody
     }
@@ -326,19 +305,13 @@ impl Queue {
     }
 
     /// Claims are made in about the order of the queue, so the first tells of the others.
-    fn oldest_claim_is_old(&mut self, wanted: &HashMap<HalfId, Wanted>, now: u32) -> bool {
-        while self.deferred.front().is_some_and(|id| !wanted.contains_key(&half_of(id))) {
+    fn oldest_claim_is_old(&mut self, wanted: &WantedIds, now: u32) -> bool {
+        while self.deferred.front().is_some_and(|&place| !wanted.contains(place)) {
             self.deferred.pop_front();
         }
-        let first = self.deferred.front().and_then(|id| wanted.get(&half_of(id)));
+        let first = self.deferred.front().and_then(|&place| wanted.get(place));
         first.is_some_and(|entry| entry.is_free(now))
     }
-}
-
-fn half_of(id: &EventId) -> HalfId {
-    let mut half = [0; 16];
-    half.copy_from_slice(&id.as_bytes()[..16]);
-    half
 }
 
 #[cfg(test)]

@@ -82,7 +82,7 @@ pub const IDS_WAITING: usize = PARALLEL_SUBSCRIPTIONS * IDS_OF_ONE_PEER;
 /// Fewer of these ids keep a peer from having nothing to do: then all its comparisons go on at once.
 pub const IDS_FOR_COMPARING_IN_PARALLEL: usize = PARALLEL_ID_REQUESTS * IDS_PER_FILTER;
 
-/// The same for all peers together, at about 50 bytes each and 32 more for each peer that has it.
+/// The same for all peers together, at about 90 bytes each and 8 more for each peer that has it.
 pub const IDS_IN_ALL: usize = 32_768;
 
 /// Events that came last and are remembered, at least, at 16 bytes each. Older ones are in the

@@ -23,6 +23,7 @@ mod refusal;
 mod requests;
 mod session;
 mod sink;
+mod wanted;
 
 pub use auth::AuthKey;
 pub use clock::Pace;

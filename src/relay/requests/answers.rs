@@ -45,7 +45,9 @@ impl Requests {
             }
             Request::Ids(request) => {
                 let event = event?;
-                if !request.asked().contains(&event.id) || !is_about(&self.queries, &event) {
+                if request.asked().binary_search(&event.id).is_err()
+                    || !is_about(&self.queries, &event)
+                {
                     return Err(Unwanted::Unasked);
                 }
                 self.clock.progress();
@@ -92,7 +94,7 @@ impl Requests {
                 Ok(event)
             }
             EndedRequest::Ids(asked) => {
-                if !asked.contains(&event.id) || !is_about(&self.queries, &event) {
+                if asked.binary_search(&event.id).is_err() || !is_about(&self.queries, &event) {
                     return Err(Unwanted::Unasked);
                 }
                 let settled = self
@@ -138,7 +140,7 @@ impl Requests {
             }
             Request::Ids(request) => {
                 self.outcome.pages += 1;
-                let asked = request.asked().clone();
+                let asked = request.asked().to_vec();
                 self.end_ids(request);
                 EndedRequest::Ids(asked)
             }

@@ -119,13 +119,9 @@ struct Ended {
 
 enum EndedRequest {
     /// With the ids that came, and how many came after the end, which may have been named already.
-    Pages {
-        filters: Vec<Filter>,
-        known: HashSet<EventId>,
-        late: u64,
-        is_named: bool,
-    },
-    Ids(HashSet<EventId>),
+    Pages { filters: Vec<Filter>, known: HashSet<EventId>, late: u64, is_named: bool },
+    /// Sorted.
+    Ids(Vec<EventId>),
 }
 
 /// What is to be done next.
