@@ -128,6 +128,13 @@ impl Member {
         self.ledger.lock().queues.get(self.number as usize).map_or(0, Queue::len)
     }
 
+    /// How many of so many requests are this peer's share: at least one.
+    pub(super) fn share_of(&self, requests: usize) -> usize {
+        let state = self.ledger.lock();
+        let peers = state.queues.iter().filter(|queue| queue.len() > 0).count();
+        (requests / peers.max(1)).max(1)
+    }
+
     /// Ids to ask this peer for, at most so many.
     pub(super) fn claim(&self, most: usize) -> Vec<EventId> {
         let mut state = self.ledger.lock();
@@ -337,6 +344,19 @@ mod tests {
         assert_eq!(second.claim(4), ids(4..6));
         assert_eq!(second.claim(4), []);
         assert!(second.is_waiting());
+    }
+
+    #[test]
+    fn requests_are_shared_among_the_peers_that_have_something_to_give() {
+        let (ledger, first, second) = ledger();
+        let _idle = ledger.join();
+        first.offer(ids(0..6));
+        assert_eq!(first.share_of(32), 32);
+        second.offer(ids(0..6));
+        assert_eq!(first.share_of(32), 16);
+        let others: Vec<Member> = (0..50).map(|_| ledger.join()).collect();
+        others.iter().for_each(|other| other.offer(ids(0..6)));
+        assert_eq!(first.share_of(32), 1);
     }
 
     #[test]

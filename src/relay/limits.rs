@@ -67,6 +67,10 @@ pub const ITEMS_COMPARED: usize = 96_000;
 /// (`relay.maxPendingOutboundBytes`).
 pub const PARALLEL_ID_REQUESTS: usize = 4;
 
+/// The same for all peers together, as far as each has one: more answers than can be verified and
+/// imported in a moment would keep each other waiting until they seem late ([`STEAL_AFTER`]).
+pub const ID_REQUESTS_IN_ALL: usize = 32;
+
 /// Ids in one filter. strfry 1.1.1 takes 2,047 and returns at most 500 events
 /// (`relay.maxFilterLimit`).
 pub const IDS_PER_FILTER: usize = 500;

@@ -149,6 +149,17 @@ mod tests {
         assert_eq!(begin_all(&mut comparing(false), 100), 1);
     }
 
+    #[test]
+    fn a_relay_that_says_that_it_compares_may_take_longer_to_begin_with_it() {
+        let patience = |says_it_compares| {
+            let mut requests = comparing(says_it_compares);
+            begin_all(&mut requests, 100);
+            requests.patience()
+        };
+        assert!(patience(true) > PACE.time_out / 2);
+        assert!(patience(false) <= PACE.time_out / 3);
+    }
+
     fn allowing() -> Requests {
         let mut requests = comparing(true);
         let max_subscriptions = Some(200);

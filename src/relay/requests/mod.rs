@@ -20,7 +20,9 @@ use super::by_id::IdRequest;
 use super::clock::{Clock, Pace};
 use super::info::RelayInfo;
 use super::ledger::{Ledger, Member};
-use super::limits::{FIRST_ROUND, FRAME_OVERHEAD, KEY_IN_FILTER, KIND_IN_FILTER};
+use super::limits::{
+    FIRST_ROUND, FRAME_OVERHEAD, ID_REQUESTS_IN_ALL, KEY_IN_FILTER, KIND_IN_FILTER,
+};
 use super::manners::{Comparing, Manners};
 use super::message;
 use super::outcome::FetchOutcome;
@@ -291,11 +293,12 @@ impl Requests {
     }
 
     fn ask_for_ids(&mut self, subscription: &str) -> Option<String> {
+        let member = self.member.as_ref()?;
         let open = self.open.iter().filter(|open| matches!(open.request, Request::Ids(_)));
-        if open.count() >= self.manners.parallel_ids {
+        if open.count() >= self.manners.parallel_ids.min(member.share_of(ID_REQUESTS_IN_ALL)) {
             return None;
         }
-        let ids = self.member.as_ref()?.claim(self.manners.ids.per_request());
+        let ids = member.claim(self.manners.ids.per_request());
         if ids.is_empty() {
             return None;
         }

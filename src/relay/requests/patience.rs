@@ -44,7 +44,10 @@ impl Requests {
             return None;
         }
         let trial = self.open.iter().find(|open| matches!(open.request, Request::Compare { .. }));
-        trial.map(|open| open.asked + self.clock.pace.time_out / 3)
+        // One that says that it compares may have much to count first; of any other no answer is
+        // the likely answer.
+        let part = if self.manners.says_it_compares { 1 } else { 3 };
+        trial.map(|open| open.asked + self.clock.pace.time_out / part)
     }
 
     /// Our own sink took this long: that does not count against the peer.
