@@ -21,7 +21,7 @@ use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 use url::Url;
 
-use super::limits::{ADDRESSES, BETWEEN_ADDRESSES, MESSAGE};
+use super::limits::{ADDRESSES, BETWEEN_ADDRESSES, MESSAGE, READ_AT_ONCE};
 use crate::node::address::is_local_ip;
 
 /// An open connection to a relay.
@@ -103,7 +103,8 @@ impl Dialler {
         let request = self.url.as_str().into_client_request().map_err(handshake)?;
         let config = WebSocketConfig::default()
             .max_message_size(Some(MESSAGE))
-            .max_frame_size(Some(MESSAGE));
+            .max_frame_size(Some(MESSAGE))
+            .read_buffer_size(READ_AT_ONCE);
         let connector = match self.url.scheme() {
             "wss" => Connector::Rustls(tls_config().map_err(ConnectError::Tls)?),
             _ => Connector::Plain,

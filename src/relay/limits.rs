@@ -36,6 +36,10 @@ pub const PARALLEL_SUBSCRIPTIONS: usize = 4;
 /// character is escaped as `\u00xx` is six times as long; the rest is room for larger settings.
 pub const MESSAGE: usize = 2 << 20;
 
+/// Bytes that are read from a connection at once. A large message makes the buffer grow, the more
+/// so the more has been read behind it, and it stays as large as it was once.
+pub const READ_AT_ONCE: usize = 16 << 10;
+
 /// Messages that are useless (no JSON, unknown subscription, an event that was not asked for or
 /// is forged) after which a peer is given up.
 pub const USELESS_MESSAGES: u64 = 1_000;
