@@ -373,12 +373,49 @@ mod tests {
 
     const PACE: Pace = Pace { time_out: Duration::from_secs(60), first_pause: Duration::ZERO };
 
+    fn id(number: u64) -> EventId {
+        let mut id = [0; 32];
+        id[..8].copy_from_slice(&number.to_be_bytes());
+        EventId::from_bytes(id)
+    }
+
+    fn is_asked(name: &str, requests: &mut Requests) -> bool {
+        matches!(requests.next(name), Next::Send(_))
+    }
+
+    #[test]
+    fn events_are_asked_of_many_peers_in_fewer_requests_of_each() {
+        let ids = |first: u64| (first..first + 2_500).map(id);
+        let begun = |peers: u64| {
+            let ledger = Arc::<Ledger>::default();
+            let others: Vec<Member> = (1..peers).map(|_| ledger.join()).collect();
+            others.iter().zip(1..).for_each(|(other, number)| other.offer(ids(number * 10_000)));
+            let member = ledger.join();
+            member.offer(ids(0));
+            let mut requests =
+                Requests::new(Vec::new(), PACE, Manners::default(), Some(member), None);
+            (0..9).take_while(|number| is_asked(&number.to_string(), &mut requests)).count()
+        };
+        assert_eq!([1, 8, 16, 32, 50].map(begun), [4, 4, 2, 1, 1]);
+    }
+
+    #[test]
+    fn requests_that_are_refused_at_the_same_time_count_as_one_complaint() {
+        let queries = vec![Filter::default(); 9];
+        let mut requests = Requests::new(queries, PACE, Manners::default(), None, None);
+        assert!(["a", "b", "c", "d"].iter().all(|name| is_asked(name, &mut requests)));
+        requests.notice("ERROR: too many concurrent REQs");
+        requests.notice("ERROR: too many concurrent REQs");
+        assert_eq!((requests.manners.complaints, requests.manners.parallel), (1, 2));
+        requests.ask_all_again();
+        requests.notice("ERROR: too many concurrent REQs");
+        assert_eq!((requests.manners.complaints, requests.manners.parallel), (2, 1));
+    }
+
     #[test]
     fn a_pause_that_is_over_does_not_cut_the_patience_short() {
         let queries = vec![Filter::default(); 9];
         let mut requests = Requests::new(queries, PACE, Manners::default(), None, None);
-        let is_asked =
-            |name: &str, requests: &mut Requests| matches!(requests.next(name), Next::Send(_));
         assert!(["a", "b", "c", "d"].iter().all(|name| is_asked(name, &mut requests)));
         requests.closed("a", "rate-limited: slow down");
         assert!(["b", "c"].iter().all(|name| requests.end_of_stored_events(name, true)));
