@@ -313,6 +313,18 @@ mod tests {
     }
 
     #[test]
+    fn a_dense_second_below_a_query_that_is_divided_comes_too() {
+        let dense = (0..4).flat_map(|author| {
+            [0, 1].into_iter().flat_map(move |kind| (0..15).map(move |n| (author, kind, 50, n)))
+        });
+        let stored: BTreeSet<Stored> = dense.chain(many(4, 100)).collect();
+        let mut relay = Relay { events: stored.clone(), limit: 20, pages: 0 };
+        let course = run(&mut relay, Filters::All, vec![query(0..4)]);
+        assert_eq!((&course.received, &course.gaps), (&stored, &vec![]));
+        assert!(course.requests < 80, "{}", course.requests);
+    }
+
+    #[test]
     fn of_a_query_that_is_divided_behind_a_second_that_did_not_come_nothing_is_said_to_be_whole() {
         let dense = (0..90).map(|number| (2, 1, 9_000, number));
         let newer = (0..15).map(|number| (0, 1, 9_001 + u64::from(number), number));
