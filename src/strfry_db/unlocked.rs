@@ -48,8 +48,9 @@ use super::pages::PageSnapshot;
 use super::snapshot::Snapshot;
 
 /// Tries to read a batch before giving up. Each takes half as much as the one before, so that ten
-/// are enough for any batch to come down to one entry, which takes microseconds.
-pub const ATTEMPTS: u32 = 30;
+/// are enough for any batch to come down to one entry, which takes microseconds; the others are for a
+/// machine so busy that a commit or two come between even then.
+pub const ATTEMPTS: u32 = 300;
 
 /// Tries to begin a snapshot with nobody committing at that moment, which takes microseconds.
 const ATTEMPTS_TO_BEGIN: u32 = 1_000;

@@ -231,7 +231,7 @@ fn when_every_attempt_is_overtaken_it_says_so() {
         Ok(())
     });
     assert!(matches!(answer, Err(ReadError::Overtaken)), "{answer:?}");
-    assert_eq!(calls, 30);
+    assert_eq!(calls, 300);
 }
 
 #[test]
