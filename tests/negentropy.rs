@@ -206,10 +206,19 @@ async fn a_slow_peer_loses_its_share() {
 
 /// Asks a relay that does this about comparisons, and expects everything page by page.
 async fn is_asked_page_by_page(refuse: impl Fn(&Round) -> Vec<Act> + Send + Sync + 'static) {
+    is_asked_page_by_page_saying(None, refuse).await;
+}
+
+/// The same of a relay that says this of itself.
+async fn is_asked_page_by_page_saying(
+    info: Option<Value>,
+    refuse: impl Fn(&Round) -> Vec<Act> + Send + Sync + 'static,
+) {
     let author = Author::new(1);
     let all = notes_of(&author, 900);
     let archive = Archive::new(&all, 500);
-    let relay = ScriptedRelay::start_comparing(
+    let relay = ScriptedRelay::start_informing(
+        info,
         |_| Arrival::Welcome,
         move |request| archive.answer(request),
         move |round| answer(refuse(round)),
@@ -237,6 +246,8 @@ async fn a_relay_that_refuses_to_compare_is_asked_page_by_page() {
 #[tokio::test]
 async fn a_relay_that_is_silent_about_comparisons_is_asked_page_by_page() {
     is_asked_page_by_page(|_| vec![]).await;
+    let says_it_compares = json!({"supported_nips": [1, 77], "negentropy": 1});
+    is_asked_page_by_page_saying(Some(says_it_compares), |_| vec![]).await;
 }
 
 #[tokio::test]

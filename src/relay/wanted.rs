@@ -38,6 +38,7 @@ pub(super) struct Claim {
 /// All of them; there can be tens of thousands.
 #[derive(Debug, Default)]
 pub(super) struct WantedIds {
+    /// Never becomes shorter, so the numbers in the other two stay those of slots.
     slots: Vec<Slot>,
     free: Vec<u32>,
     by_id: HashMap<HalfId, u32>,

@@ -188,7 +188,8 @@ impl Requests {
             return Vec::new();
         };
         self.manners.comparing = Comparing::Works;
-        if self.member.as_ref().is_some_and(|member| member.waiting() >= IDS_WAITING) {
+        let is_full = self.member.as_ref().is_some_and(|member| member.waiting() >= IDS_WAITING);
+        if is_full && !round.needed.is_empty() {
             // Many answers came at once. When there is room again, most of this has come as well.
             let (filter, begun) = (comparison.filter().clone(), *begun);
             self.outbox.push_back(message::neg_close(subscription));

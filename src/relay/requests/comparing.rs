@@ -103,24 +103,15 @@ impl Requests {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use super::super::Next;
+    use super::super::tests::{PACE, id};
     use super::*;
     use crate::nostr::{EventId, Filter};
-    use crate::relay::clock::Pace;
     use crate::relay::info::RelayInfo;
     use crate::relay::ledger::Ledger;
     use crate::relay::limits::{IDS_WAITING, PARALLEL_SUBSCRIPTIONS};
     use crate::relay::manners::Manners;
-
-    const PACE: Pace = Pace { time_out: Duration::from_secs(60), first_pause: Duration::ZERO };
-
-    fn id(number: u64) -> EventId {
-        let mut id = [0; 32];
-        id[..8].copy_from_slice(&number.to_be_bytes());
-        EventId::from_bytes(id)
-    }
 
     fn here(events: u64) -> ItemSet {
         ItemSet::new((0..events).map(|number| (number, id(number))))

@@ -371,9 +371,10 @@ mod tests {
 
     use super::*;
 
-    const PACE: Pace = Pace { time_out: Duration::from_secs(60), first_pause: Duration::ZERO };
+    pub(super) const PACE: Pace =
+        Pace { time_out: Duration::from_secs(60), first_pause: Duration::ZERO };
 
-    fn id(number: u64) -> EventId {
+    pub(super) fn id(number: u64) -> EventId {
         let mut id = [0; 32];
         id[..8].copy_from_slice(&number.to_be_bytes());
         EventId::from_bytes(id)

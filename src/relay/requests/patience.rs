@@ -45,9 +45,9 @@ impl Requests {
         }
         let trial = self.open.iter().find(|open| matches!(open.request, Request::Compare { .. }));
         // One that says that it compares may have much to count first; of any other no answer is
-        // the likely answer.
-        let part = if self.manners.says_it_compares { 1 } else { 3 };
-        trial.map(|open| open.asked + self.clock.pace.time_out / part)
+        // the likely answer. Either has to end before the peer is given up for its silence.
+        let thirds = if self.manners.says_it_compares { 2 } else { 1 };
+        trial.map(|open| open.asked + self.clock.pace.time_out * thirds / 3)
     }
 
     /// Our own sink took this long: that does not count against the peer.
