@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use strfry_companion::nostr::Filter;
-use strfry_companion::relay::{FetchOutcome, Gap, GapReason, Sink, Stopped, Unwanted};
+use strfry_companion::relay::{FetchOutcome, Gap, GapReason, Sink, Standing, Stopped, Unwanted};
 use support::collector::{Collector, IMPATIENT, PATIENT, fetch, peer, query};
 use support::events::{Author, START, events, sorted_ids};
 use support::relays::Relay;
@@ -405,8 +405,8 @@ impl Sink for Slow<'_> {
         self.collector.unwanted(what);
     }
 
-    fn forged(&self) -> u64 {
-        0
+    fn standing(&self) -> Standing {
+        Standing { genuine: self.collector.count() as u64, ..Standing::default() }
     }
 }
 

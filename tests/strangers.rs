@@ -79,6 +79,7 @@ fn job(node: &Node, relays: &[&ScriptedRelay], pubkeys: Vec<Pubkey>) -> Job {
             patience: Duration::from_secs(60),
         },
         allow_local: true,
+        max_time: None,
         timings: Timings::default(),
         output: Output::default(),
     }

@@ -48,6 +48,8 @@ pub(super) struct Checks {
 struct Ticket {
     stat: Option<StatKey>,
     account: Arc<Account>,
+    /// It has been found genuine.
+    is_accepted: bool,
 }
 
 /// What the pipeline tells is counted for the peer that sent the event.
@@ -108,7 +110,7 @@ fn submit(pipeline: &Pipeline<Batch, Accounts>, work: impl Iterator<Item = Work>
         match item {
             Work::Check(Candidate { event, stat, account, .. }) => {
                 bytes += event.memory();
-                batch.push((event, Ticket { stat, account }));
+                batch.push((event, Ticket { stat, account, is_accepted: false }));
                 if bytes >= BATCH_BYTES {
                     pipeline.submit(std::mem::take(&mut batch));
                     bytes = 0;
@@ -132,11 +134,19 @@ fn submit(pipeline: &Pipeline<Batch, Accounts>, work: impl Iterator<Item = Work>
 impl Ledger for Accounts {
     type Ticket = Ticket;
 
-    fn accepted(&mut self, event: &StoredEvent) {
+    fn accepted(&mut self, event: &StoredEvent, ticket: &mut Ticket) {
         self.arrived.note(event);
+        ticket.is_accepted = true;
+        ticket.account.progress.leave(&event.id(), true);
     }
 
-    fn settled(&mut self, event: &StoredEvent, Ticket { stat, account }: Ticket, fate: &Fate) {
+    fn settled(&mut self, event: &StoredEvent, ticket: Ticket, fate: &Fate) {
+        let Ticket { stat, account, is_accepted } = ticket;
+        if !is_accepted {
+            // Found by its id, here or on its way.
+            let is_genuine = matches!(fate, Fate::AlreadyPresent | Fate::Duplicate);
+            account.progress.leave(&event.id(), is_genuine);
+        }
         if *fate == Fate::Imported {
             self.stats.add(event.packed().kind(), stat);
         }

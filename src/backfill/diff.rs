@@ -7,6 +7,7 @@ use std::sync::Arc;
 use futures_util::FutureExt;
 use futures_util::future::join_all;
 use serde::Serialize;
+use tokio::sync::Semaphore;
 
 use super::difference::{Common, Difference, Sides};
 use super::error::BackfillError;
@@ -20,7 +21,8 @@ use super::tunnels::Tunnels;
 use super::write_relays::is_strangers;
 use crate::node::{Blacklist, Peer};
 use crate::nostr::{Filter, Pubkey};
-use crate::relay::{AuthKey, Dialler, FetchOutcome, Gap, GapReason, Pace};
+use crate::relay::limits::CONVERSATIONS;
+use crate::relay::{AuthKey, Dialler, FetchOutcome, Gap, GapReason, Pace, Room};
 use crate::strfry_db::StrfryDb;
 
 /// What is to be compared.
@@ -97,9 +99,10 @@ pub async fn diff(
         strangers: STRANGERS_COMPARED,
     });
     let tunnels = Tunnels::open(&job.ipfs, &job.peers, job.timings.connect).await;
+    let shared = (Room::default(), Semaphore::new(CONVERSATIONS));
     let diffs = job.peers.iter().enumerate().map(|(position, peer)| {
         let since = job.since.map(|since| state.since(peer, since));
-        with_peer(job, &common, (position, peer, since), &tunnels, stop.clone())
+        with_peer(job, &common, (position, peer, since), &tunnels, &shared, stop.clone())
     });
     let diffs = join_all(diffs).await;
     tunnels.close().await;
@@ -111,6 +114,7 @@ async fn with_peer(
     common: &Arc<Common>,
     (position, peer, since): (usize, &Peer, Option<u64>),
     tunnels: &Tunnels,
+    (room, conversations): &(Room, Semaphore),
     stop: impl Future<Output = ()>,
 ) -> Result<PeerDiff, BackfillError> {
     let timings = &job.timings;
@@ -120,15 +124,20 @@ async fn with_peer(
         time_out: timings.connect,
     };
     let difference = Difference::with(common);
-    let mut session = difference.session(dialler, job.negentropy).known_by(job.auth.clone());
+    let session = difference.session(dialler, job.negentropy);
+    let mut session = session.known_by(job.auth.clone()).within(room);
     // Why a tunnel is not open becomes the reason of the gaps.
     let _ = tunnels.lead(position, &mut session);
     let mut queries = author_queries(&job.pubkeys, &job.kinds, since);
     queries.extend(station_query(job.station_kinds.clone(), since));
     let time_out = if job.since.is_some() { timings.recent } else { timings.full };
     let pace = Pace { time_out, first_pause: timings.first_pause };
+    let fetched = async {
+        let _turn = conversations.acquire().await;
+        session.fetch(queries.clone(), pace, &*difference).await
+    };
     let mut outcome = tokio::select! {
-        outcome = session.fetch(queries.clone(), pace, &*difference) => outcome,
+        outcome = fetched => outcome,
         () = stop => stopped(queries),
     };
     difference.strangers.explain(&mut outcome);

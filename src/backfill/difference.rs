@@ -23,7 +23,8 @@ use super::strangers::Strangers;
 use crate::node::Blacklist;
 use crate::nostr::{Event, EventId, ExpectedId, Filter, Pubkey, Signature, signature};
 use crate::relay::{
-    Dialler, Ledger, Local, LocalItems, MissingIds, PeerSession, Share, Sink, Stopped, Unwanted,
+    Dialler, Ledger, Local, LocalItems, MissingIds, PeerSession, Share, Sink, Standing, Stopped,
+    Unwanted,
 };
 use crate::strfry_db::scan::{ScanFilter, ScanOptions};
 use crate::strfry_db::{ReadError, StrfryDb};
@@ -282,8 +283,14 @@ impl Sink for Difference {
         }
     }
 
-    fn forged(&self) -> u64 {
-        self.strangers.or_forged(self.account().forged)
+    fn standing(&self) -> Standing {
+        let account = self.account();
+        Standing {
+            // Their hashes are right. What is not signed is found out before it is much.
+            genuine: account.given.len() as u64,
+            forged: self.strangers.or_forged(account.forged),
+            is_waiting: false,
+        }
     }
 }
 
@@ -306,8 +313,9 @@ impl<S: Sink> Sink for Watched<S> {
         self.sink.unwanted(what);
     }
 
-    fn forged(&self) -> u64 {
-        let forged = self.difference.as_ref().map_or(0, |difference| difference.forged());
-        self.sink.forged().max(forged)
+    fn standing(&self) -> Standing {
+        let standing = self.sink.standing();
+        let forged = self.difference.as_ref().map_or(0, |it| it.standing().forged);
+        Standing { forged: standing.forged.max(forged), ..standing }
     }
 }

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::accounts::{Class, Tally};
@@ -16,13 +17,15 @@ use super::here::Here;
 use super::job::Job;
 use super::limits::ROUNDS_AFTER_FORGERIES;
 use super::plan::{author_queries, station_query};
+use super::progress::{PeerProgress, Seen};
 use super::screen::{Account, Entrance};
 use super::strangers::Strangers;
 use super::tunnels::Tunnels;
 use super::write_relays::is_strangers;
 use crate::node::{Peer, PeerSource};
 use crate::nostr::{EventId, Filter, Pubkey};
-use crate::relay::{Dialler, FetchOutcome, Gap, GapReason, Ledger, Pace, PeerSession, Share};
+use crate::relay::limits::CONVERSATIONS;
+use crate::relay::{Dialler, FetchOutcome, Gap, GapReason, Ledger, Pace, PeerSession, Room, Share};
 use crate::report::{Progress, ProgressState, RunLog, clean_for_log};
 use crate::strfry_db::StrfryDb;
 
@@ -55,6 +58,11 @@ pub(super) struct Fetch<'a> {
     known: Arc<[Pubkey]>,
     /// Which events are needed, of which peer.
     ledger: Arc<Ledger>,
+    /// Which events each peer has given.
+    seen: Arc<Seen>,
+    /// Memory for large messages of all peers.
+    room: Room,
+    conversations: Arc<Semaphore>,
     here: Arc<Here>,
     /// A dry run also tells how each peer and the database differ.
     compared: Option<Arc<Common>>,
@@ -62,8 +70,37 @@ pub(super) struct Fetch<'a> {
     pub(super) tunnels: Tunnels,
     /// Tells the run to stop.
     stop: Pin<Box<dyn Future<Output = ()> + 'a>>,
-    /// That has happened.
-    pub(super) stopped: bool,
+    /// When the run has reached its longest time.
+    deadline: Pin<Box<dyn Future<Output = ()> + 'a>>,
+    /// Why no peer is asked any more.
+    pub(super) stopped: Option<StopReason>,
+}
+
+/// Why a run ends before all peers have been asked for everything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StopReason {
+    /// It was told to.
+    Signal,
+    /// It has reached its longest time.
+    MaxTime,
+}
+
+/// Ends when a run of that longest time, if it has one, has to stop asking.
+async fn deadline(max_time: Option<Duration>) {
+    match max_time {
+        Some(max_time) => tokio::time::sleep(max_time).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn stop_reason(
+    stop: &mut (impl Future<Output = ()> + Unpin),
+    deadline: &mut (impl Future<Output = ()> + Unpin),
+) -> StopReason {
+    tokio::select! {
+        () = stop => StopReason::Signal,
+        () = deadline => StopReason::MaxTime,
+    }
 }
 
 /// A profile or two are asked for faster than compared.
@@ -122,11 +159,15 @@ impl<'a> Fetch<'a> {
             forged,
             known,
             ledger: Arc::default(),
+            seen: Arc::default(),
+            room: Room::default(),
+            conversations: Arc::new(Semaphore::new(CONVERSATIONS)),
             here,
             compared,
             tunnels: Tunnels::default(),
             stop: Box::pin(stop),
-            stopped: false,
+            deadline: Box::pin(deadline(job.max_time)),
+            stopped: None,
         }
     }
 
@@ -141,6 +182,7 @@ impl<'a> Fetch<'a> {
                 account: Arc::new(Account {
                     tally: Tally::default(),
                     strangers: Strangers::bounded(&self.known, self.job.strangers),
+                    progress: PeerProgress::new(&self.seen),
                 }),
                 outcome: FetchOutcome::default(),
                 since: None,
@@ -166,7 +208,7 @@ impl<'a> Fetch<'a> {
             let here: Arc<Here> = Arc::clone(&self.here);
             PeerSession::sharing(dialler, Share::new(&self.ledger, here))
         };
-        session.known_by(self.job.auth.clone())
+        session.known_by(self.job.auth.clone()).within(&self.room)
     }
 
     /// Opens the tunnels to those peers that need one. A peer whose tunnel does not open is not
@@ -194,7 +236,7 @@ impl<'a> Fetch<'a> {
         };
         self.ask("Recent events", peers, queries, self.pace(job.timings.recent)).await;
         for asked in peers.iter_mut() {
-            asked.recent_is_complete = asked.outcome.gaps.is_empty() && !self.stopped;
+            asked.recent_is_complete = asked.outcome.gaps.is_empty() && self.stopped.is_none();
         }
         let ends = peers.iter_mut().filter_map(|asked| {
             let Asked { difference, sides, .. } = asked;
@@ -210,7 +252,7 @@ impl<'a> Fetch<'a> {
 
     /// Told to stop, or strfry takes nothing more.
     pub(super) fn is_over(&self) -> bool {
-        self.stopped || self.entrance.is_closed()
+        self.stopped.is_some() || self.entrance.is_closed()
     }
 
     pub(super) fn pace(&self, time_out: Duration) -> Pace {
@@ -260,13 +302,16 @@ impl<'a> Fetch<'a> {
         for (position, asked) in peers.iter_mut().enumerate() {
             let queries = queries(asked);
             let Some(mut session) = asked.session.take() else { continue };
-            if self.stopped {
+            if self.stopped.is_some() {
                 continue;
             }
             let account = Arc::clone(&asked.account);
             let sink = self.entrance.for_peer(Arc::clone(&account));
             let sink = Watched { sink, difference: asked.difference.clone() };
+            let conversations = Arc::clone(&self.conversations);
             tasks.spawn(async move {
+                // It is never closed, and the conversation needs no more than its turn.
+                let _turn = conversations.acquire_owned().await;
                 let mut outcome = session.fetch(queries, pace, &sink).await;
                 account.strangers.explain(&mut outcome);
                 if let Some(difference) = &sink.difference {
@@ -290,15 +335,15 @@ impl<'a> Fetch<'a> {
                     None => break,
                 },
                 _ = ticks.tick() => self.progress.update(&state_of(phase, peers, &[])),
-                () = &mut self.stop, if !self.stopped => {
-                    self.stopped = true;
+                reason = stop_reason(&mut self.stop, &mut self.deadline), if self.stopped.is_none() => {
+                    self.stopped = Some(reason);
                     tasks.abort_all();
                 }
             }
         }
         let reason = match self.stopped {
-            true => GapReason::Stopped,
-            false => GapReason::Cut("the task of this conversation panicked".to_owned()),
+            Some(_) => GapReason::Stopped,
+            None => GapReason::Cut("the task of this conversation panicked".to_owned()),
         };
         for asked in peers.iter_mut().filter(|asked| asked.session.is_none()) {
             let gaps = queries(asked).into_iter();

@@ -1,12 +1,13 @@
 //! What is here already, for comparisons with peers: read once for all peers that are asked the
-//! same, in short snapshots.
+//! same, in short snapshots. A few peers look into the database at a time, and all sets together
+//! are bounded: peers that make us divide what is compared, each in another way, wait for room.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
-use super::limits::{COMPARED_AT_ONCE, KEPT_ITEMS, KEPT_SETS};
+use super::limits::{COMPARED_AT_ONCE, ITEMS_IN_ALL, KEPT_ITEMS, KEPT_SETS, LOOKUPS_AT_ONCE};
 use crate::nostr::{EventId, Filter};
 use crate::relay::{ItemSet, Local, LocalError, LocalItems, MissingIds};
 use crate::strfry_db::scan::{ScanFilter, ScanOptions};
@@ -15,15 +16,25 @@ use crate::strfry_db::{ReadError, StrfryDb};
 /// The events of the database.
 pub(super) struct Here {
     db: Arc<StrfryDb>,
+    /// Looks into the database at once.
+    lookups: Arc<Semaphore>,
+    /// Events in all sets.
+    room: Arc<Semaphore>,
     /// The latest sets, the newest last.
     kept: Mutex<VecDeque<(Filter, Arc<Set>)>>,
 }
 
-type Set = OnceCell<Result<ItemSet, LocalError>>;
+struct Set {
+    items: OnceCell<Result<ItemSet, LocalError>>,
+    /// For as many events as are compared at once, until they have been read.
+    room: Mutex<Option<OwnedSemaphorePermit>>,
+}
 
 impl Here {
     pub(super) fn new(db: Arc<StrfryDb>) -> Self {
-        Self { db, kept: Mutex::default() }
+        let [lookups, room] =
+            [LOOKUPS_AT_ONCE, ITEMS_IN_ALL].map(|most| Arc::new(Semaphore::new(most)));
+        Self { db, lookups, room, kept: Mutex::default() }
     }
 
     /// Reads everything afresh from now on.
@@ -31,19 +42,38 @@ impl Here {
         self.lock().clear();
     }
 
-    fn set(&self, filter: &Filter) -> Arc<Set> {
+    /// `None`: there is no room for another set now.
+    fn set(&self, filter: &Filter) -> Option<Arc<Set>> {
         let mut kept = self.lock();
         if let Some((_, set)) = kept.iter().find(|(of, _)| of == filter) {
-            return Arc::clone(set);
+            return Some(Arc::clone(set));
         }
         let mut items: usize = kept.iter().map(|(_, set)| size_of(set)).sum();
         while kept.len() >= KEPT_SETS || items > KEPT_ITEMS {
             let Some((_, oldest)) = kept.pop_front() else { break };
             items -= size_of(&oldest).min(items);
         }
-        let set = Arc::<Set>::default();
+        let take = || Arc::clone(&self.room).try_acquire_many_owned(permits(COMPARED_AT_ONCE)).ok();
+        let room = take().or_else(|| {
+            // What is kept for later gives way to what is needed now.
+            kept.clear();
+            take()
+        })?;
+        let set = Arc::new(Set { items: OnceCell::new(), room: Mutex::new(Some(room)) });
         kept.push_back((filter.clone(), Arc::clone(&set)));
-        set
+        Some(set)
+    }
+
+    /// Looks into the database when it is this look's turn. An error is a panic.
+    async fn look_up<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&StrfryDb) -> T + Send + 'static,
+    ) -> Result<T, String> {
+        // It is never closed.
+        let _turn = self.lookups.acquire().await;
+        let db = Arc::clone(&self.db);
+        let looked = tokio::task::spawn_blocking(move || look(&db)).await;
+        looked.map_err(|error| error.to_string())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, VecDeque<(Filter, Arc<Set>)>> {
@@ -54,23 +84,27 @@ impl Here {
 impl Local for Here {
     fn items<'a>(&'a self, filter: &'a Filter) -> LocalItems<'a> {
         Box::pin(async move {
-            let set = self.set(filter);
+            let Some(set) = self.set(filter) else { return Err(LocalError::NoRoom) };
             let read = || async {
-                let (db, filter) = (Arc::clone(&self.db), filter.clone());
-                let read = tokio::task::spawn_blocking(move || read(&db, &filter)).await;
-                read.unwrap_or_else(|error| Err(LocalError::Unreadable(error.to_string())))
+                let room = set.room.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let filter = filter.clone();
+                let read = self.look_up(move |db| read(db, &filter, room)).await;
+                read.unwrap_or_else(|error| Err(LocalError::Unreadable(error)))
             };
-            set.get_or_init(read).await.clone()
+            set.items.get_or_init(read).await.clone()
         })
     }
 
     fn missing(&self, ids: Vec<EventId>) -> MissingIds<'_> {
         Box::pin(async move {
-            let (db, looked_up) = (Arc::clone(&self.db), ids.clone());
-            let found = tokio::task::spawn_blocking(move || db.contains_each(&looked_up)).await;
-            // What cannot be looked up is asked for: the checks look again before it is imported.
-            let Ok(Ok(found)) = found else { return ids };
-            ids.into_iter().zip(found).filter(|&(_, is_here)| !is_here).map(|(id, _)| id).collect()
+            let missing = self.look_up(move |db| {
+                // What cannot be looked up is asked for: the checks look again before it is imported.
+                let Ok(found) = db.contains_each(&ids) else { return ids };
+                let missing = ids.into_iter().zip(found).filter(|&(_, is_here)| !is_here);
+                missing.map(|(id, _)| id).collect()
+            });
+            // What a panic took away is named again by whoever has it.
+            missing.await.unwrap_or_default()
         })
     }
 }
@@ -83,10 +117,18 @@ impl std::fmt::Debug for Here {
 
 /// How many events are in a set; none while it is being read.
 fn size_of(set: &Set) -> usize {
-    set.get().and_then(|set| set.as_ref().ok()).map_or(0, ItemSet::len)
+    set.items.get().and_then(|set| set.as_ref().ok()).map_or(0, ItemSet::len)
 }
 
-fn read(db: &StrfryDb, filter: &Filter) -> Result<ItemSet, LocalError> {
+fn permits(items: usize) -> u32 {
+    u32::try_from(items).unwrap_or(u32::MAX)
+}
+
+fn read(
+    db: &StrfryDb,
+    filter: &Filter,
+    room: Option<OwnedSemaphorePermit>,
+) -> Result<ItemSet, LocalError> {
     let unreadable = |error: ReadError| LocalError::Unreadable(error.to_string());
     let most = COMPARED_AT_ONCE;
     let mut items = Vec::new();
@@ -100,7 +142,8 @@ fn read(db: &StrfryDb, filter: &Filter) -> Result<ItemSet, LocalError> {
             return Err(LocalError::TooMany { middle });
         }
     }
-    Ok(ItemSet::new(items))
+    let held = room.and_then(|mut room| room.split(items.len()));
+    Ok(ItemSet::new(items).holding(held))
 }
 
 #[cfg(test)]

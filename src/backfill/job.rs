@@ -53,6 +53,8 @@ pub struct Job {
     pub strfry: StrfryCommand,
     /// Whether peers of the swarm may be dialled at loopback and private addresses.
     pub allow_local: bool,
+    /// How long the run may ask peers; `None`: as long as they have something to give.
+    pub max_time: Option<Duration>,
     /// How long peers are waited for.
     pub timings: Timings,
     /// Files to write.

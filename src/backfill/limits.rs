@@ -56,6 +56,21 @@ pub const IPFS_TIME_OUT: Duration = Duration::from_secs(10);
 /// Between two looks whether it has ended, or whether a tunnel's port is open.
 pub const IPFS_POLL: Duration = Duration::from_millis(20);
 
+/// Bits in which it is remembered which events peers have given: 2 MiB.
+pub const SEEN_BITS: usize = 1 << 24;
+
+/// Of an event that has not been checked for so long it is us whom its peer waits for.
+pub const CHECKS_ARE_LATE: Duration = Duration::from_secs(1);
+
+/// Looks into the database for peers at once: each takes a thread and the memory for what it finds.
+pub const LOOKUPS_AT_ONCE: usize = 2;
+
+/// Events here that all comparisons together are about, at 40 bytes each.
+pub const ITEMS_IN_ALL: usize = 500_000;
+
+/// Longest time of a run: one that is started every hour has ended by then.
+pub const MAX_TIME: Duration = Duration::from_secs(50 * 60);
+
 /// Write relays of one author that are asked; NIP-65 advises two to four.
 pub const RELAYS_OF_ONE_AUTHOR: usize = 4;
 

@@ -12,6 +12,7 @@ mod job;
 pub mod kinds;
 pub mod limits;
 mod plan;
+mod progress;
 mod recovery;
 mod remembered;
 mod results;

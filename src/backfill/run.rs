@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -10,7 +10,7 @@ use super::accounts::Class;
 use super::arrived::Arrived;
 use super::check::{Checked, Checks, ForgedIds};
 use super::error::BackfillError;
-use super::fetch::{Asked, Fetch, close, state_of};
+use super::fetch::{Asked, Fetch, StopReason, close, state_of};
 use super::job::{Job, Output};
 use super::plan::since;
 use super::recovery::recover;
@@ -83,7 +83,7 @@ pub async fn run(
     progress.finish();
     fetched?;
 
-    let mut errors = errors_of(&checked, stopped);
+    let mut errors = errors_of(&checked, stopped, job.max_time);
     let profiles = if job.profiles {
         let (profiles, trouble) = write_results(job, &db, log, started_at)?;
         errors.extend(trouble);
@@ -177,7 +177,11 @@ fn is_complete(summary: &Summary) -> bool {
         && summary.errors.is_empty()
 }
 
-fn errors_of(checked: &Checked, stopped: bool) -> Vec<String> {
+fn errors_of(
+    checked: &Checked,
+    stopped: Option<StopReason>,
+    max_time: Option<Duration>,
+) -> Vec<String> {
     let mut errors = Vec::new();
     if let Some(error) = &checked.replaced {
         errors.push(format!("strfry had to be started again: {error}"));
@@ -188,8 +192,14 @@ fn errors_of(checked: &Checked, stopped: bool) -> Vec<String> {
     if checked.panicked {
         errors.push("cannot import: the thread of the checks panicked".to_owned());
     }
-    if stopped {
-        errors.push("stopped by a signal before the end".to_owned());
+    match stopped {
+        Some(StopReason::Signal) => errors.push("stopped by a signal before the end".to_owned()),
+        Some(StopReason::MaxTime) => errors.push(format!(
+            "stopped before the end: the run has taken its longest time ({} s, --max-time); the \
+             next one goes on",
+            max_time.unwrap_or_default().as_secs()
+        )),
+        None => {}
     }
     errors
 }

@@ -7,11 +7,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::accounts::{Class, Tally};
 use super::limits::{WAITING_EVENTS, WAITING_KIB};
+use super::progress::PeerProgress;
 use super::strangers::Strangers;
 use crate::import::{EventLimits, Refusal, StoredEvent};
 use crate::node::Blacklist;
 use crate::nostr::{Event, kind};
-use crate::relay::{Sink, Stopped, Unwanted};
+use crate::relay::{Sink, Standing, Stopped, Unwanted};
 use crate::report::StatKey;
 
 /// How the greeting begins that a node's robot sends to strangers; kind 1, and left out.
@@ -30,6 +31,7 @@ pub(super) struct Rules {
 pub(super) struct Account {
     pub(super) tally: Tally,
     pub(super) strangers: Strangers,
+    pub(super) progress: PeerProgress,
 }
 
 /// An event on its way to the checks.
@@ -139,6 +141,7 @@ impl Sink for PeerSink {
         let room = room.map_err(|_| Stopped)?;
         let account = Arc::clone(&self.account);
         let place = self.entrance.work.reserve().await.map_err(|_| Stopped)?;
+        self.account.progress.enter();
         place.send(Work::Check(Candidate { event: stored, stat, account, _room: room }));
         unless_sent.0 = None;
         Ok(())
@@ -160,8 +163,13 @@ impl Sink for PeerSink {
         self.account.tally.count(class);
     }
 
-    fn forged(&self) -> u64 {
-        self.account.strangers.or_forged(self.account.tally.forged())
+    fn standing(&self) -> Standing {
+        let Account { tally, strangers, progress } = &*self.account;
+        Standing {
+            genuine: progress.genuine(),
+            forged: strangers.or_forged(tally.forged()),
+            is_waiting: progress.is_waiting(),
+        }
     }
 }
 

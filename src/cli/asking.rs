@@ -53,6 +53,26 @@ pub(super) struct Asking {
     #[arg(long, value_name = "SECONDS", default_value_t = limits::RECENT_TIME_OUT.as_secs(), allow_negative_numbers = true,
           value_parser = clap::value_parser!(u64).range(1..=3_600))]
     timeout: u64,
+    /// Stop asking after so long and write what has come: seconds, or 90s, 50m, 2h; 0 for no limit
+    #[arg(long, value_name = "TIME", default_value = "50m", value_parser = parse_time)]
+    max_time: Duration,
+}
+
+/// Seconds, or a whole number with its unit.
+fn parse_time(text: &str) -> std::result::Result<Duration, String> {
+    let (number, unit) = match text.strip_suffix(['s', 'm', 'h', 'd']) {
+        Some(number) => (number, text.get(number.len()..).unwrap_or_default()),
+        None => (text, "s"),
+    };
+    let seconds = match unit {
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => 1,
+    };
+    let number = number.parse::<u32>().ok().filter(|_| !number.starts_with('+'));
+    let time = number.map(|number| Duration::from_secs(u64::from(number) * seconds));
+    time.ok_or_else(|| "expected seconds, or a whole number with s, m, h or d".to_owned())
 }
 
 /// How the swarm's peers are reached.
@@ -113,6 +133,11 @@ impl Asking {
 
     pub(super) fn auth(&self) -> Result<Option<AuthKey>> {
         self.auth_key_file.as_deref().map(read_auth_key).transpose()
+    }
+
+    /// `None`: no limit.
+    pub(super) fn max_time(&self) -> Option<Duration> {
+        Some(self.max_time).filter(|time| !time.is_zero())
     }
 
     pub(super) fn timings(&self) -> Timings {

@@ -195,6 +195,7 @@ impl Arguments {
             blacklist,
             strfry,
             allow_local: self.asking.reaching.allow_local_peers,
+            max_time: self.asking.max_time(),
             timings: self.asking.timings(),
             output: Output {
                 profiles_json: is_node.then(|| paths.profiles_json()),

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::fmt::{Display, Write};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::Args;
@@ -42,6 +42,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         // Before the database is open, so that no signal ends the process with a snapshot.
         let stop = stop_signal().context("cannot listen for signals").or_cannot_run()?;
         let db = Arc::new(arguments.node.open_database()?);
+        let max_time = arguments.asking.max_time();
+        let stop = async {
+            tokio::select! {
+                () = stop => {}
+                () = tokio::time::sleep(max_time.unwrap_or(Duration::MAX)), if max_time.is_some() => {}
+            }
+        };
         diff(&job, &db, |warning| tell(format_args!("warning: {warning}")), stop)
             .await
             .or_cannot_run()

@@ -43,7 +43,7 @@ pub trait Ledger: Send + 'static {
     type Ticket: Send + 'static;
 
     /// The event is genuine and missing here, and is given to strfry.
-    fn accepted(&mut self, _: &StoredEvent) {}
+    fn accepted(&mut self, _: &StoredEvent, _: &mut Self::Ticket) {}
 
     /// What became of an event; called once for each.
     fn settled(&mut self, event: &StoredEvent, ticket: Self::Ticket, fate: &Fate);
@@ -338,7 +338,7 @@ impl<L: Ledger> Run<'_, L> {
         }
     }
 
-    fn accept(&mut self, event: StoredEvent, ticket: L::Ticket) {
+    fn accept(&mut self, event: StoredEvent, mut ticket: L::Ticket) {
         if self.error.is_some() {
             self.window.settle(&event.id());
             return self.ledger.settled(&event, ticket, &Fate::Dropped);
@@ -346,7 +346,7 @@ impl<L: Ledger> Run<'_, L> {
         if !self.window.accept(&event.id()) {
             return self.ledger.settled(&event, ticket, &Fate::Duplicate);
         }
-        self.ledger.accepted(&event);
+        self.ledger.accepted(&event, &mut ticket);
         let Some(importer) = &mut self.importer else {
             return self.ledger.settled(&event, ticket, &Fate::WouldImport);
         };

@@ -18,14 +18,13 @@ use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest};
-use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
+use tokio_tungstenite::{Connector, MaybeTlsStream, client_async_tls_with_config};
 use url::Url;
 
-use super::limits::{ADDRESSES, BETWEEN_ADDRESSES, MESSAGE, READ_AT_ONCE};
+use super::connection::Connection;
+use super::limits::{ADDRESSES, BETWEEN_ADDRESSES, MESSAGE, READ_AT_ONCE, UNSENT};
+use super::room::{Metered, Room};
 use crate::node::address::is_local_ip;
-
-/// An open connection to a relay.
-pub(super) type Connection = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Where and how a peer is dialled.
 #[derive(Debug, Clone)]
@@ -80,14 +79,14 @@ impl Dialler {
         self.allow_local = true;
     }
 
-    /// Opens a connection.
-    pub(super) async fn dial(&self) -> Result<Connection, ConnectError> {
-        timeout(self.time_out, self.dial_without_time_out())
+    /// Opens a connection whose large messages need some of this room.
+    pub(super) async fn dial(&self, room: &Room) -> Result<Connection, ConnectError> {
+        timeout(self.time_out, self.dial_without_time_out(room))
             .await
             .unwrap_or(Err(ConnectError::TimedOut(self.time_out.as_secs())))
     }
 
-    async fn dial_without_time_out(&self) -> Result<Connection, ConnectError> {
+    async fn dial_without_time_out(&self, room: &Room) -> Result<Connection, ConnectError> {
         let stream = self.connect().await?;
         // Small requests and their answers take turns: waiting to fill packets only delays them.
         let _ = stream.set_nodelay(true);
@@ -104,16 +103,20 @@ impl Dialler {
         let config = WebSocketConfig::default()
             .max_message_size(Some(MESSAGE))
             .max_frame_size(Some(MESSAGE))
-            .read_buffer_size(READ_AT_ONCE);
+            .read_buffer_size(READ_AT_ONCE)
+            // Without a bound a peer that sends pings and reads nothing fills the memory.
+            .write_buffer_size(0)
+            .max_write_buffer_size(UNSENT);
         let connector = match self.url.scheme() {
             "wss" => Connector::Rustls(tls_config().map_err(ConnectError::Tls)?),
             _ => Connector::Plain,
         };
-        let (connection, _response) =
+        let (stream, meter) = Metered::new(stream, room.clone());
+        let (socket, _response) =
             client_async_tls_with_config(request, stream, Some(config), Some(connector))
                 .await
                 .map_err(handshake)?;
-        Ok(connection)
+        Ok(Connection::new(socket, meter))
     }
 
     /// Opens a connection for HTTP; it has as much time as the caller gives it.

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use super::limits::{IDS_IN_ALL, SETTLED_IDS, STEAL_AFTER};
+use super::limits::{IDS_IN_ALL, IDS_KEPT, IDS_OF_EACH, IDS_WAITING, SETTLED_IDS, STEAL_AFTER};
 use super::wanted::{Claim, HalfId, Place, Wanted, WantedIds, half_of};
 use crate::nostr::EventId;
 
@@ -98,14 +98,18 @@ impl Ledger {
 }
 
 impl Member {
-    /// The peer has these events and we have not.
-    pub(super) fn offer(&self, ids: impl IntoIterator<Item = EventId>) {
+    /// The peer has these events and we have not. False: there is no room for all of them.
+    pub(super) fn offer(&self, ids: impl IntoIterator<Item = EventId>) -> bool {
         let mut state = self.ledger.lock();
         let State { settled, wanted, queues, .. } = &mut *state;
-        let Some(queue) = queues.get_mut(self.number as usize) else { return };
+        let Some(queue) = queues.get_mut(self.number as usize) else { return false };
         for id in ids {
             if settled.contains(&id) {
                 continue;
+            }
+            let is_full = wanted.len() >= IDS_KEPT || queue.len() >= IDS_WAITING;
+            if is_full && queue.len() >= IDS_OF_EACH {
+                return false;
             }
             let place = wanted.find_or_add(id);
             if let Some(entry) = wanted.get_mut(place) {
@@ -113,6 +117,7 @@ impl Member {
             }
             queue.fresh.push_back(place);
         }
+        true
     }
 
     /// Whether more can be offered, while fewer than so many of this peer wait: otherwise the ids
@@ -124,6 +129,7 @@ impl Member {
     }
 
     /// How many ids of this peer wait, also for what others have claimed.
+    #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
         self.ledger.lock().queues.get(self.number as usize).map_or(0, Queue::len)
     }
@@ -355,7 +361,7 @@ mod tests {
         second.offer(ids(0..6));
         assert_eq!(first.share_of(32), 16);
         let others: Vec<Member> = (0..50).map(|_| ledger.join()).collect();
-        others.iter().for_each(|other| other.offer(ids(0..6)));
+        assert!(others.iter().all(|other| other.offer(ids(0..6))));
         assert_eq!(first.share_of(32), 1);
     }
 

@@ -32,6 +32,24 @@ pub const AUTHORS_PER_FILTER: usize = 100;
 /// for every relay (strfry allows 200, the strictest known about 10).
 pub const PARALLEL_SUBSCRIPTIONS: usize = 4;
 
+/// Bytes that our side keeps for a peer that does not read what it is sent. The largest message of
+/// ours is half of [`LARGEST_FRAME`] in hex, or [`PEERS_MESSAGE`].
+pub const UNSENT: usize = 1 << 20;
+
+/// Bytes of a message that any peer may send at any time. Nearly all events are smaller.
+pub const SMALL_MESSAGE: usize = 64 << 10;
+
+/// Events of open and ended pages whose ids are kept for one peer, at about 26 bytes each: four
+/// pages of the largest size, and again for what has just ended.
+pub const PAGE_IDS: usize = 4 * 2_000;
+
+/// Memory for what exceeds the last two, all peers together, KiB. Who needs it waits for it, or is
+/// told that there is none.
+pub const ROOM_KIB: usize = 24 << 10;
+
+/// Conversations at once, each with a connection and up to a few hundred KiB of its own.
+pub const CONVERSATIONS: usize = 200;
+
 /// Largest message that is read, bytes. An event of strfry's default size (65,536) whose every
 /// character is escaped as `\u00xx` is six times as long; the rest is room for larger settings.
 pub const MESSAGE: usize = 2 << 20;
@@ -53,9 +71,20 @@ pub const RATE_LIMITED_IN_A_ROW: u32 = 6;
 /// Longest pause between two attempts.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// A page takes at most this many times the time-out, so that a peer which drips one event at a
-/// time does not hold up the run.
-pub const SLOWEST_PAGE: u32 = 10;
+/// A peer has to bring one new event a second over so many time-outs, so that one which drips does
+/// not hold up the run.
+pub const FLOOR_TIME_OUTS: u32 = 10;
+
+/// The same is measured over no more time than this.
+pub const FLOOR_TIME: Duration = Duration::from_secs(300);
+
+/// How many events a query counts for when it has been answered to its end: an answer for a hundred
+/// authors who have published nothing is progress, too.
+pub const QUERY_WORTH: u64 = 10;
+
+/// Messages that change nothing, such as notices and pings, after which a peer is given up; two more
+/// are allowed for each request of ours, whose end some relays confirm.
+pub const IDLE_MESSAGES: u64 = 1_000;
 
 /// Comparisons open at once on one connection, to a peer that says that it allows twice as many
 /// subscriptions: where nothing is new, those of 1,600 authors take one round trip together.
@@ -64,6 +93,9 @@ pub const PARALLEL_COMPARISONS: usize = 16;
 /// Events here that the open comparisons with one peer are about, at 40 bytes each, after which no
 /// other is begun. One more may be about a third as many.
 pub const ITEMS_COMPARED: usize = 96_000;
+
+/// Until it is looked again whether there is room for another comparison.
+pub const LOOK_FOR_ROOM: Duration = Duration::from_millis(200);
 
 /// Requests for events by their ids that are open at once on one connection, beside the others.
 /// With 500 ids each and events of 750 bytes that is 1.5 MB under way, enough for 100 ms of
@@ -92,6 +124,13 @@ pub const IDS_FOR_COMPARING_IN_PARALLEL: usize = PARALLEL_ID_REQUESTS * IDS_PER_
 
 /// The same for all peers together, at about 90 bytes each and 8 more for each peer that has it.
 pub const IDS_IN_ALL: usize = 32_768;
+
+/// The same, after which a peer may have only [`IDS_OF_EACH`] waiting: answers that are under way may
+/// bring more than was foreseen, and many peers at once far more.
+pub const IDS_KEPT: usize = 4 * IDS_IN_ALL;
+
+/// Ids that every peer may have waiting, however many others have: two requests.
+pub const IDS_OF_EACH: usize = 2 * IDS_PER_FILTER;
 
 /// Events that came last and are remembered, at least, at 16 bytes each. Older ones are in the
 /// database: far fewer are on their way there (14 MiB at most wait for strfry's commit).
@@ -123,9 +162,25 @@ pub const SMALLEST_FRAME: usize = 4_096;
 /// Half of strfry's own largest (500,000), whatever a peer says that it takes: more saves few rounds.
 pub const LARGEST_FRAME: usize = 250_000;
 
-/// Rounds of one comparison that bring no difference. Each cuts the ranges that differ into 16
-/// parts, so 6 rounds do for 16 million events; a small frame makes them more.
-pub const ROUNDS_WITHOUT_NEWS: u32 = 50;
+/// Rounds of one comparison, beside those that its ids need. Each cuts the ranges that differ into
+/// 16 parts, so 6 rounds do for 16 million events.
+pub const ROUNDS: usize = 64;
+
+/// Ids on both sides that allow one more round: a quarter of what fits into the smallest frame,
+/// where the rest may be fingerprints.
+pub const IDS_OF_A_ROUND: usize = SMALLEST_FRAME / 32 / 4;
+
+/// Ids that a peer may name in one comparison: strfry compares no more events at once
+/// (`relay.negentropy.maxSyncEvents`).
+pub const IDS_OF_A_COMPARISON: usize = 1_000_000;
+
+/// Parts of queries that may wait beside the queries themselves; what would be divided further is
+/// asked page by page. Each division of a part leaves one more, so these are 64 divisions of 64
+/// parts in a row.
+pub const PARTS_WAITING: usize = 64;
+
+/// Parts that could not be had, after which nothing more is asked of a peer.
+pub const GAPS: usize = 1_000;
 
 /// Times that what a peer calls too large is split in one fetch: down to single days of ten years.
 pub const SPLITS: u32 = 4_000;

@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use negentropy::{Bound, Error, Id, Item, NegentropyStorageBase, NegentropyStorageVector};
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use crate::nostr::{EventId, Filter};
 
 /// Knows what is here already.
@@ -38,13 +40,20 @@ pub enum LocalError {
     /// The events on both sides of this second are about equally many.
     #[error("too many events are here to compare them at once")]
     TooMany { middle: u64 },
+    #[error("there is no room for more comparisons")]
+    NoRoom,
     #[error("cannot read what is here: {0}")]
     Unreadable(String),
 }
 
 /// Events that are here, as negentropy compares them. Shared: a clone costs nothing.
 #[derive(Debug, Clone)]
-pub struct ItemSet(Arc<NegentropyStorageVector>);
+pub struct ItemSet {
+    items: Arc<NegentropyStorageVector>,
+    /// Memory that is given back with the last clone.
+    #[expect(dead_code, reason = "it is held")]
+    held: Option<Arc<OwnedSemaphorePermit>>,
+}
 
 impl ItemSet {
     /// Of these pairs of created_at and id, in any order.
@@ -55,12 +64,18 @@ impl ItemSet {
             let _ = storage.insert(created_at, Id::from_byte_array(*id.as_bytes()));
         }
         let _ = storage.seal();
-        Self(Arc::new(storage))
+        Self { items: Arc::new(storage), held: None }
+    }
+
+    /// Gives this back when the last clone is dropped.
+    #[must_use]
+    pub fn holding(self, permit: Option<OwnedSemaphorePermit>) -> Self {
+        Self { held: permit.map(Arc::new), ..self }
     }
 
     /// How many events.
     pub fn len(&self) -> usize {
-        self.0.size().unwrap_or(0)
+        self.items.size().unwrap_or(0)
     }
 
     /// Whether there are none.
@@ -70,18 +85,18 @@ impl ItemSet {
 
     /// The created_at of the event in the middle.
     pub(super) fn middle(&self) -> Option<u64> {
-        let item = self.0.get_item(self.len() / 2).ok()?;
+        let item = self.items.get_item(self.len() / 2).ok()?;
         item.map(|item| item.timestamp)
     }
 }
 
 impl NegentropyStorageBase for ItemSet {
     fn size(&self) -> Result<usize, Error> {
-        self.0.size()
+        self.items.size()
     }
 
     fn get_item(&self, i: usize) -> Result<Option<Item>, Error> {
-        self.0.get_item(i)
+        self.items.get_item(i)
     }
 
     fn iterate(
@@ -90,11 +105,11 @@ impl NegentropyStorageBase for ItemSet {
         end: usize,
         cb: &mut dyn FnMut(Item, usize) -> Result<bool, Error>,
     ) -> Result<(), Error> {
-        self.0.iterate(begin, end, cb)
+        self.items.iterate(begin, end, cb)
     }
 
     fn find_lower_bound(&self, first: usize, last: usize, value: &Bound) -> usize {
         // The crate subtracts: a peer's bounds that run backwards must not get that far.
-        if first >= last { first } else { self.0.find_lower_bound(first, last, value) }
+        if first >= last { first } else { self.items.find_lower_bound(first, last, value) }
     }
 }

@@ -5,9 +5,11 @@
 //! what is imported: answers go to a [`Sink`].
 
 mod auth;
+mod backoff;
+mod budget;
 mod by_id;
-mod clock;
 mod connect;
+mod connection;
 mod info;
 mod ledger;
 pub mod limits;
@@ -21,17 +23,19 @@ mod probe;
 mod reconcile;
 mod refusal;
 mod requests;
+mod room;
 mod session;
 mod sink;
 mod wanted;
 
 pub use auth::AuthKey;
-pub use clock::Pace;
+pub use backoff::Pace;
 pub use connect::{ConnectError, Dialler};
 pub use info::RelayInfo;
 pub use ledger::Ledger;
 pub use local::{ItemSet, Local, LocalError, LocalItems, MissingIds};
 pub use outcome::{FetchOutcome, Gap, GapReason};
 pub use probe::Probe;
+pub use room::Room;
 pub use session::{PeerSession, Share};
-pub use sink::{Sink, Stopped, Unwanted};
+pub use sink::{Sink, Standing, Stopped, Unwanted};

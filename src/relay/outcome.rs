@@ -56,7 +56,7 @@ pub enum GapReason {
     Closed(String),
     /// No progress for this many seconds; the peer's last NOTICE, if it sent one.
     TimedOut(u64, Option<String>),
-    /// One page took longer than this many seconds.
+    /// Fewer new events than seconds, over so many seconds.
     TooSlow(u64),
     /// The connection ended, again and again.
     Cut(String),
@@ -67,7 +67,7 @@ pub enum GapReason {
     Useless,
     /// More than so many genuine new events by authors whom the node does not know.
     Strangers(u64),
-    /// The run was told to stop.
+    /// The run was told to stop, or had reached its longest time.
     Stopped,
 }
 
@@ -81,11 +81,13 @@ impl fmt::Display for GapReason {
             Self::IgnoresFilter => f.write_str("the relay answers with what was not asked for"),
             Self::AfterItsEnd => f.write_str("the relay sends events after the end of its answer"),
             Self::Closed(message) => write!(f, "refused by the relay: {message}"),
-            Self::TimedOut(seconds, None) => write!(f, "no answer for {seconds} s"),
+            Self::TimedOut(seconds, None) => write!(f, "nothing new for {seconds} s"),
             Self::TimedOut(seconds, Some(notice)) => {
-                write!(f, "no answer for {seconds} s, after the notice: {notice}")
+                write!(f, "nothing new for {seconds} s, after the notice: {notice}")
             }
-            Self::TooSlow(seconds) => write!(f, "too slow: one page took more than {seconds} s"),
+            Self::TooSlow(seconds) => {
+                write!(f, "too slow: fewer than {seconds} new events in {seconds} s")
+            }
             Self::Cut(error) => write!(f, "connection lost: {error}"),
             Self::NotGiven(count, None) => {
                 write!(f, "{count} events that the relay says it has did not come")

@@ -9,8 +9,8 @@
 use std::collections::HashSet;
 
 use super::limits::{FRAME_OVERHEAD, KEY_IN_FILTER, KIND_IN_FILTER, LARGEST_PAGE};
-use super::paging::{Half, Novelty, Pager};
-use crate::nostr::{Event, EventId, Filter};
+use super::paging::{Half, Novelty, Pager, ShortId};
+use crate::nostr::{Event, Filter};
 
 /// Events of one request, about. One filter may bring as many.
 #[expect(clippy::cast_possible_truncation, reason = "a small number")]
@@ -38,7 +38,7 @@ pub(super) struct EndedPages {
     /// What was asked.
     pub(super) filters: Vec<Filter>,
     /// The ids that came, and those of a moment before.
-    pub(super) known: HashSet<EventId>,
+    pub(super) known: HashSet<ShortId>,
     /// A page was empty.
     pub(super) is_empty: bool,
 }
@@ -106,6 +106,11 @@ impl PageRequest {
     /// Something in the place of an event that was not asked for or is none.
     pub(super) fn stray(&mut self) {
         self.pages.iter_mut().for_each(|page| page.pager.stray());
+    }
+
+    /// How many ids its queries keep.
+    pub(super) fn ids(&self) -> usize {
+        self.pages.iter().map(|page| page.pager.ids()).sum()
     }
 
     /// Whether a page holds more than any relay gives.

@@ -12,6 +12,17 @@ use super::limits::{EVENTS_IN_ONE_PAGE, PAGES_IN_ONE_SECOND, SMALLEST_PAGE_LIMIT
 use super::outcome::{Gap, GapReason};
 use crate::nostr::{EventId, Filter, Pubkey};
 
+/// A quarter of an id's length. Whoever makes up an event that shares it with another one hides only
+/// an event of its own.
+pub(super) type ShortId = u64;
+
+pub(super) fn short(id: &EventId) -> ShortId {
+    // All of it counts, in case that a relay makes up ids that differ in a few bytes only.
+    id.as_bytes().as_chunks::<8>().0.iter().fold(0, |short: ShortId, part| {
+        (short.rotate_left(5) ^ ShortId::from_ne_bytes(*part)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    })
+}
+
 /// What to do with an event of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Novelty {
@@ -28,7 +39,7 @@ pub(super) struct Pager {
     page: Page,
     /// Events that came and may come again, with their second: those of the current page, of an
     /// interrupted attempt at it, and of the seconds that it reaches into once more.
-    known: HashMap<EventId, u64>,
+    known: HashMap<ShortId, u64>,
     pages_in_second: usize,
     largest_page: usize,
     /// Whether the last page was as large as a page can be.
@@ -171,7 +182,7 @@ impl Pager {
         if self.page.oldest == Some(created_at) {
             self.page.in_oldest.insert((*pubkey, kind));
         }
-        if self.known.insert(*id, created_at).is_some() {
+        if self.known.insert(short(id), created_at).is_some() {
             return Novelty::Repeated;
         }
         self.page.new += 1;
@@ -184,6 +195,11 @@ impl Pager {
         self.page.strayed = true;
     }
 
+    /// How many ids it keeps.
+    pub(super) fn ids(&self) -> usize {
+        self.known.len()
+    }
+
     /// Whether the current page holds more than any relay gives.
     pub(super) fn is_flooded(&self) -> bool {
         self.page.events > EVENTS_IN_ONE_PAGE
@@ -191,7 +207,7 @@ impl Pager {
 
     /// The relay says that the page has ended, and whether that is all that there is. Returns the
     /// ids that the page and its neighbours hold.
-    pub(super) fn end_of_page(&mut self, is_finish: bool) -> HashSet<EventId> {
+    pub(super) fn end_of_page(&mut self, is_finish: bool) -> HashSet<ShortId> {
         let page = self.take_page();
         let known = self.known.keys().copied().collect();
         self.stage = match std::mem::replace(&mut self.stage, Stage::Ended) {
@@ -217,7 +233,7 @@ impl Pager {
     /// and shows nothing else: a relay may cut it as a whole, or leave filters out. So this goes
     /// on from what came and draws no conclusion; those are left to a page that is asked for
     /// alone.
-    pub(super) fn end_of_shared_page(&mut self) -> HashSet<EventId> {
+    pub(super) fn end_of_shared_page(&mut self) -> HashSet<ShortId> {
         let page = self.take_page();
         let known = self.known.keys().copied().collect();
         match (&self.stage, page.oldest) {

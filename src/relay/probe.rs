@@ -2,18 +2,19 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use futures_util::{SinkExt, StreamExt};
 use serde::Serialize;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::connect::{ConnectError, Connection, Dialler};
+use super::connect::{ConnectError, Dialler};
+use super::connection::Connection;
 use super::info::{self, RelayInfo};
 use super::limits::INFO_TIME_OUT;
 use super::local::ItemSet;
 use super::message::{self, RelayMessage};
 use super::reconcile::Reconciliation;
 use super::requests::shortened;
+use super::room::Room;
 use crate::nostr::Filter;
 
 /// What a short look at a relay shows.
@@ -43,7 +44,7 @@ impl Dialler {
     /// [`ConnectError`] if it cannot be reached.
     pub async fn probe(&self) -> Result<Probe, ConnectError> {
         let began = Instant::now();
-        let mut connection = self.dial().await?;
+        let mut connection = self.dial(&Room::default()).await?;
         let connect_ms = milliseconds(began.elapsed());
         let patience = self.time_out.min(INFO_TIME_OUT);
         let document = timeout(patience, info::look(self)).await.ok().flatten();
@@ -90,7 +91,7 @@ impl Dialler {
             }
             Err(_) => false,
         };
-        let _ = timeout(Duration::from_secs(1), connection.close(None)).await;
+        connection.close().await;
         let clock_ahead = date.map(|date| date.saturating_sub(here));
         Ok(Probe { connect_ms, answer_ms, refusal, compares, sends_challenge, clock_ahead, info })
     }
@@ -110,7 +111,7 @@ async fn ask<T>(
     sends_challenge: &mut bool,
 ) -> Option<T> {
     let conversation = async {
-        connection.send(Message::text(request)).await.ok()?;
+        connection.send(request).await.ok()?;
         while let Some(Ok(received)) = connection.next().await {
             let Message::Text(text) = received else { continue };
             let Some(message) = RelayMessage::parse(&text) else { continue };

@@ -4,7 +4,9 @@
 
 use negentropy::{Error, Id, Negentropy};
 
-use super::limits::{FRAME_OVERHEAD, LARGEST_FRAME, ROUNDS_WITHOUT_NEWS, SMALLEST_FRAME};
+use super::limits::{
+    FRAME_OVERHEAD, IDS_OF_A_COMPARISON, IDS_OF_A_ROUND, LARGEST_FRAME, ROUNDS, SMALLEST_FRAME,
+};
 use super::local::ItemSet;
 use crate::nostr::{EventId, Filter};
 
@@ -25,7 +27,9 @@ pub(super) struct Reconciliation {
     negentropy: Negentropy<'static, ItemSet>,
     /// So little is here that the first message tells it all, and the answer names all that is there.
     is_blind: bool,
-    rounds_without_news: u32,
+    rounds: usize,
+    /// Ids of events that only one side has, as often as they were named.
+    named: usize,
 }
 
 /// What a round brought.
@@ -39,7 +43,7 @@ pub(super) struct Round {
     pub(super) next: Option<Vec<u8>>,
 }
 
-/// A message that is none, or one of endlessly many.
+/// Not a valid message, or one too many of them.
 #[derive(Debug)]
 pub(super) struct Senseless;
 
@@ -57,7 +61,7 @@ impl Reconciliation {
         let is_blind = items < FEW;
         let mut negentropy = Negentropy::owned(here, frame)?;
         let first = negentropy.initiate()?;
-        Ok((Self { filter, middle, items, negentropy, is_blind, rounds_without_news: 0 }, first))
+        Ok((Self { filter, middle, items, negentropy, is_blind, rounds: 0, named: 0 }, first))
     }
 
     pub(super) fn filter(&self) -> &Filter {
@@ -85,9 +89,11 @@ impl Reconciliation {
         let (mut have, mut need) = (Vec::new(), Vec::new());
         let next = self.negentropy.reconcile_with_ids(message, &mut have, &mut need);
         let next = next.map_err(|_| Senseless)?;
-        let is_news = !have.is_empty() || !need.is_empty();
-        self.rounds_without_news = if is_news { 0 } else { self.rounds_without_news + 1 };
-        if self.rounds_without_news > ROUNDS_WITHOUT_NEWS {
+        self.rounds += 1;
+        self.named += need.len();
+        // An honest peer names each of its ids once, and a round without ids divides what differs.
+        let most = ROUNDS + (self.items + self.named) / IDS_OF_A_ROUND;
+        if self.rounds > most || self.named > IDS_OF_A_COMPARISON {
             return Err(Senseless);
         }
         let ids = |ids: Vec<Id>| -> Vec<EventId> {
@@ -193,7 +199,7 @@ mod tests {
         let (mut ours, first) =
             Reconciliation::begin(Filter::default(), ItemSet::new(items), 0).unwrap();
         let rounds = (0..1_000).map(|_| ours.answer(&first)).take_while(Result::is_ok).count();
-        assert!(rounds <= ROUNDS_WITHOUT_NEWS as usize, "{rounds}");
+        assert_eq!(rounds, ROUNDS + 1_000 / IDS_OF_A_ROUND);
     }
 
     #[test]

@@ -9,22 +9,24 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::{SinkExt, StreamExt};
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::auth::AuthKey;
-use super::clock::{Pace, pause};
-use super::connect::{ConnectError, Connection, Dialler};
+use super::backoff::{Pace, pause};
+use super::budget::Budget;
+use super::connect::{ConnectError, Dialler};
+use super::connection::Connection;
 use super::info;
 use super::ledger::{Ledger, Member};
-use super::limits::{ATTEMPTS_WITHOUT_PROGRESS, INFO_TIME_OUT, USELESS_MESSAGES};
+use super::limits::{ATTEMPTS_WITHOUT_PROGRESS, INFO_TIME_OUT};
 use super::local::Local;
 use super::manners::{Comparing, Manners};
 use super::message::{self, RelayMessage};
 use super::outcome::{FetchOutcome, GapReason};
 use super::requests::{Identity, Next, Requests, shortened};
+use super::room::Room;
 use super::sink::{Sink, Stopped, Unwanted};
 use crate::nostr::Filter;
 
@@ -35,10 +37,11 @@ pub struct PeerSession {
     share: Option<Share>,
     auth: Option<AuthKey>,
     manners: Manners,
+    budget: Budget,
+    room: Room,
     connection: Option<Box<Connection>>,
     was_connected: bool,
     subscriptions: u64,
-    useless: u64,
     /// Why nothing more is asked of this peer.
     given_up: Option<GapReason>,
 }
@@ -76,10 +79,11 @@ impl PeerSession {
             share: None,
             auth: None,
             manners: Manners::default(),
+            budget: Budget::default(),
+            room: Room::default(),
             connection: None,
             was_connected: false,
             subscriptions: 0,
-            useless: 0,
             given_up: None,
         }
     }
@@ -100,6 +104,12 @@ impl PeerSession {
     #[must_use]
     pub fn known_by(self, key: Option<AuthKey>) -> Self {
         Self { auth: key, ..self }
+    }
+
+    /// What is large is read when there is room for it.
+    #[must_use]
+    pub fn within(self, room: &Room) -> Self {
+        Self { room: room.clone(), ..self }
     }
 
     /// The peer is reached at this port of this machine, if it is not dialled yet.
@@ -125,19 +135,20 @@ impl PeerSession {
             relay: self.dialler.url.as_str().trim_end_matches('/').to_owned(),
         });
         let manners = self.manners.clone();
-        let mut requests = Requests::new(queries, pace, manners, member, identity);
+        let budget = std::mem::take(&mut self.budget);
+        let mut requests = Requests::new(queries, pace, (manners, budget), member, identity);
         if let Some(reason) = &self.given_up {
             requests.give_up(reason);
         }
         let mut attempts = 0;
         while !requests.is_done() {
-            let pages_before = requests.outcome.pages;
+            let progress_before = requests.budget.progress();
             let Err(interruption) = self.attempt(&mut requests, pace, sink).await else { break };
             self.connection = None;
             requests.ask_again();
-            attempts = if requests.outcome.pages > pages_before { 1 } else { attempts + 1 };
-            let answered = requests.clock.answered;
-            if let Some(reason) = self.reason_to_give_up(interruption, answered, attempts) {
+            let is_progress = requests.budget.progress() > progress_before;
+            attempts = if is_progress { 1 } else { attempts + 1 };
+            if let Some(reason) = self.reason_to_give_up(interruption, attempts) {
                 requests.give_up(&reason);
                 // A peer that answered other queries may well answer those of the next fetch.
                 let is_of_one_query = matches!(reason, GapReason::TimedOut(..) | GapReason::Cut(_));
@@ -147,8 +158,8 @@ impl PeerSession {
             tokio::time::sleep(pause(pace.first_pause, attempts)).await;
         }
         self.tell_what_it_lacks(&mut requests);
-        let (outcome, manners, member) = requests.into_parts();
-        self.manners = manners;
+        let (outcome, (manners, budget), member) = requests.into_parts();
+        (self.manners, self.budget) = (manners, budget);
         if let Some(share) = &mut self.share {
             share.member = member;
         }
@@ -158,17 +169,12 @@ impl PeerSession {
     /// Says goodbye. Not needed for correctness, and never waits long.
     pub async fn close(mut self) {
         if let Some(connection) = &mut self.connection {
-            let _ = timeout(Duration::from_secs(1), connection.close(None)).await;
+            connection.close().await;
         }
     }
 
     /// `None`: another attempt is worth it.
-    fn reason_to_give_up(
-        &self,
-        interruption: Interruption,
-        answered: bool,
-        attempts: u32,
-    ) -> Option<GapReason> {
+    fn reason_to_give_up(&self, interruption: Interruption, attempts: u32) -> Option<GapReason> {
         let exhausted = attempts >= ATTEMPTS_WITHOUT_PROGRESS;
         let (give_up, reason) = match interruption {
             // A dead peer costs one connect time-out; one that was there a moment ago may be back.
@@ -176,9 +182,7 @@ impl PeerSession {
                 (exhausted || !self.was_connected, GapReason::NotConnected(error))
             }
             Interruption::Cut(error) => (exhausted, GapReason::Cut(error)),
-            Interruption::Overdue(reason @ GapReason::TooSlow(_)) => (true, reason),
-            // A peer that answered nothing within the time-out will not do so the next time.
-            Interruption::Overdue(reason) => (exhausted || !answered, reason),
+            Interruption::Overdue(reason) => (true, reason),
             Interruption::Useless => (true, GapReason::Useless),
             Interruption::Stopped => (true, GapReason::Stopped),
         };
@@ -191,8 +195,6 @@ impl PeerSession {
         pace: Pace,
         sink: &impl Sink,
     ) -> Result<(), Interruption> {
-        // A connection from an earlier fetch may have died in the meantime without a word.
-        requests.clock.answered = self.connection.is_some();
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => Box::new(self.connect(requests).await?),
@@ -212,12 +214,14 @@ impl PeerSession {
             if requests.is_done() {
                 break;
             }
-            let patience = requests.patience();
+            let (patience, since) = (requests.patience(), Instant::now());
             let received = tokio::select! {
                 biased;
-                received = timeout(patience, connection.next()) => received,
-                () = changed => continue,
+                received = timeout(patience, connection.next()) => Some(received),
+                () = changed => None,
             };
+            self.look_at_progress(requests, &connection, sink, since);
+            let Some(received) = received else { continue };
             match received {
                 Ok(Some(Ok(Message::Text(text)))) => {
                     let handled = self.handle(requests, &text, sink).await?;
@@ -226,14 +230,16 @@ impl PeerSession {
                         send(&mut connection, message::close(&ended), pace.time_out).await?;
                     }
                 }
-                Ok(Some(Ok(Message::Binary(_)))) => self.no_message(sink),
+                Ok(Some(Ok(Message::Binary(_)))) => no_message(requests, sink),
                 Ok(Some(Ok(Message::Close(frame)))) => return Err(closed(frame)),
                 Ok(None) => return Err(closed(None)),
                 // Pings are answered by the library.
-                Ok(Some(Ok(_))) | Err(_) => {}
+                Ok(Some(Ok(_))) => requests.budget.note_idle(),
+                Err(_) => {}
                 Ok(Some(Err(error))) => return Err(cut(error)),
             }
-            if self.useless + sink.forged() > USELESS_MESSAGES || requests.is_flooded() {
+            if requests.budget.is_useless(sink.standing().forged) || requests.is_flooded(&self.room)
+            {
                 return Err(Interruption::Useless);
             }
             if let Some(reason) = requests.overdue() {
@@ -244,15 +250,29 @@ impl PeerSession {
         Ok(())
     }
 
+    /// What the peer has brought by now, and whether it has waited for us `since` then.
+    fn look_at_progress(
+        &self,
+        requests: &mut Requests,
+        connection: &Connection,
+        sink: &impl Sink,
+        since: Instant,
+    ) {
+        let (now, standing) = (Instant::now(), sink.standing());
+        requests.budget.note_genuine(standing.genuine, now);
+        let waited = connection.take_waited();
+        requests.excuse(if standing.is_waiting { waited.max(now - since) } else { waited });
+    }
+
     /// Opens a connection, the first time together with what the relay says of itself.
     async fn connect(&mut self, requests: &mut Requests) -> Result<Connection, Interruption> {
         let not_connected = |error: ConnectError| Interruption::NotConnected(error.to_string());
         if self.was_connected {
-            return self.dialler.dial().await.map_err(not_connected);
+            return self.dialler.dial(&self.room).await.map_err(not_connected);
         }
         let asked = timeout(INFO_TIME_OUT.min(self.dialler.time_out), info::ask(&self.dialler));
         let mut asked = pin!(asked);
-        let mut dialled = pin!(self.dialler.dial());
+        let mut dialled = pin!(self.dialler.dial(&self.room));
         // A peer that cannot be reached is not waited for twice.
         let (connection, info) = tokio::select! {
             connection = &mut dialled => (connection.map_err(not_connected)?, asked.await),
@@ -261,6 +281,8 @@ impl PeerSession {
         if let Ok(Some(info)) = info {
             requests.learn(&info);
         }
+        // A connection has a time-out of its own.
+        requests.budget.pause_until(Instant::now());
         Ok(connection)
     }
 
@@ -286,6 +308,7 @@ impl PeerSession {
             };
             if let Some(text) = text {
                 self.subscriptions += 1;
+                requests.budget.asked();
                 send(connection, text, pace.time_out).await?;
             }
         }
@@ -308,7 +331,7 @@ impl PeerSession {
                     }
                     Err(what) => {
                         if what != Unwanted::Repeated {
-                            self.useless += 1;
+                            requests.budget.note_useless();
                         }
                         sink.unwanted(what);
                     }
@@ -328,7 +351,7 @@ impl PeerSession {
                     && !needed.is_empty()
                 {
                     let since = Instant::now();
-                    requests.offer(share.local.missing(needed).await);
+                    requests.offer(&subscription, share.local.missing(needed).await);
                     requests.excuse(since.elapsed());
                 }
             }
@@ -337,8 +360,8 @@ impl PeerSession {
             }
             Some(RelayMessage::Auth(challenge)) => requests.challenge(&challenge),
             Some(RelayMessage::Ok { id, accepted }) => requests.ok(&id, accepted),
-            Some(RelayMessage::Other) => {}
-            None => self.no_message(sink),
+            Some(RelayMessage::Other) => requests.budget.note_idle(),
+            None => no_message(requests, sink),
         }
         Ok(None)
     }
@@ -353,11 +376,11 @@ impl PeerSession {
             share.local.all_was_given(filter);
         }
     }
+}
 
-    fn no_message(&mut self, sink: &impl Sink) {
-        self.useless += 1;
-        sink.unwanted(Unwanted::NotAMessage);
-    }
+fn no_message(requests: &mut Requests, sink: &impl Sink) {
+    requests.budget.note_useless();
+    sink.unwanted(Unwanted::NotAMessage);
 }
 
 async fn send(
@@ -365,7 +388,7 @@ async fn send(
     text: String,
     time_out: Duration,
 ) -> Result<(), Interruption> {
-    match timeout(time_out, connection.send(Message::text(text))).await {
+    match timeout(time_out, connection.send(text)).await {
         Ok(sent) => sent.map_err(cut),
         Err(_) => Err(Interruption::Cut("the relay does not read what is sent to it".to_owned())),
     }

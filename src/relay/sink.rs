@@ -11,8 +11,19 @@ pub trait Sink: Sync {
     /// Something that came and is of no use.
     fn unwanted(&self, what: Unwanted);
 
-    /// How many of this peer's events turned out to be forged so far.
-    fn forged(&self) -> u64;
+    /// What has been found out about this peer's events so far.
+    fn standing(&self) -> Standing;
+}
+
+/// What has been found out about a peer's events.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Genuine ones that the peer had not given before in this run.
+    pub genuine: u64,
+    /// Events that are not what they claim to be; or more of anything than a peer may send.
+    pub forged: u64,
+    /// Some of them have waited for our own checks for a while.
+    pub is_waiting: bool,
 }
 
 /// The sink takes no more events.

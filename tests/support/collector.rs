@@ -1,5 +1,6 @@
 //! Conversations with relays in tests: a sink that remembers, and queries to ask.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use serde_json::Value;
 use strfry_companion::nostr::{Event, EventId, Filter};
 use strfry_companion::relay::{
     Dialler, FetchOutcome, ItemSet, Ledger, Local, LocalError, LocalItems, MissingIds, Pace,
-    PeerSession, Share, Sink, Stopped, Unwanted,
+    PeerSession, Share, Sink, Standing, Stopped, Unwanted,
 };
 
 use super::events::Author;
@@ -32,6 +33,7 @@ pub struct Collector {
 #[derive(Debug, Default)]
 struct Collected {
     ids: Vec<String>,
+    genuine: HashSet<EventId>,
     unwanted: Vec<Unwanted>,
     forged: u64,
 }
@@ -66,6 +68,8 @@ impl Sink for Collector {
         }
         if event.content == "forged" {
             collected.forged += 1;
+        } else {
+            collected.genuine.insert(event.id);
         }
         collected.ids.push(event.id.to_string());
         Ok(())
@@ -75,8 +79,10 @@ impl Sink for Collector {
         self.collected.lock().unwrap().unwanted.push(what);
     }
 
-    fn forged(&self) -> u64 {
-        self.collected.lock().unwrap().forged
+    fn standing(&self) -> Standing {
+        let collected = self.collected.lock().unwrap();
+        let genuine = collected.genuine.len() as u64;
+        Standing { genuine, forged: collected.forged, is_waiting: false }
     }
 }
 

@@ -1,15 +1,17 @@
 //! What a peer's answers bring: events, ends of pages, rounds of comparisons.
 
+use std::time::Instant;
+
 use super::{Ended, EndedRequest, Open, Request, Requests, Waiting};
 use crate::nostr::{Event, EventId, ExpectedId, Filter};
 use crate::relay::by_id::{IdRequest, Leftover};
 use crate::relay::limits::{
-    IDS_WAITING, NOT_GIVEN, PARALLEL_ID_REQUESTS, PARALLEL_SUBSCRIPTIONS, PUBLISHED_LATE,
+    PAGE_IDS, PARALLEL_ID_REQUESTS, PARALLEL_SUBSCRIPTIONS, PUBLISHED_LATE,
 };
 use crate::relay::manners::Comparing;
 use crate::relay::message;
 use crate::relay::outcome::{Gap, GapReason};
-use crate::relay::paging::Novelty;
+use crate::relay::paging::{Novelty, short};
 use crate::relay::sink::Unwanted;
 
 impl Requests {
@@ -29,7 +31,8 @@ impl Requests {
                 let event = event.inspect_err(|_| request.stray())?;
                 let novelty = request.receive(&event).ok_or(Unwanted::Unasked);
                 let novelty = novelty.inspect_err(|_| request.stray())?;
-                self.clock.progress();
+                self.last_answer = Instant::now();
+                self.page_events += 1;
                 if novelty == Novelty::Repeated {
                     return Err(Unwanted::Repeated);
                 }
@@ -39,6 +42,7 @@ impl Requests {
                     && is_genuine(&event)
                 {
                     member.settle(&event.id);
+                    self.not_given.remove(&event.id);
                 }
                 self.outcome.events += 1;
                 Ok(event)
@@ -50,7 +54,7 @@ impl Requests {
                 {
                     return Err(Unwanted::Unasked);
                 }
-                self.clock.progress();
+                self.last_answer = Instant::now();
                 // An event that only claims the id does not stand for it.
                 if is_genuine(&event) {
                     let is_first = request.receive(&event.id);
@@ -76,7 +80,7 @@ impl Requests {
             EndedRequest::Pages { filters, known, late, is_named } => {
                 let filter = filters.iter().find(|filter| matches(filter, &event));
                 let filter = filter.ok_or(Unwanted::Unasked)?;
-                if !known.insert(event.id) {
+                if !known.insert(short(&event.id)) {
                     return Err(Unwanted::Repeated);
                 }
                 *late += 1;
@@ -110,14 +114,6 @@ impl Requests {
         }
     }
 
-    /// Whether the peer does not come to the end of a page.
-    pub(in crate::relay) fn is_flooded(&self) -> bool {
-        self.open.iter().any(|open| match &open.request {
-            Request::Pages(request) => request.is_flooded(),
-            _ => false,
-        })
-    }
-
     /// Whether there was such an open request, which is to be closed.
     pub(in crate::relay) fn end_of_stored_events(
         &mut self,
@@ -125,7 +121,7 @@ impl Requests {
         is_finish: bool,
     ) -> bool {
         let Some(open) = self.take(subscription) else { return false };
-        self.clock.answer();
+        self.backoff.answer();
         let what = match open.request {
             Request::Pages(request) => {
                 let ended = request.end(is_finish, &self.manners.page_limits(), self.expecting());
@@ -152,7 +148,8 @@ impl Requests {
             }
         };
         self.recent.push_back(Ended { subscription: open.subscription, what });
-        if self.recent.len() > 2 * (PARALLEL_SUBSCRIPTIONS + PARALLEL_ID_REQUESTS) {
+        let most = 2 * (PARALLEL_SUBSCRIPTIONS + PARALLEL_ID_REQUESTS);
+        while self.recent.len() > most || self.recent_ids() > PAGE_IDS {
             self.recent.pop_front();
         }
         true
@@ -162,23 +159,32 @@ impl Requests {
         let Some(member) = &self.member else { return };
         match request.end(&mut self.manners.ids) {
             Some(Leftover::Again(ids)) => member.release(ids),
-            Some(Leftover::NotGiven(ids)) => self.not_given.extend(member.refuse(ids)),
+            Some(Leftover::NotGiven(ids)) => {
+                let lost = member.refuse(ids);
+                self.note_not_given(lost);
+            }
             None => member.announce(),
         }
-        if self.not_given.len() > NOT_GIVEN {
-            self.distrust();
-        }
+    }
+
+    /// Ids of pages that have ended.
+    fn recent_ids(&self) -> usize {
+        let ids = self.recent.iter().map(|ended| match &ended.what {
+            EndedRequest::Pages { known, .. } => known.len(),
+            EndedRequest::Ids(_) => 0,
+        });
+        ids.sum()
     }
 
     /// A round of a comparison. Returns what the peer has and we had not when that was looked up;
     /// what is still missing is to be [offered](Requests::offer).
     pub(in crate::relay) fn neg_msg(&mut self, subscription: &str, payload: &str) -> Vec<EventId> {
         let Some(mut open) = self.take(subscription) else { return Vec::new() };
-        let Request::Compare { comparison, held, begun } = &mut open.request else {
+        let Request::Compare { comparison, held, begun, names_lost } = &mut open.request else {
             self.open.push(open);
             return Vec::new();
         };
-        self.clock.answer();
+        self.backoff.answer();
         self.outcome.pages += 1;
         let round = hex::decode(payload).ok().and_then(|bytes| comparison.answer(&bytes).ok());
         let Some(round) = round else {
@@ -188,13 +194,8 @@ impl Requests {
             return Vec::new();
         };
         self.manners.comparing = Comparing::Works;
-        let is_full = self.member.as_ref().is_some_and(|member| member.waiting() >= IDS_WAITING);
-        if is_full && !round.needed.is_empty() {
-            // Many answers came at once. When there is room again, most of this has come as well.
-            let (filter, begun) = (comparison.filter().clone(), *begun);
-            self.outbox.push_back(message::neg_close(subscription));
-            self.waiting.push_front(Waiting::Compare { filter, begun });
-            return Vec::new();
+        if let Some(lost) = &self.lost {
+            *names_lost |= round.needed.iter().any(|id| lost.contains(id));
         }
         self.lacks.ids.extend(round.only_here);
         match round.next {
@@ -203,18 +204,45 @@ impl Requests {
                 self.open.push(open);
             }
             None => {
+                let (filter, begun) = (comparison.filter().clone(), *begun);
                 self.outbox.push_back(message::neg_close(subscription));
-                self.compared.push(comparison.filter().clone());
-                self.outcome.complete += 1;
+                if *names_lost {
+                    // It names what it does not give by id; perhaps it gives it in pages.
+                    self.waiting.push_back(self.paged(filter));
+                } else {
+                    self.compared += 1;
+                    self.outcome.complete += 1;
+                    self.budget.note_ended(1, Instant::now());
+                    let compared = Waiting::Compare { filter, begun };
+                    self.latest = Some((open.subscription, compared));
+                }
             }
         }
+        self.note_idleness();
         round.needed
     }
 
-    /// The peer has these events and we have not.
-    pub(in crate::relay) fn offer(&self, ids: Vec<EventId>) {
-        if let Some(member) = &self.member {
-            member.offer(ids);
+    /// The peer has these events and we have not, as a round of this comparison shows. If there is
+    /// not room for all of them, many answers came at once. The rest is found out again later; by
+    /// then most of it has come from elsewhere.
+    pub(in crate::relay) fn offer(&mut self, subscription: &str, ids: Vec<EventId>) {
+        let Some(member) = &self.member else { return };
+        if member.offer(ids) {
+            return;
+        }
+        let is_this = |open: &Open| open.subscription == subscription;
+        if let Some(index) = self.open.iter().position(is_this) {
+            let Request::Compare { comparison, begun, .. } = self.open.remove(index).request else {
+                return;
+            };
+            let filter = comparison.filter().clone();
+            self.outbox.push_back(message::neg_close(subscription));
+            self.waiting.push_front(Waiting::Compare { filter, begun });
+            self.note_idleness();
+        } else if let Some((_, again)) = self.latest.take_if(|(name, _)| name == subscription) {
+            self.compared -= 1;
+            self.outcome.complete -= 1;
+            self.waiting.push_front(again);
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 use super::{Request, Requests, Waiting};
 use crate::relay::limits::{
     BLIND_COMPARISONS, IDS_FOR_COMPARING_IN_PARALLEL, IDS_OF_ONE_PEER, ITEMS_COMPARED,
+    LOOK_FOR_ROOM,
 };
 use crate::relay::local::{ItemSet, LocalError};
 use crate::relay::manners::Comparing;
@@ -37,6 +38,11 @@ impl Requests {
                 self.split_or_page(filter, Some(middle));
                 return None;
             }
+            Err(LocalError::NoRoom) => {
+                self.waiting.push_front(Waiting::Compare { filter, begun });
+                self.no_room_until = Some(Instant::now() + LOOK_FOR_ROOM);
+                return None;
+            }
             // Whatever the trouble is, the peer's pages can be had without what is here.
             Err(LocalError::Unreadable(_)) => {
                 self.waiting.push_front(self.paged(filter));
@@ -47,7 +53,9 @@ impl Requests {
             Ok((comparison, first)) => {
                 let text = message::neg_open(subscription, &filter, &first);
                 let comparison = Box::new(comparison);
-                self.push(subscription, Request::Compare { comparison, begun, held: None });
+                let names_lost = false;
+                let compare = Request::Compare { comparison, begun, held: None, names_lost };
+                self.push(subscription, compare);
                 Some(text)
             }
             Err(_) => {
@@ -72,7 +80,9 @@ impl Requests {
 
     /// Whether another comparison may begin.
     pub(super) fn may_begin_comparing(&self) -> bool {
-        self.may_compare() && self.items_compared() < ITEMS_COMPARED
+        self.no_room_until.is_none_or(|until| Instant::now() >= until)
+            && self.may_compare()
+            && self.items_compared() < ITEMS_COMPARED
     }
 
     /// Events here that comparisons keep in memory.
@@ -89,14 +99,18 @@ impl Requests {
         if !self.may_compare() {
             return None;
         }
-        self.open.iter_mut().find_map(|open| match &mut open.request {
+        let next = self.open.iter_mut().find_map(|open| match &mut open.request {
             Request::Compare { held, .. } => {
                 let message = held.take()?;
                 open.asked = Instant::now();
                 Some(message::neg_msg(&open.subscription, &message))
             }
             _ => None,
-        })
+        })?;
+        if let Some(since) = self.idle_since.take() {
+            self.budget.excuse(since.elapsed());
+        }
+        Some(next)
     }
 }
 
@@ -108,6 +122,7 @@ mod tests {
     use super::super::tests::{PACE, id};
     use super::*;
     use crate::nostr::{EventId, Filter};
+    use crate::relay::budget::Budget;
     use crate::relay::info::RelayInfo;
     use crate::relay::ledger::Ledger;
     use crate::relay::limits::{IDS_WAITING, PARALLEL_SUBSCRIPTIONS};
@@ -131,7 +146,13 @@ mod tests {
     fn comparing(says_it_compares: bool) -> Requests {
         let manners = Manners { says_it_compares, ..Manners::default() };
         let member = Arc::<Ledger>::default().join();
-        Requests::new(vec![Filter::default(); 9], PACE, manners, Some(member), None)
+        Requests::new(
+            vec![Filter::default(); 9],
+            PACE,
+            (manners, Budget::default()),
+            Some(member),
+            None,
+        )
     }
 
     #[test]
@@ -145,7 +166,7 @@ mod tests {
         let patience = |says_it_compares| {
             let mut requests = comparing(says_it_compares);
             begin_all(&mut requests, 100);
-            requests.patience()
+            requests.trial_until().unwrap() - Instant::now()
         };
         assert!(patience(true) > PACE.time_out / 2);
         assert!(patience(false) <= PACE.time_out / 3);
@@ -191,29 +212,29 @@ mod tests {
         let mut offered = Vec::new();
         for number in 1..=9 {
             let (payload, named) = naming(number * EACH, EACH);
-            let mut needed = requests.neg_msg(&format!("comparison {number}"), &payload);
+            let name = format!("comparison {number}");
+            let mut needed = requests.neg_msg(&name, &payload);
             needed.sort_unstable();
-            let is_taken = offered.len() < IDS_WAITING;
-            assert!(needed == if is_taken { named } else { Vec::new() });
-            requests.offer(needed.clone());
-            offered.extend(needed);
+            assert!(needed == named);
+            requests.offer(&name, needed);
+            offered.extend(named);
         }
-        assert_eq!((offered.len(), requests.outcome.complete), (72_000, 6));
         let member = requests.member.as_ref().unwrap();
-        assert!(offered.iter().all(|id| member.settle(id)));
+        assert_eq!((member.waiting(), requests.outcome.complete), (IDS_WAITING, 5));
+        assert!(offered.iter().take(IDS_WAITING).all(|id| member.settle(id)));
         requests.outbox.clear();
-        assert_eq!(begin_all(&mut requests, 100), 3);
+        assert_eq!(begin_all(&mut requests, 100), 4);
     }
 
     #[test]
     fn comparisons_take_turns_while_thousands_of_ids_wait() {
         let mut requests = comparing(true);
-        requests.offer((0..IDS_FOR_COMPARING_IN_PARALLEL as u64).map(id).collect());
+        requests.offer("a", (0..IDS_FOR_COMPARING_IN_PARALLEL as u64).map(id).collect());
         // None of these ids can be asked for before those of others are.
         requests.manners.parallel_ids = 0;
         assert_eq!(begin_all(&mut requests, 100), 1);
         let mut requests = comparing(true);
-        requests.offer((0..IDS_OF_ONE_PEER as u64).map(id).collect());
+        requests.offer("a", (0..IDS_OF_ONE_PEER as u64).map(id).collect());
         requests.manners.parallel_ids = 0;
         assert_eq!(begin_all(&mut requests, 100), 0);
     }

@@ -1,11 +1,13 @@
 //! The ends of requests that no answer brings: completion, gaps, and what is asked again.
 
 use std::collections::HashSet;
+use std::time::Instant;
 
 use super::{Open, Request, Requests, Waiting};
 use crate::nostr::{EventId, Filter};
 use crate::relay::auth::Authentication;
-use crate::relay::limits::COMPARISONS;
+use crate::relay::ledger::Member;
+use crate::relay::limits::{COMPARISONS, NOT_GIVEN};
 use crate::relay::message;
 use crate::relay::outcome::{Gap, GapReason};
 use crate::relay::paging::Pager;
@@ -20,22 +22,34 @@ impl Requests {
         if lost.is_empty() {
             return;
         }
-        if !self.is_second_look && self.compares() {
-            self.is_second_look = true;
-            let again = std::mem::take(&mut self.compared);
-            self.outcome.complete -= again.len().min(self.outcome.complete);
-            let compare = |filter| Waiting::Compare { filter, begun: 0 };
-            self.waiting.extend(again.into_iter().map(compare));
+        if self.lost.is_none() && self.compares() {
+            self.lost = Some(lost);
+            self.forget_compared();
+            self.begin();
             return;
         }
         self.name_what_was_not_given(lost);
     }
 
+    /// What has been compared counts no more.
+    fn forget_compared(&mut self) {
+        let compared = std::mem::take(&mut self.compared);
+        self.outcome.complete -= compared.min(self.outcome.complete);
+    }
+
+    /// The peer said that it has these, and did not give them; nobody else has them.
+    pub(super) fn note_not_given(&mut self, ids: Vec<EventId>) {
+        let known = self.not_given.len();
+        // One more than that is enough to know.
+        self.not_given.extend(ids.into_iter().take((NOT_GIVEN + 1).saturating_sub(known)));
+        if self.not_given.len() > NOT_GIVEN && self.compares() {
+            self.distrust();
+        }
+    }
+
     /// A peer that promises too much: what it says it has is worth nothing, so all is asked of it
-    /// page by page.
-    pub(super) fn distrust(&mut self) {
-        let promised = std::mem::take(&mut self.not_given);
-        self.name_what_was_not_given(promised);
+    /// page by page. What comes then was not promised in vain.
+    fn distrust(&mut self) {
         let ids = |open: &mut Open| matches!(open.request, Request::Ids(_));
         for open in self.open.extract_if(.., ids) {
             self.outbox.push_back(message::close(&open.subscription));
@@ -44,10 +58,9 @@ impl Requests {
             member.leave();
         }
         self.stop_comparing();
-        let compared = std::mem::take(&mut self.compared);
-        self.outcome.complete -= compared.len().min(self.outcome.complete);
-        for filter in compared {
-            self.waiting.push_back(self.paged(filter));
+        if self.compared > 0 {
+            self.forget_compared();
+            self.begin();
         }
     }
 
@@ -63,6 +76,7 @@ impl Requests {
     pub(super) fn complete(&mut self, pager: Pager) {
         let query = pager.query().clone();
         let gaps = pager.into_gaps();
+        self.budget.note_ended(1, Instant::now());
         if gaps.is_empty() {
             self.outcome.complete += 1;
             self.lacks.all_but_given.push(query);
@@ -78,6 +92,15 @@ impl Requests {
 
     /// Nothing more is asked.
     pub(in crate::relay) fn give_up(&mut self, reason: &GapReason) {
+        let is_owed =
+            self.member.as_ref().is_some_and(Member::is_waiting) || !self.not_given.is_empty();
+        if is_owed && self.compared > 0 {
+            // It has been found to have something, and has not given it.
+            self.forget_compared();
+            self.waiting.clear();
+            let gap = |filter: &Filter| Gap { filter: filter.clone(), reason: reason.clone() };
+            self.outcome.gaps.extend(self.queries.iter().map(gap));
+        }
         for waiting in std::mem::take(&mut self.waiting) {
             match waiting {
                 Waiting::Page(pager) => self.end_with_gap(*pager, reason.clone()),
@@ -86,15 +109,9 @@ impl Requests {
                 }
             }
         }
-        let Some(member) = &self.member else { return };
-        // What it has been found to have and has not given.
-        if member.is_waiting() || !self.not_given.is_empty() {
-            let compared = std::mem::take(&mut self.compared);
-            self.outcome.complete -= compared.len().min(self.outcome.complete);
-            let gap = |filter| Gap { filter, reason: reason.clone() };
-            self.outcome.gaps.extend(compared.into_iter().map(gap));
+        if let Some(member) = &self.member {
+            member.leave();
         }
-        member.leave();
     }
 
     /// After the connection has ended: what was open is asked for after what is waiting, and last
@@ -103,7 +120,7 @@ impl Requests {
     pub(in crate::relay) fn ask_again(&mut self) {
         self.recent.clear();
         self.outbox.clear();
-        self.clock.end_pause();
+        self.backoff.end_pause();
         if !self.open.is_empty() {
             self.open.rotate_left(1);
         }

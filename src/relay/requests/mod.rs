@@ -13,22 +13,24 @@ mod refusals;
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::auth::{AuthKey, Authentication};
+use super::backoff::{Backoff, Pace};
+use super::budget::Budget;
 use super::by_id::IdRequest;
-use super::clock::{Clock, Pace};
 use super::info::RelayInfo;
 use super::ledger::{Ledger, Member};
 use super::limits::{
-    FIRST_ROUND, FRAME_OVERHEAD, ID_REQUESTS_IN_ALL, KEY_IN_FILTER, KIND_IN_FILTER,
+    FIRST_ROUND, FRAME_OVERHEAD, GAPS, ID_REQUESTS_IN_ALL, KEY_IN_FILTER, KIND_IN_FILTER, PAGE_IDS,
 };
 use super::manners::{Comparing, Manners};
 use super::message;
 use super::outcome::FetchOutcome;
 use super::page_request::PageRequest;
-use super::paging::Pager;
+use super::paging::{Pager, ShortId};
 use super::reconcile::Reconciliation;
+use super::room::{Held, Room};
 use crate::nostr::{EventId, Filter, Pubkey};
 
 /// Who we are, for a relay that wants to know (NIP-42).
@@ -49,20 +51,34 @@ pub(super) struct Requests {
     recent: VecDeque<Ended>,
     /// Messages to send before anything else.
     outbox: VecDeque<String>,
-    pub(super) clock: Clock,
+    time_out: Duration,
+    pub(super) budget: Budget,
+    backoff: Backoff,
+    /// When the peer last answered anything.
+    last_answer: Instant,
+    /// Since when the peer has not owed an answer.
+    idle_since: Option<Instant>,
     auth: Authentication,
     identity: Option<Identity>,
     /// When the relay accepted us.
     accepted_at: Option<Instant>,
     /// The peer's place in the ledger. `None`: everything is asked page by page.
     member: Option<Member>,
-    /// Queries that have been compared to the end, to be compared again if ids were not given.
-    compared: Vec<Filter>,
+    /// How many queries, or parts of some, have been compared to the end.
+    compared: usize,
+    /// There was no room here for another comparison.
+    no_room_until: Option<Instant>,
+    /// The comparison that has ended last.
+    latest: Option<(String, Waiting)>,
     /// What the answers say of what the peer lacks; taken away by whoever wants to know.
     pub(super) lacks: Lacks,
     /// What the peer said it has, did not give, and nobody else has.
     not_given: HashSet<EventId>,
-    is_second_look: bool,
+    /// The same before everything was compared again, from when on it is `Some`.
+    lost: Option<HashSet<EventId>>,
+    /// Memory for the ids of pages that exceed what every peer may keep.
+    page_room: Option<Held>,
+    page_events: usize,
     /// A page was empty: its events may come after its end.
     may_be_late: bool,
     /// Seconds since 1970.
@@ -103,6 +119,8 @@ enum Request {
         comparison: Box<Reconciliation>,
         begun: u32,
         held: Option<Vec<u8>>,
+        /// The peer has named again what it did not give.
+        names_lost: bool,
     },
     /// Asks for nothing. What a relay has sent before its answer is read before it.
     Nothing,
@@ -121,7 +139,7 @@ struct Ended {
 
 enum EndedRequest {
     /// With the ids that came, and how many came after the end, which may have been named already.
-    Pages { filters: Vec<Filter>, known: HashSet<EventId>, late: u64, is_named: bool },
+    Pages { filters: Vec<Filter>, known: HashSet<ShortId>, late: u64, is_named: bool },
     /// Sorted.
     Ids(Vec<EventId>),
 }
@@ -141,24 +159,34 @@ impl Requests {
     pub(super) fn new(
         queries: Vec<Filter>,
         pace: Pace,
-        manners: Manners,
+        (manners, mut budget): (Manners, Budget),
         member: Option<Member>,
         identity: Option<Identity>,
     ) -> Self {
+        let now = Instant::now();
+        budget.begin(queries.len(), pace.time_out, now);
         let mut requests = Self {
             waiting: VecDeque::new(),
             open: Vec::new(),
             recent: VecDeque::new(),
             outbox: VecDeque::new(),
-            clock: Clock::new(pace),
+            time_out: pace.time_out,
+            budget,
+            backoff: Backoff::new(pace),
+            last_answer: now,
+            idle_since: None,
             auth: Authentication::default(),
             identity,
             accepted_at: None,
             member,
-            compared: Vec::new(),
+            compared: 0,
+            no_room_until: None,
+            latest: None,
             lacks: Lacks::default(),
             not_given: HashSet::new(),
-            is_second_look: false,
+            lost: None,
+            page_room: None,
+            page_events: 0,
             may_be_late: false,
             began: unix_time(),
             splits: 0,
@@ -203,9 +231,10 @@ impl Requests {
         (!left.is_empty()).then(|| [with(left), with(right)])
     }
 
-    /// What the peer is like, and its place in the ledger, for the next fetch.
-    pub(super) fn into_parts(self) -> (FetchOutcome, Manners, Option<Member>) {
-        (self.outcome, self.manners, self.member)
+    /// What the peer is like and what it has used up, and its place in the ledger, for the next
+    /// fetch.
+    pub(super) fn into_parts(self) -> (FetchOutcome, (Manners, Budget), Option<Member>) {
+        (self.outcome, (self.manners, self.budget), self.member)
     }
 
     fn fresh(&self, filter: Filter) -> Waiting {
@@ -229,7 +258,7 @@ impl Requests {
         if let Some(text) = self.outbox.pop_front() {
             return Next::Send(text);
         }
-        if self.auth.is_pending() || !self.clock.may_ask() {
+        if self.auth.is_pending() || !self.backoff.may_ask() {
             return Next::Wait;
         }
         if let Some(text) = self.go_on_comparing().or_else(|| self.ask_for_ids(subscription)) {
@@ -260,6 +289,7 @@ impl Requests {
                 }
                 None if self.is_done() => {
                     self.look_again_for_what_was_not_given();
+                    self.note_idleness();
                     if self.waiting.is_empty() {
                         let last = std::mem::take(&mut self.may_be_late);
                         return if last { self.ask_for_nothing(subscription) } else { Next::Wait };
@@ -285,8 +315,8 @@ impl Requests {
     }
 
     fn push(&mut self, subscription: &str, request: Request) {
-        if self.open.is_empty() {
-            self.clock.restart();
+        if let Some(since) = self.idle_since.take() {
+            self.budget.excuse(since.elapsed());
         }
         let subscription = subscription.to_owned();
         self.open.push(Open { subscription, asked: Instant::now(), request });
@@ -339,9 +369,55 @@ impl Requests {
     }
 
     fn take(&mut self, subscription: &str) -> Option<Open> {
-        let index = self.open.iter().position(|open| open.subscription == subscription)?;
-        self.clock.progress();
-        Some(self.open.remove(index))
+        let index = self.open.iter().position(|open| open.subscription == subscription);
+        let Some(index) = index else {
+            self.budget.note_idle();
+            return None;
+        };
+        self.last_answer = Instant::now();
+        let open = self.open.remove(index);
+        self.note_idleness();
+        Some(open)
+    }
+
+    /// While the peer owes no answer, its time does not run.
+    fn note_idleness(&mut self) {
+        if self.asked().next().is_none() {
+            self.idle_since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Whether the peer fills the memory: with pages that do not come to their end, or with parts
+    /// of queries that cannot be had.
+    pub(super) fn is_flooded(&mut self, room: &Room) -> bool {
+        let open = self.open.iter().any(|open| match &open.request {
+            Request::Pages(request) => request.is_flooded(),
+            _ => false,
+        });
+        open || self.outcome.gaps.len() > GAPS || !self.has_room_for_pages(room)
+    }
+
+    /// Whether there is memory for the ids of pages. They are counted from time to time.
+    fn has_room_for_pages(&mut self, room: &Room) -> bool {
+        if self.page_events < PAGE_IDS / 8 {
+            return true;
+        }
+        self.page_events = 0;
+        let waiting = self.waiting.iter().map(|waiting| match waiting {
+            Waiting::Page(pager) => pager.ids(),
+            Waiting::Compare { .. } => 0,
+        });
+        let open = self.open.iter().map(|open| match &open.request {
+            Request::Pages(request) => request.ids(),
+            _ => 0,
+        });
+        let ids: usize = waiting.chain(open).sum();
+        self.page_room = None;
+        if ids > PAGE_IDS {
+            self.page_room = room.take((ids - PAGE_IDS) * BYTES_OF_PAGE_ID);
+            return self.page_room.is_some();
+        }
+        true
     }
 
     /// The ledger, in which other peers may make something free.
@@ -354,6 +430,9 @@ impl Requests {
         self.waiting.is_empty() && !self.member.as_ref().is_some_and(Member::is_waiting)
     }
 }
+
+/// Bytes that the id of a page's event takes: itself and its second, in a table that is half empty.
+const BYTES_OF_PAGE_ID: usize = 34;
 
 /// Seconds since 1970.
 fn unix_time() -> u64 {
@@ -390,11 +469,13 @@ mod tests {
         let begun = |peers: u64| {
             let ledger = Arc::<Ledger>::default();
             let others: Vec<Member> = (1..peers).map(|_| ledger.join()).collect();
-            others.iter().zip(1..).for_each(|(other, number)| other.offer(ids(number * 10_000)));
+            others.iter().zip(1..).for_each(|(other, number)| {
+                assert!(other.offer(ids(number * 10_000)));
+            });
             let member = ledger.join();
             member.offer(ids(0));
             let mut requests =
-                Requests::new(Vec::new(), PACE, Manners::default(), Some(member), None);
+                Requests::new(Vec::new(), PACE, Default::default(), Some(member), None);
             (0..9).take_while(|number| is_asked(&number.to_string(), &mut requests)).count()
         };
         assert_eq!([1, 8, 16, 32, 50].map(begun), [4, 4, 2, 1, 1]);
@@ -403,7 +484,7 @@ mod tests {
     #[test]
     fn requests_that_are_refused_at_the_same_time_count_as_one_complaint() {
         let queries = vec![Filter::default(); 9];
-        let mut requests = Requests::new(queries, PACE, Manners::default(), None, None);
+        let mut requests = Requests::new(queries, PACE, Default::default(), None, None);
         assert!(["a", "b", "c", "d"].iter().all(|name| is_asked(name, &mut requests)));
         requests.notice("ERROR: too many concurrent REQs");
         requests.notice("ERROR: too many concurrent REQs");
@@ -416,11 +497,11 @@ mod tests {
     #[test]
     fn a_pause_that_is_over_does_not_cut_the_patience_short() {
         let queries = vec![Filter::default(); 9];
-        let mut requests = Requests::new(queries, PACE, Manners::default(), None, None);
+        let mut requests = Requests::new(queries, PACE, Default::default(), None, None);
         assert!(["a", "b", "c", "d"].iter().all(|name| is_asked(name, &mut requests)));
         requests.closed("a", "rate-limited: slow down");
         assert!(["b", "c"].iter().all(|name| requests.end_of_stored_events(name, true)));
         assert!(is_asked("e", &mut requests));
-        assert!(requests.patience() > PACE.time_out / 2);
+        assert!(requests.patience() > PACE.time_out / 5);
     }
 }

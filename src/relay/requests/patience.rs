@@ -11,24 +11,44 @@ use crate::relay::outcome::GapReason;
 impl Requests {
     /// How long to wait for the next message.
     pub(in crate::relay) fn patience(&self) -> Duration {
-        let slowest = self.asked().map(|open| open.asked + self.clock.slowest()).min();
-        let mut until = slowest.map(|slowest| slowest.min(self.clock.silent_until()));
+        let is_asked = self.asked().next().is_some();
+        let mut until = is_asked.then(|| self.budget.silent_until().min(self.budget.floor_at()));
         let mut at_latest = |moment: Instant| {
             until = Some(until.map_or(moment, |until| until.min(moment)));
         };
-        if let Some(pause) = self.clock.pause_until()
+        if let Some(pause) = self.backoff.pause_until()
             && !self.is_idle()
         {
             at_latest(pause);
         }
-        for moment in [self.trial_until(), self.refused_until()].into_iter().flatten() {
+        let moments = [
+            self.trial_until(),
+            self.refused_until(),
+            self.shared_until(),
+            self.auth_until(),
+            self.no_room_until.filter(|&until| until > Instant::now()),
+        ];
+        for moment in moments.into_iter().flatten() {
             at_latest(moment);
         }
         if self.member.as_ref().is_some_and(Member::is_waiting) {
             at_latest(Instant::now() + STEAL_AFTER / 2);
         }
-        let until = until.unwrap_or_else(|| self.clock.silent_until());
-        until.saturating_duration_since(Instant::now())
+        // Our own checks and the room for messages are looked at more often.
+        let most = (self.time_out / 4).max(Duration::from_millis(10));
+        until.map_or(most, |until| until.saturating_duration_since(Instant::now()).min(most))
+    }
+
+    /// Until when the answer to a request for several pages is waited for: a relay may not know
+    /// what to do with it.
+    fn shared_until(&self) -> Option<Instant> {
+        let shared = self.open.iter().find(|open| open.asks_for_several_pages());
+        shared.map(|_| self.last_answer + self.time_out / 2)
+    }
+
+    /// Until when the peer may say what it thinks of who we are.
+    fn auth_until(&self) -> Option<Instant> {
+        self.auth.is_pending().then(|| self.last_answer + self.time_out / 3)
     }
 
     /// Requests that the peer owes an answer to.
@@ -47,42 +67,35 @@ impl Requests {
         // One that says that it compares may have much to count first; of any other no answer is
         // the likely answer. Either has to end before the peer is given up for its silence.
         let thirds = if self.manners.says_it_compares { 2 } else { 1 };
-        trial.map(|open| open.asked + self.clock.pace.time_out * thirds / 3)
+        trial.map(|open| open.asked + self.time_out * thirds / 3)
     }
 
     /// Our own sink took this long: that does not count against the peer.
     pub(in crate::relay) fn excuse(&mut self, time: Duration) {
-        self.clock.excuse(time);
+        self.budget.excuse(time);
+        self.last_answer += time;
         for open in &mut self.open {
             open.asked += time;
         }
     }
 
-    /// What has taken too long, if anything. Whatever else the peer sends in the meantime is no
-    /// progress.
+    /// What has taken too long, if anything.
     pub(in crate::relay) fn overdue(&mut self) -> Option<GapReason> {
         let now = Instant::now();
         if self.trial_until().is_some_and(|until| now >= until) {
             self.stop_comparing();
             return None;
         }
-        if self.refused_until().is_some_and(|until| now >= until) {
+        let is_refused = [self.refused_until(), self.shared_until()];
+        if is_refused.into_iter().flatten().any(|until| now >= until) {
             self.ask_all_again();
             return None;
         }
-        if self.auth.is_pending() && now >= self.clock.silent_until() {
+        if self.auth_until().is_some_and(|until| now >= until) {
             self.auth.expire();
-            self.clock.restart();
         }
-        let (slowest, time_out) = (self.clock.slowest(), self.clock.pace.time_out);
-        if self.asked().next().is_none() {
-            None
-        } else if now >= self.clock.silent_until() {
-            Some(GapReason::TimedOut(time_out.as_secs(), self.notice.clone()))
-        } else if self.asked().any(|open| now >= open.asked + slowest) {
-            Some(GapReason::TooSlow(slowest.as_secs()))
-        } else {
-            None
-        }
+        // Of a peer that owes nothing nothing is overdue.
+        self.asked().next()?;
+        self.budget.verdict(now, self.notice.as_ref())
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::{Open, Request, Requests, Waiting, shortened, unix_time};
 use crate::nostr::Filter;
 use crate::relay::auth::AuthStep;
-use crate::relay::limits::{COMPARISONS, SPLITS};
+use crate::relay::limits::{COMPARISONS, PARTS_WAITING, SPLITS};
 use crate::relay::manners::Comparing;
 use crate::relay::message;
 use crate::relay::outcome::GapReason;
@@ -42,10 +42,14 @@ impl Requests {
     pub(super) fn may_repeat(&mut self, refusal: Refusal, asked: Instant) -> bool {
         match refusal {
             // Several requests that are refused at the same time count once.
-            Refusal::RateLimited if self.clock.is_paused() => true,
+            Refusal::RateLimited if self.backoff.is_paused() => true,
             Refusal::RateLimited => {
                 self.manners.slow_down();
-                self.clock.back_off(self.manners.complaints)
+                let until = self.backoff.back_off(self.manners.complaints);
+                if let Some(until) = until {
+                    self.budget.pause_until(until);
+                }
+                until.is_some()
             }
             Refusal::AuthRequired => {
                 let was_before = self.accepted_at.is_none_or(|accepted| asked < accepted);
@@ -58,7 +62,6 @@ impl Requests {
                     AuthStep::Repeat => {}
                     AuthStep::Refused => return false,
                 }
-                self.clock.restart();
                 true
             }
             _ => false,
@@ -67,14 +70,17 @@ impl Requests {
 
     /// The relay wants to know who we are; that is answered when it refuses something for it.
     pub(in crate::relay) fn challenge(&mut self, challenge: &str) {
+        self.budget.note_idle();
         self.auth.challenge(challenge);
     }
 
     /// What the relay thinks of an event that it was sent.
     pub(in crate::relay) fn ok(&mut self, id: &str, accepted: bool) {
         if self.auth.ok(id, accepted) {
-            self.clock.progress();
+            self.last_answer = Instant::now();
             self.accepted_at = accepted.then(Instant::now);
+        } else {
+            self.budget.note_idle();
         }
     }
 
@@ -103,8 +109,9 @@ impl Requests {
                 {
                     member.release(request.missing());
                 } else {
-                    self.not_given.extend(member.refuse(request.missing()));
+                    let lost = member.refuse(request.missing());
                     self.notice = Some(shortened(message));
+                    self.note_not_given(lost);
                 }
             }
             Request::Nothing => {}
@@ -121,6 +128,7 @@ impl Requests {
     /// A text for people. Before anything else it is the answer of a relay that does not know
     /// what a comparison is; it may be that to a request for several pages, too.
     pub(in crate::relay) fn notice(&mut self, text: &str) {
+        self.budget.note_idle();
         self.notice = Some(shortened(text));
         if Refusal::of(text) == Refusal::RateLimited {
             // Several requests that are refused at the same time count once.
@@ -138,7 +146,7 @@ impl Requests {
     /// Until when requests of which the peer has refused one, without saying which, are waited for.
     pub(super) fn refused_until(&self) -> Option<Instant> {
         let is_open = self.is_one_refused && !self.open.is_empty();
-        is_open.then(|| self.clock.silent_until() - self.clock.pace.time_out * 9 / 10)
+        is_open.then(|| self.last_answer + self.time_out / 10)
     }
 
     /// The others have been answered by now.
@@ -151,7 +159,7 @@ impl Requests {
             });
             self.put_back(open.request);
         }
-        self.clock.restart();
+        self.note_idleness();
     }
 
     pub(super) fn page(&mut self, filter: Filter) {
@@ -163,6 +171,10 @@ impl Requests {
 
     /// The peer does not compare: what was to be compared is asked page by page.
     pub(super) fn stop_comparing(&mut self) {
+        if self.manners.comparing == Comparing::Untried {
+            // It happens once that this is found out.
+            self.budget.pause_until(Instant::now());
+        }
         self.manners.comparing = Comparing::Refused;
         let (comparing, others) = std::mem::take(&mut self.open)
             .into_iter()
@@ -174,13 +186,14 @@ impl Requests {
                 self.waiting.push_front(self.paged(comparison.filter().clone()));
             }
         }
-        self.clock.restart();
+        self.note_idleness();
     }
 
     /// What the peer, or we, cannot compare at once.
     pub(super) fn split_or_page(&mut self, filter: Filter, middle: Option<u64>) {
         self.splits += 1;
-        let parts = split(&filter, middle, unix_time()).filter(|_| self.splits <= SPLITS);
+        let may = self.splits <= SPLITS && self.waiting.len() < self.queries.len() + PARTS_WAITING;
+        let parts = split(&filter, middle, unix_time()).filter(|_| may);
         match parts {
             Some(parts) => {
                 for filter in parts.into_iter().rev() {

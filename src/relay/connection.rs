@@ -1,0 +1,80 @@
+//! An open connection to a relay: one message at a time, and no memory kept for one that is gone.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use super::room::{Meter, Metered};
+
+/// Long enough for a goodbye.
+const GOODBYE: Duration = Duration::from_secs(1);
+
+/// An open connection to a relay.
+#[derive(Debug)]
+pub(super) struct Connection {
+    socket: WebSocketStream<MaybeTlsStream<Metered<TcpStream>>>,
+    meter: Arc<Meter>,
+    /// The latest message, if it is a large one.
+    latest: Option<Message>,
+    /// Nothing has been read since the latest message.
+    is_between: bool,
+}
+
+impl Connection {
+    pub(super) fn new(
+        socket: WebSocketStream<MaybeTlsStream<Metered<TcpStream>>>,
+        meter: Arc<Meter>,
+    ) -> Self {
+        Self { socket, meter, latest: None, is_between: true }
+    }
+
+    /// The next message; `None`: the connection has ended. Loses nothing when it is dropped.
+    pub(super) async fn next(&mut self) -> Option<Result<Message, tungstenite::Error>> {
+        let mut next = pin!(self.socket.next());
+        let is_between = std::mem::replace(&mut self.is_between, false);
+        if is_between {
+            self.meter.begin_message();
+        }
+        let first = poll_fn(|context| Poll::Ready(next.as_mut().poll(context))).await;
+        if is_between {
+            // The library uses the buffer of a message again when nobody has the message any more,
+            // and the buffer never becomes smaller. By now it has got itself another.
+            self.latest = None;
+            self.meter.end_message();
+        }
+        let message = match first {
+            Poll::Ready(message) => message,
+            Poll::Pending => next.await,
+        };
+        self.is_between = true;
+        if let Some(Ok(message)) = &message
+            && self.meter.is_large()
+        {
+            self.latest = Some(message.clone());
+        }
+        message
+    }
+
+    /// For how long the connection has waited for [room](super::Room) since this was called last.
+    pub(super) fn take_waited(&self) -> Duration {
+        self.meter.take_waited()
+    }
+
+    /// Sends a message; waits while the relay does not read.
+    pub(super) async fn send(&mut self, text: String) -> Result<(), tungstenite::Error> {
+        self.socket.send(Message::text(text)).await
+    }
+
+    /// Says goodbye. Not needed for correctness, and never waits long.
+    pub(super) async fn close(&mut self) {
+        let _ = timeout(GOODBYE, self.socket.close(None)).await;
+    }
+}
