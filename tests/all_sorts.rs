@@ -281,8 +281,8 @@ fn world() -> World {
         "until": second,
     }));
 
-    world.add_useless("is silent", &format!("no answer for {TIME_OUT} s"), || None);
-    let reason = format!("no answer for {TIME_OUT} s, after the notice: go away");
+    world.add_useless("is silent", &format!("nothing new for {TIME_OUT} s"), || None);
+    let reason = format!("nothing new for {TIME_OUT} s, after the notice: go away");
     world.add_useless("refuses with notices", &reason, || Some(Act::Notice("go away".into())));
     world
 }

@@ -145,7 +145,7 @@ async fn a_relay_that_takes_one_filter_whatever_it_does_about_more_is_read_to_th
         (|_| vec![Act::Closed("ERROR: too many filters".into())], 1),
         (|_| vec![Act::Notice("ERROR: bad req: too many filters".into())], 1),
         (|_| vec![Act::Cut], 2),
-        (|_| vec![], 2),
+        (|_| vec![], 1),
         // No more events than for one filter, or none for the others.
         (|honest| honest.into_iter().take(20).chain([Act::Eose]).collect(), 1),
         (|_| vec![Act::Eose], 1),

@@ -6,7 +6,7 @@ use super::{Ended, EndedRequest, Open, Request, Requests, Waiting};
 use crate::nostr::{Event, EventId, ExpectedId, Filter};
 use crate::relay::by_id::{IdRequest, Leftover};
 use crate::relay::limits::{
-    PAGE_IDS, PARALLEL_ID_REQUESTS, PARALLEL_SUBSCRIPTIONS, PUBLISHED_LATE,
+    PAGE_IDS, PARALLEL_ID_REQUESTS, PARALLEL_SUBSCRIPTIONS, PARTS_WAITING, PUBLISHED_LATE,
 };
 use crate::relay::manners::Comparing;
 use crate::relay::message;
@@ -206,16 +206,14 @@ impl Requests {
             None => {
                 let (filter, begun) = (comparison.filter().clone(), *begun);
                 self.outbox.push_back(message::neg_close(subscription));
-                if *names_lost {
-                    // It names what it does not give by id; perhaps it gives it in pages.
-                    self.waiting.push_back(self.paged(filter));
-                } else {
-                    self.compared += 1;
-                    self.outcome.complete += 1;
-                    self.budget.note_ended(1, Instant::now());
-                    let compared = Waiting::Compare { filter, begun };
-                    self.latest = Some((open.subscription, compared));
+                self.compared += 1;
+                self.outcome.complete += 1;
+                self.budget.note_ended(1, Instant::now());
+                if *names_lost && self.suspects.len() < self.queries.len() + PARTS_WAITING {
+                    self.suspects.push(filter.clone());
                 }
+                let compared = Waiting::Compare { filter, begun };
+                self.latest = Some((open.subscription, compared));
             }
         }
         self.note_idleness();

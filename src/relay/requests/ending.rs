@@ -28,7 +28,16 @@ impl Requests {
             self.begin();
             return;
         }
-        self.name_what_was_not_given(lost);
+        let suspects = std::mem::take(&mut self.suspects);
+        if suspects.is_empty() {
+            return self.name_what_was_not_given(lost);
+        }
+        // It names what it does not give by id; perhaps it gives it in pages.
+        self.not_given = lost;
+        self.outcome.complete -= suspects.len().min(self.outcome.complete);
+        self.compared -= suspects.len().min(self.compared);
+        let paged = suspects.into_iter().map(|filter| self.paged(filter));
+        self.waiting = paged.collect();
     }
 
     /// What has been compared counts no more.

@@ -76,6 +76,8 @@ pub(super) struct Requests {
     not_given: HashSet<EventId>,
     /// The same before everything was compared again, from when on it is `Some`.
     lost: Option<HashSet<EventId>>,
+    /// Comparisons in which it was named once more.
+    suspects: Vec<Filter>,
     /// Memory for the ids of pages that exceed what every peer may keep.
     page_room: Option<Held>,
     page_events: usize,
@@ -185,6 +187,7 @@ impl Requests {
             lacks: Lacks::default(),
             not_given: HashSet::new(),
             lost: None,
+            suspects: Vec::new(),
             page_room: None,
             page_events: 0,
             may_be_late: false,
