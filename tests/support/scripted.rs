@@ -57,6 +57,8 @@ pub enum Act {
     NegErr(String, Option<u64>),
     /// A binary message.
     Binary(usize),
+    /// These bytes below all messages: frames as no library makes them.
+    Raw(Vec<u8>),
     Wait(Duration),
     /// A proper end of the connection.
     Close,
@@ -517,6 +519,10 @@ impl Speaker<'_> {
                 Message::text(Value::from_iter(message.into_iter().chain(maximum)).to_string())
             }
             Act::Binary(size) => Message::Binary(Bytes::from(vec![0; size])),
+            Act::Raw(bytes) => {
+                self.socket.get_mut().write_all(&bytes).await.ok()?;
+                return Some(self);
+            }
             Act::Wait(time) => {
                 tokio::time::sleep(time).await;
                 return Some(self);

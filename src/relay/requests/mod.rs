@@ -385,7 +385,8 @@ impl Requests {
 
     /// While the peer owes no answer, its time does not run.
     fn note_idleness(&mut self) {
-        if self.asked().next().is_none() {
+        // A pause that the peer has asked for is time of its own.
+        if self.asked().next().is_none() && !self.backoff.is_paused() {
             self.idle_since.get_or_insert_with(Instant::now);
         }
     }

@@ -11,8 +11,8 @@ use crate::relay::outcome::GapReason;
 impl Requests {
     /// How long to wait for the next message.
     pub(in crate::relay) fn patience(&self) -> Duration {
-        let is_asked = self.asked().next().is_some();
-        let mut until = is_asked.then(|| self.budget.silent_until().min(self.budget.floor_at()));
+        let mut until =
+            self.does_time_run().then(|| self.budget.silent_until().min(self.budget.floor_at()));
         let mut at_latest = |moment: Instant| {
             until = Some(until.map_or(moment, |until| until.min(moment)));
         };
@@ -94,8 +94,12 @@ impl Requests {
         if self.auth_until().is_some_and(|until| now >= until) {
             self.auth.expire();
         }
-        // Of a peer that owes nothing nothing is overdue.
-        self.asked().next()?;
-        self.budget.verdict(now, self.notice.as_ref())
+        let may = self.does_time_run();
+        may.then(|| self.budget.verdict(now, self.notice.as_ref())).flatten()
+    }
+
+    /// Whether the peer's time runs: it owes an answer, or has asked for a pause.
+    fn does_time_run(&self) -> bool {
+        self.backoff.is_paused() || self.asked().next().is_some()
     }
 }

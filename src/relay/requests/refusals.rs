@@ -48,6 +48,7 @@ impl Requests {
                 let until = self.backoff.back_off(self.manners.complaints);
                 if let Some(until) = until {
                     self.budget.pause_until(until);
+                    self.idle_since = None;
                 }
                 until.is_some()
             }
