@@ -4,7 +4,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use strfry_companion::import::{EventLimits, StoredEvent};
@@ -418,4 +418,38 @@ fn a_key_that_others_can_read_or_that_is_none_is_refused_and_not_shown() {
         assert_eq!(support::node::code(&output), 2, "{said}");
         assert!(said.contains(why) && !said.contains("0707"), "{said}");
     }
+}
+
+#[test]
+fn a_run_that_has_taken_its_longest_time_writes_what_has_come_and_says_so() {
+    let author = Author::new(1);
+    let asked = author.clone();
+    // One new event after the other, each a page of its own, for ever.
+    let relay = ScriptedRelay::start(move |request| {
+        let until = request.filter["until"].as_u64().unwrap_or(now());
+        let note = asked.note(until - 1, "one more");
+        answer([Act::Wait(Duration::from_millis(50)), Act::Event(note), Act::Eose])
+    });
+    with_each_strfry(|strfry| {
+        let node = Node::new(strfry);
+        let pubkeys = node.write("pubkeys.txt", author.pubkey().to_string());
+        let url = relay.url();
+        let arguments = ["--relay", &url, "--pubkeys", pubkeys.to_str().unwrap()];
+        let began = Instant::now();
+        let (code, summary) = node.backfill(
+            &[&arguments[..], &["--days", "0", "--no-profiles", "--max-time", "2s"]].concat(),
+        );
+        let seconds = began.elapsed().as_secs_f64();
+        assert!((2.0..10.0).contains(&seconds), "{seconds} s");
+        let errors = json!([
+            "stopped before the end: the run has taken its longest time (2 s, --max-time); the \
+             next one goes on"
+        ]);
+        assert_eq!((code, &summary["status"]), (1, &json!("incomplete")));
+        assert_eq!(summary["errors"], errors);
+        assert_eq!(summary["peers"][0]["gaps"][0]["reason"], "stopped before the end");
+        let imported = summary["events"]["imported"].as_u64().unwrap();
+        assert!(imported > 5, "{summary:#}");
+        assert_eq!(node.events().len() as u64, imported);
+    });
 }

@@ -465,3 +465,28 @@ async fn an_answer_that_ends_before_its_events_costs_no_event() {
     assert_eq!(collector.ids(), sorted_ids(&all));
     assert_eq!(outcome.gaps, []);
 }
+
+#[tokio::test]
+async fn a_relay_that_gives_pages_and_refuses_ids_is_asked_page_by_page() {
+    let author = Author::new(1);
+    for count in [3, 300, 3_000] {
+        for refusal in [Act::Closed("blocked: filter needs authors or kinds".into()), Act::Eose] {
+            let all = notes_of(&author, count);
+            let archive = Archive::new(&all, 500);
+            let comparer = archive.comparer();
+            let refused = refusal.clone();
+            let relay = ScriptedRelay::start_comparing(
+                |_| Arrival::Welcome,
+                move |request| match request.filter["ids"].is_null() {
+                    true => archive.answer(request),
+                    false => answer([refused.clone()]),
+                },
+                comparer,
+            );
+            let queries = vec![query(std::slice::from_ref(&author), &[1])];
+            let (outcome, collector) = compare(&relay.url(), queries, PATIENT, Here::of(&[])).await;
+            assert!(collector.ids() == sorted_ids(&all), "{} of {count}", collector.count());
+            assert_eq!((outcome.complete, outcome.gaps), (1, vec![]), "{count} {refusal:?}");
+        }
+    }
+}

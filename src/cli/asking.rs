@@ -201,10 +201,43 @@ impl Named {
 
 /// The threads that talk to peers.
 pub(super) fn runtime() -> Result<Runtime> {
+    give_large_memory_back();
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("peers")
         .build()
         .context("cannot start the threads that talk to peers")
         .or_cannot_run()
+}
+
+/// What is allocated in pieces of 128 KiB and more, such as large messages, is given back to the
+/// system when it is freed. By itself the allocator of glibc stops doing that after the first ones,
+/// and what 150 peers send then fills twice as much memory as is in use.
+#[cfg(target_env = "gnu")]
+#[allow(unsafe_code, reason = "a function of C")]
+fn give_large_memory_back() {
+    // SAFETY: mallopt(3) takes two numbers, is thread-safe, and changes nothing that is allocated.
+    // If it refuses, all that is lost is memory.
+    let _ = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10) };
+}
+
+/// Other allocators do it by themselves.
+#[cfg(not(target_env = "gnu"))]
+fn give_large_memory_back() {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_seconds_or_a_whole_number_with_its_unit() {
+        let seconds = |text| parse_time(text).map(|time| time.as_secs()).ok();
+        for (text, expected) in [("0", 0), ("90", 90), ("90s", 90), ("50m", 3_000), ("2h", 7_200)] {
+            assert_eq!(seconds(text), Some(expected), "{text}");
+        }
+        assert_eq!(seconds("4294967295d"), Some(4_294_967_295 * 86_400));
+        for text in ["", "m", "-1", "+1", "1.5h", "1 h", "1w", "99999999999", "é"] {
+            assert_eq!(seconds(text), None, "{text}");
+        }
+    }
 }

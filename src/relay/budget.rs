@@ -9,7 +9,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::limits::{FLOOR_TIME, FLOOR_TIME_OUTS, IDLE_MESSAGES, QUERY_WORTH, USELESS_MESSAGES};
+use super::limits::{
+    FLOOR_TIME, FLOOR_TIME_OUTS, IDLE_MESSAGES, PAUSE_TIME_OUTS, QUERY_WORTH, SMALL_MESSAGE,
+    USELESS_MESSAGES,
+};
 use super::outcome::GapReason;
 
 /// The time of one peer, for a whole run.
@@ -23,6 +26,8 @@ pub(super) struct Budget {
     /// Queries whose end still counts.
     queries: usize,
     last_progress: Instant,
+    /// The same, or the end of a pause since.
+    quiet_until: Instant,
     /// The stretch of time over which the floor is measured.
     stretch: Stretch,
     /// Messages that are no message, or hold an event that was not asked for.
@@ -49,6 +54,7 @@ impl Default for Budget {
             progress: 0,
             queries: 0,
             last_progress: now,
+            quiet_until: now,
             stretch: Stretch { began: now, progress: 0 },
             useless: 0,
             idle: 0,
@@ -62,7 +68,7 @@ impl Budget {
     pub(super) fn begin(&mut self, queries: usize, time_out: Duration, now: Instant) {
         self.time_out = time_out;
         self.queries = queries;
-        self.last_progress = now;
+        (self.last_progress, self.quiet_until) = (now, now);
         self.stretch = Stretch { began: now, progress: 0 };
     }
 
@@ -93,8 +99,9 @@ impl Budget {
 
     fn count(&mut self, worth: u64, now: Instant) {
         if worth > 0 {
-            // It may be in a pause that the peer has asked for.
-            self.last_progress = self.last_progress.max(now);
+            self.last_progress = now;
+            // That may be in a pause.
+            self.quiet_until = self.quiet_until.max(now);
             self.progress = self.progress.saturating_add(worth);
             self.stretch.progress = self.stretch.progress.saturating_add(worth);
         }
@@ -110,6 +117,12 @@ impl Budget {
         self.idle = self.idle.saturating_add(1);
     }
 
+    /// A message of so many bytes that brings neither an event nor a round of a comparison: a large
+    /// one counts for many.
+    pub(super) fn note_size(&mut self, bytes: usize) {
+        self.idle = self.idle.saturating_add((bytes / SMALL_MESSAGE) as u64);
+    }
+
     /// Whether too much of what the peer sends is of no use. `forged`: its events that turned out
     /// not to be genuine.
     pub(super) fn is_useless(&self, forged: u64) -> bool {
@@ -121,17 +134,20 @@ impl Budget {
     /// So long we have kept the peer waiting ourselves.
     pub(super) fn excuse(&mut self, time: Duration) {
         self.last_progress += time;
+        self.quiet_until += time;
         self.stretch.began += time;
     }
 
-    /// The peer wants to be left alone until then: that is no silence, but the floor holds.
+    /// The peer is left alone until then: that is no silence. But the floor holds, and all pauses
+    /// since the last progress are no longer than [`PAUSE_TIME_OUTS`] time-outs.
     pub(super) fn pause_until(&mut self, until: Instant) {
-        self.last_progress = self.last_progress.max(until);
+        let most = self.last_progress + self.time_out * PAUSE_TIME_OUTS;
+        self.quiet_until = self.quiet_until.max(until.min(most));
     }
 
     /// When the peer has made no progress for too long.
     pub(super) fn silent_until(&self) -> Instant {
-        self.last_progress + self.time_out
+        self.quiet_until + self.time_out
     }
 
     /// When the floor is looked at next.
@@ -231,6 +247,8 @@ mod tests {
         assert_eq!(budget.floor_at(), began + second(400));
         budget.pause_until(began + second(150));
         assert_eq!(budget.silent_until(), began + second(180));
+        budget.pause_until(began + second(1_000));
+        assert_eq!(budget.silent_until(), began + second(190));
         assert_eq!(budget.floor_at(), began + second(400));
     }
 
@@ -244,6 +262,11 @@ mod tests {
         (0..10_000 + IDLE_MESSAGES).for_each(|_| budget.note_idle());
         assert!(!budget.is_useless(0));
         budget.note_idle();
+        assert!(budget.is_useless(0));
+        let (mut budget, _) = asked(1);
+        (0..IDLE_MESSAGES).for_each(|_| budget.note_size(SMALL_MESSAGE - 1));
+        assert!(!budget.is_useless(0));
+        (0..=IDLE_MESSAGES / 16).for_each(|_| budget.note_size(16 * SMALL_MESSAGE));
         assert!(budget.is_useless(0));
     }
 

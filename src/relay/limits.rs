@@ -75,7 +75,11 @@ pub const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// not hold up the run.
 pub const FLOOR_TIME_OUTS: u32 = 10;
 
-/// The same is measured over no more time than this.
+/// Pauses that a peer asks for, and what else is a reason to be silent, in time-outs without any
+/// progress between them.
+pub const PAUSE_TIME_OUTS: u32 = 2;
+
+/// The floor is measured over no more time than this.
 pub const FLOOR_TIME: Duration = Duration::from_secs(300);
 
 /// How many events a query counts for when it has been answered to its end: an answer for a hundred

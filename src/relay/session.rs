@@ -321,7 +321,11 @@ impl PeerSession {
         text: &str,
         sink: &impl Sink,
     ) -> Result<Option<String>, Interruption> {
-        match RelayMessage::parse(text) {
+        let message = RelayMessage::parse(text);
+        if !matches!(message, Some(RelayMessage::Event { .. } | RelayMessage::NegMsg { .. })) {
+            requests.budget.note_size(text.len());
+        }
+        match message {
             Some(RelayMessage::Event { subscription, event }) => {
                 match requests.receive(&subscription, event.get()) {
                     Ok(event) => {
