@@ -1,0 +1,135 @@
+//! Walks a path one name at a time, and judges each symbolic link before it is followed.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::Refused;
+
+/// As many links as the kernel follows on one path (path_resolution(7)).
+const MAX_LINKS: u32 = 40;
+/// Looks at something without opening it: no pipe is waited for, no device starts to work.
+const LOOK: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Where a path leads, once all links are followed.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// The directory of the file, only to be looked into.
+    pub directory: OwnedFd,
+    /// The name of the file in it, never that of a link when it was found.
+    pub name: OsString,
+    /// What has this name; `None` if nothing has.
+    pub found: Option<Stat>,
+    /// Others than this user and root can write to the directory.
+    pub is_shared: bool,
+}
+
+impl Place {
+    /// Follows a path to its last name, which need not exist.
+    pub(super) fn find(path: &Path) -> io::Result<Self> {
+        let mut walk = Walk::start(path)?;
+        while let Some(name) = walk.names.pop() {
+            let entry = match rustix::fs::openat(&walk.directory, &name, LOOK, Mode::empty()) {
+                Ok(entry) => entry,
+                Err(Errno::NOENT) if walk.names.is_empty() => return walk.end(name, None),
+                Err(error) => return Err(error.into()),
+            };
+            let found = rustix::fs::fstat(&entry)?;
+            if FileType::from_raw_mode(found.st_mode) == FileType::Symlink {
+                walk.follow(&entry, &found, &name)?;
+            } else if walk.names.is_empty() {
+                return walk.end(name, Some(found));
+            } else {
+                walk.seen.push(&name);
+                walk.directory = entry;
+            }
+        }
+        // The path of a root directory, or an empty one.
+        Err(io::ErrorKind::IsADirectory.into())
+    }
+
+    /// Returns when the names in the directory are on the disk.
+    pub(super) fn sync(&self) -> io::Result<()> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = rustix::fs::openat(&self.directory, ".", flags, Mode::empty())?;
+        File::from(directory).sync_all()
+    }
+}
+
+struct Walk {
+    /// Where the walk has come to.
+    directory: OwnedFd,
+    /// Its path, for messages.
+    seen: PathBuf,
+    /// Names that are still to be gone to, the next one last.
+    names: Vec<OsString>,
+    /// Links that were followed.
+    links: u32,
+}
+
+impl Walk {
+    fn start(path: &Path) -> io::Result<Self> {
+        let root = if path.is_absolute() { "/" } else { "." };
+        let names = names_of(path);
+        Ok(Self { directory: open_root(root)?, seen: root.into(), names, links: 0 })
+    }
+
+    fn end(self, name: OsString, found: Option<Stat>) -> io::Result<Place> {
+        let is_shared = is_shared(&rustix::fs::fstat(&self.directory)?);
+        Ok(Place { directory: self.directory, name, found, is_shared })
+    }
+
+    /// Goes on where a link leads, if it can be trusted.
+    fn follow(&mut self, link: &OwnedFd, found: &Stat, name: &OsString) -> io::Result<()> {
+        let is_last = self.names.is_empty();
+        let is_trusted = is_trusted(found.st_uid)
+            && !(is_last && is_shared(&rustix::fs::fstat(&self.directory)?));
+        if !is_trusted {
+            return Err(Refused::Link(self.seen.join(name)).into());
+        }
+        self.links = self.links.saturating_add(1);
+        if self.links > MAX_LINKS {
+            return Err(Errno::LOOP.into());
+        }
+        let target = rustix::fs::readlinkat(link, "", Vec::new())?;
+        let target = PathBuf::from(OsString::from_vec(target.into_bytes()));
+        if target.is_absolute() {
+            self.directory = open_root("/")?;
+            self.seen = "/".into();
+        }
+        self.names.extend(names_of(&target));
+        Ok(())
+    }
+}
+
+fn open_root(path: &str) -> io::Result<OwnedFd> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?)
+}
+
+/// The names on a path, the first one last.
+fn names_of(path: &Path) -> Vec<OsString> {
+    let name = |component| match component {
+        Component::Normal(_) | Component::ParentDir => Some(OsString::from(component.as_os_str())),
+        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
+    };
+    let mut names: Vec<OsString> = path.components().filter_map(name).collect();
+    names.reverse();
+    names
+}
+
+fn is_trusted(user: u32) -> bool {
+    user == 0 || user == rustix::process::geteuid().as_raw()
+}
+
+/// Whether others than this user and root can write to a directory.
+fn is_shared(directory: &Stat) -> bool {
+    const WRITE_OF_GROUP_OR_OTHERS: u32 = 0o022;
+    !is_trusted(directory.st_uid) || directory.st_mode & WRITE_OF_GROUP_OR_OTHERS != 0
+}
