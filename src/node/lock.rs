@@ -2,10 +2,11 @@
 //!
 //! It never deletes the file, and never changes one that another run holds.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use crate::files;
 
 /// A file that keeps vanishing while it is being locked is tried this often.
 const MAX_ATTEMPTS: u32 = 16;
@@ -33,6 +34,14 @@ pub enum LockError {
         /// The lock file.
         path: PathBuf,
         /// What the operating system said.
+        source: io::Error,
+    },
+    /// Something else is in the place of the lock file.
+    #[error("cannot open the lock file {path:?}: {source}")]
+    Refused {
+        /// The lock file.
+        path: PathBuf,
+        /// A [`files::Refused`], which says what to do.
         source: io::Error,
     },
     /// Anything else.
@@ -86,13 +95,7 @@ impl RunLock {
     pub fn acquire(path: &Path) -> Result<Acquired, LockError> {
         let failed = |operation| move |source| LockError::of(operation, path, source);
         for _ in 0..MAX_ATTEMPTS {
-            let mut file = File::options()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(path)
-                .map_err(failed("open"))?;
+            let mut file = files::open_to_update(path).map_err(failed("open"))?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
@@ -101,7 +104,7 @@ impl RunLock {
                 Err(TryLockError::Error(source)) => return Err(failed("lock")(source)),
             }
             // A program that deletes the file may have done so since it was opened.
-            if !is_at(&file, path).map_err(failed("inspect"))? {
+            if !files::is_at(&file, path).map_err(failed("inspect"))? {
                 continue;
             }
             file.set_len(0).map_err(failed("empty"))?;
@@ -123,21 +126,13 @@ impl LockError {
     fn of(operation: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {
+            _ if files::is_refusal(&source) => Self::Refused { path, source },
             io::ErrorKind::NotFound => Self::DirectoryMissing { path },
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                 Self::NotWritable { path, source }
             }
             _ => Self::Failed { operation, path, source },
         }
-    }
-}
-
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-    let opened = file.metadata()?;
-    match fs::metadata(path) {
-        Ok(named) => Ok((named.dev(), named.ino()) == (opened.dev(), opened.ino())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
     }
 }
 
@@ -149,6 +144,8 @@ fn read_pid(file: &File) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn held(path: &Path) -> RunLock {

@@ -4,14 +4,14 @@
 //! as good as none: the next run only asks for a shorter time, as it would without one.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::files::{self, FileProblem};
 use super::peer::Peer;
+use crate::files::{ReplaceError, replace};
 
 /// Version of the form of the file; another one is not understood.
 const VERSION: u32 = 1;
@@ -19,6 +19,8 @@ const VERSION: u32 = 1;
 const MAX_BYTES: u64 = 1 << 20;
 /// Peers that are remembered; those that were complete longest ago are forgotten first.
 const MAX_PEERS: usize = 1_000;
+/// The file is this user's to read and write.
+const MODE: u32 = 0o600;
 
 /// What is remembered of the peers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -81,23 +83,19 @@ impl PeerState {
     /// Writes the file, whole or not at all.
     ///
     /// # Errors
-    /// What the operating system says.
-    pub fn write(&self, path: &Path) -> io::Result<()> {
+    /// [`ReplaceError`]
+    pub fn write(&self, path: &Path) -> Result<(), ReplaceError> {
         let mut latest: Vec<(&String, u64)> =
             self.complete_until.iter().map(|(url, until)| (url, *until)).collect();
         latest.sort_unstable_by_key(|&(_, until)| std::cmp::Reverse(until));
         let record =
             |(url, complete_until): (&String, u64)| (url.clone(), Record { complete_until });
         let peers = latest.into_iter().take(MAX_PEERS).map(record).collect();
-        let text = serde_json::to_string_pretty(&Document { version: VERSION, peers })?;
-        let directory = path.parent().unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(directory)?;
-        file.write_all(text.as_bytes())?;
-        file.write_all(b"\n")?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        // The new name itself is on the disk only when the directory is.
-        File::open(directory)?.sync_all()
+        let document = Document { version: VERSION, peers };
+        replace(path, MODE, |out| {
+            serde_json::to_writer_pretty(&mut *out, &document)?;
+            out.write_all(b"\n")
+        })
     }
 }
 

@@ -17,6 +17,7 @@ mod profiles;
 mod profiles_file;
 mod profiles_refused;
 mod questions;
+mod replaced_files;
 mod running;
 mod said;
 mod scan;
