@@ -39,7 +39,8 @@ Exit codes:
   1  finished, but something is incomplete or missing (profiles --check: a profile is
      missing; verify: an event is wrong; import: an event was refused; bench: answers differ)
   2  wrong usage or configuration
-  3  could not run: trouble with the database, strfry, or the files of a run (lock, log)";
+  3  could not run: trouble with the database, strfry, or the files of a run (lock, log);
+     for backfill also: another one has been running for more than two hours";
 
 const ABOUT: &str = "A companion to the Nostr relay strfry: reads its database while it runs, fetches \
                      what is missing from peer relays, verifies it, and imports it through strfry";

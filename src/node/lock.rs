@@ -3,15 +3,14 @@
 //! It never deletes the file, and never changes one that another run holds.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use super::lock_holder::Holder;
 use crate::files;
 
 /// A file that keeps vanishing while it is being locked is tried this often.
 const MAX_ATTEMPTS: u32 = 16;
-/// More than any PID takes.
-const MAX_PID_BYTES: u64 = 32;
 
 /// Why it is not known whether another run is going on.
 #[derive(Debug, thiserror::Error)]
@@ -70,10 +69,7 @@ pub enum Acquired {
     /// This run may go on for as long as it keeps the value.
     Held(RunLock),
     /// Another run is going on, and nothing was touched.
-    HeldByAnother {
-        /// Who holds it, as far as the file tells.
-        pid: Option<u32>,
-    },
+    HeldByAnother(Holder),
 }
 
 /// A held lock.
@@ -99,7 +95,7 @@ impl RunLock {
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
-                    return Ok(Acquired::HeldByAnother { pid: read_pid(&file) });
+                    return Ok(Acquired::HeldByAnother(Holder::of(&file)));
                 }
                 Err(TryLockError::Error(source)) => return Err(failed("lock")(source)),
             }
@@ -136,12 +132,6 @@ impl LockError {
     }
 }
 
-fn read_pid(file: &File) -> Option<u32> {
-    let mut text = String::new();
-    file.take(MAX_PID_BYTES).read_to_string(&mut text).ok()?;
-    text.trim().parse().ok().filter(|pid| *pid != 0)
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -151,14 +141,14 @@ mod tests {
     fn held(path: &Path) -> RunLock {
         match RunLock::acquire(path).unwrap() {
             Acquired::Held(lock) => lock,
-            Acquired::HeldByAnother { pid } => panic!("held by {pid:?}"),
+            Acquired::HeldByAnother(holder) => panic!("held by {holder:?}"),
         }
     }
 
     fn holder(path: &Path) -> Option<u32> {
         match RunLock::acquire(path).unwrap() {
             Acquired::Held(_) => panic!("not held by another"),
-            Acquired::HeldByAnother { pid } => pid,
+            Acquired::HeldByAnother(holder) => holder.pid,
         }
     }
 
