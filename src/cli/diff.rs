@@ -10,8 +10,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::asking::{Asking, runtime};
-use super::exit::{OrFail, Outcome, Result, tell};
-use super::node::{NodeArguments, print, print_json, skipped_as_json};
+use super::exit::{OrFail, Outcome, Result, answer, tell};
+use super::node::{NodeArguments, skipped_as_json};
+use super::output::{print, print_json};
 use super::signals::{end_between_snapshots, stop_signal};
 use crate::backfill::{DiffJob, PeerDiff, PeerStatus, Sides, diff, since};
 use crate::node::{Blacklist, SkippedPeer};
@@ -50,7 +51,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let peers = found?;
     // All tunnels are closed: a signal may end the process, also while nobody reads its output.
     end_between_snapshots()?;
-    if arguments.json {
+    let printed = if arguments.json {
         print_json(&json!({
             "version": 1,
             "since": job.since,
@@ -59,13 +60,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
             "station_kinds": job.station_kinds,
             "peers": peers,
             "skipped": skipped_as_json(&skipped),
-        }))?;
+        }))
     } else {
-        print(&in_words(&peers, arguments.ids))?;
-    }
+        print(&in_words(&peers, arguments.ids))
+    };
     // As in a backfill, stations that are not asked at all make nothing incomplete.
     let is_complete = peers.iter().all(|peer| peer.status == PeerStatus::Complete);
-    Ok(if is_complete { Outcome::Complete } else { Outcome::Incomplete })
+    answer(if is_complete { Outcome::Complete } else { Outcome::Incomplete }, printed)
 }
 
 impl Arguments {

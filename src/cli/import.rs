@@ -11,7 +11,8 @@ use clap::Args;
 
 use super::backfill::{database_of_strfry, refuse_no_lock};
 use super::exit::{OrFail, Outcome, Result, outcome_of, tell};
-use super::node::{NodeArguments, print, print_json};
+use super::node::NodeArguments;
+use super::output::{print, print_json};
 use super::signals::stop_signal;
 use crate::import::limits::PATIENCE;
 use crate::import::{

@@ -11,6 +11,7 @@ mod exit;
 mod export;
 mod import;
 mod node;
+mod output;
 mod peers;
 mod profiles;
 mod pubkeys;
@@ -102,12 +103,21 @@ struct ScriptArguments {
 
 /// Runs the program with the arguments of this process.
 pub fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(|panic| exit::tell_panic(panic)));
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let outcome = if is_script(arguments.first()) {
-        backfill::run(&ScriptArguments::parse_from(arguments).backfill)
+        match ScriptArguments::try_parse_from(arguments) {
+            Ok(arguments) => backfill::run(&arguments.backfill),
+            Err(error) => return exit::code_of_arguments(&error),
+        }
     } else {
-        let matches = command().get_matches_from(arguments);
-        matches.subcommand().map_or(Ok(Outcome::Complete), |(name, matches)| run(name, matches))
+        match command().try_get_matches_from(arguments) {
+            Ok(matches) => {
+                let subcommand = matches.subcommand();
+                subcommand.map_or(Ok(Outcome::Complete), |(name, matches)| run(name, matches))
+            }
+            Err(error) => return exit::code_of_arguments(&error),
+        }
     };
     exit::code(outcome.unwrap_or_else(Outcome::Failure))
 }

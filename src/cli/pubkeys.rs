@@ -6,7 +6,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::exit::{Outcome, Result};
-use super::node::{NodeArguments, print, print_json};
+use super::node::NodeArguments;
+use super::output::{print, print_json};
 use crate::node::PeerPolicy;
 use crate::nostr::Pubkey;
 use crate::report::clean;

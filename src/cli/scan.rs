@@ -3,13 +3,14 @@
 //! Nothing is written while a snapshot is open: whoever reads our output may take their time.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
 
 use super::exit::{Failure, OrFail, Outcome, Result};
-use super::node::{NodeArguments, print};
+use super::node::NodeArguments;
+use super::output::{print, print_lines};
 use super::signals::write_in_snapshot;
 use crate::strfry_db::scan::{Batch, ScanFilter, ScanOptions};
 use crate::strfry_db::{PackedEvent, ReadError, StrfryDb};
@@ -108,7 +109,7 @@ fn print_matches(
     line: &Line<'_>,
     limit_bytes: Option<u64>,
 ) -> Result<()> {
-    let write = if options.one_snapshot { write_in_snapshot } else { write };
+    let write = if options.one_snapshot { write_in_snapshot } else { print_lines };
     let mut gathered = Gathered { bytes: Vec::new(), left: limit_bytes.unwrap_or(u64::MAX) };
     for batch in db.scan(filters, options) {
         let batch = batch.or_cannot_run()?;
@@ -149,14 +150,6 @@ impl Gathered {
             }
         }
     }
-}
-
-fn write(bytes: &[u8]) -> Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(bytes)
-        .and_then(|()| out.flush())
-        .context("cannot write to standard output")
-        .or_cannot_run()
 }
 
 impl Line<'_> {

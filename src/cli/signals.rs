@@ -13,6 +13,7 @@ use signal_hook::{flag, low_level};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::exit::{OrFail, Result};
+use super::output::{shown, written};
 use crate::strfry_db::Ending;
 
 /// As much as a pipe takes without waiting, once it is ready (POSIX, `PIPE_BUF`).
@@ -88,7 +89,7 @@ fn ignored_signals() -> impl Fn(i32) -> bool {
 /// Writes to standard output while a snapshot is open, for as long as nobody has told the process
 /// to end; then it waits for that end no longer than it takes to drop the snapshot.
 pub(super) fn write_in_snapshot(bytes: &[u8]) -> Result<()> {
-    write_unless_told(bytes).context("cannot write to standard output").or_cannot_run()
+    written(write_unless_told(&shown(bytes)))
 }
 
 fn write_unless_told(mut bytes: &[u8]) -> io::Result<()> {
