@@ -11,6 +11,7 @@ mod exit;
 mod export;
 mod import;
 mod node;
+mod open_files;
 mod output;
 mod peers;
 mod profiles;
@@ -104,6 +105,7 @@ struct ScriptArguments {
 /// Runs the program with the arguments of this process.
 pub fn main() -> ExitCode {
     std::panic::set_hook(Box::new(|panic| exit::tell_panic(panic)));
+    signals::survive_long_files();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let outcome = if is_script(arguments.first()) {
         match ScriptArguments::try_parse_from(arguments) {

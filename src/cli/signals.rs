@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 use rustix::event::{PollFd, PollFlags, poll};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::{flag, low_level};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -45,6 +45,13 @@ fn listen() -> io::Result<()> {
     }
     let _ = TOLD.set(reader);
     Ok(())
+}
+
+/// From now on a file that becomes longer than the user may write (`ulimit -f`) is an error of
+/// writing it, and not the end of the process.
+pub(super) fn survive_long_files() {
+    // Without it the process is as most are.
+    let _ = flag::register(SIGXFSZ, Arc::default());
 }
 
 /// Ends when the process is told to stop. From now on that does not end the process by itself.

@@ -9,6 +9,7 @@ mod bad_strfry;
 mod bad_usage;
 mod bench;
 mod exports;
+mod few_files;
 mod figures;
 mod listings;
 mod nobody_reads;
