@@ -166,6 +166,26 @@ fn a_pipe_among_the_files_that_are_read_is_named_and_holds_nobody_up() {
 }
 
 #[test]
+fn a_pipe_in_the_place_of_strfrys_own_files_is_refused_at_once() {
+    let small = SmallNode::new();
+    for (file, what) in [("lock.mdb", "not a regular file"), ("data.mdb", "not a file")] {
+        let path = small.node.home().join("strfry/strfry-db").join(file);
+        fs::remove_file(&path).unwrap();
+        put_pipe(&path);
+        for command in ["stats", "profiles", "backfill", "export"] {
+            let mut command = small.node.companion(&[command]);
+            if command.get_args().next().unwrap() == "backfill" {
+                command.args(["--allow-local-peers", "--no-fallback"]);
+            }
+            let said = soon(&small, &mut command);
+            assert_eq!(said.code, 3, "{file}: {}", said.err);
+            assert!(said.err.contains(what), "{file}: {}", said.err);
+        }
+        fs::remove_file(&path).unwrap();
+    }
+}
+
+#[test]
 fn a_list_that_was_named_may_be_a_pipe() {
     let small = SmallNode::new();
     let (reader, writer) = std::io::pipe().unwrap();
