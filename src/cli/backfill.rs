@@ -156,7 +156,7 @@ impl Arguments {
     }
 
     fn show_hex(&self, named: Named) -> Result<Outcome> {
-        let sources = self.node.pubkeys(&self.node.discover(PeerPolicy::default()));
+        let sources = self.node.pubkeys_aloud(&self.node.discover(PeerPolicy::default()));
         let blacklist =
             Blacklist::read(&self.node.paths().blacklist(), &sources.local).or_usage()?;
         let mut pubkeys = named.pubkeys.unwrap_or(sources.pubkeys);

@@ -106,6 +106,15 @@ impl NodeArguments {
     pub(super) fn pubkeys(&self, discovery: &Discovery) -> PubkeySources {
         PubkeySources::read(&self.paths(), discovery)
     }
+
+    /// The same, with a warning for each file that cannot be read.
+    pub(super) fn pubkeys_aloud(&self, discovery: &Discovery) -> PubkeySources {
+        let sources = self.pubkeys(discovery);
+        for error in sources.sources.iter().flat_map(|source| &source.errors) {
+            warn(error);
+        }
+        sources
+    }
 }
 
 /// Reads a list that the operator named, and says what was skipped.

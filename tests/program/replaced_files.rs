@@ -186,6 +186,26 @@ fn a_pipe_in_the_place_of_strfrys_own_files_is_refused_at_once() {
 }
 
 #[test]
+fn whose_profiles_are_not_looked_for_is_said() {
+    let small = SmallNode::new();
+    small.node.import(&small.events);
+    let friends = small.node.home().join("strfry/amisOfAmis.txt");
+    put_pipe(&friends);
+    let warning = "strfry-companion: warning: cannot read \"HOME/strfry/amisOfAmis.txt\": not a \
+                   regular file; remove it or put a file in its place\n";
+    let relay = small.relay.url();
+    for command in [
+        &["profiles", "--missing", "--check"][..],
+        &["diff", "--relay", &relay],
+        &["pubkeys", "--list"],
+        &["backfill", "--show-hex"],
+    ] {
+        let said = soon(&small, &mut small.node.companion(command));
+        assert_eq!((said.code, said.err.as_str()), (0, warning), "{command:?}");
+    }
+}
+
+#[test]
 fn a_list_that_was_named_may_be_a_pipe() {
     let small = SmallNode::new();
     let (reader, writer) = std::io::pipe().unwrap();
