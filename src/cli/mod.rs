@@ -104,7 +104,7 @@ struct ScriptArguments {
 
 /// Runs the program with the arguments of this process.
 pub fn main() -> ExitCode {
-    std::panic::set_hook(Box::new(|panic| exit::tell_panic(panic)));
+    std::panic::set_hook(Box::new(exit::tell_panic));
     signals::survive_long_files();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let outcome = if is_script(arguments.first()) {

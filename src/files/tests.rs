@@ -26,8 +26,10 @@ fn refusal(error: &io::Error) -> &Refused {
     inner.unwrap_or_else(|| panic!("not a refusal: {error}"))
 }
 
+type Writer = fn(&Path) -> io::Result<()>;
+
 /// Everything that writes to a file of this program.
-const WRITERS: [(&str, fn(&Path) -> io::Result<()>); 3] = [
+const WRITERS: [(&str, Writer); 3] = [
     ("append", |path| open_to_append(path).and_then(|mut file| file.write_all(b"new"))),
     ("update", |path| open_to_update(path).and_then(|mut file| file.write_all(b"new"))),
     ("replace", |path| {
