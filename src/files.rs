@@ -250,7 +250,8 @@ fn open(path: &Path, access: OFlags) -> io::Result<File> {
         let file = match rustix::fs::openat(&place.directory, &place.name, flags, NEW_FILE) {
             Ok(file) => File::from(file),
             // It has come, gone, or become a link since it was looked at.
-            Err(Errno::EXIST | Errno::NOENT | Errno::LOOP) => continue,
+            Err(Errno::EXIST | Errno::LOOP) => continue,
+            Err(Errno::NOENT) if place.found.is_some() => continue,
             Err(error) => return Err(error.into()),
         };
         let opened = rustix::fs::fstat(&file)?;

@@ -1,5 +1,6 @@
 use std::fs::{self, Permissions};
 use std::io::Read;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -236,6 +237,10 @@ fn a_path_that_leads_nowhere_gets_the_systems_own_error() {
         assert_eq!(error("absent/log"), io::ErrorKind::NotFound, "{writer}");
         assert_eq!(error("file/log"), io::ErrorKind::NotADirectory, "{writer}");
         assert_eq!(write(Path::new("/")).unwrap_err().kind(), io::ErrorKind::IsADirectory);
+        // A pipe without a name, as a shell makes it for `>(...)`, is no file to be found.
+        let (_reader, pipe) = io::pipe().unwrap();
+        let path = format!("/proc/self/fd/{}", pipe.as_raw_fd());
+        assert_eq!(write(Path::new(&path)).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }
 
