@@ -24,7 +24,7 @@ use walk::Place;
 
 /// A file that somebody keeps replacing while it is being opened is tried this often.
 const MAX_ATTEMPTS: u32 = 16;
-/// Never waits for a pipe, never becomes the terminal of this process, never follows a link.
+/// Opening waits for no pipe, follows no link, and takes no terminal for that of this process.
 const CAREFULLY: OFlags =
     OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 /// As programs usually create files; the umask takes away from it.

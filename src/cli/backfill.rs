@@ -129,7 +129,7 @@ impl Arguments {
         public.iter().map(|url| fallback_peer(url).or_usage()).collect()
     }
 
-    /// What is to be said beside another run.
+    /// Ends beside another run: with a failure if that one has gone on for long.
     fn beside(&self, holder: &Holder) -> Result<Outcome> {
         let pid = holder.pid.map_or("unknown PID".to_owned(), |pid| format!("PID {pid}"));
         if let Some(time) = holder.held_for.filter(|_| holder.is_overdue()) {
@@ -156,7 +156,7 @@ impl Arguments {
     }
 
     fn show_hex(&self, named: Named) -> Result<Outcome> {
-        let sources = self.node.pubkeys_aloud(&self.node.discover(PeerPolicy::default()));
+        let sources = self.node.pubkeys_with_warnings(&self.node.discover(PeerPolicy::default()));
         let blacklist =
             Blacklist::read(&self.node.paths().blacklist(), &sources.local).or_usage()?;
         let mut pubkeys = named.pubkeys.unwrap_or(sources.pubkeys);

@@ -83,7 +83,7 @@ impl Arguments {
         for skipped in &skipped {
             tell(format_args!("skipped {}: {}", skipped.subject, skipped.reason));
         }
-        let sources = self.node.pubkeys_aloud(&discovery);
+        let sources = self.node.pubkeys_with_warnings(&discovery);
         let paths = self.node.paths();
         let blacklist = Blacklist::read(&paths.blacklist(), &sources.local).or_usage()?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs());

@@ -29,7 +29,7 @@ pub(super) enum Failure {
     CannotRun(anyhow::Error),
     /// Either of them, with its exit code, when the run's log has shown it already.
     Told(u8),
-    /// Whoever read the output has seen enough. Exit code 0, unless the command has an answer: see
+    /// The reader of the output is gone. Exit code 0, unless the exit code is an answer: see
     /// [`answer`].
     Unread,
 }
@@ -103,8 +103,8 @@ pub(super) fn tell_panic(panic: &PanicHookInfo<'_>) {
     tell(format_args!("bug at {place}, please report it: {message}"));
 }
 
-/// How a command ends whose exit code is an answer, once that has been printed, or could not be:
-/// whether anybody reads it or not, the exit code is the same.
+/// The end of a command whose exit code is an answer: the code is the same whether anybody reads the
+/// output or not.
 pub(super) fn answer(outcome: Outcome, printed: Result<()>) -> Result<Outcome> {
     match printed {
         Ok(()) | Err(Failure::Unread) => Ok(outcome),

@@ -105,7 +105,7 @@ struct ScriptArguments {
 /// Runs the program with the arguments of this process.
 pub fn main() -> ExitCode {
     std::panic::set_hook(Box::new(exit::tell_panic));
-    signals::survive_long_files();
+    signals::report_long_files_as_errors();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let outcome = if is_script(arguments.first()) {
         match ScriptArguments::try_parse_from(arguments) {

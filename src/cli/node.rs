@@ -107,8 +107,8 @@ impl NodeArguments {
         PubkeySources::read(&self.paths(), discovery)
     }
 
-    /// The same, with a warning for each file that cannot be read.
-    pub(super) fn pubkeys_aloud(&self, discovery: &Discovery) -> PubkeySources {
+    /// The node's own list of pubkeys, with a warning for each of its files that cannot be read.
+    pub(super) fn pubkeys_with_warnings(&self, discovery: &Discovery) -> PubkeySources {
         let sources = self.pubkeys(discovery);
         for error in sources.sources.iter().flat_map(|source| &source.errors) {
             warn(error);

@@ -12,7 +12,7 @@ use anyhow::Context;
 use super::exit::{Failure, OrFail, Result};
 use crate::report::{clean_json, clean_lines};
 
-/// Whether somebody looks at the output as it comes.
+/// Whether standard output is a terminal.
 pub(super) fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
@@ -29,12 +29,12 @@ pub(super) fn print_json(value: &impl serde::Serialize) -> Result<()> {
     write(clean_json(&text).as_bytes())
 }
 
-/// Prints JSON lines byte for byte, as far as that is no danger.
+/// Prints JSON lines: byte for byte into a file or a pipe, with escapes on a terminal.
 pub(super) fn print_lines(lines: &[u8]) -> Result<()> {
     write(&shown(lines))
 }
 
-/// JSON lines as they are to be written: as they are, or fit for a terminal.
+/// JSON lines as standard output takes them: unchanged, or fit for a terminal.
 pub(super) fn shown(lines: &[u8]) -> Cow<'_, [u8]> {
     if !is_terminal() {
         return Cow::Borrowed(lines);
@@ -43,7 +43,7 @@ pub(super) fn shown(lines: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(clean_json(&text).into_owned().into_bytes())
 }
 
-/// What became of writing to standard output.
+/// The result of writing to standard output; a reader that is gone is a failure of its own kind.
 pub(super) fn written(result: io::Result<()>) -> Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::Unread),

@@ -83,7 +83,8 @@ impl Arguments {
             pubkeys.extend(read_pubkeys(file)?.pubkeys);
         }
         if self.pubkeys.is_empty() && self.files.is_empty() {
-            pubkeys = self.node.pubkeys_aloud(&self.node.discover(PeerPolicy::default())).pubkeys;
+            pubkeys =
+                self.node.pubkeys_with_warnings(&self.node.discover(PeerPolicy::default())).pubkeys;
         }
         if pubkeys.is_empty() {
             return Err(Failure::Usage(anyhow!(

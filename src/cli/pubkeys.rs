@@ -65,7 +65,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
 }
 
 fn list(node: &NodeArguments) -> Result<Outcome> {
-    print_list(&node.pubkeys_aloud(&node.discover(PeerPolicy::default())).pubkeys)
+    print_list(&node.pubkeys_with_warnings(&node.discover(PeerPolicy::default())).pubkeys)
 }
 
 /// Prints pubkeys, one on each line.

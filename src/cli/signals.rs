@@ -49,7 +49,7 @@ fn listen() -> io::Result<()> {
 
 /// From now on a file that becomes longer than the user may write (`ulimit -f`) is an error of
 /// writing it, and not the end of the process.
-pub(super) fn survive_long_files() {
+pub(super) fn report_long_files_as_errors() {
     // Without it the process is as most are.
     let _ = flag::register(SIGXFSZ, Arc::default());
 }
