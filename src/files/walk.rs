@@ -133,3 +133,66 @@ fn is_shared(directory: &Stat) -> bool {
     const WRITE_OF_GROUP_OR_OTHERS: u32 = 0o022;
     !is_trusted(directory.st_uid) || directory.st_mode & WRITE_OF_GROUP_OR_OTHERS != 0
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_walk_leads_where_the_kernel_would_go() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::create_dir_all(at("dir/dir")).unwrap();
+        fs::write(at("file"), "").unwrap();
+        fs::write(at("dir/file"), "").unwrap();
+        for (link, target) in [
+            ("up", ".."),
+            ("dir/up", "../dir/./dir/.."),
+            ("dir/dir/up", "../../up"),
+            ("to", "dir/file"),
+            ("dir/to", "dir/to"),
+            ("dir/dir/to", "../../dir//dir/"),
+            ("round", "dir/round"),
+            ("dir/round", "../round"),
+            ("nowhere", "absent/absent"),
+        ] {
+            symlink(target, at(link)).unwrap();
+        }
+        symlink(at("dir/dir"), at("absolute")).unwrap();
+        symlink("/", at("dir/absolute")).unwrap();
+        let names = ["dir", "file", "up", "to", "round", "nowhere", "absolute", "absent", ".."];
+        let mut paths = vec![PathBuf::new()];
+        let (mut found, mut not_found) = (0, 0);
+        for _ in 0..4 {
+            paths = paths.iter().flat_map(|path| names.map(|name| path.join(name))).collect();
+            for path in &paths {
+                let path = directory.path().join(path);
+                let place = Place::find(&path);
+                match fs::metadata(&path) {
+                    // No file can have the name of the root.
+                    Ok(_) if path.canonicalize().unwrap() == Path::new("/") => {}
+                    Ok(expected) => {
+                        let stat = place.unwrap().found.unwrap();
+                        assert_eq!((stat.st_dev, stat.st_ino), (expected.dev(), expected.ino()));
+                        found += 1;
+                    }
+                    Err(error) => {
+                        let is_so = match &place {
+                            // Only the file itself is missing.
+                            Ok(place) => {
+                                place.found.is_none() && error.kind() == io::ErrorKind::NotFound
+                            }
+                            Err(ours) => ours.raw_os_error() == error.raw_os_error(),
+                        };
+                        assert!(is_so, "{path:?}: {place:?}, {error}");
+                        not_found += 1;
+                    }
+                }
+            }
+        }
+        assert!(found > 100 && not_found > 1_000, "{found} {not_found}");
+    }
+}
