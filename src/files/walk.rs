@@ -137,7 +137,7 @@ fn is_shared(directory: &Stat) -> bool {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::{MetadataExt, symlink};
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
     use super::*;
 
@@ -145,7 +145,11 @@ mod tests {
     fn a_walk_leads_where_the_kernel_would_go() {
         let directory = tempfile::tempdir().unwrap();
         let at = |name: &str| directory.path().join(name);
-        fs::create_dir_all(at("dir/dir")).unwrap();
+        for name in ["", "dir", "dir/dir"] {
+            fs::create_dir_all(at(name)).unwrap();
+            // Whatever the umask is.
+            fs::set_permissions(at(name), fs::Permissions::from_mode(0o755)).unwrap();
+        }
         fs::write(at("file"), "").unwrap();
         fs::write(at("dir/file"), "").unwrap();
         for (link, target) in [

@@ -57,6 +57,8 @@ fn backfill(small: &SmallNode) -> Said {
 #[test]
 fn what_is_no_file_in_the_place_of_lock_or_log_is_refused_at_once() {
     let small = SmallNode::new();
+    // Whatever the umask is.
+    fs::set_permissions(small.node.strfry_dir(), Permissions::from_mode(0o755)).unwrap();
     for (file, name) in NEEDED {
         let path = small.node.home().join(file);
         let _ = fs::remove_file(&path);
