@@ -15,6 +15,7 @@
 //! | [`verify`] | whether all events of a database, or of a file, are genuine |
 //! | [`profile`] | what an author says about themself; the profiles file |
 //! | [`report`] | the log, statistics, progress; strangers' text made fit to be shown |
+//! | [`files`] | opening files that somebody may have replaced: no pipe, device or stranger's link |
 //! | [`cli`] | arguments, a file for each command, exit codes |
 //!
 //! # Data flow
@@ -58,6 +59,7 @@
 
 pub mod backfill;
 pub mod cli;
+pub mod files;
 pub mod import;
 pub mod jsonl;
 pub mod node;

@@ -1,7 +1,6 @@
 //! `--auth-key-file`: a secret key that relays may know this node by. It is never shown, and its
 //! file must be nobody else's to read.
 
-use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -9,6 +8,7 @@ use std::path::Path;
 use anyhow::{Context, anyhow};
 
 use super::exit::{Failure, OrFail, Result};
+use crate::files::open_to_read;
 use crate::nostr::SecretKey;
 use crate::relay::AuthKey;
 
@@ -17,7 +17,7 @@ const MAX_BYTES: u64 = 1_000;
 
 pub(super) fn read_auth_key(path: &Path) -> Result<AuthKey> {
     let cannot_read = || format!("cannot read the key file {}", path.display());
-    let file = File::open(path).with_context(cannot_read).or_usage()?;
+    let file = open_to_read(path).with_context(cannot_read).or_usage()?;
     let metadata = file.metadata().with_context(cannot_read).or_usage()?;
     let refuse = |what: &str| Failure::Usage(anyhow!("the key file {} {what}", path.display()));
     if !metadata.is_file() {

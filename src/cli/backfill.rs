@@ -2,14 +2,17 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
+use jiff::Zoned;
 
 use super::asking::{Asking, Named, runtime};
 use super::diff::sides_in_words;
 use super::exit::{Failure, OrFail, Outcome, Result, outcome_of, tell};
-use super::node::{NodeArguments, print, print_json};
+use super::node::NodeArguments;
+use super::output::{print, print_json};
 use super::pubkeys::print_list;
 use super::signals::stop_signal;
 use super::stats;
@@ -18,7 +21,7 @@ use crate::backfill::{self, Class, Job, Output, PeerStatus, PeerSummary, Status,
 use crate::import::StrfryCommand;
 use crate::import::limits::PATIENCE;
 use crate::node::{
-    Acquired, Blacklist, Discovery, Peer, PeerPolicy, PubkeySources, RunLock, StrfryConf,
+    Acquired, Blacklist, Discovery, Holder, Peer, PeerPolicy, PubkeySources, RunLock, StrfryConf,
     fallback_peer,
 };
 use crate::report::{Progress, RunLog, Terminal, clean_for_log};
@@ -91,16 +94,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     // Nothing is touched before the lock is ours.
     let _lock = match RunLock::acquire(&paths.lock()).or_cannot_run()? {
         Acquired::Held(lock) => lock,
-        Acquired::HeldByAnother { pid } => {
-            let pid = pid.map_or("unknown PID".to_owned(), |pid| format!("PID {pid}"));
-            let message = format!("Another backfill is running ({pid}); nothing done.");
-            if arguments.json {
-                tell(message);
-            } else {
-                print(&format!("{message}\n"))?;
-            }
-            return Ok(Outcome::Complete);
-        }
+        Acquired::HeldByAnother(holder) => return arguments.beside(&holder),
     };
     let terminal = Terminal { enabled: true, verbose: arguments.verbose };
     let log = RunLog::open(&paths.log(), &paths.error_log(), terminal).or_cannot_run()?;
@@ -135,8 +129,34 @@ impl Arguments {
         public.iter().map(|url| fallback_peer(url).or_usage()).collect()
     }
 
+    /// Ends beside another run: with a failure if that one has gone on for long.
+    fn beside(&self, holder: &Holder) -> Result<Outcome> {
+        let pid = holder.pid.map_or("unknown PID".to_owned(), |pid| format!("PID {pid}"));
+        if let Some(time) = holder.held_for.filter(|_| holder.is_overdue()) {
+            let paths = self.node.paths();
+            // A file may claim to be older than any calendar.
+            let since = Zoned::now().checked_sub(time).ok();
+            let since = since.map(|since| since.strftime("%Y-%m-%d %H:%M:%S").to_string());
+            return Err(Failure::CannotRun(anyhow!(
+                "another backfill ({pid}) holds the lock {:?} since {}, for {}; nothing done: see in \
+                 {} whether it goes on, and end it if it does not",
+                paths.lock(),
+                since.as_deref().unwrap_or("an unknown time"),
+                hours_and_minutes(time),
+                paths.log().display(),
+            )));
+        }
+        let message = format!("Another backfill is running ({pid}); nothing done.");
+        if self.json {
+            tell(message);
+        } else {
+            print(&format!("{message}\n"))?;
+        }
+        Ok(Outcome::Complete)
+    }
+
     fn show_hex(&self, named: Named) -> Result<Outcome> {
-        let sources = self.node.pubkeys(&self.node.discover(PeerPolicy::default()));
+        let sources = self.node.pubkeys_with_warnings(&self.node.discover(PeerPolicy::default()));
         let blacklist =
             Blacklist::read(&self.node.paths().blacklist(), &sources.local).or_usage()?;
         let mut pubkeys = named.pubkeys.unwrap_or(sources.pubkeys);
@@ -217,6 +237,11 @@ impl Arguments {
         runtime.shutdown_background();
         summary
     }
+}
+
+fn hours_and_minutes(time: Duration) -> String {
+    let minutes = time.as_secs() / 60;
+    format!("{} h {} min", minutes / 60, minutes % 60)
 }
 
 /// The database that strfry imports into; another one must not be looked at.

@@ -10,8 +10,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::asking::{Asking, runtime};
-use super::exit::{OrFail, Outcome, Result, tell};
-use super::node::{NodeArguments, print, print_json, skipped_as_json};
+use super::exit::{OrFail, Outcome, Result, answer, tell};
+use super::node::{NodeArguments, skipped_as_json};
+use super::output::{print, print_json};
 use super::signals::{end_between_snapshots, stop_signal};
 use crate::backfill::{DiffJob, PeerDiff, PeerStatus, Sides, diff, since};
 use crate::node::{Blacklist, SkippedPeer};
@@ -57,7 +58,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let peers = found?;
     // All tunnels are closed: a signal may end the process, also while nobody reads its output.
     end_between_snapshots()?;
-    if arguments.json {
+    let printed = if arguments.json {
         print_json(&json!({
             "version": 1,
             "since": job.since,
@@ -66,13 +67,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
             "station_kinds": job.station_kinds,
             "peers": peers,
             "skipped": skipped_as_json(&skipped),
-        }))?;
+        }))
     } else {
-        print(&in_words(&peers, arguments.ids))?;
-    }
+        print(&in_words(&peers, arguments.ids))
+    };
     // As in a backfill, stations that are not asked at all make nothing incomplete.
     let is_complete = peers.iter().all(|peer| peer.status == PeerStatus::Complete);
-    Ok(if is_complete { Outcome::Complete } else { Outcome::Incomplete })
+    answer(if is_complete { Outcome::Complete } else { Outcome::Incomplete }, printed)
 }
 
 impl Arguments {
@@ -89,7 +90,7 @@ impl Arguments {
         for skipped in &skipped {
             tell(format_args!("skipped {}: {}", skipped.subject, skipped.reason));
         }
-        let sources = self.node.pubkeys(&discovery);
+        let sources = self.node.pubkeys_with_warnings(&discovery);
         let paths = self.node.paths();
         let blacklist = Blacklist::read(&paths.blacklist(), &sources.local).or_usage()?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs());

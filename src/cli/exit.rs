@@ -1,7 +1,9 @@
 //! How the program ends: the one place where an outcome becomes an exit code.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::panic::PanicHookInfo;
 use std::process::ExitCode;
 
 use crate::import::Status;
@@ -27,27 +29,21 @@ pub(super) enum Failure {
     CannotRun(anyhow::Error),
     /// Either of them, with its exit code, when the run's log has shown it already.
     Told(u8),
+    /// The reader of the output is gone. Exit code 0, unless the exit code is an answer: see
+    /// [`answer`].
+    Unread,
 }
 
 const USAGE: u8 = 2;
 const CANNOT_RUN: u8 = 3;
 
 impl Failure {
-    /// Whether whoever read the program's output has gone.
-    pub(super) fn is_broken_pipe(&self) -> bool {
-        let Self::CannotRun(error) = self else { return false };
-        error
-            .chain()
-            .filter_map(|cause| cause.downcast_ref::<io::Error>())
-            .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
-    }
-
     /// Lets a log show the failure in place of the exit.
     pub(super) fn told_by(self, tell: impl FnOnce(&str)) -> Self {
         let (error, code) = match self {
             Self::Usage(error) => (error, USAGE),
             Self::CannotRun(error) => (error, CANNOT_RUN),
-            Self::Told(_) => return self,
+            Self::Told(_) | Self::Unread => return self,
         };
         tell(&with_causes(error.as_ref()));
         Self::Told(code)
@@ -80,8 +76,7 @@ pub(super) fn code(outcome: Outcome) -> ExitCode {
     let (error, code) = match outcome {
         Outcome::Complete => return ExitCode::SUCCESS,
         Outcome::Incomplete => return ExitCode::from(1),
-        // Whoever read our output has seen enough.
-        Outcome::Failure(failure) if failure.is_broken_pipe() => return ExitCode::SUCCESS,
+        Outcome::Failure(Failure::Unread) => return ExitCode::SUCCESS,
         Outcome::Failure(Failure::Told(code)) => return ExitCode::from(code),
         Outcome::Failure(Failure::Usage(error)) => (error, USAGE),
         Outcome::Failure(Failure::CannotRun(error)) => (error, CANNOT_RUN),
@@ -90,20 +85,42 @@ pub(super) fn code(outcome: Outcome) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// How a run ends whose summary has been printed, or could not be. Whether anybody reads it or
-/// not, the exit code tells how the run went.
+/// Prints what clap has to say: help, or what is wrong with an argument, which it quotes.
+pub(super) fn code_of_arguments(error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    match report::clean_lines(&text) {
+        // As clap does it, with colours.
+        Cow::Borrowed(_) => drop(error.print()),
+        Cow::Owned(cleaned) => drop(io::stderr().lock().write_all(cleaned.as_bytes())),
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE))
+}
+
+/// Says that the program has a bug, in one line without what a terminal would obey.
+pub(super) fn tell_panic(panic: &PanicHookInfo<'_>) {
+    let place = panic.location().map_or("an unknown place".to_owned(), ToString::to_string);
+    let message = panic.payload_as_str().unwrap_or("no message");
+    tell(format_args!("bug at {place}, please report it: {message}"));
+}
+
+/// The end of a command whose exit code is an answer: the code is the same whether anybody reads the
+/// output or not.
+pub(super) fn answer(outcome: Outcome, printed: Result<()>) -> Result<Outcome> {
+    match printed {
+        Ok(()) | Err(Failure::Unread) => Ok(outcome),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// How a run ends, once its summary has been printed, or could not be.
 pub(super) fn outcome_of(status: Status, printed: Result<()>) -> Result<Outcome> {
-    if let Err(failure) = printed
-        && !failure.is_broken_pipe()
-    {
-        return Err(failure);
-    }
-    match status {
-        Status::Complete => Ok(Outcome::Complete),
-        Status::Incomplete => Ok(Outcome::Incomplete),
+    let outcome = match status {
+        Status::Complete => Outcome::Complete,
+        Status::Incomplete => Outcome::Incomplete,
         // The run has told why, on the terminal too.
-        Status::Failed => Err(Failure::Told(CANNOT_RUN)),
-    }
+        Status::Failed => Outcome::Failure(Failure::Told(CANNOT_RUN)),
+    };
+    answer(outcome, printed)
 }
 
 /// One line on the terminal, if there is still somebody to read it.

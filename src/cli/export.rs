@@ -1,12 +1,10 @@
 //! `export`: every event by time, byte for byte as `strfry export` prints it.
 
-use std::io::{self, Write};
-
-use anyhow::Context;
 use clap::Args;
 
 use super::exit::{OrFail, Outcome, Result};
 use super::node::NodeArguments;
+use super::output::print_lines;
 use super::signals::write_in_snapshot;
 use crate::strfry_db::ExportRange;
 
@@ -43,21 +41,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         one_snapshot: arguments.one_snapshot,
     };
     let mut export = db.export(range, arguments.fried).or_cannot_run()?;
-    let mut out = io::stdout().lock();
+    let write = if arguments.one_snapshot { write_in_snapshot } else { print_lines };
     let mut lines = Vec::new();
     loop {
         lines.clear();
         let more = export.next_batch(&mut lines);
         // What was read before the trouble is whole.
-        if arguments.one_snapshot {
-            write_in_snapshot(&lines)?;
-        } else {
-            out.write_all(&lines).context("cannot write to standard output").or_cannot_run()?;
-        }
+        write(&lines)?;
         if !more.or_cannot_run()? {
             break;
         }
     }
-    out.flush().context("cannot write to standard output").or_cannot_run()?;
     Ok(Outcome::Complete)
 }

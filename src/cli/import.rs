@@ -11,7 +11,9 @@ use clap::Args;
 
 use super::backfill::{database_of_strfry, refuse_no_lock};
 use super::exit::{OrFail, Outcome, Result, outcome_of, tell};
-use super::node::{NodeArguments, print, print_json};
+use super::node::NodeArguments;
+use super::open_files::need_open_files;
+use super::output::{print, print_json};
 use super::signals::stop_signal;
 use crate::import::limits::PATIENCE;
 use crate::import::{
@@ -85,6 +87,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         check_signatures: !arguments.no_verify,
         threads: arguments.threads.unwrap_or(0).into(),
     };
+    need_open_files()?;
     listen_for_signals(&stop).context("cannot listen for signals").or_cannot_run()?;
     let progress = Progress::new(true);
     let job = Job { inputs, settings, blacklist, rejects: arguments.rejects.clone(), stop };

@@ -11,6 +11,8 @@ mod exit;
 mod export;
 mod import;
 mod node;
+mod open_files;
+mod output;
 mod peers;
 mod profiles;
 mod pubkeys;
@@ -39,7 +41,8 @@ Exit codes:
   1  finished, but something is incomplete or missing (profiles --check: a profile is
      missing; verify: an event is wrong; import: an event was refused; bench: answers differ)
   2  wrong usage or configuration
-  3  could not run: trouble with the database, strfry, or the files of a run (lock, log)";
+  3  could not run: trouble with the database, strfry, or the files of a run (lock, log);
+     for backfill also: another one has been running for more than two hours";
 
 const ABOUT: &str = "A companion to the Nostr relay strfry: reads its database while it runs, fetches \
                      what is missing from peer relays, verifies it, and imports it through strfry";
@@ -101,12 +104,22 @@ struct ScriptArguments {
 
 /// Runs the program with the arguments of this process.
 pub fn main() -> ExitCode {
+    std::panic::set_hook(Box::new(exit::tell_panic));
+    signals::report_long_files_as_errors();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let outcome = if is_script(arguments.first()) {
-        backfill::run(&ScriptArguments::parse_from(arguments).backfill)
+        match ScriptArguments::try_parse_from(arguments) {
+            Ok(arguments) => backfill::run(&arguments.backfill),
+            Err(error) => return exit::code_of_arguments(&error),
+        }
     } else {
-        let matches = command().get_matches_from(arguments);
-        matches.subcommand().map_or(Ok(Outcome::Complete), |(name, matches)| run(name, matches))
+        match command().try_get_matches_from(arguments) {
+            Ok(matches) => {
+                let subcommand = matches.subcommand();
+                subcommand.map_or(Ok(Outcome::Complete), |(name, matches)| run(name, matches))
+            }
+            Err(error) => return exit::code_of_arguments(&error),
+        }
     };
     exit::code(outcome.unwrap_or_else(Outcome::Failure))
 }

@@ -1,10 +1,9 @@
 //! Options that several commands share: where the node, strfry and its database are.
 
 use std::fmt::Display;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -107,6 +106,15 @@ impl NodeArguments {
     pub(super) fn pubkeys(&self, discovery: &Discovery) -> PubkeySources {
         PubkeySources::read(&self.paths(), discovery)
     }
+
+    /// The node's own list of pubkeys, with a warning for each of its files that cannot be read.
+    pub(super) fn pubkeys_with_warnings(&self, discovery: &Discovery) -> PubkeySources {
+        let sources = self.pubkeys(discovery);
+        for error in sources.sources.iter().flat_map(|source| &source.errors) {
+            warn(error);
+        }
+        sources
+    }
 }
 
 /// Reads a list that the operator named, and says what was skipped.
@@ -145,15 +153,6 @@ fn warn(text: impl Display) {
     tell(format_args!("warning: {text}"));
 }
 
-/// Writes to standard output; a reader that is gone is an error of its own kind.
-pub(super) fn print(text: &str) -> Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .context("cannot write to standard output")
-        .or_cannot_run()
-}
-
 /// Relays that are not asked, and why, as JSON.
 pub(super) fn skipped_as_json(skipped: &[SkippedPeer]) -> Vec<Value> {
     let as_json = |skipped: &SkippedPeer| {
@@ -172,11 +171,4 @@ pub(super) fn subject(skipped: &SkippedPeer) -> String {
         Subject::File(path) => path.display().to_string(),
         Subject::Url(url) => url.to_string(),
     }
-}
-
-/// Prints a value as JSON.
-pub(super) fn print_json(value: &impl serde::Serialize) -> Result<()> {
-    let mut text = serde_json::to_string_pretty(value).or_cannot_run()?;
-    text.push('\n');
-    print(&text)
 }

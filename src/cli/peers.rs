@@ -9,8 +9,9 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::asking::{Reaching, runtime};
-use super::exit::{OrFail, Outcome, Result};
-use super::node::{NodeArguments, print, print_json, skipped_as_json, subject};
+use super::exit::{OrFail, Outcome, Result, answer};
+use super::node::{NodeArguments, skipped_as_json, subject};
+use super::output::{print, print_json};
 use super::signals::{end_between_snapshots, stop_signal};
 use crate::backfill::{Tunnels, limits};
 use crate::node::{Peer, PeerSource, explicit_peer};
@@ -67,13 +68,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
                 shown
             })
             .collect();
-        print_json(&json!({
+        let printed = print_json(&json!({
             "swarm": swarm.display().to_string(),
             "stations": discovery.stations,
             "peers": peers,
             "skipped": skipped_as_json(&discovery.skipped),
-        }))?;
-        return Ok(outcome);
+        }));
+        return answer(outcome, printed);
     }
     let mut text = String::new();
     let _ = writeln!(
@@ -104,8 +105,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         let reason = skipped.reason.to_string();
         let _ = writeln!(text, "  {}: {}", clean(&subject(skipped)), clean(&reason));
     }
-    print(&text)?;
-    Ok(outcome)
+    answer(outcome, print(&text))
 }
 
 fn explicit_peers(urls: &[String]) -> Result<Vec<Peer>> {

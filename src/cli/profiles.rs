@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use anyhow::anyhow;
 use clap::{Args, ValueEnum};
 
-use super::exit::{Failure, OrFail, Outcome, Result};
-use super::node::{NodeArguments, print, read_pubkeys};
+use super::exit::{Failure, OrFail, Outcome, Result, answer};
+use super::node::{NodeArguments, read_pubkeys};
+use super::output::{is_terminal, print, written};
 use crate::node::PeerPolicy;
 use crate::nostr::{Event, Pubkey, kind};
 use crate::profile::{Format, Profile, ProfileRow, render};
@@ -46,20 +47,26 @@ enum FormatArgument {
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let pubkeys = arguments.wanted()?;
     let db = arguments.node.open_database()?;
-    let missing = if arguments.missing {
-        print_missing(&db, &pubkeys)?
+    let (missing, printed) = if arguments.missing {
+        let missing = missing(&db, &pubkeys)?;
+        (missing.len(), print(&missing.concat()))
     } else {
-        let rows = rows(&db, &pubkeys)?;
+        let mut rows = rows(&db, &pubkeys)?;
         let format = match arguments.format {
             FormatArgument::Table => Format::Table,
             FormatArgument::Jsonl => Format::Jsonl,
             FormatArgument::Json => Format::Json,
             FormatArgument::Csv => Format::Csv,
         };
-        render(&rows, format, &mut io::stdout().lock()).or_cannot_run()?;
-        rows.iter().filter(|row| !row.found).count()
+        // CSV has no escapes of its own: a program gets the text as it is.
+        if format == Format::Csv && is_terminal() {
+            rows = rows.into_iter().map(ProfileRow::cleaned).collect();
+        }
+        let printed = written(render(&rows, format, &mut io::stdout().lock()));
+        (rows.iter().filter(|row| !row.found).count(), printed)
     };
-    Ok(if arguments.check && missing > 0 { Outcome::Incomplete } else { Outcome::Complete })
+    let is_missed = arguments.check && missing > 0;
+    answer(if is_missed { Outcome::Incomplete } else { Outcome::Complete }, printed)
 }
 
 impl Arguments {
@@ -76,7 +83,8 @@ impl Arguments {
             pubkeys.extend(read_pubkeys(file)?.pubkeys);
         }
         if self.pubkeys.is_empty() && self.files.is_empty() {
-            pubkeys = self.node.pubkeys(&self.node.discover(PeerPolicy::default())).pubkeys;
+            pubkeys =
+                self.node.pubkeys_with_warnings(&self.node.discover(PeerPolicy::default())).pubkeys;
         }
         if pubkeys.is_empty() {
             return Err(Failure::Usage(anyhow!(
@@ -92,16 +100,11 @@ impl Arguments {
     }
 }
 
-fn print_missing(db: &StrfryDb, pubkeys: &[Pubkey]) -> Result<usize> {
+/// A line for each pubkey without a profile.
+fn missing(db: &StrfryDb, pubkeys: &[Pubkey]) -> Result<Vec<String>> {
     let has_profile = db.has_kind_each(pubkeys, kind::PROFILE).or_cannot_run()?;
-    let missing: Vec<String> = pubkeys
-        .iter()
-        .zip(has_profile)
-        .filter(|&(_, has_profile)| !has_profile)
-        .map(|(pubkey, _)| format!("{pubkey}\n"))
-        .collect();
-    print(&missing.concat())?;
-    Ok(missing.len())
+    let missing = pubkeys.iter().zip(has_profile).filter(|&(_, has_profile)| !has_profile);
+    Ok(missing.map(|(pubkey, _)| format!("{pubkey}\n")).collect())
 }
 
 fn rows(db: &StrfryDb, pubkeys: &[Pubkey]) -> Result<Vec<ProfileRow>> {

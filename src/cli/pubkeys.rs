@@ -6,7 +6,8 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::exit::{Outcome, Result};
-use super::node::{NodeArguments, print, print_json};
+use super::node::NodeArguments;
+use super::output::{print, print_json};
 use crate::node::PeerPolicy;
 use crate::nostr::Pubkey;
 use crate::report::clean;
@@ -64,7 +65,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
 }
 
 fn list(node: &NodeArguments) -> Result<Outcome> {
-    print_list(&node.pubkeys(&node.discover(PeerPolicy::default())).pubkeys)
+    print_list(&node.pubkeys_with_warnings(&node.discover(PeerPolicy::default())).pubkeys)
 }
 
 /// Prints pubkeys, one on each line.

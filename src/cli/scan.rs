@@ -2,14 +2,15 @@
 //!
 //! Nothing is written while a snapshot is open: whoever reads our output may take their time.
 
-use std::fs;
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read};
 
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
 
 use super::exit::{Failure, OrFail, Outcome, Result};
-use super::node::{NodeArguments, print};
+use super::node::NodeArguments;
+use super::output::{print, print_lines};
 use super::signals::write_in_snapshot;
 use crate::strfry_db::scan::{Batch, ScanFilter, ScanOptions};
 use crate::strfry_db::{PackedEvent, ReadError, StrfryDb};
@@ -17,6 +18,9 @@ use crate::strfry_db::{PackedEvent, ReadError, StrfryDb};
 /// Output is gathered to this many bytes before it is written: as much as a pipe holds, four
 /// times over.
 const WRITE_AT: usize = 256 << 10;
+
+/// Room for a filter with four million authors.
+const MAX_FILTER_BYTES: u64 = 256 << 20;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -80,23 +84,26 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
 
 /// The JSON of a filter that was named on the command line.
 pub(super) fn filter_text(argument: &str) -> Result<String> {
-    let mut text = String::new();
     match (argument, argument.strip_prefix('@')) {
-        ("-", _) => {
-            let read = io::stdin().lock().read_to_string(&mut text);
-            read.context("cannot read the filter from standard input").or_usage()?;
-        }
+        ("-", _) => read_filter(io::stdin().lock())
+            .context("cannot read the filter from standard input")
+            .or_usage(),
         (_, Some("")) => {
-            return Err(Failure::Usage(anyhow!(
-                "no file after @: write @FILE, or - for standard input"
-            )));
+            Err(Failure::Usage(anyhow!("no file after @: write @FILE, or - for standard input")))
         }
-        (_, Some(file)) => {
-            text = fs::read_to_string(file)
-                .with_context(|| format!("cannot read the filter from {file}"))
-                .or_usage()?;
-        }
-        (_, None) => text = argument.to_owned(),
+        (_, Some(file)) => File::open(file)
+            .and_then(read_filter)
+            .with_context(|| format!("cannot read the filter from {file}"))
+            .or_usage(),
+        (_, None) => Ok(argument.to_owned()),
+    }
+}
+
+fn read_filter(input: impl Read) -> io::Result<String> {
+    let mut text = String::new();
+    let read = input.take(MAX_FILTER_BYTES + 1).read_to_string(&mut text)?;
+    if read as u64 > MAX_FILTER_BYTES {
+        return Err(io::Error::other(format!("it is longer than {MAX_FILTER_BYTES} bytes")));
     }
     Ok(text)
 }
@@ -108,7 +115,7 @@ fn print_matches(
     line: &Line<'_>,
     limit_bytes: Option<u64>,
 ) -> Result<()> {
-    let write = if options.one_snapshot { write_in_snapshot } else { write };
+    let write = if options.one_snapshot { write_in_snapshot } else { print_lines };
     let mut gathered = Gathered { bytes: Vec::new(), left: limit_bytes.unwrap_or(u64::MAX) };
     for batch in db.scan(filters, options) {
         let batch = batch.or_cannot_run()?;
@@ -149,14 +156,6 @@ impl Gathered {
             }
         }
     }
-}
-
-fn write(bytes: &[u8]) -> Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(bytes)
-        .and_then(|()| out.flush())
-        .context("cannot write to standard output")
-        .or_cannot_run()
 }
 
 impl Line<'_> {

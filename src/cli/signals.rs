@@ -8,11 +8,12 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 use rustix::event::{PollFd, PollFlags, poll};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::{flag, low_level};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::exit::{OrFail, Result};
+use super::output::{shown, written};
 use crate::strfry_db::Ending;
 
 /// As much as a pipe takes without waiting, once it is ready (POSIX, `PIPE_BUF`).
@@ -44,6 +45,13 @@ fn listen() -> io::Result<()> {
     }
     let _ = TOLD.set(reader);
     Ok(())
+}
+
+/// From now on a file that becomes longer than the user may write (`ulimit -f`) is an error of
+/// writing it, and not the end of the process.
+pub(super) fn report_long_files_as_errors() {
+    // Without it the process is as most are.
+    let _ = flag::register(SIGXFSZ, Arc::default());
 }
 
 /// Ends when the process is told to stop. From now on that does not end the process by itself.
@@ -88,7 +96,7 @@ fn ignored_signals() -> impl Fn(i32) -> bool {
 /// Writes to standard output while a snapshot is open, for as long as nobody has told the process
 /// to end; then it waits for that end no longer than it takes to drop the snapshot.
 pub(super) fn write_in_snapshot(bytes: &[u8]) -> Result<()> {
-    write_unless_told(bytes).context("cannot write to standard output").or_cannot_run()
+    written(write_unless_told(&shown(bytes)))
 }
 
 fn write_unless_told(mut bytes: &[u8]) -> io::Result<()> {

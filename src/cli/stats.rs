@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::exit::{OrFail, Outcome, Result};
-use super::node::{NodeArguments, print, print_json};
+use super::node::NodeArguments;
+use super::output::{print, print_json};
 use crate::report::clean;
 use crate::strfry_db::{
     AuthorCount, Dictionaries, NegentropyTree, Payloads, Readers, Stats, StrfryDb, linked_lmdb,

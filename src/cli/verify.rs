@@ -7,11 +7,12 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Args;
 
-use super::exit::{Failure, OrFail, Outcome, Result, tell};
-use super::node::{NodeArguments, print};
+use super::exit::{Failure, OrFail, Outcome, Result, answer, tell};
+use super::node::NodeArguments;
+use super::output::print;
 use super::scan::filter_text;
 use crate::jsonl::Source;
-use crate::report::Progress;
+use crate::report::{Progress, clean_json};
 use crate::strfry_db::scan::ScanFilter;
 use crate::strfry_db::{ExportRange, ReadError};
 use crate::verify::{Checked, verify_database, verify_lines, verify_matches};
@@ -48,8 +49,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     match told {
         Ok(()) => {}
         // Something was wrong, or there had been nothing to print.
-        Err(Stop::Print(failure)) if failure.is_broken_pipe() => return Ok(Outcome::Incomplete),
-        Err(Stop::Print(failure)) => return Err(failure),
+        Err(Stop::Print(failure)) => return answer(Outcome::Incomplete, Err(failure)),
         Err(Stop::Read(error)) => return Err(Failure::CannotRun(error)),
     }
     let (checked, wrong) = (report.checked, report.wrong);
@@ -113,7 +113,7 @@ impl Report {
             .collect();
         if !lines.is_empty() {
             let text = lines.join("\n") + "\n";
-            self.progress.suspend(|| print(&text)).map_err(Stop::Print)?;
+            self.progress.suspend(|| print(&clean_json(&text))).map_err(Stop::Print)?;
         }
         self.progress.say(format_args!("{} events checked, {} wrong", self.checked, self.wrong));
         Ok(())

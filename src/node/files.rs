@@ -2,7 +2,7 @@
 //!
 //! It never opens a pipe or a device, and never writes.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -51,6 +51,7 @@ impl FileProblem {
 impl From<io::Error> for FileProblem {
     fn from(error: io::Error) -> Self {
         match error.kind() {
+            _ if crate::files::is_refusal(&error) => Self::NotAFile,
             io::ErrorKind::NotFound => Self::Missing,
             _ => Self::Unreadable(error.to_string()),
         }
@@ -60,15 +61,15 @@ impl From<io::Error> for FileProblem {
 /// Opens a regular file, or a link to one, of at most `limit` bytes. What the file grows by
 /// afterwards is not read.
 pub(super) fn open(path: &Path, limit: u64) -> Result<io::Take<File>, FileProblem> {
-    // Before opening: to open a pipe waits for its writer.
-    let metadata = fs::metadata(path)?;
+    let file = crate::files::open_to_read(path)?;
+    let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(FileProblem::NotAFile);
     }
     if metadata.len() > limit {
         return Err(FileProblem::TooLarge { limit });
     }
-    Ok(File::open(path)?.take(limit))
+    Ok(file.take(limit))
 }
 
 /// The content of a regular file, or of a link to one.
@@ -80,6 +81,8 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileProblem> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

@@ -2,15 +2,15 @@
 //!
 //! It never deletes the file, and never changes one that another run holds.
 
-use std::fs::{self, File, TryLockError};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::fs::{File, TryLockError};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+use super::lock_holder::Holder;
+use crate::files;
 
 /// A file that keeps vanishing while it is being locked is tried this often.
 const MAX_ATTEMPTS: u32 = 16;
-/// More than any PID takes.
-const MAX_PID_BYTES: u64 = 32;
 
 /// Why it is not known whether another run is going on.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +33,14 @@ pub enum LockError {
         /// The lock file.
         path: PathBuf,
         /// What the operating system said.
+        source: io::Error,
+    },
+    /// Something else is in the place of the lock file.
+    #[error("cannot open the lock file {path:?}: {source}")]
+    Refused {
+        /// The lock file.
+        path: PathBuf,
+        /// A [`files::Refused`], which says what to do.
         source: io::Error,
     },
     /// Anything else.
@@ -61,10 +69,7 @@ pub enum Acquired {
     /// This run may go on for as long as it keeps the value.
     Held(RunLock),
     /// Another run is going on, and nothing was touched.
-    HeldByAnother {
-        /// Who holds it, as far as the file tells.
-        pid: Option<u32>,
-    },
+    HeldByAnother(Holder),
 }
 
 /// A held lock.
@@ -86,22 +91,16 @@ impl RunLock {
     pub fn acquire(path: &Path) -> Result<Acquired, LockError> {
         let failed = |operation| move |source| LockError::of(operation, path, source);
         for _ in 0..MAX_ATTEMPTS {
-            let mut file = File::options()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(path)
-                .map_err(failed("open"))?;
+            let mut file = files::open_to_update(path).map_err(failed("open"))?;
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
-                    return Ok(Acquired::HeldByAnother { pid: read_pid(&file) });
+                    return Ok(Acquired::HeldByAnother(Holder::of(&file)));
                 }
                 Err(TryLockError::Error(source)) => return Err(failed("lock")(source)),
             }
             // A program that deletes the file may have done so since it was opened.
-            if !is_at(&file, path).map_err(failed("inspect"))? {
+            if !files::is_at(&file, path).map_err(failed("inspect"))? {
                 continue;
             }
             file.set_len(0).map_err(failed("empty"))?;
@@ -123,6 +122,7 @@ impl LockError {
     fn of(operation: &'static str, path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {
+            _ if files::is_refusal(&source) => Self::Refused { path, source },
             io::ErrorKind::NotFound => Self::DirectoryMissing { path },
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                 Self::NotWritable { path, source }
@@ -132,36 +132,23 @@ impl LockError {
     }
 }
 
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-    let opened = file.metadata()?;
-    match fs::metadata(path) {
-        Ok(named) => Ok((named.dev(), named.ino()) == (opened.dev(), opened.ino())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-fn read_pid(file: &File) -> Option<u32> {
-    let mut text = String::new();
-    file.take(MAX_PID_BYTES).read_to_string(&mut text).ok()?;
-    text.trim().parse().ok().filter(|pid| *pid != 0)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn held(path: &Path) -> RunLock {
         match RunLock::acquire(path).unwrap() {
             Acquired::Held(lock) => lock,
-            Acquired::HeldByAnother { pid } => panic!("held by {pid:?}"),
+            Acquired::HeldByAnother(holder) => panic!("held by {holder:?}"),
         }
     }
 
     fn holder(path: &Path) -> Option<u32> {
         match RunLock::acquire(path).unwrap() {
             Acquired::Held(_) => panic!("not held by another"),
-            Acquired::HeldByAnother { pid } => pid,
+            Acquired::HeldByAnother(holder) => holder.pid,
         }
     }
 

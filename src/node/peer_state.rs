@@ -4,21 +4,28 @@
 //! as good as none: the next run only asks for a shorter time, as it would without one.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::files::{self, FileProblem};
 use super::peer::Peer;
+use crate::files::{ReplaceError, replace};
 
 /// Version of the form of the file; another one is not understood.
 const VERSION: u32 = 1;
-/// 1,000 peers with long addresses.
-const MAX_BYTES: u64 = 1 << 20;
+/// 1,000 peers with long addresses; no more is written, nor read.
+const MAX_BYTES: usize = 1 << 20;
+/// A record takes so many bytes beside its peer's address, at most.
+const RECORD_BYTES: usize = 64;
+/// By how much a clock may have been set back since a record was written, in seconds.
+const MAX_AHEAD: u64 = 3_600;
 /// Peers that are remembered; those that were complete longest ago are forgotten first.
 const MAX_PEERS: usize = 1_000;
+/// The file is this user's to read and write.
+const MODE: u32 = 0o600;
 
 /// What is remembered of the peers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -56,7 +63,7 @@ impl PeerState {
     /// # Errors
     /// [`PeerStateError`]
     pub fn read(path: &Path) -> Result<Self, PeerStateError> {
-        let text = match files::read(path, MAX_BYTES) {
+        let text = match files::read(path, MAX_BYTES as u64) {
             Ok(text) => text,
             Err(FileProblem::Missing) => return Ok(Self::default()),
             Err(problem) => return Err(PeerStateError::File(path.to_owned(), problem)),
@@ -64,8 +71,10 @@ impl PeerState {
         let document: Option<Document> = serde_json::from_slice(&text).ok();
         let document = document.filter(|document| document.version == VERSION);
         let document = document.ok_or_else(|| PeerStateError::NotUnderstood(path.to_owned()))?;
-        let records = document.peers.into_iter();
-        Ok(Self { complete_until: records.map(|(url, it)| (url, it.complete_until)).collect() })
+        // A time that is still to come is one of a clock that was wrong: nothing is known then.
+        let latest = now().saturating_add(MAX_AHEAD);
+        let records = document.peers.into_iter().map(|(url, it)| (url, it.complete_until));
+        Ok(Self { complete_until: records.filter(|(_, until)| *until <= latest).collect() })
     }
 
     /// When the last run began after which nothing of the peer's was missing, seconds since 1970.
@@ -81,24 +90,30 @@ impl PeerState {
     /// Writes the file, whole or not at all.
     ///
     /// # Errors
-    /// What the operating system says.
-    pub fn write(&self, path: &Path) -> io::Result<()> {
+    /// [`ReplaceError`]
+    pub fn write(&self, path: &Path) -> Result<(), ReplaceError> {
         let mut latest: Vec<(&String, u64)> =
             self.complete_until.iter().map(|(url, until)| (url, *until)).collect();
         latest.sort_unstable_by_key(|&(_, until)| std::cmp::Reverse(until));
         let record =
             |(url, complete_until): (&String, u64)| (url.clone(), Record { complete_until });
-        let peers = latest.into_iter().take(MAX_PEERS).map(record).collect();
-        let text = serde_json::to_string_pretty(&Document { version: VERSION, peers })?;
-        let directory = path.parent().unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(directory)?;
-        file.write_all(text.as_bytes())?;
-        file.write_all(b"\n")?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        // The new name itself is on the disk only when the directory is.
-        File::open(directory)?.sync_all()
+        let mut bytes = RECORD_BYTES;
+        let fits = |(url, _): &(&String, u64)| {
+            bytes = bytes.saturating_add(url.len()).saturating_add(RECORD_BYTES);
+            bytes <= MAX_BYTES
+        };
+        let peers = latest.into_iter().take(MAX_PEERS).take_while(fits).map(record).collect();
+        let document = Document { version: VERSION, peers };
+        replace(path, MODE, |out| {
+            serde_json::to_writer_pretty(&mut *out, &document)?;
+            out.write_all(b"\n")
+        })
     }
+}
+
+/// Seconds since 1970.
+fn now() -> u64 {
+    u64::try_from(Timestamp::now().as_second()).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -136,6 +151,49 @@ mod tests {
             fs::write(&path, text).unwrap();
             assert!(PeerState::read(&path).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn what_no_run_can_have_written_yet_is_not_believed() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.json");
+        let mut state = PeerState::default();
+        let now = now();
+        let day = 86_400;
+        for (number, time) in [0, now - day, now + 60, now + day, u64::MAX].into_iter().enumerate()
+        {
+            state.set_complete(&peer(number as u64), time);
+        }
+        state.write(&path).unwrap();
+        let read = PeerState::read(&path).unwrap();
+        let times = (0..5).map(|number| read.complete_until(&peer(number)));
+        let expected = [Some(0), Some(now - day), Some(now + 60), None, None];
+        assert_eq!(times.collect::<Vec<_>>(), expected);
+        for time in ["-1", "1e300", "18446744073709551616", "null", "[]"] {
+            let text = format!(
+                r#"{{"version":1,"peers":{{"wss://a.example/":{{"complete_until":{time}}}}}}}"#
+            );
+            fs::write(&path, text).unwrap();
+            assert!(PeerState::read(&path).is_err(), "{time}");
+        }
+        fs::write(&path, "[".repeat(1 << 20)).unwrap();
+        assert!(PeerState::read(&path).is_err());
+    }
+
+    #[test]
+    fn a_state_of_the_longest_addresses_can_be_read_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.json");
+        let mut state = PeerState::default();
+        for number in 0..1_100 {
+            let url = format!("wss://{number}.example/{}", "x".repeat(2_000));
+            state.set_complete(&explicit_peer(&url).unwrap(), number);
+        }
+        state.write(&path).unwrap();
+        let read = PeerState::read(&path).unwrap();
+        let oldest = read.complete_until.values().min().copied();
+        assert!(oldest > Some(500) && read.complete_until.values().max() == Some(&1_099));
+        assert!(read.complete_until.len() > 400, "{}", read.complete_until.len());
     }
 
     #[test]

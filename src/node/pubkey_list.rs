@@ -12,6 +12,8 @@ use crate::nostr::{KeyError, Pubkey};
 
 /// A list that nobody named on the command line may be this large: about a million lines.
 pub(super) const MAX_LIST_BYTES: u64 = 64 << 20;
+/// One that was named has an end too: 16 million lines. A device has none.
+const MAX_NAMED_LIST_BYTES: u64 = 1 << 30;
 /// Of the lines left out, this many are named.
 const MAX_NAMED_LINES: usize = 5;
 
@@ -77,12 +79,13 @@ pub fn read_list_file(name: &Path) -> Result<PubkeyList, ListError> {
 /// start with `#` are comments.
 ///
 /// # Errors
-/// When reading fails.
+/// When reading fails, or the list is longer than a gibibyte.
 pub fn read_list(reader: impl BufRead) -> io::Result<PubkeyList> {
+    let mut reader = reader.take(MAX_NAMED_LIST_BYTES + 1);
     let mut list = PubkeyList::default();
     // Room for an ordinary list, so that it is not moved again and again.
     let mut seen = HashSet::with_capacity(1_024);
-    lines::for_each_line(reader, |line| match pubkey_in(line) {
+    lines::for_each_line(&mut reader, |line| match pubkey_in(line) {
         None => {}
         Some(Ok(pubkey)) if seen.insert(pubkey) => list.pubkeys.push(pubkey),
         Some(Ok(_)) => list.duplicates = list.duplicates.saturating_add(1),
@@ -93,6 +96,10 @@ pub fn read_list(reader: impl BufRead) -> io::Result<PubkeyList> {
             }
         }
     })?;
+    if reader.limit() == 0 {
+        let text = format!("it is longer than {MAX_NAMED_LIST_BYTES} bytes");
+        return Err(io::Error::other(text));
+    }
     Ok(list)
 }
 
@@ -192,6 +199,11 @@ mod tests {
         );
         assert!(read_list_file(directory.path()).is_err());
         assert_eq!(read_list_file(Path::new("/dev/null")).unwrap(), PubkeyList::default());
+        assert_eq!(
+            read_list_file(Path::new("/dev/zero")).unwrap_err().to_string(),
+            "cannot read the list of pubkeys \"/dev/zero\": it is longer than 1073741824 bytes; \
+             check the name given with --pubkeys"
+        );
     }
 
     proptest! {

@@ -2,15 +2,15 @@
 //!
 //! A file is replaced whole or not at all: no reader ever sees half of one.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Profile, RelayUse};
+use crate::files;
 use crate::nostr::Pubkey;
 
 /// Readable by the other programs of the node; temporary files are not.
@@ -50,11 +50,7 @@ pub fn fetched_at(time: Timestamp) -> String {
 /// Why a profiles file was not written. What was there before is still there, unless the step
 /// says otherwise.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "cannot write the profiles file {}: cannot {step}; check that its directory is writable and \
-     that the disk is not full",
-    path.display()
-)]
+#[error("cannot write the profiles file {}: cannot {step}{}", path.display(), self.advice())]
 pub struct WriteError {
     /// The file that was to be written.
     pub path: PathBuf,
@@ -62,6 +58,16 @@ pub struct WriteError {
     pub step: &'static str,
     /// What the system said.
     pub source: io::Error,
+}
+
+impl WriteError {
+    /// What to do, unless the source says it.
+    fn advice(&self) -> &'static str {
+        match files::is_refusal(&self.source) {
+            true => "",
+            false => "; check that its directory is writable and that the disk is not full",
+        }
+    }
 }
 
 /// Writes an array of records, one record a line. Creates the directory if it is missing.
@@ -130,26 +136,15 @@ fn replace(
         _ => Path::new("."),
     };
     fs::create_dir_all(directory).map_err(failed("create its directory"))?;
-    let temporary = tempfile::Builder::new().prefix(".profiles-").tempfile_in(directory);
-    let temporary = temporary.map_err(failed("create a temporary file beside it"))?;
-    let file = temporary.as_file();
-    let mut out = BufWriter::new(file);
-    write(&mut out)
-        .and_then(|()| out.flush())
-        .map_err(failed("write a temporary file beside it"))?;
-    drop(out);
-    file.set_permissions(Permissions::from_mode(MODE)).map_err(failed("let others read it"))?;
-    file.sync_all().map_err(failed("flush it to the disk"))?;
-    temporary
-        .persist(path)
-        .map_err(|error| failed("rename a temporary file to it")(error.error))?;
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(failed("flush its directory to the disk, though it is in place"))
+    let replaced = files::replace(path, MODE, write);
+    replaced.map_err(|error| failed(error.step)(error.source))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
     use proptest::prelude::*;
     use serde_json::json;
 

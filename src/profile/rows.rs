@@ -1,7 +1,7 @@
 //! The answer of the `profiles` command: one row for each pubkey asked for, in four formats.
 //!
 //! The table is for people, so its text is cleaned and cut. JSON and CSV are for programs: they
-//! carry strangers' text unchanged.
+//! carry strangers' text unchanged, in JSON with escapes in place of what a terminal would obey.
 
 use std::borrow::Cow;
 use std::io::{self, BufWriter, Write};
@@ -12,7 +12,7 @@ use unicode_width::UnicodeWidthStr;
 use super::Profile;
 use super::file::io_error;
 use crate::nostr::{EventId, Pubkey};
-use crate::report::clean_to;
+use crate::report::{clean, clean_json, clean_to};
 
 /// What is known about the profile of one pubkey. Serialised with its fields in this order,
 /// absent ones as null: other programs rely on it.
@@ -74,6 +74,22 @@ impl ProfileRow {
     }
 }
 
+impl ProfileRow {
+    /// The row with all its texts fit for a terminal, each in one line.
+    pub fn cleaned(self) -> Self {
+        let cleaned = |text: Option<String>| text.map(|text| clean(&text).into_owned());
+        Self {
+            name: cleaned(self.name),
+            display_name: cleaned(self.display_name),
+            nip05: cleaned(self.nip05),
+            about: cleaned(self.about),
+            picture: cleaned(self.picture),
+            website: cleaned(self.website),
+            ..self
+        }
+    }
+}
+
 /// How rows are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -100,7 +116,8 @@ pub fn render(rows: &[ProfileRow], format: Format, out: &mut impl Write) -> io::
         Format::Table => table(rows, &mut out)?,
         Format::Jsonl => jsonl(rows, &mut out)?,
         Format::Json => {
-            serde_json::to_writer_pretty(&mut out, rows)?;
+            let text = serde_json::to_string_pretty(rows)?;
+            out.write_all(clean_json(&text).as_bytes())?;
             out.write_all(b"\n")?;
         }
         Format::Csv => csv(rows, &mut out)?,
@@ -110,7 +127,8 @@ pub fn render(rows: &[ProfileRow], format: Format, out: &mut impl Write) -> io::
 
 fn jsonl(rows: &[ProfileRow], out: &mut impl Write) -> io::Result<()> {
     for row in rows {
-        serde_json::to_writer(&mut *out, row)?;
+        let text = serde_json::to_string(row)?;
+        out.write_all(clean_json(&text).as_bytes())?;
         out.write_all(b"\n")?;
     }
     Ok(())
@@ -235,7 +253,7 @@ mod tests {
             rendered(&rows(), Format::Jsonl),
             format!(
                 "{{\"pubkey\":\"{a}\",\"found\":true,\"id\":\"{a}\",\"created_at\":1700000000,\
-                 \"name\":\"小林\",\"display_name\":\"Al\u{202e}ice\\n\",\"nip05\":\"a@b.example\",\
+                 \"name\":\"小林\",\"display_name\":\"Al\\u202eice\\n\",\"nip05\":\"a@b.example\",\
                  \"about\":\"\\u001b[2J, \\\"x\\\"\",\"picture\":null,\"website\":null}}\n\
                  {{\"pubkey\":\"{b}\",\"found\":false,\"id\":null,\"created_at\":null,\
                  \"name\":null,\"display_name\":null,\"nip05\":null,\

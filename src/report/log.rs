@@ -4,7 +4,7 @@
 //! the files never stops a run; it is remembered, to be told at the end.
 
 use std::fmt::{self, Display};
-use std::fs::{self, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Zoned;
 
 use super::{Progress, clean};
+use crate::files;
 
 /// The error log is rotated when a run finds it larger than this many bytes.
 const ROTATED_PAST: u64 = 10 * 1024 * 1024;
@@ -20,10 +21,7 @@ const ROTATED_KEPT: u8 = 3;
 
 /// Why a run has no log.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "cannot {step} {}: check that its directory exists and is writable, and that the disk is not full",
-    path.display()
-)]
+#[error("cannot {step} {}{}", path.display(), self.advice())]
 pub struct OpenLogError {
     /// What was tried, such as `open the log`.
     pub step: &'static str,
@@ -31,6 +29,18 @@ pub struct OpenLogError {
     pub path: PathBuf,
     /// What the system said.
     pub source: io::Error,
+}
+
+impl OpenLogError {
+    /// What to do, unless the source says it.
+    fn advice(&self) -> &'static str {
+        match files::is_refusal(&self.source) {
+            true => "",
+            false => {
+                ": check that its directory exists and is writable, and that the disk is not full"
+            }
+        }
+    }
 }
 
 /// Lines that should be in a log file and are not.
@@ -126,8 +136,7 @@ impl RunLog {
         error_log_path: &Path,
         terminal: Terminal,
     ) -> Result<Self, OpenLogError> {
-        rotate(error_log_path)?;
-        let error_log = LogFile::open(error_log_path, "open the error log")?;
+        let error_log = LogFile::open_rotated(error_log_path)?;
         let files = Files { log: LogFile::open_empty(log_path)?, error_log: Some(error_log) };
         Ok(Self::new(Some(files), terminal, Box::new(io::stderr())))
     }
@@ -245,9 +254,23 @@ impl Shared {
 impl LogFile {
     fn open(path: &Path, step: &'static str) -> Result<Self, OpenLogError> {
         // Appending also in the log: should anybody else empty it, no hole of zeroes follows.
-        let file = OpenOptions::new().append(true).create(true).open(path);
+        let file = files::open_to_append(path);
         let file = file.map_err(|source| OpenLogError { step, path: path.to_owned(), source })?;
         Ok(Self { path: path.to_owned(), file, torn: false })
+    }
+
+    fn open_rotated(path: &Path) -> Result<Self, OpenLogError> {
+        const STEP: &str = "open the error log";
+        let log = Self::open(path, STEP)?;
+        if !log.file.metadata().is_ok_and(|metadata| metadata.len() > ROTATED_PAST) {
+            return Ok(log);
+        }
+        files::rotate(path, ROTATED_KEPT).map_err(|error| OpenLogError {
+            step: "rotate the error log",
+            path: error.path,
+            source: error.source,
+        })?;
+        Self::open(path, STEP)
     }
 
     fn open_empty(path: &Path) -> Result<Self, OpenLogError> {
@@ -274,31 +297,6 @@ impl LogFile {
             });
             failed.lost = failed.lost.saturating_add(1);
         }
-    }
-}
-
-fn rotate(path: &Path) -> Result<(), OpenLogError> {
-    if fs::metadata(path).is_ok_and(|metadata| metadata.len() > ROTATED_PAST) {
-        for number in (1..ROTATED_KEPT).rev() {
-            rename(&rotated(path, number), &rotated(path, number.saturating_add(1)))?;
-        }
-        rename(path, &rotated(path, 1))?;
-    }
-    Ok(())
-}
-
-fn rotated(path: &Path, number: u8) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{number}"));
-    PathBuf::from(name)
-}
-
-fn rename(from: &Path, to: &Path) -> Result<(), OpenLogError> {
-    match fs::rename(from, to) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(OpenLogError { step: "rotate the error log", path: from.to_owned(), source })
-        }
-        _ => Ok(()),
     }
 }
 

@@ -12,5 +12,7 @@ mod sync_stats;
 pub use causes::with_causes;
 pub use log::{Level, OpenLogError, RunLog, Terminal, WriteFailed};
 pub use progress::{Progress, ProgressState};
-pub use sanitize::{LOGGED_COLUMNS, clean, clean_for_log, clean_to, clean_whole_for_log};
+pub use sanitize::{
+    LOGGED_COLUMNS, clean, clean_for_log, clean_json, clean_lines, clean_to, clean_whole_for_log,
+};
 pub use sync_stats::{StatKey, SyncStats};

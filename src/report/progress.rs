@@ -32,11 +32,7 @@ impl fmt::Display for ProgressState<'_> {
         write!(
             f,
             "{}: {} of {} peers done, {} events received, {} imported",
-            clean(self.phase),
-            self.peers_done,
-            self.peers_total,
-            self.received,
-            self.imported
+            self.phase, self.peers_done, self.peers_total, self.received, self.imported
         )
     }
 }
@@ -66,9 +62,9 @@ impl Progress {
         self.say(state);
     }
 
-    /// Shows this text, which the caller has cleaned if it is a stranger's.
+    /// Shows this text, without what a terminal would obey.
     pub fn say(&self, text: impl fmt::Display) {
-        self.bar.set_message(text.to_string());
+        self.bar.set_message(clean(&text.to_string()).into_owned());
         self.bar.tick();
     }
 

@@ -3,6 +3,7 @@
 //! Replaces, never removes: what was there stays visible as an escape such as `\u{202e}`.
 
 use std::borrow::Cow;
+use std::fmt::Write;
 
 use unicode_width::UnicodeWidthChar;
 
@@ -22,12 +23,43 @@ const MARKS: [(&str, &str); 5] = [
 /// Text in one line without a character that a terminal obeys or hides; otherwise unchanged.
 /// Cleaning twice changes nothing more.
 pub fn clean(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_unsafe) {
+    escape(text, is_unsafe, |cleaned, character| cleaned.extend(character.escape_unicode()))
+}
+
+/// Like [`clean`], for text of many lines: line feeds stay.
+pub fn clean_lines(text: &str) -> Cow<'_, str> {
+    escape(text, is_unsafe_in_lines, |cleaned, character| {
+        cleaned.extend(character.escape_unicode());
+    })
+}
+
+/// Like [`clean_lines`], for JSON: escapes as JSON does (`\u202e`), so that every value stays as it
+/// is.
+pub fn clean_json(text: &str) -> Cow<'_, str> {
+    escape(text, is_unsafe_in_lines, |cleaned, character| {
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            // Writing to a String cannot fail.
+            let _ = write!(cleaned, "\\u{unit:04x}");
+        }
+    })
+}
+
+/// Replaces each character that `is_escaped` by what `push` adds for it.
+fn escape(
+    text: &str,
+    is_escaped: impl Fn(char) -> bool,
+    push: impl Fn(&mut String, char),
+) -> Cow<'_, str> {
+    if !text.contains(&is_escaped) {
         return Cow::Borrowed(text);
     }
     let mut cleaned = String::with_capacity(text.len());
     for character in text.chars() {
-        push(&mut cleaned, character, is_unsafe(character));
+        if is_escaped(character) {
+            push(&mut cleaned, character);
+        } else {
+            cleaned.push(character);
+        }
     }
     Cow::Owned(cleaned)
 }
@@ -116,21 +148,40 @@ fn push(text: &mut String, character: char, escaped: bool) {
     }
 }
 
+fn is_unsafe_in_lines(character: char) -> bool {
+    character != '\n' && is_unsafe(character)
+}
+
+/// What a terminal obeys, or shows as nothing at all: Cc, the separators of lines and paragraphs,
+/// format characters (Cf) that are not themselves visible, and what Unicode 17 calls
+/// Default_Ignorable_Code_Point (DerivedCoreProperties.txt), assigned or not. Left alone are the two
+/// variation selectors that say how an emoji is shown.
 fn is_unsafe(character: char) -> bool {
-    // C0 with newline and ESC, DEL, C1.
+    if character.is_ascii() {
+        return character.is_ascii_control();
+    }
+    // C1.
     character.is_control()
         || matches!(
             character,
             '\u{ad}'                        // soft hyphen
+            | '\u{34f}'                     // combining grapheme joiner
             | '\u{61c}'                     // Arabic letter mark
-            | '\u{180e}'                    // Mongolian vowel separator
+            | '\u{70f}'                     // Syriac abbreviation mark
+            | '\u{115f}' | '\u{1160}'       // Hangul fillers
+            | '\u{17b4}' | '\u{17b5}'       // Khmer inherent vowels
+            | '\u{180b}'..='\u{180f}'       // Mongolian variation selectors, vowel separator
             | '\u{200b}'..='\u{200f}'       // zero-width, left-to-right and right-to-left marks
             | '\u{2028}'..='\u{202e}'       // line and paragraph separators, embeddings, overrides
             | '\u{2060}'..='\u{206f}'       // invisible operators, isolates
+            | '\u{3164}' | '\u{ffa0}'       // Hangul fillers
+            | '\u{fe00}'..='\u{fe0d}'       // variation selectors that no emoji needs
             | '\u{feff}'                    // byte order mark
-            | '\u{fff9}'..='\u{fffb}'       // interlinear annotation
-            | '\u{e0000}'..='\u{e007f}'     // tags
-            | '\u{e0100}'..='\u{e01ef}'     // variation selectors that can carry hidden text
+            | '\u{fff0}'..='\u{fffb}'       // unassigned, interlinear annotation
+            | '\u{13430}'..='\u{1343f}'     // joiners of hieroglyphs
+            | '\u{1bca0}'..='\u{1bca3}'     // controls of shorthand
+            | '\u{1d173}'..='\u{1d17a}'     // beams and slurs of musical notation
+            | '\u{e0000}'..='\u{e0fff}'     // tags, variation selectors that can carry hidden text
         )
 }
 
@@ -179,6 +230,33 @@ mod tests {
             clean("Bob\u{e0041}\u{e007f}\u{e0100}\u{ad}\u{2060}"),
             r"Bob\u{e0041}\u{e007f}\u{e0100}\u{ad}\u{2060}"
         );
+    }
+
+    #[test]
+    fn what_is_shown_as_nothing_is_escaped_in_every_plane() {
+        for character in "\u{34f}\u{115f}\u{17b5}\u{180b}\u{180f}\u{200d}\u{2028}\u{2069}\u{3164}\
+                          \u{fe00}\u{fff3}\u{ffa0}\u{13437}\u{1bca1}\u{1d17a}\u{e0001}\u{e01f0}"
+            .chars()
+        {
+            let text = format!("a{character}b");
+            let escaped = format!("a{}b", character.escape_unicode());
+            assert_eq!(clean(&text), escaped);
+            assert_eq!(clean_to(&text, 40), escaped);
+        }
+    }
+
+    #[test]
+    fn lines_stay_lines_and_nothing_else_is_obeyed() {
+        assert_eq!(clean_lines("one\ntwo\r\n\x1b[2J\n"), "one\ntwo\\u{d}\n\\u{1b}[2J\n");
+        assert!(matches!(clean_lines("one\nZoë\n"), Cow::Borrowed("one\nZoë\n")));
+    }
+
+    #[test]
+    fn json_keeps_its_values() {
+        let text = "{\"a\":\"\u{202e}x\u{7f}\u{9b}31m\u{e0041}é\"}\n[]\n";
+        let cleaned = r#"{"a":"\u202ex\u007f\u009b31m\udb40\udc41é"}"#.to_owned() + "\n[]\n";
+        assert_eq!(clean_json(text), cleaned);
+        assert!(matches!(clean_json("{}\n"), Cow::Borrowed("{}\n")));
     }
 
     #[test]
@@ -257,6 +335,18 @@ mod tests {
             let cleaned = clean(&text);
             prop_assert!(!cleaned.contains(is_unsafe));
             prop_assert_eq!(clean(&cleaned), &*cleaned);
+        }
+
+        #[test]
+        fn cleaned_json_has_the_same_value_and_no_unsafe_character(text in hostile_text()) {
+            for json in [serde_json::to_string(&text), serde_json::to_string_pretty(&[&text, "x"])] {
+                let json = json.unwrap();
+                let cleaned = clean_json(&json);
+                prop_assert!(!cleaned.contains(is_unsafe_in_lines));
+                let [before, after]: [serde_json::Value; 2] =
+                    [&*json, &*cleaned].map(|json| serde_json::from_str(json).unwrap());
+                prop_assert_eq!(before, after);
+            }
         }
 
         #[test]

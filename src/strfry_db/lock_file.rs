@@ -7,7 +7,6 @@
 //! robust being 4 there, and never writes to bytes 16 to 20.
 
 use std::fmt;
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -16,6 +15,7 @@ use rustix::fs::Access;
 use rustix::io::Errno;
 
 use super::error::OpenError;
+use crate::files::open_to_read;
 
 const MAGIC: u32 = 0xBEEF_C0DE;
 const MUTEX: usize = 8;
@@ -62,7 +62,7 @@ pub(super) fn check(path: &Path) -> Result<bool, OpenError> {
     }
     let unreadable = |source| OpenError::LockFile { path: path.to_owned(), source };
     let mut header = [0; HEADER];
-    let file = File::open(path).map_err(unreadable)?;
+    let file = open_to_read(path).map_err(unreadable)?;
     match file.read_exact_at(&mut header, 0) {
         Ok(()) => {}
         // LMDB makes it as long as it should be, if nobody else has it open.

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -146,6 +146,76 @@ fn a_lock_held_by_anything_else_is_respected_too() {
     drop(held);
     // A PID alone, left by a run that was killed, holds nobody up.
     assert_eq!(small.backfill(&[]).code, 0);
+}
+
+/// A node whose lock this test holds, with this text, for as long as the file says.
+fn held_since(text: &str, ago: Duration) -> (SmallNode, fs::File) {
+    let small = SmallNode::new();
+    let lock = fs::File::open(small.node.write(LOCK, text)).unwrap();
+    lock.lock().unwrap();
+    lock.set_modified(SystemTime::now() - ago).unwrap();
+    small.node.write(LOG, "the log of the other\n");
+    (small, lock)
+}
+
+#[test]
+fn a_lock_that_is_held_for_more_than_two_hours_is_trouble() {
+    const MINUTE: Duration = Duration::from_secs(60);
+    for (text, holder) in [("4194304\n", "PID 4194304"), ("", "unknown PID")] {
+        let (small, lock) = held_since(text, 192 * MINUTE);
+        let since = lock.metadata().unwrap().modified().unwrap();
+        let since = jiff::Timestamp::try_from(since).unwrap();
+        for flags in [&[][..], &["--json"], &["--dry-run"]] {
+            let said = small.backfill(flags);
+            let (before, after) = said.err.split_once(" since ").unwrap();
+            assert_eq!((said.code, said.out.as_str()), (3, ""));
+            let name = format!("\"HOME/{LOCK}\"");
+            assert_eq!(
+                before,
+                format!("strfry-companion: another backfill ({holder}) holds the lock {name}")
+            );
+            let (time, rest) = after.split_at("2026-01-01 00:00:00".len());
+            let told = jiff::civil::DateTime::strptime("%Y-%m-%d %H:%M:%S", time).unwrap();
+            let told = told.to_zoned(jiff::tz::TimeZone::system()).unwrap().timestamp();
+            assert!((told.as_second() - since.as_second()).abs() <= 1, "{told} {since}");
+            let log = format!("HOME/{LOG}");
+            assert_eq!(
+                rest,
+                format!(
+                    ", for 3 h 12 min; nothing done: see in {log} whether it goes on, and end it \
+                     if it does not\n"
+                )
+            );
+        }
+        assert_eq!(small.node.log(), "the log of the other\n");
+        assert_eq!(small.node.read(LOCK), text);
+        lock.set_modified(SystemTime::now() - 119 * MINUTE).unwrap();
+        assert_eq!(small.backfill(&[]).code, 0);
+    }
+}
+
+#[test]
+fn the_age_of_a_run_is_that_of_its_process_whoever_touches_its_lock() {
+    let relay = ScriptedRelay::start(|_| answer([]));
+    let node = node_with(&strfry_bin(), &relay, &Author::new(1));
+    let run = start(&node);
+    until("the peer has been asked", || !relay.record().requests.is_empty());
+    let lock = fs::File::open(node.home().join(LOCK)).unwrap();
+    let day = Duration::from_secs(86_400);
+    for touched in [SystemTime::now() - day, SystemTime::now() + day] {
+        lock.set_modified(touched).unwrap();
+        let said = Said::by(&mut node.companion(&["backfill"]), node.home());
+        let out = format!("Another backfill is running (PID {}); nothing done.\n", run.pid());
+        assert_eq!(said, Said { code: 0, out, err: String::new() });
+    }
+    // The same from the script, whose process has another name.
+    run.signal(Signal::TERM);
+    drop(run.wait());
+    let run =
+        Run::start(node.script(&["--no-fallback", "--allow-local-peers"]).stdin(Stdio::null()));
+    until("the lock is held", || node.read(LOCK) == format!("{}\n", run.pid()));
+    lock.set_modified(SystemTime::now() - day).unwrap();
+    assert_eq!(Said::by(&mut node.companion(&["backfill"]), node.home()).code, 0);
 }
 
 fn is_imported_after(signal: Signal, strfry: &Path) {

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
@@ -124,4 +125,17 @@ fn a_filter_that_strfry_refuses_is_wrong_usage() {
         "@/nonexistent",
         "cannot read the filter from /nonexistent: No such file or directory (os error 2)",
     );
+}
+
+#[test]
+fn a_filter_without_end_is_refused() {
+    let refused = |what: &str| {
+        let text = format!("cannot read the filter from {what}: it is longer than 268435456 bytes");
+        Said::refusal(2, format!("strfry-companion: {text}\n"))
+    };
+    let mut command = companion(&["scan", "@/dev/zero"]);
+    assert_eq!(Said::by(&mut command, Path::new("/nonexistent")), refused("/dev/zero"));
+    let mut command = companion(&["scan", "-"]);
+    command.stdin(fs::File::open("/dev/zero").unwrap());
+    assert_eq!(Said::by(&mut command, Path::new("/nonexistent")), refused("standard input"));
 }

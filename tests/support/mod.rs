@@ -14,6 +14,7 @@ pub mod running_relay;
 pub mod scripted;
 pub mod stand_in;
 pub mod tables;
+pub mod terminal;
 
 use std::ffi::OsStr;
 use std::fs;

@@ -15,8 +15,9 @@ use std::process::Command;
 use anyhow::anyhow;
 use clap::{Args, ValueEnum};
 
-use super::exit::{Failure, OrFail, Outcome, Result};
-use super::node::{NodeArguments, print, print_json};
+use super::exit::{Failure, OrFail, Outcome, Result, answer};
+use super::node::NodeArguments;
+use super::output::{print, print_json};
 use report::Report;
 
 #[derive(Debug, Args)]
@@ -72,12 +73,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         }
         (What::Scan, None) => return Err(Failure::Usage(anyhow!("bench scan needs a filter"))),
     };
-    if arguments.json {
-        print_json(&report)?;
-    } else {
-        print(&report.in_words())?;
-    }
-    Ok(if report.wrong.is_empty() { Outcome::Complete } else { Outcome::Incomplete })
+    let outcome = if report.wrong.is_empty() { Outcome::Complete } else { Outcome::Incomplete };
+    let printed = if arguments.json { print_json(&report) } else { print(&report.in_words()) };
+    answer(outcome, printed)
 }
 
 /// What the benches share.

@@ -98,7 +98,10 @@ fn wanted(bench: &Bench<'_>, files: &[PathBuf]) -> Result<Vec<Pubkey>> {
         pubkeys.extend(read_pubkeys(file)?.pubkeys);
     }
     if files.is_empty() {
-        pubkeys = bench.node().pubkeys(&bench.node().discover(PeerPolicy::default())).pubkeys;
+        pubkeys = bench
+            .node()
+            .pubkeys_with_warnings(&bench.node().discover(PeerPolicy::default()))
+            .pubkeys;
     }
     pubkeys.sort_unstable();
     pubkeys.dedup();

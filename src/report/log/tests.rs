@@ -1,3 +1,5 @@
+use std::fs::{self, OpenOptions};
+
 use tempfile::TempDir;
 
 use super::*;
@@ -149,6 +151,25 @@ fn an_error_log_past_10_mib_is_rotated_and_three_old_ones_are_kept() {
 }
 
 #[test]
+fn an_error_log_is_not_rotated_over_a_pipe() {
+    let fixture = Fixture::new();
+    File::create(fixture.path("error.log")).unwrap().set_len(ROTATED_PAST + 1).unwrap();
+    let pipe = fixture.path("error.log.2");
+    let (mode, kind) = (rustix::fs::Mode::RUSR, rustix::fs::FileType::Fifo);
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, mode, 0).unwrap();
+    let (log, error_log) = (fixture.path("run.log"), fixture.path("error.log"));
+    let error = RunLog::open(&log, &error_log, QUIET).unwrap_err();
+    assert_eq!(
+        crate::report::with_causes(&error),
+        format!(
+            "cannot rotate the error log {}: it is a pipe (FIFO), not a regular file; move it away",
+            pipe.display()
+        )
+    );
+    assert_eq!(fs::read_dir(fixture.directory.path()).unwrap().count(), 2);
+}
+
+#[test]
 fn an_error_log_of_10_mib_or_less_is_not_rotated() {
     let fixture = Fixture::new();
     File::create(fixture.path("error.log")).unwrap().set_len(ROTATED_PAST).unwrap();
@@ -181,7 +202,8 @@ fn a_full_disk_is_remembered_and_does_not_stop_the_run() {
     let log = RunLog::open(&fixture.path("run.log"), &fixture.path("error.log"), QUIET).unwrap();
     log.with(|shared| {
         shared.terminal_output = Box::new(fixture.screen.clone());
-        let full = LogFile::open(Path::new("/dev/full"), "open the log").unwrap();
+        let file = OpenOptions::new().append(true).open("/dev/full").unwrap();
+        let full = LogFile { path: "/dev/full".into(), file, torn: false };
         shared.files.as_mut().unwrap().log = full;
     });
     write_one_of_each(&log);

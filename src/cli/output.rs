@@ -1,0 +1,57 @@
+//! Standard output: what is written there, and made fit for a terminal.
+//!
+//! Text for people, and our own JSON, never hold a character that a terminal obeys or hides. What
+//! must keep its bytes (events, CSV) keeps them in a file or a pipe, and is made fit where it goes
+//! to a terminal.
+
+use std::borrow::Cow;
+use std::io::{self, IsTerminal, Write};
+
+use anyhow::Context;
+
+use super::exit::{Failure, OrFail, Result};
+use crate::report::{clean_json, clean_lines};
+
+/// Whether standard output is a terminal.
+pub(super) fn is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// Prints text for people.
+pub(super) fn print(text: &str) -> Result<()> {
+    write(clean_lines(text).as_bytes())
+}
+
+/// Prints a value as JSON.
+pub(super) fn print_json(value: &impl serde::Serialize) -> Result<()> {
+    let mut text = serde_json::to_string_pretty(value).or_cannot_run()?;
+    text.push('\n');
+    write(clean_json(&text).as_bytes())
+}
+
+/// Prints JSON lines: byte for byte into a file or a pipe, with escapes on a terminal.
+pub(super) fn print_lines(lines: &[u8]) -> Result<()> {
+    write(&shown(lines))
+}
+
+/// JSON lines as standard output takes them: unchanged, or fit for a terminal.
+pub(super) fn shown(lines: &[u8]) -> Cow<'_, [u8]> {
+    if !is_terminal() {
+        return Cow::Borrowed(lines);
+    }
+    let text = String::from_utf8_lossy(lines);
+    Cow::Owned(clean_json(&text).into_owned().into_bytes())
+}
+
+/// The result of writing to standard output; a reader that is gone is a failure of its own kind.
+pub(super) fn written(result: io::Result<()>) -> Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Failure::Unread),
+        result => result.context("cannot write to standard output").or_cannot_run(),
+    }
+}
+
+fn write(bytes: &[u8]) -> Result<()> {
+    let mut out = io::stdout().lock();
+    written(out.write_all(bytes).and_then(|()| out.flush()))
+}
