@@ -80,6 +80,7 @@ fn job(node: &Node, relays: &[&ScriptedRelay], pubkeys: Vec<Pubkey>) -> Job {
         },
         allow_local: true,
         max_time: None,
+        names_pubkeys: false,
         timings: Timings::default(),
         output: Output::default(),
     }

@@ -19,6 +19,8 @@ pub struct Job {
     pub fallback: Vec<Peer>,
     /// Whose events; sorted, without repeats.
     pub pubkeys: Vec<Pubkey>,
+    /// The operator has named them in place of the node's own.
+    pub names_pubkeys: bool,
     /// Which kinds; sorted, without repeats.
     pub kinds: Vec<u64>,
     /// Kinds that are asked for whoever their authors are.

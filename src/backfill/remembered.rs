@@ -4,7 +4,8 @@ use std::path::Path;
 
 use super::job::Job;
 use super::limits::OVERLAP;
-use crate::node::{Peer, PeerState};
+use super::plan::since;
+use crate::node::{Peer, PeerState, Question};
 
 /// The memory of one run.
 pub(super) struct Remembered {
@@ -39,7 +40,8 @@ impl Remembered {
         complete.map_or(since, |until| since.min(until.saturating_sub(OVERLAP)))
     }
 
-    /// Remembers that nothing of these peers is missing; returns what went wrong.
+    /// Remembers that nothing of these peers is missing; returns what went wrong. A run that asks for
+    /// less than those before it, or not as far back as they have come, leaves what is remembered.
     pub(super) fn write<'a>(
         &mut self,
         job: &Job,
@@ -47,10 +49,19 @@ impl Remembered {
         began: u64,
     ) -> Option<String> {
         let path = job.state.as_deref().filter(|_| !job.dry_run)?;
+        let named = job.names_pubkeys.then_some(job.pubkeys.as_slice());
+        if !self.state.take_question(Question::new(&job.kinds, named)) {
+            return None;
+        }
+        let since = since(began, job.days);
         let mut is_news = false;
         for peer in complete {
-            self.state.set_complete(peer, began);
-            is_news = true;
+            let before = self.state.complete_until(peer);
+            let joins_on = |since| before.is_none_or(|until| self.since(peer, since) <= until);
+            if since.is_none_or(joins_on) {
+                self.state.set_complete(peer, began);
+                is_news = true;
+            }
         }
         let error = self.state.write(path).err().filter(|_| is_news)?;
         Some(format!("cannot remember which peers are complete in {}: {error}", path.display()))

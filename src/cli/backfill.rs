@@ -198,6 +198,7 @@ impl Arguments {
             peers,
             fallback,
             pubkeys,
+            names_pubkeys: named.pubkeys.is_some(),
             station_kinds: named.station_kinds(),
             kinds: named.kinds,
             strangers: STRANGERS_EVENTS,

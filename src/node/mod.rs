@@ -27,7 +27,7 @@ pub use lock::{Acquired, LockError, RunLock};
 pub use lock_holder::Holder;
 pub use paths::NodePaths;
 pub use peer::{Peer, PeerSource, UrlError, UrlProblem, author_peer, explicit_peer, fallback_peer};
-pub use peer_state::{PeerState, PeerStateError};
+pub use peer_state::{PeerState, PeerStateError, Question};
 pub use peers::{Discovery, PeerPolicy, SkipReason, SkippedPeer, Subject, discover};
 pub use pubkey_list::{LineProblem, ListError, PubkeyList, SkippedLine, read_list, read_list_file};
 pub use pubkeys::{PubkeySources, SourceReport};

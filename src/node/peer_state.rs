@@ -1,9 +1,10 @@
-//! What is remembered of each peer from one run to the next: up to when it has given everything.
+//! What is remembered of each peer from one run to the next: up to when it has given everything, and
+//! what that was: a run that asks for less changes nothing.
 //!
 //! One small file, written whole and then renamed into place. A file that cannot be understood is
 //! as good as none: the next run only asks for a shorter time, as it would without one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
 
@@ -13,11 +14,16 @@ use serde::{Deserialize, Serialize};
 use super::files::{self, FileProblem};
 use super::peer::Peer;
 use crate::files::{ReplaceError, replace};
+use crate::nostr::Pubkey;
 
 /// Version of the form of the file; another one is not understood.
 const VERSION: u32 = 1;
-/// 1,000 peers with long addresses; no more is written, nor read.
-const MAX_BYTES: usize = 1 << 20;
+/// 1,000 peers with long addresses; no more is written.
+const PEERS_BYTES: usize = 1 << 20;
+/// With a question of 50,000 pubkeys and all kinds that there are; no more is read.
+const MAX_BYTES: u64 = 4 << 20;
+/// Pubkeys that were named and are remembered, by a few digits of each.
+const MAX_PUBKEYS: usize = 50_000;
 /// A record takes so many bytes beside its peer's address, at most.
 const RECORD_BYTES: usize = 64;
 /// By how much a clock may have been set back since a record was written, in seconds.
@@ -31,6 +37,35 @@ const MODE: u32 = 0o600;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PeerState {
     complete_until: BTreeMap<String, u64>,
+    question: Option<Question>,
+}
+
+/// What peers are asked for in a run, but for the time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    kinds: BTreeSet<u64>,
+    /// The first digits of each pubkey; `None`: the node's own lists, whatever they hold.
+    pubkeys: Option<BTreeSet<String>>,
+}
+
+impl Question {
+    /// `named`: the pubkeys, if the operator has named them in place of the node's own.
+    pub fn new(kinds: &[u64], named: Option<&[Pubkey]>) -> Self {
+        let short = |pubkeys: &[Pubkey]| {
+            pubkeys.iter().take(MAX_PUBKEYS).map(Pubkey::short).collect::<BTreeSet<_>>()
+        };
+        Self { kinds: kinds.iter().copied().collect(), pubkeys: named.map(short) }
+    }
+
+    /// Whether this asks for all that the other one asks for.
+    fn covers(&self, other: &Self) -> bool {
+        let has_pubkeys = match (&self.pubkeys, &other.pubkeys) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(these), Some(those)) => these.is_superset(those),
+        };
+        has_pubkeys && self.kinds.is_superset(&other.kinds)
+    }
 }
 
 /// Why a file is not understood.
@@ -48,6 +83,8 @@ pub enum PeerStateError {
 #[derive(Serialize, Deserialize)]
 struct Document {
     version: u32,
+    #[serde(default)]
+    question: Option<Question>,
     peers: BTreeMap<String, Record>,
 }
 
@@ -63,7 +100,7 @@ impl PeerState {
     /// # Errors
     /// [`PeerStateError`]
     pub fn read(path: &Path) -> Result<Self, PeerStateError> {
-        let text = match files::read(path, MAX_BYTES as u64) {
+        let text = match files::read(path, MAX_BYTES) {
             Ok(text) => text,
             Err(FileProblem::Missing) => return Ok(Self::default()),
             Err(problem) => return Err(PeerStateError::File(path.to_owned(), problem)),
@@ -74,12 +111,23 @@ impl PeerState {
         // A time that is still to come is one of a clock that was wrong: nothing is known then.
         let latest = now().saturating_add(MAX_AHEAD);
         let records = document.peers.into_iter().map(|(url, it)| (url, it.complete_until));
-        Ok(Self { complete_until: records.filter(|(_, until)| *until <= latest).collect() })
+        let complete_until = records.filter(|(_, until)| *until <= latest).collect();
+        Ok(Self { complete_until, question: document.question })
     }
 
     /// When the last run began after which nothing of the peer's was missing, seconds since 1970.
     pub fn complete_until(&self, peer: &Peer) -> Option<u64> {
         self.complete_until.get(&peer.key()).copied()
+    }
+
+    /// Whether a run that asks for this may change what is remembered: it asks for all of it. From now
+    /// on this is what is remembered.
+    pub fn take_question(&mut self, question: Question) -> bool {
+        let may = self.question.as_ref().is_none_or(|before| question.covers(before));
+        if may {
+            self.question = Some(question);
+        }
+        may
     }
 
     /// Nothing of the peer's is missing after a run that began then.
@@ -100,10 +148,10 @@ impl PeerState {
         let mut bytes = RECORD_BYTES;
         let fits = |(url, _): &(&String, u64)| {
             bytes = bytes.saturating_add(url.len()).saturating_add(RECORD_BYTES);
-            bytes <= MAX_BYTES
+            bytes <= PEERS_BYTES
         };
         let peers = latest.into_iter().take(MAX_PEERS).take_while(fits).map(record).collect();
-        let document = Document { version: VERSION, peers };
+        let document = Document { version: VERSION, question: self.question.clone(), peers };
         replace(path, MODE, |out| {
             serde_json::to_writer_pretty(&mut *out, &document)?;
             out.write_all(b"\n")
@@ -144,6 +192,33 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_asks_for_less_changes_nothing_that_is_remembered() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("state.json");
+        let [one, two] = [1, 2].map(|byte| Pubkey::from_bytes([byte; 32]));
+        let (own, named) = (None, [one]);
+        let question = |kinds: &[u64], named: Option<&[Pubkey]>| Question::new(kinds, named);
+        let mut state = PeerState::default();
+        assert!(state.take_question(question(&[0, 1], Some(&named))));
+        for (kinds, pubkeys, may) in [
+            (&[0][..], Some(&named[..]), false),
+            (&[0, 1, 4], Some(&[two][..]), false),
+            (&[0, 1], Some(&named[..]), true),
+            (&[0, 1, 4], Some(&[one, two][..]), true),
+            (&[0, 1], Some(&[one, two][..]), false),
+            (&[0, 1, 4], own, true),
+            (&[0, 1, 4], Some(&[one, two][..]), false),
+        ] {
+            assert_eq!(state.take_question(question(kinds, pubkeys)), may, "{kinds:?} {pubkeys:?}");
+            state.write(&path).unwrap();
+            assert_eq!(PeerState::read(&path).unwrap(), state);
+        }
+        // Older files say nothing of what was asked.
+        fs::write(&path, r#"{"version":1,"peers":{}}"#).unwrap();
+        assert!(PeerState::read(&path).unwrap().take_question(question(&[0], own)));
+    }
+
+    #[test]
     fn a_file_that_is_not_understood_is_named() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("state.json");
@@ -176,7 +251,7 @@ mod tests {
             fs::write(&path, text).unwrap();
             assert!(PeerState::read(&path).is_err(), "{time}");
         }
-        fs::write(&path, "[".repeat(1 << 20)).unwrap();
+        fs::write(&path, "[".repeat(MAX_BYTES as usize)).unwrap();
         assert!(PeerState::read(&path).is_err());
     }
 
