@@ -15,6 +15,7 @@
 //! | [`verify`] | whether all events of a database, or of a file, are genuine |
 //! | [`profile`] | what an author says about themself; the profiles file |
 //! | [`report`] | the log, statistics, progress; strangers' text made fit to be shown |
+//! | [`stop`] | whether a run is told to stop, and until when it may still wait |
 //! | [`cli`] | arguments, a file for each command, exit codes |
 //!
 //! # Data flow
@@ -65,6 +66,7 @@ pub mod nostr;
 pub mod profile;
 pub mod relay;
 pub mod report;
+pub mod stop;
 pub mod strfry_db;
 pub mod verify;
 
