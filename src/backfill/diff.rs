@@ -4,7 +4,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use futures_util::FutureExt;
 use futures_util::future::join_all;
 use serde::Serialize;
 
@@ -16,11 +15,12 @@ use super::limits::STRANGERS_COMPARED;
 use super::plan::{author_queries, station_query};
 use super::remembered::read_state;
 use super::summary::{GapSummary, PeerStatus, gaps_of, status_of};
-use super::tunnels::Tunnels;
+use super::tunnels::{Ipfs, Tunnels};
 use super::write_relays::is_strangers;
 use crate::node::{Blacklist, Peer};
 use crate::nostr::{Filter, Pubkey};
 use crate::relay::{AuthKey, Dialler, FetchOutcome, Gap, GapReason, Pace};
+use crate::stop::Stop;
 use crate::strfry_db::StrfryDb;
 
 /// What is to be compared.
@@ -85,9 +85,8 @@ pub async fn diff(
     job: &DiffJob,
     db: &Arc<StrfryDb>,
     warn: impl FnOnce(&str),
-    stop: impl Future<Output = ()>,
+    stop: &Stop,
 ) -> Result<Vec<PeerDiff>, BackfillError> {
-    let stop = stop.shared();
     let state = read_state(job.state.as_deref(), job.full, warn);
     let common = Arc::new(Common {
         db: Arc::clone(db),
@@ -96,10 +95,11 @@ pub async fn diff(
         known: job.pubkeys.as_slice().into(),
         strangers: STRANGERS_COMPARED,
     });
-    let tunnels = Tunnels::open(&job.ipfs, &job.peers, job.timings.connect).await;
+    let ipfs = Ipfs { command: job.ipfs.clone(), stop: stop.clone() };
+    let tunnels = Tunnels::open(&ipfs, &job.peers, job.timings.connect).await;
     let diffs = job.peers.iter().enumerate().map(|(position, peer)| {
         let since = job.since.map(|since| state.since(peer, since));
-        with_peer(job, &common, (position, peer, since), &tunnels, stop.clone())
+        with_peer(job, &common, (position, peer, since), &tunnels, stop)
     });
     let diffs = join_all(diffs).await;
     tunnels.close().await;
@@ -111,7 +111,7 @@ async fn with_peer(
     common: &Arc<Common>,
     (position, peer, since): (usize, &Peer, Option<u64>),
     tunnels: &Tunnels,
-    stop: impl Future<Output = ()>,
+    stop: &Stop,
 ) -> Result<PeerDiff, BackfillError> {
     let timings = &job.timings;
     let dialler = Dialler {
@@ -129,7 +129,7 @@ async fn with_peer(
     let pace = Pace { time_out, first_pause: timings.first_pause };
     let mut outcome = tokio::select! {
         outcome = session.fetch(queries.clone(), pace, &*difference) => outcome,
-        () = stop => stopped(queries),
+        () = stop.told() => stopped(queries),
     };
     difference.strangers.explain(&mut outcome);
     session.close().await;

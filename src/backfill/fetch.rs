@@ -18,7 +18,7 @@ use super::limits::ROUNDS_AFTER_FORGERIES;
 use super::plan::{author_queries, station_query};
 use super::screen::{Account, Entrance};
 use super::strangers::Strangers;
-use super::tunnels::Tunnels;
+use super::tunnels::{Ipfs, Tunnels};
 use super::write_relays::is_strangers;
 use crate::node::{Peer, PeerSource};
 use crate::nostr::{EventId, Filter, Pubkey};
@@ -171,8 +171,8 @@ impl<'a> Fetch<'a> {
 
     /// Opens the tunnels to those peers that need one. A peer whose tunnel does not open is not
     /// asked.
-    pub(super) async fn open_tunnels(&mut self, peers: &mut [Asked]) {
-        let (ipfs, patience) = (&self.job.ipfs, self.job.timings.connect);
+    pub(super) async fn open_tunnels(&mut self, ipfs: &Ipfs, peers: &mut [Asked]) {
+        let patience = self.job.timings.connect;
         let stations = peers.iter().map(|asked| &asked.peer);
         Tunnels::close_left_behind(ipfs, stations.clone()).await;
         self.tunnels = Tunnels::open(ipfs, stations, patience).await;

@@ -5,17 +5,17 @@ use std::fmt::{Display, Write};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 
 use super::asking::{Asking, runtime};
 use super::exit::{OrFail, Outcome, Result, tell};
 use super::node::{NodeArguments, print, print_json, skipped_as_json};
-use super::signals::{end_between_snapshots, stop_signal};
+use super::signals::{end_between_snapshots, stop_on_signals};
 use crate::backfill::{DiffJob, PeerDiff, PeerStatus, Sides, diff, since};
 use crate::node::{Blacklist, SkippedPeer};
 use crate::report::clean;
+use crate::stop::Stop;
 
 /// Kinds and authors of a side that are shown on a terminal, those of most events first.
 const SHOWN: usize = 10;
@@ -40,9 +40,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let runtime = runtime()?;
     let found = runtime.block_on(async {
         // Before the database is open, so that no signal ends the process with a snapshot.
-        let stop = stop_signal().context("cannot listen for signals").or_cannot_run()?;
+        let stop = Stop::default();
+        stop_on_signals(&stop)?;
         let db = Arc::new(arguments.node.open_database()?);
-        diff(&job, &db, |warning| tell(format_args!("warning: {warning}")), stop)
+        diff(&job, &db, |warning| tell(format_args!("warning: {warning}")), &stop)
             .await
             .or_cannot_run()
     });

@@ -1,7 +1,6 @@
 //! Options that several commands share: where the node, strfry and its database are.
 
 use std::fmt::Display;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
@@ -9,6 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::exit::{Failure, OrFail, Result, tell};
+use super::signals::write_while_read;
 use crate::node::{
     ConfError, Discovery, NodePaths, PeerPolicy, PubkeyList, PubkeySources, SkippedLine,
     SkippedPeer, StrfryConf, Subject, discover, own_station_id, paths, read_list_file,
@@ -147,9 +147,7 @@ fn warn(text: impl Display) {
 
 /// Writes to standard output; a reader that is gone is an error of its own kind.
 pub(super) fn print(text: &str) -> Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
+    write_while_read(rustix::stdio::stdout(), text.as_bytes())
         .context("cannot write to standard output")
         .or_cannot_run()
 }
