@@ -13,7 +13,8 @@ use super::node::{NodeArguments, print, print_json};
 use super::signals::stop_on_signals;
 use crate::import::limits::PATIENCE;
 use crate::import::{
-    self, Class, Job, Settings, Sofar, Status, StrfryCommand, Summary, choose_form,
+    self, Class, Job, RejectsError, RunError, Settings, Sofar, Status, StrfryCommand, Summary,
+    choose_form,
 };
 use crate::jsonl::Source;
 use crate::node::{Blacklist, PeerPolicy};
@@ -91,7 +92,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let job = Job { inputs, settings, blacklist, rejects: arguments.rejects.clone() };
     let summary = import::run(job, db, |sofar| progress.say(in_progress(&sofar)));
     progress.finish();
-    let summary = summary.or_cannot_run()?;
+    let summary = match summary {
+        Err(RunError::Rejects(error @ RejectsError::InUse { .. })) => Err(error).or_usage()?,
+        summary => summary.or_cannot_run()?,
+    };
     for error in &summary.errors {
         tell(error);
     }

@@ -30,6 +30,7 @@ pub use encode::{Refusal, StoredEvent, parse_address};
 pub use fate::Fate;
 pub use importer::{Importer, Settled};
 pub use pipeline::{Barrier, Ended, Ledger, Pipeline, Settings};
+pub use rejects::RejectsError;
 pub use run::{Job, RunError, Sofar, run};
 pub use self_check::{SelfCheck, check_encoding, choose_form};
 pub use summary::{Examples, Instead, Summary};

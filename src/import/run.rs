@@ -13,7 +13,7 @@ use super::encode::{Refusal, StoredEvent};
 use super::fate::Fate;
 use super::limits::{LINE_BYTES_OVER, LINE_BYTES_PER_EVENT_BYTE};
 use super::pipeline::{Ledger, Pipeline, Settings};
-use super::rejects::{Reject, Rejects, is_listed};
+use super::rejects::{Precious, Reject, Rejects, RejectsError, is_listed};
 use super::summary::{Examples, Summary, VERSION};
 use crate::jsonl::{Piece, Pieces, Source, is_told_to_stop};
 use crate::node::{Blacklist, EventLimits};
@@ -39,8 +39,8 @@ pub struct Job {
 pub enum RunError {
     #[error(transparent)]
     Strfry(#[from] ImportError),
-    #[error("cannot create the file of rejects {path}: {source}")]
-    Rejects { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Rejects(#[from] RejectsError),
     #[error("cannot start the import: {0}")]
     Start(#[source] io::Error),
 }
@@ -97,13 +97,13 @@ pub fn run(
 ) -> Result<Summary, RunError> {
     let started = Instant::now();
     let Job { mut inputs, settings, blacklist, rejects } = job;
+    let mut strfrys_files = Vec::new();
     if let Some(strfry) = &settings.strfry {
         strfry.check()?;
+        strfrys_files.extend([strfry.binary.as_path(), strfry.config.as_path()]);
     }
-    let created = rejects.as_deref().map(|path| {
-        let cannot = |source| RunError::Rejects { path: path.to_owned(), source };
-        Rejects::create(path).map_err(cannot)
-    });
+    let precious = Precious { inputs: &inputs, database: db.directory(), strfry: strfrys_files };
+    let created = rejects.as_deref().map(|path| Rejects::create(path, &precious));
     let books = Arc::new(Books {
         names: inputs.iter().map(|input| input.path.to_string_lossy().into_owned()).collect(),
         limits: settings.limits,
