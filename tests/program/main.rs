@@ -22,5 +22,6 @@ mod said;
 mod scan;
 mod slots;
 mod small_node;
+mod told_to_end;
 mod verifies;
 mod wait;
