@@ -2,15 +2,19 @@
 //!
 //! Knows lines and nothing of what is in them.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, BufReader, Read};
 use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::read::MultiGzDecoder;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
+
+use crate::stop::Stop;
 
 /// What is read at once: some hundred events, so that whoever works on pieces has many of them.
 const PIECE_BYTES: usize = 256 << 10;
@@ -30,9 +34,17 @@ pub struct Source {
     pub path: PathBuf,
     /// Size of the file as it lies there; `None` if it is none, such as a pipe.
     pub bytes: Option<u64>,
+    /// Which file it is: device and inode.
+    identity: (u64, u64),
     input: Box<dyn Read + Send>,
     read: Arc<AtomicU64>,
+    stop: Stop,
 }
+
+/// Reading was ended because the run is to stop.
+#[derive(Debug, thiserror::Error)]
+#[error("told to stop")]
+struct ToldToStop;
 
 /// Consecutive lines of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,11 +63,13 @@ impl Source {
     ///
     /// # Errors
     /// It cannot be opened or its beginning not be read.
-    pub fn open(path: &Path, stop: &Arc<AtomicBool>) -> io::Result<Self> {
+    pub fn open(path: &Path, stop: &Stop) -> io::Result<Self> {
         let file = if path == Path::new("-") {
             File::from(io::stdin().as_fd().try_clone_to_owned()?)
         } else {
-            File::open(path)?
+            // A pipe that nobody writes to yet is waited for where it is read.
+            let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+            File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)?
         };
         let metadata = file.metadata()?;
         if metadata.is_dir() {
@@ -63,8 +77,15 @@ impl Source {
         }
         let bytes = metadata.is_file().then_some(metadata.len());
         let read = Arc::new(AtomicU64::new(0));
-        let raw = Raw { file, read: Arc::clone(&read), stop: Arc::clone(stop) };
-        Ok(Self { path: path.to_owned(), bytes, input: decompressed(raw)?, read })
+        let raw = Raw { file, read: Arc::clone(&read), stop: stop.clone() };
+        let input = decompressed(raw)?;
+        let identity = (metadata.dev(), metadata.ino());
+        Ok(Self { path: path.to_owned(), bytes, identity, input, read, stop: stop.clone() })
+    }
+
+    /// Whether this is the file that it reads, whatever its name.
+    pub fn is(&self, file: &Metadata) -> bool {
+        self.identity == (file.dev(), file.ino())
     }
 
     /// How much of [`Source::bytes`] has been read, told while it is being read.
@@ -75,33 +96,46 @@ impl Source {
 
 impl Read for Source {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // A few compressed bytes can give gigabytes.
+        if self.stop.is_told() {
+            return Err(io::Error::other(ToldToStop));
+        }
         self.input.read(buffer)
     }
+}
+
+/// Whether this error means that reading was ended because the run is to stop.
+pub fn is_told_to_stop(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|error| error.is::<ToldToStop>())
 }
 
 /// The file as it is, read only while nobody wants it to stop.
 struct Raw {
     file: File,
     read: Arc<AtomicU64>,
-    stop: Arc<AtomicBool>,
+    stop: Stop,
 }
 
 impl Read for Raw {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            if self.stop.load(Ordering::Relaxed) {
-                return Err(io::Error::other("told to stop"));
+            if self.stop.is_told() {
+                return Err(io::Error::other(ToldToStop));
             }
             let mut fds = [PollFd::new(&self.file, PollFlags::IN)];
             let time_out = Timespec { tv_sec: 0, tv_nsec: STOP_MILLIS as i64 * 1_000_000 };
             match poll(&mut fds, Some(&time_out)) {
                 Ok(0) | Err(rustix::io::Errno::INTR) => {}
-                Ok(_) | Err(_) => break,
+                Ok(_) | Err(_) => match self.file.read(buffer) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    read => {
+                        let bytes = read?;
+                        self.read.fetch_add(bytes as u64, Ordering::Relaxed);
+                        return Ok(bytes);
+                    }
+                },
             }
         }
-        let bytes = self.file.read(buffer)?;
-        self.read.fetch_add(bytes as u64, Ordering::Relaxed);
-        Ok(bytes)
     }
 }
 
@@ -252,7 +286,7 @@ mod tests {
     fn read_back(bytes: &[u8]) -> io::Result<Vec<Line>> {
         let mut file = tempfile::NamedTempFile::new()?;
         file.write_all(bytes)?;
-        let mut source = Source::open(file.path(), &Arc::default())?;
+        let mut source = Source::open(file.path(), &Stop::default())?;
         let pieces = Pieces::new(&mut source, 1 << 20).collect::<io::Result<Vec<_>>>()?;
         assert_eq!(source.bytes, Some(bytes.len() as u64));
         assert_eq!(source.counter().load(Ordering::Relaxed), bytes.len() as u64);
@@ -310,12 +344,12 @@ mod tests {
     #[test]
     fn reading_ends_when_it_is_told_to_stop() {
         let (reader, _writer) = io::pipe().unwrap();
-        let stop = Arc::new(AtomicBool::new(false));
+        let stop = Stop::default();
         let file = File::from(std::os::fd::OwnedFd::from(reader));
-        let mut raw = Raw { file, read: Arc::default(), stop: Arc::clone(&stop) };
+        let mut raw = Raw { file, read: Arc::default(), stop: stop.clone() };
         let reading = std::thread::spawn(move || raw.read(&mut [0; 10]));
-        stop.store(true, Ordering::Relaxed);
-        assert_eq!(reading.join().unwrap().unwrap_err().to_string(), "told to stop");
+        stop.tell();
+        assert!(is_told_to_stop(&reading.join().unwrap().unwrap_err()));
     }
 
     /// Gives a few bytes at a time.

@@ -16,6 +16,7 @@
 //! | [`profile`] | what an author says about themself; the profiles file |
 //! | [`report`] | the log, statistics, progress; strangers' text made fit to be shown |
 //! | [`files`] | opening files that somebody may have replaced: no pipe, device or stranger's link |
+//! | [`stop`] | whether a run is told to stop, and until when it may still wait |
 //! | [`cli`] | arguments, a file for each command, exit codes |
 //!
 //! # Data flow
@@ -67,6 +68,7 @@ pub mod nostr;
 pub mod profile;
 pub mod relay;
 pub mod report;
+pub mod stop;
 pub mod strfry_db;
 pub mod verify;
 

@@ -13,6 +13,7 @@ use strfry_companion::import::{EventLimits, StrfryCommand};
 use strfry_companion::node::{Blacklist, Peer, explicit_peer};
 use strfry_companion::nostr::Pubkey;
 use strfry_companion::report::{Progress, RunLog};
+use strfry_companion::stop::Stop;
 use strfry_companion::strfry_db::StrfryDb;
 use support::events::{Author, START, events};
 use support::node::Node;
@@ -102,7 +103,7 @@ async fn a_peer_that_signs_as_strangers_without_end_is_given_up_and_others_go_on
     let db = Arc::new(StrfryDb::open(&node.strfry_dir().join("strfry-db")).unwrap());
     let run = || async {
         let (log, progress) = (RunLog::discard(), Progress::new(false));
-        run(&job, Arc::clone(&db), &log, &progress, std::future::pending()).await.unwrap()
+        run(&job, Arc::clone(&db), &log, &progress, &Stop::default()).await.unwrap()
     };
     let summary = run().await;
 

@@ -27,8 +27,8 @@ pub(super) struct Checked {
     pub(super) examples: Examples,
     /// Why the import could not be brought to its end.
     pub(super) error: Option<ImportError>,
-    /// Why strfry had to be started twice.
-    pub(super) replaced: Option<String>,
+    /// What else went wrong with strfry.
+    pub(super) troubles: Vec<String>,
     /// The thread ended in a panic.
     pub(super) panicked: bool,
 }
@@ -99,7 +99,7 @@ fn run(pipeline: Pipeline<Batch, Accounts>, mut work: mpsc::Receiver<Work>) -> C
         examples,
         panicked: matches!(ended.error, Some(ImportError::Panicked)),
         error: ended.error,
-        replaced: ended.replaced,
+        troubles: ended.troubles,
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::join_all;
@@ -12,17 +13,18 @@ use tokio::sync::Semaphore;
 use super::difference::{Common, Difference, Sides};
 use super::error::BackfillError;
 use super::here::Here;
-use super::job::Timings;
+use super::job::{Timings, deadline};
 use super::limits::STRANGERS_COMPARED;
 use super::plan::{author_queries, station_query};
 use super::remembered::read_state;
 use super::summary::{GapSummary, PeerStatus, gaps_of, status_of};
-use super::tunnels::Tunnels;
+use super::tunnels::{Ipfs, Tunnels};
 use super::write_relays::is_strangers;
 use crate::node::{Blacklist, Peer};
 use crate::nostr::{Filter, Pubkey};
 use crate::relay::limits::CONVERSATIONS;
 use crate::relay::{AuthKey, Dialler, FetchOutcome, Gap, GapReason, Pace, Room};
+use crate::stop::Stop;
 use crate::strfry_db::StrfryDb;
 
 /// What is to be compared.
@@ -52,6 +54,8 @@ pub struct DiffJob {
     pub negentropy: bool,
     /// Whether peers of the swarm may be dialled at loopback and private addresses.
     pub allow_local: bool,
+    /// How long peers may be asked; `None`: as long as they have something to give.
+    pub max_time: Option<Duration>,
     /// How long peers are waited for.
     pub timings: Timings,
 }
@@ -87,9 +91,8 @@ pub async fn diff(
     job: &DiffJob,
     db: &Arc<StrfryDb>,
     warn: impl FnOnce(&str),
-    stop: impl Future<Output = ()>,
+    stop: &Stop,
 ) -> Result<Vec<PeerDiff>, BackfillError> {
-    let stop = stop.shared();
     let state = read_state(job.state.as_deref(), job.full, warn);
     let common = Arc::new(Common {
         db: Arc::clone(db),
@@ -98,11 +101,19 @@ pub async fn diff(
         known: job.pubkeys.as_slice().into(),
         strangers: STRANGERS_COMPARED,
     });
-    let tunnels = Tunnels::open(&job.ipfs, &job.peers, job.timings.connect).await;
+    let ipfs = Ipfs { command: job.ipfs.clone(), stop: stop.clone() };
+    let tunnels = Tunnels::open(&ipfs, &job.peers, job.timings.connect).await;
     let shared = (Room::default(), Semaphore::new(CONVERSATIONS));
+    let end = async {
+        tokio::select! {
+            () = stop.told() => {}
+            () = deadline(job.max_time) => {}
+        }
+    };
+    let end = end.shared();
     let diffs = job.peers.iter().enumerate().map(|(position, peer)| {
         let since = job.since.map(|since| state.since(peer, since));
-        with_peer(job, &common, (position, peer, since), &tunnels, &shared, stop.clone())
+        with_peer(job, &common, (position, peer, since), &tunnels, &shared, end.clone())
     });
     let diffs = join_all(diffs).await;
     tunnels.close().await;
@@ -115,7 +126,7 @@ async fn with_peer(
     (position, peer, since): (usize, &Peer, Option<u64>),
     tunnels: &Tunnels,
     (room, conversations): &(Room, Semaphore),
-    stop: impl Future<Output = ()>,
+    end: impl Future<Output = ()>,
 ) -> Result<PeerDiff, BackfillError> {
     let timings = &job.timings;
     let dialler = Dialler {
@@ -138,7 +149,7 @@ async fn with_peer(
     };
     let mut outcome = tokio::select! {
         outcome = fetched => outcome,
-        () = stop => stopped(queries),
+        () = end => stopped(queries),
     };
     difference.strangers.explain(&mut outcome);
     session.close().await;

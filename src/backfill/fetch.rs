@@ -14,13 +14,13 @@ use super::check::ForgedIds;
 use super::difference::{Common, Difference, Sides, Watched};
 use super::error::BackfillError;
 use super::here::Here;
-use super::job::Job;
+use super::job::{Job, deadline};
 use super::limits::ROUNDS_AFTER_FORGERIES;
 use super::plan::{author_queries, station_query};
 use super::progress::{PeerProgress, Seen};
 use super::screen::{Account, Entrance};
 use super::strangers::Strangers;
-use super::tunnels::Tunnels;
+use super::tunnels::{Ipfs, Tunnels};
 use super::write_relays::is_strangers;
 use crate::node::{Peer, PeerSource};
 use crate::nostr::{EventId, Filter, Pubkey};
@@ -83,14 +83,6 @@ pub(super) enum StopReason {
     Signal,
     /// It has reached its longest time.
     MaxTime,
-}
-
-/// Ends when a run of that longest time, if it has one, has to stop asking.
-async fn deadline(max_time: Option<Duration>) {
-    match max_time {
-        Some(max_time) => tokio::time::sleep(max_time).await,
-        None => std::future::pending().await,
-    }
 }
 
 async fn stop_reason(
@@ -213,8 +205,8 @@ impl<'a> Fetch<'a> {
 
     /// Opens the tunnels to those peers that need one. A peer whose tunnel does not open is not
     /// asked.
-    pub(super) async fn open_tunnels(&mut self, peers: &mut [Asked]) {
-        let (ipfs, patience) = (&self.job.ipfs, self.job.timings.connect);
+    pub(super) async fn open_tunnels(&mut self, ipfs: &Ipfs, peers: &mut [Asked]) {
+        let patience = self.job.timings.connect;
         let stations = peers.iter().map(|asked| &asked.peer);
         Tunnels::close_left_behind(ipfs, stations.clone()).await;
         self.tunnels = Tunnels::open(ipfs, stations, patience).await;

@@ -97,3 +97,11 @@ pub struct Output {
     /// What became of each profile, as a log.
     pub profile_log: Option<PathBuf>,
 }
+
+/// Ends when a run of that longest time, if it has one, has to stop asking.
+pub(super) async fn deadline(max_time: Option<Duration>) {
+    match max_time {
+        Some(max_time) => tokio::time::sleep(max_time).await,
+        None => std::future::pending().await,
+    }
+}

@@ -53,6 +53,13 @@ pub const STRANGERS_COMPARED: u64 = 1_000_000;
 /// For one call of the command `ipfs`, which asks a daemon on this machine.
 pub const IPFS_TIME_OUT: Duration = Duration::from_secs(10);
 
+/// For one call that closes a tunnel when the run is to stop. What it leaves open, the next backfill
+/// closes.
+pub const IPFS_CLOSES: Duration = Duration::from_secs(2);
+
+/// For one connection to a tunnel's port on this machine.
+pub const IPFS_CONNECT: Duration = Duration::from_secs(1);
+
 /// Between two looks whether it has ended, or whether a tunnel's port is open.
 pub const IPFS_POLL: Duration = Duration::from_millis(20);
 

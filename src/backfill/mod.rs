@@ -37,4 +37,4 @@ pub use kinds::KindsError;
 pub use plan::since;
 pub use run::run;
 pub use summary::{GapSummary, PeerStatus, PeerSummary, ProfileCounts, Summary};
-pub use tunnels::Tunnels;
+pub use tunnels::{Ipfs, Tunnels};

@@ -18,13 +18,15 @@ use super::remembered::read_state;
 use super::results::{log_summary, open_profile_log, profile_records, write_profiles};
 use super::screen::{Entrance, Rules};
 use super::summary::{AUTHOR, PeerStatus, PeerSummary, ProfileCounts, Summary, VERSION};
+use super::tunnels::Ipfs;
 use crate::import::{Settings, Status, choose_form};
 use crate::nostr::{Pubkey, kind};
 use crate::report::{Progress, RunLog, clean_for_log, with_causes};
+use crate::stop::Stop;
 use crate::strfry_db::StrfryDb;
 
-/// Runs a job. `stop` ends the fetching early: what has come in by then is still imported and
-/// accounted for.
+/// Runs a job. `stop` ends the fetching early: what has come in by then is still imported, as far as
+/// strfry takes it before `stop` is overdue, and accounted for.
 ///
 /// # Errors
 /// What makes a run impossible, before any peer is asked.
@@ -33,7 +35,7 @@ pub async fn run(
     db: Arc<StrfryDb>,
     log: &RunLog,
     progress: &Progress,
-    stop: impl Future<Output = ()>,
+    stop: &Stop,
 ) -> Result<Summary, BackfillError> {
     let (started, started_at) = (Instant::now(), Timestamp::now());
     if !job.dry_run {
@@ -53,6 +55,7 @@ pub async fn run(
         limits: job.limits,
         check_signatures: job.verify,
         threads: 0,
+        stop: stop.clone(),
     };
     let checks = Checks {
         db: Arc::clone(&db),
@@ -62,21 +65,23 @@ pub async fn run(
     };
     let checks = checks.start(work).map_err(BackfillError::Thread)?;
 
-    let mut fetch = Fetch::new(job, &db, log, progress, (entrance, forged), stop);
+    let mut fetch = Fetch::new(job, &db, log, progress, (entrance, forged), stop.told());
+    let ipfs = Ipfs { command: job.ipfs.clone(), stop: stop.clone() };
     let (mut peers, mut fallback) = (fetch.ask_list(&job.peers), Vec::new());
     for asked in &mut peers {
         asked.since = since.map(|since| state.since(&asked.peer, since));
     }
-    let fetched = ask_all(&mut fetch, &arrived, &mut peers, &mut fallback).await;
+    let fetched = ask_all(&mut fetch, &ipfs, &arrived, &mut peers, &mut fallback).await;
     let (stopped, tunnels) = (fetch.stopped, std::mem::take(&mut fetch.tunnels));
     // With it the last entrance goes, at which the checks end.
     drop(fetch);
+    let checked = tokio::task::spawn_blocking(move || checks.join());
+    // Meanwhile strfry goes on.
     close(&mut peers).await;
     close(&mut fallback).await;
     tunnels.close().await;
     progress.update(&state_of("Importing", &peers, &fallback));
-    let checked = tokio::task::spawn_blocking(move || checks.join()).await;
-    let checked = match checked {
+    let checked = match checked.await {
         Ok(Ok(checked)) => checked,
         _ => Checked { panicked: true, ..Checked::default() },
     };
@@ -120,7 +125,8 @@ pub async fn run(
             *summary.reasons.entry(reason).or_default() += count;
         }
     }
-    summary.status = if checked.error.is_some() || checked.panicked {
+    let has_failed = checked.error.is_some_and(|error| error.is_failure());
+    summary.status = if has_failed || checked.panicked {
         Status::Failed
     } else if is_complete(&summary) {
         Status::Complete
@@ -143,11 +149,12 @@ pub async fn run(
 /// Goes through the phases. Whoever is asked for profiles alone ends up in `fallback`.
 async fn ask_all(
     fetch: &mut Fetch<'_>,
+    ipfs: &Ipfs,
     arrived: &Arrived,
     peers: &mut [Asked],
     fallback: &mut Vec<Asked>,
 ) -> Result<(), BackfillError> {
-    fetch.open_tunnels(peers).await;
+    fetch.open_tunnels(ipfs, peers).await;
     fetch.recent(peers).await?;
     let job = fetch.job;
     if fetch.is_over() || !job.profiles || !job.kinds.contains(&kind::PROFILE) {
@@ -183,9 +190,7 @@ fn errors_of(
     max_time: Option<Duration>,
 ) -> Vec<String> {
     let mut errors = Vec::new();
-    if let Some(error) = &checked.replaced {
-        errors.push(format!("strfry had to be started again: {error}"));
-    }
+    errors.extend(checked.troubles.iter().cloned());
     if let Some(error) = &checked.error {
         errors.push(format!("cannot import: {}", with_causes(error)));
     }

@@ -8,16 +8,27 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::io::ioctl_fionbio;
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::task::JoinSet;
 
-use super::limits::{IPFS_POLL, IPFS_TIME_OUT};
+use super::limits::{IPFS_CLOSES, IPFS_CONNECT, IPFS_POLL, IPFS_TIME_OUT};
 use crate::node::Peer;
 use crate::relay::{GapReason, PeerSession};
+use crate::stop::Stop;
+
+/// How the command `ipfs` is called.
+#[derive(Debug, Clone)]
+pub struct Ipfs {
+    /// The executable.
+    pub command: PathBuf,
+    /// Once it is told, nothing more is opened, and what is open is closed in little time.
+    pub stop: Stop,
+}
 
 /// The tunnels to those of some peers that need one.
 #[derive(Debug, Default)]
@@ -31,29 +42,29 @@ pub struct Tunnels {
 impl Tunnels {
     /// Closes what a run that was killed has left open to these peers. Only for a run that is
     /// alone: a tunnel that another is using would take no more connections.
-    pub(super) async fn close_left_behind(ipfs: &Path, peers: impl IntoIterator<Item = &Peer>) {
+    pub(super) async fn close_left_behind(ipfs: &Ipfs, peers: impl IntoIterator<Item = &Peer>) {
         let mut closing = JoinSet::new();
         for station in peers.into_iter().filter_map(|peer| peer.tunnel.as_deref()) {
-            let (ipfs, protocol) = (ipfs.to_owned(), protocol_of(station));
+            let (ipfs, protocol) = (ipfs.clone(), protocol_of(station));
             // Whether there was one or not does not matter.
             closing.spawn_blocking(move || {
-                drop(run(&ipfs, "p2p close", &["p2p", "close", "-p", &protocol]));
+                drop(ipfs.run(CLOSE, &["p2p", "close", "-p", &protocol]));
             });
         }
         while closing.join_next().await.is_some() {}
     }
 
     /// Opens them all at once with this `ipfs` command, each within `patience`. Not to be given up
-    /// halfway: what is being opened then is closed only when it is open.
+    /// halfway, but by telling it to stop: what is being opened then is closed only when it is open.
     pub async fn open(
-        ipfs: &Path,
+        ipfs: &Ipfs,
         peers: impl IntoIterator<Item = &Peer>,
         patience: Duration,
     ) -> Self {
         let mut opening = JoinSet::new();
         for (position, peer) in peers.into_iter().enumerate() {
             let Some(station) = peer.tunnel.clone() else { continue };
-            let ipfs = ipfs.to_owned();
+            let ipfs = ipfs.clone();
             opening.spawn_blocking(move || (position, Tunnel::open(&ipfs, &station, patience)));
         }
         let mut tunnels = Self::default();
@@ -108,10 +119,13 @@ impl Tunnels {
     }
 }
 
+/// The action that is still done when the run is to stop.
+const CLOSE: &str = "p2p close";
+
 /// An open tunnel.
 #[derive(Debug)]
 struct Tunnel {
-    ipfs: PathBuf,
+    ipfs: Ipfs,
     protocol: String,
     port: u16,
     /// That port, as `ipfs` names it.
@@ -133,6 +147,8 @@ enum TunnelError {
         "ipfs {action}: {said}; see that its daemon runs and forwards, or leave tunnels alone with --no-tunnels"
     )]
     Ipfs { action: &'static str, said: String },
+    #[error("told to stop")]
+    ToldToStop,
     #[error(
         "nothing listens on its port {0}, though ipfs says so; see `ipfs p2p ls`, or leave tunnels alone with --no-tunnels"
     )]
@@ -141,7 +157,7 @@ enum TunnelError {
 
 impl Tunnel {
     /// Opens a tunnel to a station, and returns when its port can be connected to. Blocks.
-    fn open(ipfs: &Path, station: &str, patience: Duration) -> Result<Self, TunnelError> {
+    fn open(ipfs: &Ipfs, station: &str, patience: Duration) -> Result<Self, TunnelError> {
         let until = Instant::now() + patience;
         let protocol = protocol_of(station);
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(TunnelError::NoPort)?;
@@ -149,11 +165,14 @@ impl Tunnel {
         drop(free);
         let target = format!("/p2p/{station}");
         let listen = format!("/ip4/127.0.0.1/tcp/{port}");
-        let tunnel = Self { ipfs: ipfs.to_owned(), protocol, port, listen };
+        let tunnel = Self { ipfs: ipfs.clone(), protocol, port, listen };
         let forward = ["p2p", "forward", &tunnel.protocol, &tunnel.listen, &target];
-        run(ipfs, "p2p forward", &forward)?;
+        ipfs.run("p2p forward", &forward)?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        while TcpStream::connect_timeout(&address, IPFS_TIME_OUT).is_err() {
+        while TcpStream::connect_timeout(&address, IPFS_CONNECT).is_err() {
+            if ipfs.stop.is_told() {
+                return Err(TunnelError::ToldToStop);
+            }
             if Instant::now() >= until {
                 return Err(TunnelError::NotReady(port));
             }
@@ -168,37 +187,49 @@ impl Drop for Tunnel {
         // This one alone: another run may have one to the same station.
         let close = ["p2p", "close", "-p", &self.protocol, "-l", &self.listen];
         // There is nobody left to tell that it did not close, and the next backfill tries again.
-        let _ = run(&self.ipfs, "p2p close", &close);
+        let _ = self.ipfs.run(CLOSE, &close);
     }
 }
 
-/// Runs the command to its end, for a bounded time.
-fn run(ipfs: &Path, action: &'static str, arguments: &[&str]) -> Result<(), TunnelError> {
-    let no_ipfs = |source| TunnelError::NoIpfs { ipfs: ipfs.to_owned(), source };
-    let mut child = Command::new(ipfs)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        // What a terminal's Ctrl-C reaches must not end the command that closes a tunnel.
-        .process_group(0)
-        .spawn()
-        .map_err(no_ipfs)?;
-    let until = Instant::now() + IPFS_TIME_OUT;
-    loop {
-        match child.try_wait().map_err(no_ipfs)? {
-            Some(status) if status.success() => return Ok(()),
-            Some(status) => {
-                let said = format!("{status}: {}", last_words(&mut child));
-                return Err(TunnelError::Ipfs { action, said });
+impl Ipfs {
+    /// Runs the command to its end, for a bounded time.
+    fn run(&self, action: &'static str, arguments: &[&str]) -> Result<(), TunnelError> {
+        let no_ipfs = |source| TunnelError::NoIpfs { ipfs: self.command.clone(), source };
+        let is_closing = action == CLOSE;
+        if self.stop.is_told() && !is_closing {
+            return Err(TunnelError::ToldToStop);
+        }
+        let mut child = Command::new(&self.command)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            // What a terminal's Ctrl-C reaches must not end the command that closes a tunnel.
+            .process_group(0)
+            .spawn()
+            .map_err(no_ipfs)?;
+        let started = Instant::now();
+        loop {
+            let longest = match (self.stop.is_told(), is_closing) {
+                (false, _) => IPFS_TIME_OUT,
+                (true, true) => IPFS_CLOSES,
+                (true, false) => Duration::ZERO,
+            };
+            match child.try_wait().map_err(no_ipfs)? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => {
+                    let said = format!("{status}: {}", last_words(&mut child));
+                    return Err(TunnelError::Ipfs { action, said });
+                }
+                None if started.elapsed() >= longest => {
+                    // What it has started, too: a wrapper's `ipfs` would open a tunnel after all.
+                    let _ = kill_process_group(Pid::from_child(&child), Signal::KILL);
+                    let _ = child.wait();
+                    let said = format!("no end within {} s", longest.as_secs());
+                    return Err(TunnelError::Ipfs { action, said });
+                }
+                None => std::thread::sleep(IPFS_POLL),
             }
-            None if Instant::now() >= until => {
-                let _ = child.kill();
-                let _ = child.wait();
-                let said = format!("no end within {} s", IPFS_TIME_OUT.as_secs());
-                return Err(TunnelError::Ipfs { action, said });
-            }
-            None => std::thread::sleep(IPFS_POLL),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::anyhow;
 use clap::Args;
 use jiff::Zoned;
 
@@ -14,8 +14,9 @@ use super::exit::{Failure, OrFail, Outcome, Result, outcome_of, tell};
 use super::node::NodeArguments;
 use super::output::{print, print_json};
 use super::pubkeys::print_list;
-use super::signals::stop_signal;
+use super::signals::stop_on_signals;
 use super::stats;
+use super::wait::StandardError;
 use crate::backfill::limits::STRANGERS_EVENTS;
 use crate::backfill::{self, Class, Job, Output, PeerStatus, PeerSummary, Status, Summary};
 use crate::import::StrfryCommand;
@@ -25,6 +26,7 @@ use crate::node::{
     fallback_peer,
 };
 use crate::report::{Progress, RunLog, Terminal, clean_for_log};
+use crate::stop::Stop;
 use crate::strfry_db::StrfryDb;
 
 /// Asked for profiles that no peer has.
@@ -98,6 +100,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     };
     let terminal = Terminal { enabled: true, verbose: arguments.verbose };
     let log = RunLog::open(&paths.log(), &paths.error_log(), terminal).or_cannot_run()?;
+    log.show_on(StandardError);
+    // Before the database is open, so that no signal ends the process with a snapshot.
+    let stop = Stop::default();
+    stop_on_signals(&stop)?;
     log.info("Starting Astroport constellation backfill process");
 
     let prepared = arguments
@@ -107,7 +113,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         if !job.dry_run {
             refuse_without_lock_file(&db)?;
         }
-        arguments.execute(&job, db, &log)
+        arguments.execute(&job, db, &log, &stop)
     });
     let mut summary = result.map_err(|failure| failure.told_by(|error| log.error(error)))?;
     if let Some(lost) = log.write_failed() {
@@ -226,14 +232,12 @@ impl Arguments {
         })
     }
 
-    fn execute(&self, job: &Job, db: Arc<StrfryDb>, log: &RunLog) -> Result<Summary> {
+    fn execute(&self, job: &Job, db: Arc<StrfryDb>, log: &RunLog, stop: &Stop) -> Result<Summary> {
         let progress = Progress::new(!self.verbose && !self.json);
         log.attach(progress.clone());
         let runtime = runtime()?;
-        let summary = runtime.block_on(async {
-            let stop = stop_signal().context("cannot listen for signals").or_cannot_run()?;
-            backfill::run(job, db, log, &progress, stop).await.or_cannot_run()
-        });
+        let run = backfill::run(job, db, log, &progress, stop);
+        let summary = runtime.block_on(run).or_cannot_run();
         // A name that is still being resolved, for a peer that was given up, holds nobody up.
         runtime.shutdown_background();
         summary

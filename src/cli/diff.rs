@@ -3,9 +3,8 @@
 use std::cmp::Reverse;
 use std::fmt::{Display, Write};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 
@@ -13,10 +12,11 @@ use super::asking::{Asking, runtime};
 use super::exit::{OrFail, Outcome, Result, answer, tell};
 use super::node::{NodeArguments, skipped_as_json};
 use super::output::{print, print_json};
-use super::signals::{end_between_snapshots, stop_signal};
+use super::signals::{end_between_snapshots, stop_on_signals};
 use crate::backfill::{DiffJob, PeerDiff, PeerStatus, Sides, diff, since};
 use crate::node::{Blacklist, SkippedPeer};
 use crate::report::clean;
+use crate::stop::Stop;
 
 /// Kinds and authors of a side that are shown on a terminal, those of most events first.
 const SHOWN: usize = 10;
@@ -41,16 +41,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let runtime = runtime()?;
     let found = runtime.block_on(async {
         // Before the database is open, so that no signal ends the process with a snapshot.
-        let stop = stop_signal().context("cannot listen for signals").or_cannot_run()?;
+        let stop = Stop::default();
+        stop_on_signals(&stop)?;
         let db = Arc::new(arguments.node.open_database()?);
-        let max_time = arguments.asking.max_time();
-        let stop = async {
-            tokio::select! {
-                () = stop => {}
-                () = tokio::time::sleep(max_time.unwrap_or(Duration::MAX)), if max_time.is_some() => {}
-            }
-        };
-        diff(&job, &db, |warning| tell(format_args!("warning: {warning}")), stop)
+        diff(&job, &db, |warning| tell(format_args!("warning: {warning}")), &stop)
             .await
             .or_cannot_run()
     });
@@ -107,6 +101,7 @@ impl Arguments {
             auth: asking.auth()?,
             negentropy: !asking.no_negentropy,
             allow_local: asking.reaching.allow_local_peers,
+            max_time: asking.max_time(),
             timings: asking.timings(),
         };
         Ok((job, skipped))

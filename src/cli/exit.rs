@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::panic::PanicHookInfo;
 use std::process::ExitCode;
 
+use super::wait::StandardError;
 use crate::import::Status;
 use crate::report::{self, with_causes};
 
@@ -126,5 +127,6 @@ pub(super) fn outcome_of(status: Status, printed: Result<()>) -> Result<Outcome>
 /// One line on the terminal, if there is still somebody to read it.
 pub(super) fn tell(text: impl Display) {
     let text = text.to_string();
-    let _ = writeln!(io::stderr().lock(), "strfry-companion: {}", report::clean(&text));
+    let line = format!("strfry-companion: {}\n", report::clean(&text));
+    let _ = StandardError.write_all(line.as_bytes());
 }

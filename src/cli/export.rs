@@ -5,7 +5,7 @@ use clap::Args;
 use super::exit::{OrFail, Outcome, Result};
 use super::node::NodeArguments;
 use super::output::print_lines;
-use super::signals::write_in_snapshot;
+use super::output::write_in_snapshot;
 use crate::strfry_db::ExportRange;
 
 #[derive(Debug, Args)]

@@ -2,8 +2,6 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -14,14 +12,16 @@ use super::exit::{OrFail, Outcome, Result, outcome_of, tell};
 use super::node::NodeArguments;
 use super::open_files::need_open_files;
 use super::output::{print, print_json};
-use super::signals::stop_signal;
+use super::signals::stop_on_signals;
 use crate::import::limits::PATIENCE;
 use crate::import::{
-    self, Class, Job, Settings, Sofar, Status, StrfryCommand, Summary, choose_form,
+    self, Class, Job, RejectsError, RunError, Settings, Sofar, Status, StrfryCommand, Summary,
+    choose_form,
 };
 use crate::jsonl::Source;
 use crate::node::{Blacklist, PeerPolicy};
 use crate::report::Progress;
+use crate::stop::Stop;
 use crate::strfry_db::StrfryDb;
 
 #[derive(Debug, Args)]
@@ -52,7 +52,7 @@ pub(super) struct Arguments {
     /// The strfry executable [default: strfry in strfry's working directory]
     #[arg(long, value_name = "FILE")]
     strfry_bin: Option<PathBuf>,
-    /// How long strfry may do nothing before it counts as hanging, in seconds
+    /// How long strfry may take no input and commit nothing before it counts as hanging, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = PATIENCE.as_secs(),
           value_parser = clap::value_parser!(u64).range(1..=86_400))]
     strfry_timeout: u64,
@@ -62,8 +62,10 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     refuse_no_lock(&arguments.node)?;
-    let stop = Arc::new(AtomicBool::new(false));
+    let stop = Stop::default();
     let inputs = arguments.inputs(&stop)?;
+    // Before the database is open, so that no signal ends the process with a snapshot.
+    stop_on_signals(&stop)?;
     let config = arguments.node.config().or_usage()?;
     let database = database_of_strfry(&arguments.node, &config)?;
     let paths = arguments.node.paths();
@@ -86,14 +88,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         limits: config.limits,
         check_signatures: !arguments.no_verify,
         threads: arguments.threads.unwrap_or(0).into(),
+        stop,
     };
     need_open_files()?;
-    listen_for_signals(&stop).context("cannot listen for signals").or_cannot_run()?;
     let progress = Progress::new(true);
-    let job = Job { inputs, settings, blacklist, rejects: arguments.rejects.clone(), stop };
+    let job = Job { inputs, settings, blacklist, rejects: arguments.rejects.clone() };
     let summary = import::run(job, db, |sofar| progress.say(in_progress(&sofar)));
     progress.finish();
-    let summary = summary.or_cannot_run()?;
+    let summary = match summary {
+        Err(RunError::Rejects(error @ RejectsError::InUse { .. })) => Err(error).or_usage()?,
+        summary => summary.or_cannot_run()?,
+    };
     for error in &summary.errors {
         tell(error);
     }
@@ -103,7 +108,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
 
 impl Arguments {
     /// All inputs, opened before anything is imported.
-    fn inputs(&self, stop: &Arc<AtomicBool>) -> Result<Vec<Source>> {
+    fn inputs(&self, stop: &Stop) -> Result<Vec<Source>> {
         let stdin = [PathBuf::from("-")];
         let files = if self.files.is_empty() { &stdin[..] } else { &self.files };
         let open = |file: &PathBuf| {
@@ -113,17 +118,6 @@ impl Arguments {
         };
         files.iter().map(open).collect()
     }
-}
-
-fn listen_for_signals(stop: &Arc<AtomicBool>) -> std::io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let signal = runtime.block_on(async { stop_signal() })?;
-    let stop = Arc::clone(stop);
-    let listen = move || {
-        runtime.block_on(signal);
-        stop.store(true, Ordering::Relaxed);
-    };
-    thread::Builder::new().name("signals".to_owned()).spawn(listen).map(drop)
 }
 
 fn in_progress(sofar: &Sofar) -> String {

@@ -20,6 +20,7 @@ mod scan;
 mod signals;
 mod stats;
 mod verify;
+mod wait;
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -5,11 +5,12 @@
 //! to a terminal.
 
 use std::borrow::Cow;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 
 use anyhow::Context;
 
 use super::exit::{Failure, OrFail, Result};
+use super::wait::{write_unless_told, write_while_read};
 use crate::report::{clean_json, clean_lines};
 
 /// Whether standard output is a terminal.
@@ -52,6 +53,11 @@ pub(super) fn written(result: io::Result<()>) -> Result<()> {
 }
 
 fn write(bytes: &[u8]) -> Result<()> {
-    let mut out = io::stdout().lock();
-    written(out.write_all(bytes).and_then(|()| out.flush()))
+    written(write_while_read(rustix::stdio::stdout(), bytes))
+}
+
+/// Writes to standard output while a snapshot is open, for as long as nobody has told the process
+/// to end; then it waits for that end no longer than it takes to drop the snapshot.
+pub(super) fn write_in_snapshot(bytes: &[u8]) -> Result<()> {
+    written(write_unless_told(&shown(bytes)))
 }

@@ -2,9 +2,7 @@
 
 use std::fmt::Write;
 
-use anyhow::Context;
 use clap::Args;
-use futures_util::FutureExt;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
@@ -12,11 +10,12 @@ use super::asking::{Reaching, runtime};
 use super::exit::{OrFail, Outcome, Result, answer};
 use super::node::{NodeArguments, skipped_as_json, subject};
 use super::output::{print, print_json};
-use super::signals::{end_between_snapshots, stop_signal};
-use crate::backfill::{Tunnels, limits};
+use super::signals::{end_between_snapshots, stop_on_signals};
+use crate::backfill::{Ipfs, Tunnels, limits};
 use crate::node::{Peer, PeerSource, explicit_peer};
 use crate::relay::{Dialler, Probe};
 use crate::report::clean;
+use crate::stop::Stop;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -119,14 +118,16 @@ type Looked = std::result::Result<Probe, String>;
 fn probe_all(peers: &[Peer], reaching: &Reaching) -> Result<Vec<Looked>> {
     let runtime = runtime()?;
     let probes = runtime.block_on(async {
-        let stop = stop_signal().context("cannot listen for signals").or_cannot_run()?.shared();
-        let tunnels = Tunnels::open(&reaching.ipfs_bin, peers, limits::CONNECT_TIME_OUT).await;
+        let stop = Stop::default();
+        stop_on_signals(&stop)?;
+        let ipfs = Ipfs { command: reaching.ipfs_bin.clone(), stop: stop.clone() };
+        let tunnels = Tunnels::open(&ipfs, peers, limits::CONNECT_TIME_OUT).await;
         let probes = peers.iter().enumerate().map(|(position, peer)| {
-            let (way, stop) = (tunnels.port(position), stop.clone());
+            let (way, stop) = (tunnels.port(position), &stop);
             async move {
                 tokio::select! {
                     looked = probe(peer, way, reaching.allow_local_peers) => looked,
-                    () = stop => Err("stopped before the end".to_owned()),
+                    () = stop.told() => Err("stopped before the end".to_owned()),
                 }
             }
         });

@@ -10,8 +10,8 @@ use clap::{Args, ValueEnum};
 
 use super::exit::{Failure, OrFail, Outcome, Result};
 use super::node::NodeArguments;
+use super::output::write_in_snapshot;
 use super::output::{print, print_lines};
-use super::signals::write_in_snapshot;
 use crate::strfry_db::scan::{Batch, ScanFilter, ScanOptions};
 use crate::strfry_db::{PackedEvent, ReadError, StrfryDb};
 

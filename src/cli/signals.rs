@@ -1,26 +1,34 @@
-//! Being told to end (SIGINT, SIGTERM, SIGHUP): between two snapshots, so that no slot of strfry's
-//! lock file stays taken. Who waits for a reader of the output with a snapshot open is woken.
+//! Being told to end (SIGINT, SIGTERM, SIGHUP). What only reads ends between two snapshots, so that
+//! no slot of strfry's lock file stays taken; who waits for a reader of the output with a snapshot
+//! open is woken. A run that imports, or that has tunnels open, is told to stop, and ends in order.
 
 use std::fs;
-use std::io::{self, PipeReader};
+use std::io::{self, PipeReader, Read};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::sync::{Arc, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use rustix::event::{PollFd, PollFlags, poll};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::{flag, low_level};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::exit::{OrFail, Result};
-use super::output::{shown, written};
+use super::wait;
+use crate::stop::Stop;
 use crate::strfry_db::Ending;
 
-/// As much as a pipe takes without waiting, once it is ready (POSIX, `PIPE_BUF`).
-const PIPE_BUF: usize = 4_096;
+/// From the first signal to the end of a process whose run does not end by itself; time for strfry
+/// ([`crate::stop::GRACE`]) and for the summary is in it.
+const END_WITHIN: Duration = Duration::from_secs(9);
+/// The same from the second signal.
+const END_AT_ONCE_WITHIN: Duration = Duration::from_secs(4);
 
-/// Can be read from as soon as the process has been told to end.
-static TOLD: OnceLock<PipeReader> = OnceLock::new();
+const INCOMPLETE: i32 = 1;
+
+const HELD: &[u8] = b"strfry-companion: told to stop and held by something, such as a disk or an \
+output that nobody reads: ended without a summary; run it again for the rest\n";
 
 /// From now on a signal ends the process when no snapshot is open, as it would without this.
 ///
@@ -43,7 +51,7 @@ fn listen() -> io::Result<()> {
         flag::register_usize(signal, Arc::clone(&told), signal.unsigned_abs() as usize)?;
         low_level::pipe::register(signal, writer.try_clone()?)?;
     }
-    let _ = TOLD.set(reader);
+    let _ = wait::TOLD.set(reader);
     Ok(())
 }
 
@@ -54,30 +62,58 @@ pub(super) fn report_long_files_as_errors() {
     let _ = flag::register(SIGXFSZ, Arc::default());
 }
 
-/// Ends when the process is told to stop. From now on that does not end the process by itself.
-pub(super) fn stop_signal() -> io::Result<impl Future<Output = ()>> {
-    let ignored = ignored_signals();
-    let listen = |kind: SignalKind| match ignored(kind.as_raw_value()) {
-        true => Ok(None),
-        false => signal(kind).map(Some),
-    };
-    let interrupt = listen(SignalKind::interrupt())?;
-    let terminate = listen(SignalKind::terminate())?;
-    let hang_up = listen(SignalKind::hangup())?;
-    Ok(async move {
-        tokio::select! {
-            () = came(interrupt) => {}
-            () = came(terminate) => {}
-            () = came(hang_up) => {}
-        }
-    })
+/// From now on a signal tells the run to stop instead of ending the process: the first one in order,
+/// the second at once. Whatever holds the run then, the process ends within [`END_WITHIN`].
+pub(super) fn stop_on_signals(stop: &Stop) -> Result<()> {
+    listen_to_stop(stop).context("cannot listen for signals").or_cannot_run()
 }
 
-async fn came(signal: Option<Signal>) {
-    match signal {
-        Some(mut signal) => drop(signal.recv().await),
-        None => std::future::pending().await,
+fn listen_to_stop(stop: &Stop) -> io::Result<()> {
+    let (reader, writer) = io::pipe()?;
+    let _ = wait::STOP.set(stop.clone());
+    let stop = stop.clone();
+    // Started before it is needed: then there may be no room for one.
+    thread::Builder::new().name("signals".to_owned()).spawn(move || heed(&reader, &stop))?;
+    let ignored = ignored_signals();
+    for signal in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| !ignored(*signal)) {
+        low_level::pipe::register(signal, writer.try_clone()?)?;
     }
+    if ignored(SIGCHLD) {
+        // Whoever started us ignores it: then nobody could tell how a strfry ended.
+        flag::register(SIGCHLD, Arc::default())?;
+    }
+    Ok(())
+}
+
+/// Tells the run of each signal, and ends the process when its time is over.
+fn heed(mut signals: &PipeReader, stop: &Stop) {
+    let mut end: Option<Instant> = None;
+    loop {
+        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            end_by_force();
+        }
+        let left = left.and_then(|left| Timespec::try_from(left).ok());
+        let mut ready = [PollFd::new(&signals, PollFlags::IN)];
+        if !matches!(poll(&mut ready, left.as_ref()), Ok(1..)) {
+            continue;
+        }
+        if signals.read(&mut [0]).is_ok_and(|bytes| bytes > 0) {
+            stop.tell();
+            let now = Instant::now();
+            end = Some(end.map_or(now + END_WITHIN, |end| end.min(now + END_AT_ONCE_WITHIN)));
+        }
+    }
+}
+
+/// Something that no look at the clock ends holds the run, such as a disk that does not answer.
+/// strfry's input ends with this process, and it commits what it has read.
+fn end_by_force() -> ! {
+    let mut ready = [PollFd::from_borrowed_fd(rustix::stdio::stderr(), PollFlags::OUT)];
+    if matches!(poll(&mut ready, Some(&Timespec::default())), Ok(1..)) {
+        let _ = rustix::io::write(rustix::stdio::stderr(), HELD);
+    }
+    low_level::exit(INCOMPLETE)
 }
 
 /// Ends the process as the signal would have without us.
@@ -91,32 +127,4 @@ fn ignored_signals() -> impl Fn(i32) -> bool {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
     move |signal| mask >> (signal - 1) & 1 == 1
-}
-
-/// Writes to standard output while a snapshot is open, for as long as nobody has told the process
-/// to end; then it waits for that end no longer than it takes to drop the snapshot.
-pub(super) fn write_in_snapshot(bytes: &[u8]) -> Result<()> {
-    written(write_unless_told(&shown(bytes)))
-}
-
-fn write_unless_told(mut bytes: &[u8]) -> io::Result<()> {
-    let out = rustix::stdio::stdout();
-    while !bytes.is_empty() {
-        if let Some(told) = TOLD.get() {
-            let mut ready = [PollFd::new(told, PollFlags::IN), PollFd::new(&out, PollFlags::OUT)];
-            match poll(&mut ready, None) {
-                Err(rustix::io::Errno::INTR) => continue,
-                polled => polled?,
-            };
-            if ready[0].revents().contains(PollFlags::IN) {
-                return Err(io::Error::other("told to end"));
-            }
-        }
-        let some = bytes.get(..PIPE_BUF).unwrap_or(bytes);
-        match rustix::io::write(out, some) {
-            Err(rustix::io::Errno::INTR) => {}
-            written => bytes = bytes.get(written?..).unwrap_or_default(),
-        }
-    }
-    Ok(())
 }

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Args;
@@ -41,7 +40,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         }
         What::Lines(file) => {
             let cannot = || format!("cannot read {}", file.display());
-            let input = Source::open(&file, &Arc::default()).with_context(cannot).or_usage()?;
+            let input = Source::open(&file, &crate::stop::Stop::default())
+                .with_context(cannot)
+                .or_usage()?;
             verify_lines(input, |checked| report.tell(&checked))
         }
     };

@@ -48,7 +48,7 @@ classes! {
     Expired: "expired",
     /// strfry did not take it, and says why.
     Rejected: "rejected",
-    /// Given to strfry twice and not in the database.
+    /// Given to strfry and not in the database: twice, unless the run ended before.
     NotConfirmed: "not_confirmed",
     /// Not an event as strfry defines it.
     Malformed: "malformed",

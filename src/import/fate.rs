@@ -62,7 +62,7 @@ impl Fate {
             Self::Deleted(id) => format!("deleted by {id}"),
             Self::Expired => "event expired".to_owned(),
             Self::Rejected(reason) => reason.clone(),
-            Self::NotConfirmed => "given to strfry twice and not in the database".to_owned(),
+            Self::NotConfirmed => "given to strfry and not in the database".to_owned(),
             Self::BadId => "bad event id".to_owned(),
             Self::BadSignature => "bad signature".to_owned(),
             Self::Dropped => "the import ended before it".to_owned(),

@@ -5,13 +5,23 @@
 //! that dies is replaced once, with everything that it had not committed.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::child::{Form, ImportChild, ImportError, StrfryCommand};
+use super::child_log::{Claims, Quote};
 use super::confirm;
 use super::encode::StoredEvent;
 use super::fate::Fate;
-use super::limits::{EVENTS_PER_CONFIRMATION, REJECTION_QUOTE, UNCONFIRMED_BYTES};
+use super::limits::{
+    EVENTS_PER_CONFIRMATION, LAST_WORDS, PATIENCE_AFTER_END_OF_INPUT, PATIENCE_AFTER_EXIT,
+    UNCONFIRMED_BYTES,
+};
+use super::rejection::reason;
+use super::watch::{Goal, Watch};
 use crate::node::EventLimits;
+use crate::nostr::EventId;
+use crate::report::clean;
+use crate::stop::Stop;
 use crate::strfry_db::{ReadError, StrfryDb};
 
 /// An event whose fate is known, with what the caller attached to it.
@@ -35,8 +45,18 @@ pub struct Importer<'db, T> {
     lanes: [Lane<T>; 2],
     unconfirmed_bytes: usize,
     rejections: Vec<String>,
-    /// Why the first child had to be replaced.
-    replaced: Option<ImportError>,
+    /// What the children that have ended claim.
+    claims: Claims,
+    /// Last words of the child that ended last.
+    last_words: Quote,
+    /// Events that strfry was given and that were found afterwards.
+    imported: u64,
+    /// Events that strfry was given and that are nowhere, without a word why.
+    missing: u64,
+    /// A child that died has been replaced.
+    has_replaced: bool,
+    troubles: Vec<String>,
+    stop: Stop,
     settled: Vec<Settled<T>>,
 }
 
@@ -53,8 +73,15 @@ struct Lane<T> {
 }
 
 impl<'db, T> Importer<'db, T> {
-    /// Nothing is started before the first event.
-    pub fn new(db: &'db StrfryDb, command: StrfryCommand, form: Form, limits: EventLimits) -> Self {
+    /// Nothing is started before the first event. Once `stop` is overdue, strfry is not waited for
+    /// any more.
+    pub fn new(
+        db: &'db StrfryDb,
+        command: StrfryCommand,
+        form: Form,
+        limits: EventLimits,
+        stop: Stop,
+    ) -> Self {
         Self {
             db,
             command,
@@ -63,7 +90,13 @@ impl<'db, T> Importer<'db, T> {
             lanes: [Form::Fried, Form::Plain].map(Lane::new),
             unconfirmed_bytes: 0,
             rejections: Vec::new(),
-            replaced: None,
+            claims: Claims::default(),
+            last_words: Quote::default(),
+            imported: 0,
+            missing: 0,
+            has_replaced: false,
+            troubles: Vec::new(),
+            stop,
             settled: Vec::new(),
         }
     }
@@ -71,13 +104,14 @@ impl<'db, T> Importer<'db, T> {
     /// Hands over a checked event. May wait for strfry.
     ///
     /// # Errors
-    /// strfry cannot be started, or has died a second time. The event is remembered all the same:
-    /// see [`Importer::abandon`].
+    /// strfry cannot be started, has died a second time, writes into another database, or was ended
+    /// because the run is to stop. The event is remembered all the same: see
+    /// [`Importer::abandon`].
     pub fn write(&mut self, event: StoredEvent, tag: T) -> Result<(), ImportError> {
         self.unconfirmed_bytes += memory::<T>(&event);
         let fried = self.form == Form::Fried && event.can_be_fried(&self.limits);
-        let [fried_lane, plain_lane] = &mut self.lanes;
-        let lane = if fried { fried_lane } else { plain_lane };
+        let number = usize::from(!fried);
+        let lane = &mut self.lanes[number];
         let (event, _) = lane.unconfirmed.push_back_mut((event, tag));
         let child = match lane.child.take() {
             Some(child) => child,
@@ -87,12 +121,12 @@ impl<'db, T> Importer<'db, T> {
             }
         };
         let child = lane.child.insert(child);
-        let written = child.write(event);
-        let news = child.taken().saturating_sub(lane.looked_up);
-        match written {
-            Err(error) => self.replace_child(usize::from(!fried), error)?,
-            Ok(()) if news >= EVENTS_PER_CONFIRMATION => self.confirm_taken()?,
-            Ok(()) => {}
+        let is_full = child.push(event);
+        let news = child.log.through().saturating_sub(lane.looked_up);
+        if is_full && let Err(error) = self.wait(number, Goal::Written) {
+            self.replace_child(number, error)?;
+        } else if news >= EVENTS_PER_CONFIRMATION {
+            self.confirm_taken()?;
         }
         if self.unconfirmed_bytes >= UNCONFIRMED_BYTES { self.make_room() } else { Ok(()) }
     }
@@ -103,8 +137,7 @@ impl<'db, T> Importer<'db, T> {
     /// As [`Importer::write`].
     pub fn flush(&mut self) -> Result<(), ImportError> {
         for number in 0..self.lanes.len() {
-            let child = self.lanes[number].child.as_mut();
-            if let Some(Err(error)) = child.map(ImportChild::flush) {
+            if let Err(error) = self.wait(number, Goal::Written) {
                 self.replace_child(number, error)?;
             }
         }
@@ -116,18 +149,52 @@ impl<'db, T> Importer<'db, T> {
         std::mem::take(&mut self.settled)
     }
 
-    /// Why strfry had to be started a second time, if it had.
-    pub fn replaced(&self) -> Option<&ImportError> {
-        self.replaced.as_ref()
+    /// What went wrong with strfry and did not end the import.
+    pub fn take_troubles(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.troubles)
     }
 
     /// Ends the input, waits for strfry, and settles every event. What is not there is given to a
     /// fresh child once more.
     ///
     /// # Errors
-    /// strfry died a second time, hangs, or the database cannot be read; see
-    /// [`Importer::abandon`].
+    /// strfry died a second time, hangs, was ended because the run is to stop, or the database
+    /// cannot be read; see [`Importer::abandon`].
     pub fn finish(&mut self) -> Result<(), ImportError> {
+        if let Some(elsewhere) = self.end_children()? {
+            self.troubles.push(elsewhere.to_string());
+        } else if self.missing > 0 {
+            self.troubles.push(format!(
+                "{} events that strfry was given are not in the database at {}, and it does not \
+                 say why{}",
+                self.missing,
+                self.db.directory().display(),
+                self.last_words
+            ));
+        }
+        Ok(())
+    }
+
+    /// After an error: settles what the database shows, and the rest as not confirmed.
+    pub fn abandon(&mut self) {
+        for child in self.lanes.iter_mut().filter_map(|lane| lane.child.as_mut()) {
+            // Both at once, for what time there is.
+            child.end_input();
+            if self.stop.is_overdue() {
+                child.terminate();
+            }
+        }
+        for number in 0..self.lanes.len() {
+            // It commits what it has read.
+            let _ = self.wait(number, Goal::Exit);
+            self.end_by_force(number);
+        }
+        let _ = self.confirm_all();
+        self.settle_the_rest();
+    }
+
+    /// Ends both, and settles everything. Returns whether they write into another database.
+    fn end_children(&mut self) -> Result<Option<ImportError>, ImportError> {
         for number in 0..self.lanes.len() {
             if let Err(error) = self.end_child(number) {
                 self.replace_child(number, error)?;
@@ -135,6 +202,8 @@ impl<'db, T> Importer<'db, T> {
             }
         }
         self.confirm_all()?;
+        // What a second child claims of the same events says less.
+        let claims = self.claims;
         for number in 0..self.lanes.len() {
             if !self.lanes[number].unconfirmed.is_empty() {
                 self.write_unconfirmed_again(number)?;
@@ -143,45 +212,169 @@ impl<'db, T> Importer<'db, T> {
         }
         self.confirm_all()?;
         self.settle_the_rest();
-        Ok(())
-    }
-
-    /// After an error: settles what the database shows, and the rest as not confirmed.
-    pub fn abandon(&mut self) {
-        for lane in &mut self.lanes {
-            // Ends the child's input and waits for what it still commits.
-            lane.child = None;
-        }
-        let _ = self.confirm_all();
-        self.settle_the_rest();
+        let claims_some = claims.added > 0 || claims.dups > 0;
+        Ok((claims_some && self.imported == 0 && self.missing > 0).then(|| {
+            ImportError::Elsewhere {
+                added: claims.added,
+                dups: claims.dups,
+                db: self.db.directory().to_owned(),
+                config: self.command.config.clone(),
+                binary: self.command.binary.clone(),
+            }
+        }))
     }
 
     fn end_child(&mut self, number: usize) -> Result<(), ImportError> {
-        if let Some(child) = self.lanes[number].child.take() {
-            self.rejections.extend(child.finish()?);
+        // All of it must have been read: an end of input alone would hide that it was not.
+        self.wait(number, Goal::Written)?;
+        self.wait(number, Goal::Read)?;
+        if let Some(child) = &mut self.lanes[number].child {
+            child.end_input();
         }
-        Ok(())
+        self.wait(number, Goal::Exit)?;
+        let Some(child) = self.lanes[number].child.take() else { return Ok(()) };
+        self.remember(&child);
+        match child.reap()? {
+            status if status.success() => Ok(()),
+            status => Err(ImportError::Died { status, log: self.last_words.clone() }),
+        }
+    }
+
+    /// Waits until the child of this lane, if there is one, is so far. After an error of strfry's
+    /// it has ended.
+    fn wait(&mut self, number: usize, goal: Goal) -> Result<(), ImportError> {
+        self.wait_with(number, goal, self.command.patience)
+    }
+
+    fn wait_with(
+        &mut self,
+        number: usize,
+        goal: Goal,
+        patience: Duration,
+    ) -> Result<(), ImportError> {
+        let mut watch = Watch::new(patience);
+        loop {
+            let Some(child) = &mut self.lanes[number].child else { return Ok(()) };
+            if goal.is_reached(child) {
+                return Ok(());
+            }
+            watch.note_read(child.bytes_read());
+            let has_exited = child.has_exited();
+            if has_exited && goal != Goal::Exit && (child.is_deaf() || child.log.has_ended()) {
+                return Err(self.ended_early(number));
+            }
+            if self.stop.is_overdue() {
+                self.end_by_force(number);
+                return Err(ImportError::Stopped { log: self.last_words.clone() });
+            }
+            if watch.is_time_to_look() && self.settle_what_is_there(number)? > 0 {
+                watch.note_progress();
+                if matches!(goal, Goal::Through(_)) {
+                    return Ok(());
+                }
+            }
+            let left = if has_exited { patience.min(PATIENCE_AFTER_EXIT) } else { patience };
+            if watch.quiet() >= left {
+                return match (goal, has_exited) {
+                    (Goal::Exit, true) => Ok(()),
+                    (_, true) => Err(self.ended_early(number)),
+                    (_, false) => Err(self.give_up(number, goal, patience)),
+                };
+            }
+            if let Some(child) = &self.lanes[number].child {
+                watch.rest(goal, child);
+            }
+        }
+    }
+
+    /// The child has exited, and nothing takes the rest of its input.
+    fn ended_early(&mut self, number: usize) -> ImportError {
+        let Some(child) = self.lanes[number].child.take() else { return ImportError::Panicked };
+        child.log.wait_for_end(LAST_WORDS);
+        self.remember(&child);
+        let (unread, has_read) = (child.unread(), child.bytes_read() > 0);
+        let log = self.last_words.clone();
+        match child.reap() {
+            Ok(status) if status.success() => {
+                ImportError::EndedEarly { status, unread, has_read, log }
+            }
+            Ok(status) => ImportError::Died { status, log },
+            Err(error) => error,
+        }
+    }
+
+    /// It hangs. The end of its input and more patience come before force: it may still wait for
+    /// the database's lock, and commit.
+    fn give_up(&mut self, number: usize, goal: Goal, patience: Duration) -> ImportError {
+        let Some(child) = &mut self.lanes[number].child else { return ImportError::Panicked };
+        let has_read = child.bytes_read() > 0;
+        if goal != Goal::Exit {
+            child.end_input();
+            let more = patience.min(PATIENCE_AFTER_END_OF_INPUT);
+            if let Err(stopped @ ImportError::Stopped { .. }) =
+                self.wait_with(number, Goal::Exit, more)
+            {
+                return stopped;
+            }
+        }
+        self.end_by_force(number);
+        let log = self.last_words.clone();
+        ImportError::Hung { seconds: patience.as_secs(), has_read, log }
+    }
+
+    /// Ends what still runs of this lane's child.
+    fn end_by_force(&mut self, number: usize) {
+        if let Some(mut child) = self.lanes[number].child.take() {
+            child.kill();
+            self.remember(&child);
+        }
+    }
+
+    /// What a child that ends has said.
+    fn remember(&mut self, child: &ImportChild) {
+        self.rejections.extend(child.log.rejections());
+        let Claims { added, dups } = child.log.claims();
+        self.claims.added = self.claims.added.saturating_add(added);
+        self.claims.dups = self.claims.dups.saturating_add(dups);
+        self.last_words = child.log.quote();
     }
 
     /// A second death is final.
     fn replace_child(&mut self, number: usize, error: ImportError) -> Result<(), ImportError> {
-        self.lanes[number].child = None;
-        if self.replaced.is_some() {
+        let may_be_chance = matches!(
+            error,
+            ImportError::Died { .. } | ImportError::EndedEarly { .. } | ImportError::Hung { .. }
+        );
+        if self.has_replaced || !may_be_chance {
             return Err(error);
         }
-        self.replaced = Some(error);
+        self.has_replaced = true;
         self.confirm_all()?;
+        if self.lanes[number].unconfirmed.is_empty() {
+            // All that it was given is there, however it ended.
+            self.troubles.push(error.to_string());
+            return Ok(());
+        }
+        self.troubles.push(format!("strfry had to be started again: {error}"));
         self.write_unconfirmed_again(number)
     }
 
     fn write_unconfirmed_again(&mut self, number: usize) -> Result<(), ImportError> {
         let lane = &mut self.lanes[number];
-        let child = lane.child.insert(ImportChild::start(&self.command, lane.form)?);
         lane.looked_up = 0;
-        for (event, _) in &lane.unconfirmed {
-            child.write(event)?;
+        lane.child = Some(ImportChild::start(&self.command, lane.form)?);
+        // Again one by one: those that it commits meanwhile are settled.
+        let mut rest = std::mem::take(&mut lane.unconfirmed);
+        while let Some((event, tag)) = rest.pop_front() {
+            let lane = &mut self.lanes[number];
+            let is_full = lane.child.as_mut().is_some_and(|child| child.push(&event));
+            lane.unconfirmed.push_back((event, tag));
+            if is_full && let Err(error) = self.wait(number, Goal::Written) {
+                self.lanes[number].unconfirmed.append(&mut rest);
+                return Err(error);
+            }
         }
-        child.flush()
+        self.wait(number, Goal::Written)
     }
 
     /// Waits for strfry to commit until there is room.
@@ -192,27 +385,47 @@ impl<'db, T> Importer<'db, T> {
             if self.unconfirmed_bytes < UNCONFIRMED_BYTES {
                 return Ok(());
             }
-            let busiest = self.lanes.iter().max_by_key(|lane| lane.unconfirmed.len());
-            let has_news = busiest.is_some_and(|lane| match &lane.child {
-                Some(child) if !lane.unconfirmed.is_empty() => {
-                    child.wait_for_more_than(lane.looked_up)
-                }
-                _ => false,
+            let busiest = self.lanes.iter().enumerate().max_by_key(|(_, it)| it.unconfirmed.len());
+            let goal = busiest.and_then(|(number, lane)| {
+                let may_wait = lane.child.is_some() && !lane.unconfirmed.is_empty();
+                may_wait.then_some((number, Goal::Through(lane.looked_up)))
             });
-            if !has_news {
-                return self.finish();
+            let Some((number, goal)) = goal else {
+                return self.end_children()?.map_or(Ok(()), Err);
+            };
+            if let Err(error) = self.wait(number, goal) {
+                self.replace_child(number, error)?;
             }
         }
+    }
+
+    /// Settles those of a lane's events that are in the database, whatever strfry says of them.
+    /// Returns how many.
+    fn settle_what_is_there(&mut self, number: usize) -> Result<u64, ImportError> {
+        let lane = &self.lanes[number];
+        let ids: Vec<EventId> = lane.unconfirmed.iter().map(|(event, _)| event.id()).collect();
+        let mut is_there = self.db.contains_each(&ids)?.into_iter();
+        let lane = &mut self.lanes[number];
+        let all = std::mem::take(&mut lane.unconfirmed);
+        let (there, rest): (Vec<_>, Vec<_>) =
+            all.into_iter().partition(|_| is_there.next().unwrap_or(false));
+        lane.unconfirmed = rest.into();
+        let count = there.len() as u64;
+        // strfry counts them, too, when it says how many it is through with.
+        lane.looked_up = lane.looked_up.saturating_add(count);
+        self.imported = self.imported.saturating_add(count);
+        self.settle_as(there, |_| Fate::Imported);
+        Ok(count)
     }
 
     /// Looks up what strfry says that it is through with.
     fn confirm_taken(&mut self) -> Result<(), ImportError> {
         for number in 0..self.lanes.len() {
             let lane = &mut self.lanes[number];
-            let taken = lane.child.as_ref().map_or(0, ImportChild::taken);
-            let count = usize::try_from(taken - lane.looked_up.min(taken)).unwrap_or(usize::MAX);
-            let count = count.min(lane.unconfirmed.len());
-            lane.looked_up = taken;
+            let through = lane.child.as_ref().map_or(0, |child| child.log.through());
+            let count = usize::try_from(through.saturating_sub(lane.looked_up));
+            let count = count.unwrap_or(usize::MAX).min(lane.unconfirmed.len());
+            lane.looked_up = through.max(lane.looked_up);
             let events: Vec<_> = lane.unconfirmed.drain(..count).collect();
             let unexplained = self.confirm(events)?;
             self.lanes[number].unexplained.extend(unexplained);
@@ -264,6 +477,7 @@ impl<'db, T> Importer<'db, T> {
         for ((event, tag), fate) in events.into_iter().zip(fates) {
             match fate {
                 Some(fate) => {
+                    self.imported = self.imported.saturating_add(u64::from(fate == Fate::Imported));
                     self.unconfirmed_bytes -= memory::<T>(&event);
                     self.settled.push(Settled { fate, event, tag });
                 }
@@ -280,12 +494,16 @@ impl<'db, T> Importer<'db, T> {
             .flat_map(|lane| lane.unconfirmed.drain(..).chain(lane.unexplained.drain(..)))
             .collect();
         let rejections = std::mem::take(&mut self.rejections);
+        let before = self.settled.len();
         self.settle_as(rest, |event| {
             match rejections.iter().find_map(|line| reason(line, event)) {
-                Some(reason) => Fate::Rejected(reason.to_owned()),
+                Some(reason) => Fate::Rejected(clean(reason).into_owned()),
                 None => confirm::unexplained(event),
             }
         });
+        let settled = self.settled.iter().skip(before);
+        let missing = settled.filter(|settled| settled.fate == Fate::NotConfirmed).count();
+        self.missing = self.missing.saturating_add(missing as u64);
     }
 
     fn settle_as(
@@ -314,17 +532,4 @@ impl<T> Lane<T> {
 
 fn memory<T>(event: &StoredEvent) -> usize {
     event.memory() + size_of::<T>()
-}
-
-/// strfry's reason, if this line of its log rejects this event. Up to 1.1.1:
-/// `Rejected event: <first 200 bytes of its JSON> reason: <reason>`; later
-/// `Rejected event <id>: <reason>`.
-fn reason<'a>(line: &'a str, event: &StoredEvent) -> Option<&'a str> {
-    let rest = line.strip_prefix("Rejected event")?;
-    if let Some(json) = rest.strip_prefix(": ") {
-        let quoted = event.json().as_bytes();
-        let quoted = String::from_utf8_lossy(quoted.get(..REJECTION_QUOTE).unwrap_or(quoted));
-        return json.strip_prefix(&*quoted)?.strip_prefix(" reason: ");
-    }
-    rest.trim_start().strip_prefix(&event.id().to_string())?.strip_prefix(": ")
 }

@@ -2,13 +2,41 @@
 
 use std::time::Duration;
 
-/// strfry says nothing and takes nothing for so long: it hangs. A commit of its largest batch
-/// takes seconds even on slow disks.
+/// strfry takes no input and commits nothing for so long: it hangs. A commit of its largest batch
+/// takes seconds even on slow disks. What it says meanwhile is no sign of life.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// For one that hangs, between the end of its input and SIGTERM: it may still have been waiting for
+/// the database's lock, and commit what it has.
+pub const PATIENCE_AFTER_END_OF_INPUT: Duration = Duration::from_secs(10);
+
+/// For what an executable in strfry's place has left running when it exits, such as a strfry in the
+/// background: it, too, must take input or commit, and may not hold anybody up by keeping strfry's
+/// standard error open.
+pub const PATIENCE_AFTER_EXIT: Duration = Duration::from_secs(2);
+
 /// After SIGTERM, before SIGKILL. strfry does not catch SIGTERM, and LMDB forgets an unfinished
-/// transaction, so this only bridges a slow disk.
-pub const PATIENCE_AFTER_SIGTERM: Duration = Duration::from_secs(10);
+/// transaction, so this only bridges a slow disk, and a wrapper that cleans up.
+pub const PATIENCE_AFTER_SIGTERM: Duration = Duration::from_secs(1);
+
+/// After SIGKILL. A process that waits for a dead disk ends when that answers, and not before.
+pub const PATIENCE_AFTER_SIGKILL: Duration = Duration::from_secs(1);
+
+/// Between two looks whether strfry has exited by force.
+pub const EXIT_POLL: Duration = Duration::from_millis(5);
+
+/// Between two looks whether it has read its input, or has exited by itself: at first, and once it
+/// takes longer. It tells neither by itself.
+pub const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+/// See [`SHORTEST_PAUSE`].
+pub const LONGEST_PAUSE: Duration = Duration::from_millis(10);
+
+/// Longest wait without a look at the clock, and at whether the run is told to stop.
+pub const TICK: Duration = Duration::from_millis(50);
+
+/// Longest time, while strfry takes nothing, without a look into the database whether it has
+/// committed something.
+pub const LOOK: Duration = Duration::from_secs(1);
 
 /// Bytes gathered before they are written to strfry: the size of a pipe on Linux.
 pub const WRITE_BUFFER: usize = 64 << 10;
@@ -32,8 +60,25 @@ pub const UNCONFIRMED_BYTES: usize = 14 << 20;
 /// Lines of strfry's log that an error quotes.
 pub const QUOTED_LINES: usize = 10;
 
+/// Columns of each of these lines that an error quotes: strfry's own messages, and a rejection.
+pub const QUOTED_COLUMNS: usize = 400;
+
+/// For the last words of a strfry that has exited to be read; they are there already, unless
+/// something that it has left running keeps its log open.
+pub const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// Longest line of strfry's log that is kept, bytes. A rejection quotes 200 characters of JSON.
 pub const LOG_LINE: usize = 2_000;
+
+/// Bytes of strfry's log that are read at once: the size of a pipe on Linux.
+pub const LOG_BUFFER: usize = 64 << 10;
+
+/// How often the thread that reads strfry's log looks whether anybody still listens.
+pub const LOG_POLL: Duration = Duration::from_millis(100);
+
+/// While strfry says more than can be read at once, the thread that reads its log rests so many
+/// times as long as it has worked.
+pub const LOG_REST: u32 = 3;
 
 /// Rejections that are remembered with their reason.
 pub const REMEMBERED_REJECTIONS: usize = 1_000;

@@ -7,25 +7,30 @@
 
 mod accounts;
 mod child;
+mod child_log;
 mod confirm;
 mod encode;
 mod fate;
 mod importer;
 pub mod limits;
 mod pipeline;
+mod rejection;
 mod rejects;
 mod run;
 mod self_check;
 mod summary;
+mod watch;
 mod window;
 
 pub use crate::node::EventLimits;
 pub use accounts::{Class, Status, Tally};
-pub use child::{Form, ImportError, Quote, StrfryCommand};
+pub use child::{Form, ImportError, StrfryCommand};
+pub use child_log::Quote;
 pub use encode::{Refusal, StoredEvent, parse_address};
 pub use fate::Fate;
 pub use importer::{Importer, Settled};
 pub use pipeline::{Barrier, Ended, Ledger, Pipeline, Settings};
+pub use rejects::RejectsError;
 pub use run::{Job, RunError, Sofar, run};
 pub use self_check::{SelfCheck, check_encoding, choose_form};
 pub use summary::{Examples, Instead, Summary};

@@ -20,6 +20,7 @@ use super::limits::BATCHES_AHEAD;
 use super::window::Window;
 use crate::node::EventLimits;
 use crate::nostr::{EventId, signature};
+use crate::stop::Stop;
 use crate::strfry_db::{LevId, ReadError, StrfryDb};
 
 /// How events are checked and imported.
@@ -35,6 +36,8 @@ pub struct Settings {
     pub check_signatures: bool,
     /// Threads that check; 0 is one for each core.
     pub threads: usize,
+    /// Once it is overdue, strfry is waited for no longer; what it has committed is settled.
+    pub stop: Stop,
 }
 
 /// Told what becomes of the events, on one thread.
@@ -62,8 +65,9 @@ pub struct Ended<L> {
     pub ledger: Option<L>,
     /// Why the import could not be brought to its end.
     pub error: Option<ImportError>,
-    /// Why strfry had to be started twice.
-    pub replaced: Option<String>,
+    /// What went wrong besides: strfry had to be started twice, or does not say why an event is not
+    /// in the database.
+    pub troubles: Vec<String>,
 }
 
 /// A running pipeline for batches that `prepare` turns into events.
@@ -137,9 +141,9 @@ impl<I: Send + 'static, L: Ledger> Pipeline<I, L> {
         });
         let thread = thread::Builder::new().name("import".to_owned()).spawn(move || {
             let check_signatures = settings.check_signatures;
-            let importer = settings
-                .strfry
-                .map(|command| Importer::new(&db, command, settings.form, settings.limits));
+            let importer = settings.strfry.map(|command| {
+                Importer::new(&db, command, settings.form, settings.limits, settings.stop)
+            });
             let run = Run {
                 db: &db,
                 importer,
@@ -152,7 +156,7 @@ impl<I: Send + 'static, L: Ledger> Pipeline<I, L> {
             let ended = std::panic::catch_unwind(AssertUnwindSafe(|| run.work_off(&queue)));
             ended.unwrap_or_else(|_| {
                 failed.store(true, Ordering::Relaxed);
-                Ended { ledger: None, error: Some(ImportError::Panicked), replaced: None }
+                Ended { ledger: None, error: Some(ImportError::Panicked), troubles: Vec::new() }
             })
         })?;
         Ok(Self { slots, workers, shared, thread })
@@ -187,7 +191,7 @@ impl<I: Send + 'static, L: Ledger> Pipeline<I, L> {
         self.thread.join().unwrap_or(Ended {
             ledger: None,
             error: Some(ImportError::Panicked),
-            replaced: None,
+            troubles: Vec::new(),
         })
     }
 }
@@ -282,9 +286,8 @@ impl<L: Ledger> Run<'_, L> {
             self.fail(error);
         }
         self.settle();
-        let replaced = self.importer.as_ref().and_then(Importer::replaced);
-        let replaced = replaced.map(ToString::to_string);
-        Ended { ledger: Some(self.ledger), error: self.error, replaced }
+        let troubles = self.importer.as_mut().map(Importer::take_troubles).unwrap_or_default();
+        Ended { ledger: Some(self.ledger), error: self.error, troubles }
     }
 
     /// The next slot. While there is none, strfry gets what is buffered.

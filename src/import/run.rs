@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::accounts::{Class, Status, Tally};
@@ -13,9 +13,9 @@ use super::encode::{Refusal, StoredEvent};
 use super::fate::Fate;
 use super::limits::{LINE_BYTES_OVER, LINE_BYTES_PER_EVENT_BYTE};
 use super::pipeline::{Ledger, Pipeline, Settings};
-use super::rejects::{Reject, Rejects, is_listed};
+use super::rejects::{Precious, Reject, Rejects, RejectsError, is_listed};
 use super::summary::{Examples, Summary, VERSION};
-use crate::jsonl::{Piece, Pieces, Source};
+use crate::jsonl::{Piece, Pieces, Source, is_told_to_stop};
 use crate::node::{Blacklist, EventLimits};
 use crate::nostr::Event;
 use crate::report::with_causes;
@@ -31,8 +31,6 @@ pub struct Job {
     pub blacklist: Blacklist,
     /// Gets every event that is not in the database afterwards.
     pub rejects: Option<PathBuf>,
-    /// Set to have no more read; what has been read is still imported and accounted for.
-    pub stop: Arc<AtomicBool>,
 }
 
 /// Why an import could not begin.
@@ -41,8 +39,8 @@ pub struct Job {
 pub enum RunError {
     #[error(transparent)]
     Strfry(#[from] ImportError),
-    #[error("cannot create the file of rejects {path}: {source}")]
-    Rejects { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    Rejects(#[from] RejectsError),
     #[error("cannot start the import: {0}")]
     Start(#[source] io::Error),
 }
@@ -98,14 +96,14 @@ pub fn run(
     mut progress: impl FnMut(Sofar),
 ) -> Result<Summary, RunError> {
     let started = Instant::now();
-    let Job { mut inputs, settings, blacklist, rejects, stop } = job;
+    let Job { mut inputs, settings, blacklist, rejects } = job;
+    let mut strfrys_files = Vec::new();
     if let Some(strfry) = &settings.strfry {
         strfry.check()?;
+        strfrys_files.extend([strfry.binary.as_path(), strfry.config.as_path()]);
     }
-    let created = rejects.as_deref().map(|path| {
-        let cannot = |source| RunError::Rejects { path: path.to_owned(), source };
-        Rejects::create(path).map_err(cannot)
-    });
+    let precious = Precious { inputs: &inputs, database: db.directory(), strfry: strfrys_files };
+    let created = rejects.as_deref().map(|path| Rejects::create(path, &precious));
     let books = Arc::new(Books {
         names: inputs.iter().map(|input| input.path.to_string_lossy().into_owned()).collect(),
         limits: settings.limits,
@@ -128,14 +126,19 @@ pub fn run(
     let bytes = inputs.iter().map(|input| input.bytes).sum::<Option<u64>>();
     let mut errors = Vec::new();
     let mut bytes_before = 0;
-    for (number, input) in inputs.iter_mut().enumerate() {
+    let mut is_cut = false;
+    'inputs: for (number, input) in inputs.iter_mut().enumerate() {
         let counter = input.counter();
         for piece in Pieces::new(&mut *input, longest) {
-            if stop.load(Ordering::Relaxed) || pipeline.has_failed() {
-                break;
+            if pipeline.has_failed() {
+                break 'inputs;
             }
             match piece {
                 Ok(piece) => pipeline.submit(Read { input: number, piece }),
+                Err(error) if is_told_to_stop(&error) => {
+                    is_cut = true;
+                    break 'inputs;
+                }
                 Err(error) => {
                     let path = input_name(&books.names, number);
                     errors.push(format!("cannot read {path} to its end: {error}"));
@@ -151,11 +154,10 @@ pub fn run(
         bytes_before += input.bytes.unwrap_or(0);
     }
     let ended = pipeline.finish();
-    if stop.load(Ordering::Relaxed) {
-        // An error of reading is but the way in which reading was ended.
-        errors = vec!["stopped by a signal before the end of the input".to_owned()];
+    if is_cut {
+        errors.push("stopped by a signal before the end of the input".to_owned());
     }
-    errors.extend(ended.replaced.map(|why| format!("strfry had to be started again: {why}")));
+    errors.extend(ended.troubles);
     errors.extend(ended.error.as_ref().map(|why| format!("cannot import: {}", with_causes(why))));
     errors.extend(books.rejects.finish());
     let examples = ended.ledger.map(|accounts| accounts.examples).unwrap_or_default();
@@ -173,7 +175,7 @@ pub fn run(
         deleted: examples.deleted,
         errors,
     };
-    if ended.error.is_none() {
+    if !ended.error.is_some_and(|error| error.is_failure()) {
         summary.status = summary.judged();
     }
     Ok(summary)

@@ -176,6 +176,11 @@ impl RunLog {
         self.with(|shared| shared.progress = Some(progress));
     }
 
+    /// From now on, lines for the terminal go there instead of to standard error.
+    pub fn show_on(&self, output: impl Write + Send + 'static) {
+        self.with(|shared| shared.terminal_output = Box::new(output));
+    }
+
     /// Writes an INFO line.
     pub fn info(&self, text: impl Display) {
         self.write(Level::Info, text);

@@ -1,14 +1,18 @@
 //! Where events come from, and what is said when they do not.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use serde_json::json;
 
 use crate::support::events::Author;
 use crate::support::node::{Node, code};
-use crate::support::strfry_bin;
-use crate::{import, lines};
+use crate::support::{feed, strfry_bin};
+use crate::{import, lines, told, with_each_strfry};
 
 fn gzipped(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -104,13 +108,139 @@ fn what_cannot_be_used_is_said_before_anything_is_imported() {
 
 #[test]
 fn a_full_disk_under_the_rejects_is_said_and_does_not_stop_the_import() {
-    if !std::path::Path::new("/dev/full").exists() {
-        return println!("skipped: this machine has no /dev/full");
-    }
     let node = Node::new(&strfry_bin());
-    let input = lines(&[Author::new(1).note(1, "hello"), "{}".to_owned()]);
-    let (code, summary) = import(&node, &["--rejects", "/dev/full"], &input);
-    assert_eq!((code, &summary["events"]), (1, &json!({ "imported": 1, "malformed": 1 })));
+    let rejects = node.home().join("rejects.jsonl");
+    // A file may not become larger than 2 MiB, in units of 512 bytes; the database is smaller.
+    let shell = format!(
+        "trap '' XFSZ; ulimit -f 4096; exec {} import --json --home {} --rejects {}",
+        env!("CARGO_BIN_EXE_strfry-companion"),
+        node.home().display(),
+        rejects.display()
+    );
+    let mut input = vec![Author::new(1).note(1, "hello")];
+    input.extend((0..100).map(|_| format!("{{\"no event\": \"{}\"}}", "x".repeat(50_000))));
+    let mut command = Command::new("sh");
+    command.args(["-c", &shell]).env_remove("IPFSNODEID").env("HOME", node.home());
+    let (code, summary) = told(&feed(&mut command, &lines(&input)));
+    assert_eq!((code, &summary["events"]), (1, &json!({ "imported": 1, "malformed": 100 })));
     let error = summary["errors"][0].as_str().unwrap();
-    assert!(error.starts_with("cannot write all rejects to /dev/full: "), "{error}");
+    let expected = format!("cannot write all rejects to {}: ", rejects.display());
+    assert!(error.starts_with(&expected), "{error}");
+}
+
+/// An import with `--rejects` that is refused, with these words, before anything is changed.
+fn assert_rejects_are_refused(node: &Node, inputs: &[&Path], rejects: &Path, words: &str) {
+    let path = rejects.to_str().unwrap();
+    let mut command = node.companion(&["import", "--rejects", path]);
+    assert_said(node, command.args(inputs).stdin(Stdio::null()), words);
+}
+
+fn assert_said(node: &Node, command: &mut Command, words: &str) {
+    let output = command.output().unwrap();
+    let err = String::from_utf8(output.stderr.clone()).unwrap();
+    let err = err.replace(&*node.home().to_string_lossy(), "HOME");
+    assert_eq!(code(&output), 2, "{err}");
+    assert_eq!(err, format!("strfry-companion: the file of rejects {words}\n"));
+    assert!(node.events().is_empty());
+}
+
+#[test]
+fn rejects_never_take_the_place_of_an_input_by_whatever_name() {
+    let node = Node::new(&strfry_bin());
+    let text = lines(&[Author::new(1).note(1, "hello")]);
+    let [first, second] = ["first", "second"].map(|name| node.write(name, &text));
+    let (link, hard) = (node.home().join("link"), node.home().join("hard"));
+    symlink(&second, &link).unwrap();
+    fs::hard_link(&second, &hard).unwrap();
+    let other_name = node.home().join("strfry/../second");
+    let inputs = [first.as_path(), second.as_path()];
+    for rejects in [&second, &link, &hard, &other_name] {
+        let name = rejects.strip_prefix(node.home()).unwrap().display();
+        let words =
+            format!("HOME/{name} is also the input HOME/second; name another one with --rejects");
+        assert_rejects_are_refused(&node, &inputs, rejects, &words);
+    }
+    // The input is the link, and the rejects what it leads to.
+    let words = "HOME/second is also the input HOME/link; name another one with --rejects";
+    assert_rejects_are_refused(&node, &[&link], &second, words);
+    for arguments in [&["import"][..], &["import", "-"]] {
+        let mut command =
+            node.companion(&[arguments, &["--rejects", hard.to_str().unwrap()]].concat());
+        command.stdin(fs::File::open(&second).unwrap());
+        let words = "HOME/hard is also the input (standard input); name another one with --rejects";
+        assert_said(&node, &mut command, words);
+    }
+    assert_eq!([fs::read(&first).unwrap(), fs::read(&second).unwrap()], [text.clone(), text]);
+}
+
+#[test]
+fn rejects_never_take_the_place_of_strfrys_files_or_of_what_is_no_file() {
+    let node = Node::new(&strfry_bin());
+    let input = node.write("input", lines(&[Author::new(1).note(1, "hello")]));
+    let db = node.strfry_dir().join("strfry-db");
+    let (link, fifo) = (node.home().join("link"), node.home().join("fifo"));
+    symlink(db.join("data.mdb"), &link).unwrap();
+    symlink(&db, node.home().join("db")).unwrap();
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let before = fs::read(db.join("data.mdb")).unwrap();
+    let in_database = "in the directory of strfry's database HOME/strfry/strfry-db";
+    for (rejects, what) in [
+        ("strfry/strfry-db/data.mdb", in_database),
+        ("strfry/strfry-db/lock.mdb", in_database),
+        ("strfry/strfry-db/new", in_database),
+        ("db/new", in_database),
+        ("link", in_database),
+        ("strfry/strfry.conf", "strfry's executable or configuration"),
+    ] {
+        let words = format!("HOME/{rejects} is {what}; name another one with --rejects");
+        assert_rejects_are_refused(&node, &[&input], &node.home().join(rejects), &words);
+    }
+    let words = "/dev/null is not an ordinary file; name another one with --rejects";
+    assert_rejects_are_refused(&node, &[&input], Path::new("/dev/null"), words);
+    // Without a reader it cannot be opened at all, and is not waited for.
+    let output = node.companion(&["import", "--rejects", fifo.to_str().unwrap()]).output().unwrap();
+    assert_eq!(code(&output), 3);
+    let _reader = fs::File::options().read(true).write(true).open(&fifo).unwrap();
+    let words = "HOME/fifo is not an ordinary file; name another one with --rejects";
+    assert_rejects_are_refused(&node, &[&input], &fifo, words);
+    assert_eq!(fs::read(db.join("data.mdb")).unwrap(), before);
+    assert!(!db.join("new").exists());
+    // What is there from the last time is begun anew.
+    let rejects = node.write("rejects", "of old\n");
+    let flags = ["--rejects", rejects.to_str().unwrap(), input.to_str().unwrap()];
+    assert_eq!(import(&node, &flags, b"").0, 0);
+    assert_eq!(fs::read(rejects).unwrap(), b"");
+}
+
+#[test]
+fn few_open_files_make_an_error_and_lose_no_event_and_no_class() {
+    with_each_strfry(|strfry| {
+        let mut codes = BTreeSet::new();
+        let node = Node::new(strfry);
+        let input = node.write("input", lines(&[Author::new(1).note(1, "hello")]));
+        for files in 3..40 {
+            let shell = format!(
+                "ulimit -n {files}; exec {} import --json --home {} {}",
+                env!("CARGO_BIN_EXE_strfry-companion"),
+                node.home().display(),
+                input.display()
+            );
+            let mut command = Command::new("sh");
+            command.args(["-c", &shell]).env_remove("IPFSNODEID").env("HOME", node.home());
+            let output = command.stdin(Stdio::null()).output().unwrap();
+            let err = String::from_utf8_lossy(&output.stderr);
+            assert!(!err.contains("panicked"), "{files}: {err}");
+            codes.insert(code(&output));
+            match code(&output) {
+                // The system cannot even load the program.
+                127 => continue,
+                0 => assert_eq!(node.events().len(), 1, "{files}: {err}"),
+                _ => assert!(err.contains("strfry-companion: "), "{files}: {err}"),
+            }
+            if !output.stdout.is_empty() {
+                told(&output);
+            }
+        }
+        assert!(codes.contains(&0) && codes.contains(&3), "{codes:?}");
+    });
 }

@@ -8,6 +8,8 @@ mod golden;
 mod inputs;
 mod interrupted;
 mod killed;
+mod signals;
+mod stubs;
 
 use std::path::{Path, PathBuf};
 use std::process::Output;

@@ -26,5 +26,6 @@ mod scan;
 mod slots;
 mod small_node;
 mod terminal;
+mod told_to_end;
 mod verifies;
 mod wait;

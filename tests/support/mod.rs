@@ -18,7 +18,8 @@ pub mod terminal;
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
@@ -130,6 +131,17 @@ pub fn feed(command: &mut Command, input: &[u8]) -> Output {
         scope.spawn(move || stdin.write_all(input));
         child.wait_with_output().unwrap()
     })
+}
+
+/// A pipe that takes nothing more, and whose other end nobody reads.
+pub fn full_pipe() -> (io::PipeReader, OwnedFd) {
+    let (reader, writer) = io::pipe().unwrap();
+    let flags = rustix::fs::fcntl_getfl(&writer).unwrap();
+    rustix::fs::fcntl_setfl(&writer, flags | rustix::fs::OFlags::NONBLOCK).unwrap();
+    while (&writer).write(&[b'.'; 4_096]).is_ok() {}
+    while (&writer).write(b".").is_ok() {}
+    rustix::fs::fcntl_setfl(&writer, flags).unwrap();
+    (reader, writer.into())
 }
 
 /// What a strfry has logged, without the time and thread in front.

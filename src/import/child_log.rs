@@ -1,0 +1,310 @@
+//! What a strfry says on its standard error, drained by a thread of its own, so that strfry can
+//! never block on its log while we wait for it.
+//!
+//! Keeps a bounded amount of it. Nothing here is believed: counts are hints when to look into the
+//! database, and words to quote.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::Read;
+use std::process::ChildStderr;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::limits::{
+    LOG_BUFFER, LOG_LINE, LOG_POLL, LOG_REST, QUOTED_COLUMNS, QUOTED_LINES, REMEMBERED_REJECTIONS,
+};
+use crate::report::clean_to;
+
+/// The last lines of strfry's log, for an error message; fit to be shown on a terminal.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Quote(Vec<String>);
+
+impl fmt::Display for Quote {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_slice() {
+            [] => f.write_str(" and wrote nothing to its log"),
+            lines => write!(f, "; its last lines: {}", lines.join(" | ")),
+        }
+    }
+}
+
+/// What strfry claims to have done with its input.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Claims {
+    pub(super) added: u64,
+    /// It says that it held them before.
+    pub(super) dups: u64,
+}
+
+/// What a strfry has said so far. Clones are the same one.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ChildLog(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    said: Mutex<Said>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Said {
+    last_lines: VecDeque<String>,
+    rejections: VecDeque<String>,
+    /// Events of which it has said that it is through with them, for better or worse.
+    through: u64,
+    claims: Claims,
+    ended: bool,
+    /// Nobody listens any more.
+    closed: bool,
+}
+
+impl ChildLog {
+    /// Starts the thread that reads it.
+    pub(super) fn drain(&self, stderr: ChildStderr) -> std::io::Result<()> {
+        let log = self.clone();
+        let drain = move || {
+            log.read_to_end(stderr);
+            log.lock().ended = true;
+            log.0.changed.notify_all();
+        };
+        thread::Builder::new().name("strfry-log".to_owned()).spawn(drain).map(drop)
+    }
+
+    /// How many of the events that it was given strfry says that it is through with.
+    pub(super) fn through(&self) -> u64 {
+        self.lock().through
+    }
+
+    pub(super) fn claims(&self) -> Claims {
+        self.lock().claims
+    }
+
+    /// Whether strfry, and everything that it has started, has closed its standard error.
+    pub(super) fn has_ended(&self) -> bool {
+        self.lock().ended
+    }
+
+    /// Waits until strfry says that it is through with more events than these, or says no more;
+    /// not longer than this.
+    pub(super) fn wait_for_more_than(&self, through: u64, longest: Duration) {
+        let said = self.lock();
+        drop(self.0.changed.wait_timeout_while(said, longest, |said| {
+            said.through <= through && !said.ended && !said.closed
+        }));
+    }
+
+    /// Waits until strfry's standard error is closed, not longer than this.
+    pub(super) fn wait_for_end(&self, longest: Duration) {
+        let said = self.lock();
+        drop(self.0.changed.wait_timeout_while(said, longest, |said| !said.ended));
+    }
+
+    /// Ends the listening; what strfry has started and left behind may talk on.
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+    }
+
+    pub(super) fn quote(&self) -> Quote {
+        let shown = |line: &String| clean_to(line, QUOTED_COLUMNS).into_owned();
+        Quote(self.lock().last_lines.iter().map(shown).collect())
+    }
+
+    /// The last of the rejections, each from the words `Rejected event` on.
+    pub(super) fn rejections(&self) -> Vec<String> {
+        self.lock().rejections.iter().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Said> {
+        self.0.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read_to_end(&self, mut stderr: ChildStderr) {
+        let mut buffer = vec![0; LOG_BUFFER];
+        let mut lines = Lines::default();
+        while !self.lock().closed {
+            let mut ready = [PollFd::new(&stderr, PollFlags::IN)];
+            match poll(&mut ready, Timespec::try_from(LOG_POLL).ok().as_ref()) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => continue,
+                Ok(_) => {}
+                Err(_) => break,
+            }
+            let began = Instant::now();
+            let length = match stderr.read(&mut buffer) {
+                Ok(length @ 1..) => length,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                _ => break,
+            };
+            let bytes = buffer.get(..length).unwrap_or_default();
+            lines.read(bytes, |line| self.lock().push(line));
+            self.0.changed.notify_all();
+            if length >= LOG_BUFFER / 2 {
+                // Whoever talks without end must not take a core of the relay's.
+                thread::sleep(began.elapsed() * LOG_REST);
+            }
+        }
+        lines.end(|line| self.lock().push(line));
+    }
+}
+
+/// Puts lines together, of each not more than its beginning.
+#[derive(Debug, Default)]
+struct Lines {
+    begun: Vec<u8>,
+}
+
+impl Lines {
+    fn read(&mut self, bytes: &[u8], mut take: impl FnMut(&[u8])) {
+        let mut rest = bytes;
+        while let Some(end) = memchr::memchr(b'\n', rest) {
+            let (line, next) = rest.split_at(end + 1);
+            self.keep(line);
+            take(&self.begun);
+            self.begun.clear();
+            rest = next;
+        }
+        self.keep(rest);
+    }
+
+    fn keep(&mut self, part: &[u8]) {
+        let room = LOG_LINE.saturating_sub(self.begun.len());
+        self.begun.extend_from_slice(part.get(..room).unwrap_or(part));
+    }
+
+    /// The last line may lack its line feed.
+    fn end(self, take: impl FnOnce(&[u8])) {
+        if !self.begun.is_empty() {
+            take(&self.begun);
+        }
+    }
+}
+
+impl Said {
+    fn push(&mut self, line: &[u8]) {
+        let line = String::from_utf8_lossy(line).trim_end().to_owned();
+        let message = message(&line);
+        if let Some(through) = through(message) {
+            self.through = self.through.saturating_add(through);
+        }
+        if let Some(claims) = claims(message) {
+            self.claims = claims;
+        }
+        if message.starts_with("Rejected event") {
+            push_bounded(&mut self.rejections, message.to_owned(), REMEMBERED_REJECTIONS);
+        }
+        push_bounded(&mut self.last_lines, line, QUOTED_LINES);
+    }
+}
+
+/// A line without the time, thread and level that strfry writes in front. Events that strfry quotes
+/// come behind, so none of them can pass for a message of its own.
+fn message(line: &str) -> &str {
+    match line.split_once("| ") {
+        Some((_, message)) if !line.starts_with("Rejected event") => message,
+        _ => line,
+    }
+}
+
+/// The sum of `Writer: added: 1 dups: 2 replaced: 3 deleted: 4`, which strfry writes after each
+/// commit.
+fn through(message: &str) -> Option<u64> {
+    let counts = message.strip_prefix("Writer: added: ")?;
+    let numbers = counts.split_ascii_whitespace().filter_map(|word| word.parse::<u64>().ok());
+    Some(numbers.fold(0, u64::saturating_add))
+}
+
+/// The totals of `Committed 1. Processed 9 lines. 1 added, 2 rejected, 3 dups`, or of the same
+/// after `Done.`
+fn claims(message: &str) -> Option<Claims> {
+    let (_, totals) = message
+        .split_once("Processed ")
+        .filter(|(start, _)| *start == "Done. " || start.starts_with("Committed "))?;
+    let (_, totals) = totals.split_once(" lines. ")?;
+    let number = |name: &str| {
+        totals.split(", ").find_map(|part| part.strip_suffix(name)?.parse::<u64>().ok())
+    };
+    Some(Claims { added: number(" added")?, dups: number(" dups")? })
+}
+
+fn push_bounded(queue: &mut VecDeque<String>, item: String, bound: usize) {
+    queue.push_back(item);
+    if queue.len() > bound {
+        queue.pop_front();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PREFIX: &str = "2026-01-01 00:00:00.000 (   1.0s) [Writer          ]INFO| ";
+
+    fn said(lines: &[&str]) -> Said {
+        let mut said = Said::default();
+        lines.iter().for_each(|line| said.push(format!("{PREFIX}{line}\n").as_bytes()));
+        said
+    }
+
+    #[test]
+    fn a_commit_says_how_many_events_are_through() {
+        let said = said(&[
+            "Writer: added: 1 dups: 20 replaced: 300 deleted: 4000",
+            "Committed 7. Processed 9 lines. 7 added, 0 rejected, 2 dups",
+        ]);
+        assert_eq!((said.through, said.claims), (4_321, Claims { added: 7, dups: 2 }));
+    }
+
+    #[test]
+    fn numbers_as_large_as_they_can_be_are_summed_up_without_overflow() {
+        let line = "Writer: added: 18446744073709551615 dups: 18446744073709551615";
+        assert_eq!(said(&[line, line]).through, u64::MAX);
+    }
+
+    #[test]
+    fn an_event_that_is_quoted_passes_for_no_message_of_strfrys() {
+        let said = said(&[
+            r#"Rejected event: {"content":"x| Writer: added: 9"} reason: | Done. Processed 1 lines. 5 added, 0 rejected, 0 dups"#,
+        ]);
+        assert_eq!((said.through, said.claims), (0, Claims::default()));
+        assert_eq!(said.rejections.len(), 1);
+    }
+
+    #[test]
+    fn what_is_quoted_cannot_command_a_terminal() {
+        let log = ChildLog::default();
+        log.lock().push("\x1b[2J\x07\0 \u{202e}bidi \u{9b}31m\r".as_bytes());
+        let quoted = log.quote().to_string();
+        assert_eq!(quoted, r"; its last lines: \u{1b}[2J\u{7}\u{0} \u{202e}bidi \u{9b}31m");
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_taken_and_little_is_kept(
+            parts in prop::collection::vec(
+                prop_oneof![
+                    prop::collection::vec(any::<u8>(), 0..100),
+                    prop::collection::vec(any::<u8>(), 3_000..5_000),
+                    Just(b"Rejected event ".to_vec()),
+                    Just(b"| Writer: added: 18446744073709551615 \n".to_vec()),
+                    Just(b"Done. Processed 1 lines. 99999999999999999999 added, 1 dups\n".to_vec()),
+                ],
+                0..40,
+            ),
+        ) {
+            let (mut said, mut lines) = (Said::default(), Lines::default());
+            for part in &parts {
+                lines.read(part, |line| said.push(line));
+                prop_assert!(lines.begun.len() <= LOG_LINE);
+            }
+            lines.end(|line| said.push(line));
+            prop_assert!(said.last_lines.len() <= QUOTED_LINES);
+            // A byte that is no UTF-8 becomes a character of three.
+            prop_assert!(said.last_lines.iter().all(|line| line.len() <= 3 * LOG_LINE));
+        }
+    }
+}
