@@ -45,6 +45,10 @@ pub enum OpenError {
     )]
     LockVersion { path: PathBuf },
     #[error(
+        "cannot take a place among the readers in {path}: a hundred readers of this program that have the same PID, in other PID namespaces (containers), are in the way; end some of them, or read without it (--no-lock)"
+    )]
+    NoReaderNumber { path: PathBuf },
+    #[error(
         "this program is linked to {version}, not to an LMDB 0.9 release: it would damage strfry's lock file and so opens no database; build it with the lmdb-release crate beside its sources"
     )]
     WrongLmdb { version: String },

@@ -247,6 +247,10 @@ fn open_environment(directory: &Path, flags: EnvFlags) -> Result<Env<WithoutTls>
         heed::Error::Mdb(MdbError::Invalid) => {
             OpenError::NotLmdb { path, what: "LMDB does not recognise it" }
         }
+        heed::Error::Mdb(MdbError::Problem) => OpenError::WrongLmdb { version: linked_lmdb().0 },
+        heed::Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            OpenError::NoReaderNumber { path: path.join("lock.mdb") }
+        }
         source => OpenError::Lmdb { path, source },
     })
 }

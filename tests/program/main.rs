@@ -11,6 +11,7 @@ mod bench;
 mod exports;
 mod figures;
 mod listings;
+mod namespaces;
 mod node_files;
 mod old_names;
 mod profiles;
