@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use rustix::io::Errno;
+
 use super::keys::LevId;
 use super::lock_file::Libc;
 
@@ -26,7 +28,15 @@ pub enum OpenError {
         "{path} is truncated: it refers to pages behind its end ({bytes} bytes); copy it again while strfry is stopped, or restore a backup"
     )]
     Truncated { path: PathBuf, bytes: u64 },
-    #[error("cannot read {path}: {source}; run as the user that strfry runs as")]
+    #[error(
+        "{path} is damaged: {what}; 'strfry export' shows whether strfry can still read it, else restore a backup"
+    )]
+    Damaged { path: PathBuf, what: &'static str },
+    #[error(
+        "there are two lock files: {first} and {second}, and which one strfry uses cannot be told; delete the one that is left over, or name another path with --db"
+    )]
+    TwoLockFiles { first: PathBuf, second: PathBuf },
+    #[error("cannot read {path}: {source}; {}", remedy(source))]
     ReadDataFile { path: PathBuf, source: io::Error },
     #[error(
         "cannot write to {path}: {source}; a reader has its slot there, so run as the user that strfry runs as, or read without it (--no-lock)"
@@ -102,6 +112,16 @@ pub enum ReadError {
     Unregistered,
     #[error("cannot read the meta pages of the database: {source}; check its file system")]
     MetaPages { source: io::Error },
+    #[error(
+        "{path} has been replaced or removed since it was opened, so what can be read is not what strfry writes to: run this again"
+    )]
+    Replaced { path: PathBuf },
+    #[error(
+        "something has written to the database since it was opened, and there is no lock file to say who: name the directory that strfry uses with --db, or read without the lock file (--no-lock)"
+    )]
+    WrittenTo,
+    #[error("cannot look at the files of the database: {source}; {}", remedy(source))]
+    Files { source: io::Error },
     #[error("cannot tell the size of the database: {source}")]
     Size { source: io::Error },
     #[error("cannot read page {page} of the database: {source}; check its file system")]
@@ -120,6 +140,18 @@ pub enum ReadError {
         "table {table} holds a damaged record for {key}: {what}; 'strfry export' shows whether strfry can still read it"
     )]
     Damaged { table: &'static str, key: String, what: &'static str },
+}
+
+/// What to do where a file cannot be opened or looked at.
+fn remedy(error: &io::Error) -> &'static str {
+    let is = |errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
+    match () {
+        () if is(Errno::MFILE) => {
+            "this process may open too few files: raise its limit (ulimit -n)"
+        }
+        () if is(Errno::NFILE) => "the machine has too many files open: close some",
+        () => "run as the user that strfry runs as",
+    }
 }
 
 /// A record that is missing.

@@ -15,6 +15,7 @@
 mod data_file;
 mod error;
 mod export;
+mod files;
 mod free_pages;
 #[cfg(test)]
 pub(crate) mod golden;
@@ -27,6 +28,7 @@ mod open;
 mod open_snapshots;
 pub mod orders;
 pub mod packed;
+mod page;
 mod pages;
 mod payload;
 mod records;
