@@ -27,7 +27,10 @@ static TOLD: OnceLock<PipeReader> = OnceLock::new();
 /// price: with several threads that read, one can begin a snapshot in the very instant in which
 /// another one's signal ends the process. The slot is then cleared by whoever opens next.
 pub(super) fn end_between_snapshots() -> Result<()> {
-    listen().context("cannot listen for signals").or_cannot_run()
+    let listening = listen().context(
+        "cannot listen for signals, which takes five open files; see the limit of them (ulimit -n)",
+    );
+    listening.or_cannot_run()
 }
 
 fn listen() -> io::Result<()> {

@@ -82,9 +82,7 @@ pub enum OpenError {
     Endianness { path: PathBuf },
     #[error("{path} is already open in this process: use the one that is open")]
     AlreadyOpen { path: PathBuf },
-    #[error(
-        "cannot open {path}: {source}; check the memory limits of this process, and whether strfry itself can open it"
-    )]
+    #[error("cannot open {path}: {source}; {}", lmdb_remedy(source))]
     Lmdb { path: PathBuf, source: heed::Error },
     #[error("cannot read {path} while opening it: {source}")]
     Read { path: PathBuf, source: ReadError },
@@ -144,13 +142,25 @@ pub enum ReadError {
 
 /// What to do where a file cannot be opened or looked at.
 fn remedy(error: &io::Error) -> &'static str {
-    let is = |errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
-    match () {
-        () if is(Errno::MFILE) => {
-            "this process may open too few files: raise its limit (ulimit -n)"
-        }
-        () if is(Errno::NFILE) => "the machine has too many files open: close some",
-        () => "run as the user that strfry runs as",
+    files_remedy(error).unwrap_or("run as the user that strfry runs as")
+}
+
+/// What to do where LMDB cannot open a database.
+fn lmdb_remedy(error: &heed::Error) -> &'static str {
+    let files = match error {
+        heed::Error::Io(error) => files_remedy(error),
+        _ => None,
+    };
+    files
+        .unwrap_or("check the memory limits of this process, and whether strfry itself can open it")
+}
+
+/// What to do where too many files are open already, if that is the trouble.
+fn files_remedy(error: &io::Error) -> Option<&'static str> {
+    match Errno::from_io_error(error)? {
+        Errno::MFILE => Some("this process may open too few files: raise its limit (ulimit -n)"),
+        Errno::NFILE => Some("too many files are open on this machine: close some"),
+        _ => None,
     }
 }
 

@@ -76,6 +76,8 @@ impl StrfryDb {
         // Before LMDB sees it, which believes its pages, and creates nothing in another version.
         let (meta, _) = look(&files, &meta_pages)?;
 
+        // Opening takes slots too.
+        let _ending_later = Open::new();
         let flags = if has_lock_file { EnvFlags::empty() } else { EnvFlags::NO_LOCK };
         let env = open_environment(files.directory(), flags)?;
         let lmdb = |source| OpenError::Lmdb { path: files.directory().to_owned(), source };
