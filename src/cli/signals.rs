@@ -36,7 +36,10 @@ output that nobody reads: ended without a summary; run it again for the rest\n";
 /// price: with several threads that read, one can begin a snapshot in the very instant in which
 /// another one's signal ends the process. The slot is then cleared by whoever opens next.
 pub(super) fn end_between_snapshots() -> Result<()> {
-    listen().context("cannot listen for signals").or_cannot_run()
+    let listening = listen().context(
+        "cannot listen for signals, which takes five open files; see the limit of them (ulimit -n)",
+    );
+    listening.or_cannot_run()
 }
 
 fn listen() -> io::Result<()> {

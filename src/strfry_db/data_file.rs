@@ -12,39 +12,37 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::error::OpenError;
+use super::page::{
+    self, NO_PAGE, PAGE_HEADER, Page, Record, Value, WRONG_DEPTH, Wrong, u32_at, u64_at,
+};
 
-pub(super) const PAGE_HEADER: usize = 16;
 /// From the start of a meta page.
 const MAGIC: usize = PAGE_HEADER;
 const VERSION: usize = PAGE_HEADER + 4;
 const FREE_DB: usize = PAGE_HEADER + 24;
-const MAIN_DB: usize = FREE_DB + DB_RECORD;
-const LAST_PAGE: usize = MAIN_DB + DB_RECORD;
+const MAIN_DB: usize = FREE_DB + Record::BYTES;
+const LAST_PAGE: usize = MAIN_DB + Record::BYTES;
 pub(super) const TXN_ID: usize = LAST_PAGE + 8;
 const META_END: usize = TXN_ID + 8;
-/// `MDB_db`: its root page is the last of its fields.
-const DB_RECORD: usize = 48;
-const DB_ROOT: usize = 40;
 
 const LMDB_MAGIC: u32 = 0xBEEF_C0DE;
 const LMDB_DATA_VERSION: u32 = 1;
-/// `P_INVALID`: the root of an empty tree.
-pub(super) const NO_PAGE: u64 = u64::MAX;
+/// LMDB's smallest and largest, `MAX_PAGESIZE`.
+const PAGE_SIZES: std::ops::RangeInclusive<u64> = 256..=32_768;
+/// 16 TiB of the usual pages, more than `dbParams.mapsize` allows by default.
+const MOST_PAGES: u64 = 1 << 32;
 
-pub(super) const P_BRANCH: u16 = 0x01;
-pub(super) const P_LEAF: u16 = 0x02;
-pub(super) const P_LEAF2: u16 = 0x20;
-pub(super) const NODE_HEADER: usize = 8;
+/// Databases in the main one, and trees of a key's values in those.
+const NESTING: u32 = 2;
+
 /// Looks at a file that seems truncated while somebody commits to it.
 const ATTEMPTS: usize = 5;
-pub(super) const F_BIGDATA: u16 = 0x01;
-pub(super) const F_SUBDATA: u16 = 0x02;
 
-/// Checks the data file.
+/// Checks the data file; returns it, open, and the size of its pages.
 ///
 /// # Errors
-/// Missing, empty, foreign, of another format version or page order, or truncated.
-pub(super) fn check(path: &Path) -> Result<(), OpenError> {
+/// Missing, empty, foreign, of another format version or page order, damaged, or truncated.
+pub(super) fn check(path: &Path) -> Result<(File, u64), OpenError> {
     let read = |source| OpenError::ReadDataFile { path: path.to_owned(), source };
     let metadata = match std::fs::metadata(path) {
         Ok(metadata) => metadata,
@@ -62,6 +60,7 @@ pub(super) fn check(path: &Path) -> Result<(), OpenError> {
     let file = File::open(path).map_err(read)?;
     let not_lmdb = |what| OpenError::NotLmdb { path: path.to_owned(), what };
     let truncated = |bytes| OpenError::Truncated { path: path.to_owned(), bytes };
+    let damaged = |what| OpenError::Damaged { path: path.to_owned(), what };
 
     let first = read_meta(&file, 0).map_err(read)?.ok_or_else(|| not_lmdb("it is too short"))?;
     let page_size = first.page_size;
@@ -74,11 +73,11 @@ pub(super) fn check(path: &Path) -> Result<(), OpenError> {
     if first.version != LMDB_DATA_VERSION {
         return Err(not_lmdb("its LMDB data format is not version 1, the one of LMDB 0.9"));
     }
-    if !(256..=65_536).contains(&page_size) || !page_size.is_power_of_two() {
+    if !PAGE_SIZES.contains(&page_size) || !page_size.is_power_of_two() {
         return Err(not_lmdb("its page size is impossible"));
     }
     for _ in 0..ATTEMPTS {
-        let newest = newest_meta(&file, page_size).map_err(read)?;
+        let newest = Meta::newest(&file, page_size).map_err(read)?;
         let newest = newest.ok_or_else(|| truncated(metadata.len()))?;
         // The length is asked for after the meta pages: strfry may be making the file longer.
         let bytes = file.metadata().map_err(read)?.len();
@@ -86,41 +85,66 @@ pub(super) fn check(path: &Path) -> Result<(), OpenError> {
         // Pages at the very end may be counted but not written: LMDB skips those that a
         // transaction both took and gave back. So a short file is only truncated if something
         // points behind its end.
-        let tree = Tree { file: &file, page_size, pages };
-        let roots = [newest.free_root, newest.main_root];
-        if newest.last_page < pages || tree.lies_within_file(roots).map_err(read)? {
-            return Ok(());
-        }
+        let wrong = match newest.check() {
+            Ok(()) if newest.last_page < pages => return Ok((file, page_size)),
+            Ok(()) => match Reach::of(&file, page_size, pages, &newest) {
+                Ok(()) => return Ok((file, page_size)),
+                Err(Astray::Behind) => truncated(bytes),
+                Err(Astray::Damaged(what)) => damaged(what),
+                Err(Astray::Read(source)) => return Err(read(source)),
+            },
+            Err(what) => damaged(what),
+        };
         // Pages that a commit reused meanwhile led the walk astray: look again.
-        let now = newest_meta(&file, page_size).map_err(read)?;
+        let now = Meta::newest(&file, page_size).map_err(read)?;
         if now.is_none_or(|now| now.txn_id == newest.txn_id) {
-            return Err(truncated(bytes));
+            return Err(wrong);
         }
     }
     // A writer that commits this often is writing to a whole file.
-    Ok(())
+    Ok((file, page_size))
 }
 
-/// The meta page of the last commit; `None` if the file ends before both do.
-pub(super) fn newest_meta(file: &File, page_size: u64) -> io::Result<Option<Meta>> {
-    let (first, second) = (read_meta(file, 0)?, read_meta(file, page_size)?);
-    Ok(first.zip(second).map(
-        |(first, second)| {
-            if second.txn_id > first.txn_id { second } else { first }
-        },
-    ))
-}
-
-/// What is looked at of a meta page.
+/// What is looked at of the meta pages: of one of them, and whether both are meta pages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Meta {
+    number: u64,
+    is_meta: bool,
     magic: u32,
     version: u32,
     pub(super) page_size: u64,
-    pub(super) free_root: u64,
-    pub(super) main_root: u64,
+    pub(super) free: Record,
+    pub(super) main: Record,
     pub(super) last_page: u64,
     pub(super) txn_id: u64,
+}
+
+impl Meta {
+    /// The meta page of the last commit; `None` if the file ends before both do.
+    pub(super) fn newest(file: &File, page_size: u64) -> io::Result<Option<Self>> {
+        let (first, second) = (read_meta(file, 0)?, read_meta(file, page_size)?);
+        let Some((first, second)) = first.zip(second) else { return Ok(None) };
+        let same = |meta: &Self| (meta.magic, meta.version, meta.page_size);
+        let are_meta = first.is_meta && second.is_meta && same(&first) == same(&second);
+        let newest = if second.txn_id > first.txn_id { second } else { first };
+        Ok(Some(Self { is_meta: are_meta, ..newest }))
+    }
+
+    /// Whether what it says can be.
+    pub(super) fn check(&self) -> Result<(), Wrong> {
+        // The first commit is number 1.
+        let is_its_turn = self.txn_id == 0 || self.txn_id % 2 == self.number;
+        if !self.is_meta || !is_its_turn {
+            return Err("one of its two meta pages is none");
+        }
+        for tree in [self.free, self.main] {
+            tree.check()?;
+            if tree.root != NO_PAGE && tree.root > self.last_page {
+                return Err("its meta page names a page that there is not");
+            }
+        }
+        Ok(())
+    }
 }
 
 /// `None` if the file ends before the meta page does.
@@ -131,96 +155,107 @@ pub(super) fn read_meta(file: &File, offset: u64) -> io::Result<Option<Meta>> {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
         Err(error) => return Err(error),
     }
+    let record = |at: usize| {
+        let record = page.get(at..at + Record::BYTES).and_then(Record::from_bytes);
+        record.unwrap_or_default()
+    };
+    let (number, free) = (u64::from(offset > 0), record(FREE_DB));
     Ok(Some(Meta {
+        number,
+        is_meta: page::is_meta(&page, number),
         magic: u32_at(&page, MAGIC),
         version: u32_at(&page, VERSION),
         // LMDB keeps the page size in the otherwise unused first field of the free-list's record.
-        page_size: u64::from(u32_at(&page, FREE_DB)),
-        free_root: u64_at(&page, FREE_DB + DB_ROOT),
-        main_root: u64_at(&page, MAIN_DB + DB_ROOT),
+        page_size: free.pad.into(),
+        free,
+        main: record(MAIN_DB),
         last_page: u64_at(&page, LAST_PAGE),
         txn_id: u64_at(&page, TXN_ID),
     }))
 }
 
+/// Why the trees of a file cannot be followed to their ends.
+enum Astray {
+    /// They lead behind the end of the file.
+    Behind,
+    Damaged(Wrong),
+    Read(io::Error),
+}
+
 /// The B-trees of a data file, walked with ordinary reads.
-struct Tree<'a> {
+struct Reach<'a> {
     file: &'a File,
     page_size: u64,
     pages: u64,
+    /// A bit for each page: a tree has each of them once.
+    seen: Vec<u64>,
 }
 
-impl Tree<'_> {
-    /// Whether every page that can be reached from these roots is in the file.
-    fn lies_within_file(&self, roots: [u64; 2]) -> io::Result<bool> {
-        let mut to_visit: Vec<u64> = roots.into_iter().filter(|&root| root != NO_PAGE).collect();
-        let mut visited = 0;
-        let mut page = vec![0; usize::try_from(self.page_size).unwrap_or(0)];
-        while let Some(number) = to_visit.pop() {
-            // A tree visits each page once; more visits than pages mean a forged cycle.
-            visited += 1;
-            if number >= self.pages || visited > self.pages {
-                return Ok(false);
-            }
-            self.file.read_exact_at(&mut page, number * self.page_size)?;
-            if !self.visit(&page, &mut to_visit)? {
-                return Ok(false);
-            }
+impl<'a> Reach<'a> {
+    /// Whether every page that can be reached is in the file.
+    fn of(file: &'a File, page_size: u64, pages: u64, meta: &Meta) -> Result<(), Astray> {
+        if pages > MOST_PAGES {
+            return Err(Astray::Damaged("it is larger than any database"));
         }
-        Ok(true)
+        let words = usize::try_from(pages.div_ceil(64)).unwrap_or(0);
+        let mut reach = Self { file, page_size, pages, seen: vec![0; words] };
+        [meta.free, meta.main].into_iter().try_for_each(|tree| reach.follow(tree, NESTING))
     }
 
-    /// Collects the children of one page; false if an overflow value lies behind the end.
-    fn visit(&self, page: &[u8], children: &mut Vec<u64>) -> io::Result<bool> {
-        let flags = u16_at(page, 10);
-        if flags & P_LEAF2 != 0 || flags & (P_BRANCH | P_LEAF) == 0 {
-            return Ok(true);
+    fn follow(&mut self, tree: Record, nesting: u32) -> Result<(), Astray> {
+        tree.check().map_err(Astray::Damaged)?;
+        match tree.root {
+            NO_PAGE => Ok(()),
+            root => self.visit(root, tree.depth, nesting),
         }
-        let lower = usize::from(u16_at(page, 12)).min(page.len());
-        for pointer in (PAGE_HEADER..lower).step_by(2) {
-            let node = usize::from(u16_at(page, pointer));
-            let (low, high) = (u16_at(page, node), u16_at(page, node + 2));
-            let (node_flags, key) = (u16_at(page, node + 4), usize::from(u16_at(page, node + 6)));
-            let data = node + NODE_HEADER + key;
-            if flags & P_BRANCH != 0 {
-                let (low, high, top) = (u64::from(low), u64::from(high), u64::from(node_flags));
-                children.push(low | high << 16 | top << 32);
-            } else if node_flags & F_BIGDATA != 0 {
-                let bytes = u64::from(low) | u64::from(high) << 16;
-                let pages = (PAGE_HEADER as u64 + bytes).div_ceil(self.page_size);
-                if u64_at(page, data).saturating_add(pages) > self.pages {
-                    return Ok(false);
+    }
+
+    fn visit(&mut self, number: u64, depth: u16, nesting: u32) -> Result<(), Astray> {
+        let bytes = self.read(number)?;
+        if depth <= 1 && page::is_of_integers(&bytes) {
+            return Ok(());
+        }
+        let page = Page::of_nodes(&bytes, number).map_err(Astray::Damaged)?;
+        if page.is_branch() != (depth > 1) {
+            return Err(Astray::Damaged(WRONG_DEPTH));
+        }
+        for node in page.nodes() {
+            let node = node.map_err(Astray::Damaged)?;
+            if page.is_branch() {
+                self.visit(node.child(), depth - 1, nesting)?;
+                continue;
+            }
+            match node.value().map_err(Astray::Damaged)? {
+                Value::Large { page, bytes } => {
+                    let pages = (PAGE_HEADER as u64 + bytes).div_ceil(self.page_size);
+                    if page.saturating_add(pages) > self.pages {
+                        return Err(Astray::Behind);
+                    }
                 }
-            } else if node_flags & F_SUBDATA != 0 {
-                let root = u64_at(page, data + DB_ROOT);
-                if root != NO_PAGE {
-                    children.push(root);
+                Value::Tree(tree) | Value::Database(tree) if nesting > 0 => {
+                    self.follow(tree, nesting - 1)?;
                 }
+                Value::Tree(_) | Value::Database(_) => {
+                    return Err(Astray::Damaged("there is a tree where none can be"));
+                }
+                Value::Here(_) | Value::Several(_) => {}
             }
         }
-        Ok(true)
+        Ok(())
     }
-}
 
-// Offsets come from the file, so reading beyond the page yields zeros instead of a panic.
-
-pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
-    bytes
-        .get(at..)
-        .and_then(|rest| rest.first_chunk())
-        .map_or(0, |field| u16::from_ne_bytes(*field))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    bytes
-        .get(at..)
-        .and_then(|rest| rest.first_chunk())
-        .map_or(0, |field| u32::from_ne_bytes(*field))
-}
-
-pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    bytes
-        .get(at..)
-        .and_then(|rest| rest.first_chunk())
-        .map_or(0, |field| u64::from_ne_bytes(*field))
+    fn read(&mut self, number: u64) -> Result<Box<[u8]>, Astray> {
+        if number >= self.pages {
+            return Err(Astray::Behind);
+        }
+        let bit = 1 << (number % 64);
+        let word = usize::try_from(number / 64).ok().and_then(|word| self.seen.get_mut(word));
+        let Some(word) = word.filter(|word| **word & bit == 0) else {
+            return Err(Astray::Damaged("its trees lead to a page twice"));
+        };
+        *word |= bit;
+        let mut page = vec![0; usize::try_from(self.page_size).unwrap_or(0)].into_boxed_slice();
+        self.file.read_exact_at(&mut page, number * self.page_size).map_err(Astray::Read)?;
+        Ok(page)
+    }
 }

@@ -3,6 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use rustix::io::Errno;
+
 use super::keys::LevId;
 use super::lock_file::Libc;
 
@@ -26,7 +28,15 @@ pub enum OpenError {
         "{path} is truncated: it refers to pages behind its end ({bytes} bytes); copy it again while strfry is stopped, or restore a backup"
     )]
     Truncated { path: PathBuf, bytes: u64 },
-    #[error("cannot read {path}: {source}; run as the user that strfry runs as")]
+    #[error(
+        "{path} is damaged: {what}; 'strfry export' shows whether strfry can still read it, else restore a backup"
+    )]
+    Damaged { path: PathBuf, what: &'static str },
+    #[error(
+        "there are two lock files: {first} and {second}, and which one strfry uses cannot be told; delete the one that is left over, or name another path with --db"
+    )]
+    TwoLockFiles { first: PathBuf, second: PathBuf },
+    #[error("cannot read {path}: {source}; {}", remedy(source))]
     ReadDataFile { path: PathBuf, source: io::Error },
     #[error(
         "cannot write to {path}: {source}; a reader has its slot there, so run as the user that strfry runs as, or read without it (--no-lock)"
@@ -44,6 +54,10 @@ pub enum OpenError {
         "{path} was made by an incompatible LMDB: its lock file is not of the LMDB 0.9 release series; stop every program that uses this database, delete lock.mdb, start strfry again"
     )]
     LockVersion { path: PathBuf },
+    #[error(
+        "cannot take a place among the readers in {path}: a hundred readers of this program that have the same PID, in other PID namespaces (containers), are in the way; end some of them, or read without it (--no-lock)"
+    )]
+    NoReaderNumber { path: PathBuf },
     #[error(
         "this program is linked to {version}, not to an LMDB 0.9 release: it would damage strfry's lock file and so opens no database; build it with the lmdb-release crate beside its sources"
     )]
@@ -68,9 +82,7 @@ pub enum OpenError {
     Endianness { path: PathBuf },
     #[error("{path} is already open in this process: use the one that is open")]
     AlreadyOpen { path: PathBuf },
-    #[error(
-        "cannot open {path}: {source}; check the memory limits of this process, and whether strfry itself can open it"
-    )]
+    #[error("cannot open {path}: {source}; {}", lmdb_remedy(source))]
     Lmdb { path: PathBuf, source: heed::Error },
     #[error("cannot read {path} while opening it: {source}")]
     Read { path: PathBuf, source: ReadError },
@@ -98,6 +110,16 @@ pub enum ReadError {
     Unregistered,
     #[error("cannot read the meta pages of the database: {source}; check its file system")]
     MetaPages { source: io::Error },
+    #[error(
+        "{path} has been replaced or removed since it was opened, so what can be read is not what strfry writes to: run this again"
+    )]
+    Replaced { path: PathBuf },
+    #[error(
+        "something has written to the database since it was opened, and there is no lock file to say who: name the directory that strfry uses with --db, or read without the lock file (--no-lock)"
+    )]
+    WrittenTo,
+    #[error("cannot look at the files of the database: {source}; {}", remedy(source))]
+    Files { source: io::Error },
     #[error("cannot tell the size of the database: {source}")]
     Size { source: io::Error },
     #[error("cannot read page {page} of the database: {source}; check its file system")]
@@ -116,6 +138,30 @@ pub enum ReadError {
         "table {table} holds a damaged record for {key}: {what}; 'strfry export' shows whether strfry can still read it"
     )]
     Damaged { table: &'static str, key: String, what: &'static str },
+}
+
+/// What to do where a file cannot be opened or looked at.
+fn remedy(error: &io::Error) -> &'static str {
+    files_remedy(error).unwrap_or("run as the user that strfry runs as")
+}
+
+/// What to do where LMDB cannot open a database.
+fn lmdb_remedy(error: &heed::Error) -> &'static str {
+    let files = match error {
+        heed::Error::Io(error) => files_remedy(error),
+        _ => None,
+    };
+    files
+        .unwrap_or("check the memory limits of this process, and whether strfry itself can open it")
+}
+
+/// What to do where too many files are open already, if that is the trouble.
+fn files_remedy(error: &io::Error) -> Option<&'static str> {
+    match Errno::from_io_error(error)? {
+        Errno::MFILE => Some("this process may open too few files: raise its limit (ulimit -n)"),
+        Errno::NFILE => Some("too many files are open on this machine: close some"),
+        _ => None,
+    }
 }
 
 /// A record that is missing.

@@ -9,12 +9,14 @@
 //! checked, then looked at. The file `unlocked.rs` says why that is sound and where not.
 //!
 //! What this does not protect from: LMDB trusts the structure of its own pages. A data file that
-//! is cut short is refused before LMDB maps it, but pages damaged in their middle by a failing
-//! disk can make LMDB itself misbehave, as they would in strfry.
+//! is cut short, or whose table of tables is damaged, is refused before LMDB maps it; other damaged
+//! pages can make LMDB crash, as they would in strfry. What it reads of them without crashing must
+//! ascend and be as much as the table says. Without LMDB each page is checked (`page`, `pages`).
 
 mod data_file;
 mod error;
 mod export;
+mod files;
 mod free_pages;
 #[cfg(test)]
 pub(crate) mod golden;
@@ -27,6 +29,7 @@ mod open;
 mod open_snapshots;
 pub mod orders;
 pub mod packed;
+mod page;
 mod pages;
 mod payload;
 mod records;

@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::ffi::CStr;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,6 +15,7 @@ use lmdb_master_sys as lmdb;
 
 use super::data_file;
 use super::error::{OpenError, ReadError};
+use super::files::{Files, OpenHere};
 use super::limits::{LESS_WITHOUT_LOCK, NAMED_DATABASES};
 use super::lock_file;
 use super::open_snapshots::Open;
@@ -23,11 +23,9 @@ use super::pages::PageSnapshot;
 use super::payload::Dictionary;
 use super::schema::Meta;
 use super::snapshot::{Snapshot, Source};
-use super::tables::{self, Tables};
+use super::tables::{META, Tables};
 use super::unlocked::MetaPages;
 
-/// The table that says what database this is.
-const META: &str = "Meta";
 /// strfry's key of the one `Meta` record.
 const META_KEY: u64 = 1;
 /// strfry 1.1.1, `CURR_DB_VERSION`.
@@ -42,7 +40,7 @@ static OPENING: Mutex<()> = Mutex::new(());
 #[derive(Debug)]
 pub struct StrfryDb {
     access: Access,
-    directory: PathBuf,
+    files: Files,
     pub(super) tables: Tables,
     pub(super) meta: Meta,
     pub(super) dictionaries: Mutex<HashMap<u32, Arc<Dictionary>>>,
@@ -51,8 +49,10 @@ pub struct StrfryDb {
 /// How the database is read.
 #[derive(Debug)]
 enum Access {
-    /// Through LMDB, with a slot in the lock file, or where nobody has made one.
-    Lmdb { env: Env<WithoutTls>, has_lock_file: bool },
+    /// Through LMDB, with a slot in the lock file.
+    Registered { env: Env<WithoutTls>, _open: OpenHere },
+    /// Through LMDB, where there is no lock file and nobody writes.
+    AtRest { env: Env<WithoutTls>, meta_pages: MetaPages, txn_id: u64, _open: OpenHere },
     /// Beside a strfry, without its lock file.
     Pages(MetaPages),
 }
@@ -66,32 +66,36 @@ impl StrfryDb {
     /// [`OpenError`], each of which says what to do.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         refuse_wrong_lmdb()?;
-        let directory = database_directory(path)?;
-        data_file::check(&directory.join("data.mdb"))?;
         // The lock file may be looked at only while no environment has it open.
         let _opening = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
-        refuse_second(&directory)?;
-        let has_lock_file = lock_file::check(&directory.join("lock.mdb"))?;
+        let files = Files::find(path)?;
+        let meta_pages = MetaPages::new(data_file::check(&files.data_path())?);
+        let _open = OpenHere::new(&files)
+            .ok_or_else(|| OpenError::AlreadyOpen { path: files.directory().to_owned() })?;
+        let has_lock_file = lock_file::check(&files.lock_path())?;
+        // Before LMDB sees it, which believes its pages, and creates nothing in another version.
+        let (meta, _) = look(&files, &meta_pages)?;
 
+        // Opening takes slots too.
+        let _ending_later = Open::new();
         let flags = if has_lock_file { EnvFlags::empty() } else { EnvFlags::NO_LOCK };
-        let env = open_environment(&directory, flags)?;
+        let env = open_environment(files.directory(), flags)?;
+        let lmdb = |source| OpenError::Lmdb { path: files.directory().to_owned(), source };
         if has_lock_file {
-            let cleared = env.clear_stale_readers();
-            cleared.map_err(|source| OpenError::Lmdb { path: directory.clone(), source })?;
+            env.clear_stale_readers().map_err(lmdb)?;
         }
-        let data_file = directory.join("data.mdb");
-        let lmdb = |source| OpenError::Lmdb { path: directory.clone(), source };
-        let meta_table = tables::open_meta(&env)
-            .map_err(lmdb)?
-            .ok_or_else(|| OpenError::NotStrfry { path: data_file.clone(), table: META })?;
-        let txn = env.read_txn().map_err(lmdb)?;
-        let record = meta_table.get(&txn, &META_KEY.to_ne_bytes()).map_err(lmdb)?;
-        let meta = check_meta(&data_file, record)?;
-        drop(txn);
         let tables = Tables::open(&env).map_err(lmdb)?;
-        let dictionaries = Mutex::default();
-        let access = Access::Lmdb { env, has_lock_file };
-        Ok(Self { access, directory, tables, meta, dictionaries })
+        let access = match has_lock_file {
+            true => Access::Registered { env, _open },
+            false => {
+                let txn_id = env.read_txn().map_err(lmdb)?.id() as u64;
+                Access::AtRest { env, meta_pages, txn_id, _open }
+            }
+        };
+        // What was looked at and what LMDB has opened is the same.
+        let same = files.check();
+        same.map_err(|source| OpenError::Read { path: files.data_path(), source })?;
+        Ok(Self { access, files, tables, meta, dictionaries: Mutex::default() })
     }
 
     /// Opens the database without its lock file, for where that cannot be shared: each read is
@@ -102,43 +106,25 @@ impl StrfryDb {
     /// # Errors
     /// [`OpenError`], each of which says what to do.
     pub fn open_without_lock(path: &Path) -> Result<Self, OpenError> {
-        let directory = database_directory(path)?;
-        let data_file = directory.join("data.mdb");
-        data_file::check(&data_file)?;
-        let read = |source| OpenError::ReadDataFile { path: data_file.clone(), source };
-        let file = File::open(&data_file).map_err(read)?;
-        let not_lmdb = || OpenError::NotLmdb { path: data_file.clone(), what: "it is too short" };
-        let first = data_file::read_meta(&file, 0).map_err(read)?.ok_or_else(not_lmdb)?;
-        let unlocked = MetaPages::new(file, first.page_size);
-        let read = unlocked.read(|pages| {
-            let is_there = |name| pages.has(&tables::full_name(name));
-            let record = match is_there(META)? {
-                true => Some(pages.get(&tables::full_name(META), &META_KEY.to_ne_bytes())?),
-                false => None,
-            };
-            Ok((record.map(|record| record.map(<[u8]>::to_vec)), Tables::find(is_there)?))
-        });
-        let (record, tables) =
-            read.map_err(|source| OpenError::Read { path: data_file.clone(), source })?;
-        let record =
-            record.ok_or_else(|| OpenError::NotStrfry { path: data_file.clone(), table: META })?;
-        Ok(Self {
-            access: Access::Pages(unlocked),
-            directory,
-            meta: check_meta(&data_file, record.as_deref())?,
-            tables,
-            dictionaries: Mutex::default(),
-        })
+        let files = Files::find_data(path)?;
+        let meta_pages = MetaPages::new(data_file::check(&files.data_path())?);
+        let (meta, tables) = look(&files, &meta_pages)?;
+        let access = Access::Pages(meta_pages);
+        Ok(Self { access, files, tables, meta, dictionaries: Mutex::default() })
     }
 
     /// The directory that holds `data.mdb`.
     pub fn directory(&self) -> &Path {
-        &self.directory
+        self.files.directory()
+    }
+
+    pub(super) fn data_path(&self) -> PathBuf {
+        self.files.data_path()
     }
 
     /// Whether readers are registered in a lock file, as they must be beside a running strfry.
     pub fn has_lock_file(&self) -> bool {
-        matches!(self.access, Access::Lmdb { has_lock_file: true, .. })
+        matches!(self.access, Access::Registered { .. })
     }
 
     /// What strfry says of the database: versions.
@@ -154,20 +140,19 @@ impl StrfryDb {
     /// Begins a read transaction. Keep it short: while it lives, strfry cannot reuse old pages.
     ///
     /// # Errors
-    /// No free reader slot; strfry has started on a database opened without a lock file; or the
-    /// lock file is not used, where only [`StrfryDb::read`] can tell whether what was read is whole.
+    /// No free reader slot; the database has been replaced, or strfry has started on one opened
+    /// without a lock file; or the lock file is not used, where only [`StrfryDb::read`] can tell
+    /// whether what was read is whole.
     pub fn snapshot(&self) -> Result<Snapshot<'_>, ReadError> {
         if self.is_unlocked() { Err(ReadError::Unregistered) } else { self.begin() }
     }
 
     pub(super) fn begin(&self) -> Result<Snapshot<'_>, ReadError> {
+        self.check_files()?;
         let open = Open::new();
         let source = match &self.access {
             Access::Pages(pages) => Source::Pages(PageSnapshot::new(pages, pages.begin()?)),
-            Access::Lmdb { env, has_lock_file } => {
-                if !has_lock_file && self.directory.join("lock.mdb").exists() {
-                    return Err(ReadError::LockFileAppeared);
-                }
+            Access::Registered { env, .. } | Access::AtRest { env, .. } => {
                 Source::Lmdb(env.read_txn().map_err(|error| match error {
                     heed::Error::Mdb(MdbError::ReadersFull) => ReadError::ReadersFull,
                     source => ReadError::Lmdb { table: "(all)", source },
@@ -177,6 +162,20 @@ impl StrfryDb {
         Ok(Snapshot::new(self, source, open))
     }
 
+    /// Whether the files are still those that were opened, and nobody writes to them who must not.
+    pub(super) fn check_files(&self) -> Result<(), ReadError> {
+        match &self.access {
+            Access::Pages(_) => self.files.check_data(),
+            Access::Registered { .. } => self.files.check(),
+            Access::AtRest { meta_pages, txn_id, .. } => {
+                self.files.check()?;
+                // Whoever writes has its lock file where we do not see it.
+                let is_at_rest = meta_pages.newest()?.txn_id == *txn_id;
+                if is_at_rest { Ok(()) } else { Err(ReadError::WrittenTo) }
+            }
+        }
+    }
+
     /// A bound of a batch, or less of it without the lock file.
     pub(super) fn bound(&self, rows: usize) -> usize {
         if self.is_unlocked() { (rows / LESS_WITHOUT_LOCK).max(1) } else { rows }
@@ -184,7 +183,7 @@ impl StrfryDb {
 
     pub(super) fn env(&self) -> Option<&Env<WithoutTls>> {
         match &self.access {
-            Access::Lmdb { env, .. } => Some(env),
+            Access::Registered { env, .. } | Access::AtRest { env, .. } => Some(env),
             Access::Pages(_) => None,
         }
     }
@@ -208,27 +207,20 @@ fn refuse_wrong_lmdb() -> Result<(), OpenError> {
     }
 }
 
-fn database_directory(path: &Path) -> Result<PathBuf, OpenError> {
-    let not_a_database = || OpenError::NotADatabasePath { path: path.to_owned() };
-    match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => Ok(path.to_owned()),
-        Ok(_) if path.file_name().is_some_and(|name| name == "data.mdb") => {
-            let parent = path.parent().ok_or_else(not_a_database)?;
-            Ok(if parent.as_os_str().is_empty() { PathBuf::from(".") } else { parent.to_owned() })
-        }
-        Ok(_) => Err(not_a_database()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Err(OpenError::Missing { path: path.to_owned() })
-        }
-        Err(source) => Err(OpenError::ReadDataFile { path: path.to_owned(), source }),
-    }
-}
-
-/// LMDB cannot have the same file open twice in a process.
-fn refuse_second(directory: &Path) -> Result<(), OpenError> {
-    let is_open =
-        directory.canonicalize().is_ok_and(|path| heed::env_closing_event(path).is_some());
-    if is_open { Err(OpenError::AlreadyOpen { path: directory.to_owned() }) } else { Ok(()) }
+/// What the database says of itself, and the tables that are there, both read without LMDB.
+fn look(files: &Files, meta_pages: &MetaPages) -> Result<(Meta, Tables), OpenError> {
+    let path = files.data_path();
+    let read = |source| OpenError::Read { path: path.clone(), source };
+    let record = meta_pages.read(|pages| match pages.has(META)? {
+        true => Ok(Some(pages.get(META, &META_KEY.to_ne_bytes())?.map(<[u8]>::to_vec))),
+        false => Ok(None),
+    });
+    let not_strfry = || OpenError::NotStrfry { path: path.clone(), table: META.name };
+    let record = record.map_err(read)?.ok_or_else(not_strfry)?;
+    let meta = check_meta(&path, record.as_deref())?;
+    // Another version has other tables.
+    let tables = meta_pages.read(|pages| Tables::find(|shape| pages.has(shape))).map_err(read)?;
+    Ok((meta, tables))
 }
 
 fn open_environment(directory: &Path, flags: EnvFlags) -> Result<Env<WithoutTls>, OpenError> {
@@ -236,8 +228,8 @@ fn open_environment(directory: &Path, flags: EnvFlags) -> Result<Env<WithoutTls>
     options.max_dbs(NAMED_DATABASES);
     // SAFETY: the map is read-only and strfry changes it only by LMDB's rules, which our reader
     // slot is part of; without a lock file nobody writes, and every snapshot checks again that
-    // none has appeared. The linked LMDB has strfry's lock format (`refuse_wrong_lmdb`), and the
-    // data file reaches as far as its pages do (`data_file::check`).
+    // none has appeared (`check_files`). The linked LMDB has strfry's lock format
+    // (`refuse_wrong_lmdb`), and the data file reaches as far as its pages do (`data_file::check`).
     #[allow(unsafe_code)]
     let opened = unsafe { options.flags(EnvFlags::READ_ONLY | flags).open(directory) };
     let path = directory.to_owned();
@@ -246,6 +238,10 @@ fn open_environment(directory: &Path, flags: EnvFlags) -> Result<Env<WithoutTls>
         heed::Error::Mdb(MdbError::VersionMismatch) => OpenError::LockVersion { path },
         heed::Error::Mdb(MdbError::Invalid) => {
             OpenError::NotLmdb { path, what: "LMDB does not recognise it" }
+        }
+        heed::Error::Mdb(MdbError::Problem) => OpenError::WrongLmdb { version: linked_lmdb().0 },
+        heed::Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            OpenError::NoReaderNumber { path: path.join("lock.mdb") }
         }
         source => OpenError::Lmdb { path, source },
     })
@@ -256,7 +252,7 @@ fn check_meta(path: &Path, record: Option<&[u8]>) -> Result<Meta, OpenError> {
     let meta = Meta::from_bytes(record).map_err(|_| OpenError::Read {
         path: path.to_owned(),
         source: ReadError::Damaged {
-            table: META,
+            table: META.name,
             key: META_KEY.to_string(),
             what: "it is not the flatbuffer that strfry writes",
         },

@@ -1,7 +1,8 @@
-//! The three key orders that strfry's indexes use beside LMDB's own.
+//! The three key orders that strfry's indexes use beside LMDB's own, and LMDB's of integers.
 //!
 //! Each is a total order on byte strings of any length: LMDB calls them from C, where a panic
-//! aborts the process, and a corrupt database can hold any key.
+//! aborts the process, and a corrupt database can hold any key. What is no total order leads a
+//! search astray, and then what is there is not found.
 
 use std::cmp::Ordering;
 
@@ -37,6 +38,18 @@ impl Comparator for Uint64Uint64 {
         // decides last, so that unequal keys never compare equal.
         let ((rest_a, a), (rest_b, b)) = (split_two_integers(a), split_two_integers(b));
         a.cmp(&b).then_with(|| rest_a.cmp(rest_b))
+    }
+}
+
+/// Native-endian integers of 8 bytes, as LMDB's `MDB_INTEGERKEY` has them; behind them keys of any
+/// other length, which a whole database has not.
+pub fn integers(a: &[u8], b: &[u8]) -> Ordering {
+    let integer = |bytes: &[u8]| bytes.try_into().map(u64::from_ne_bytes);
+    match (integer(a), integer(b)) {
+        (Ok(a), Ok(b)) => a.cmp(&b),
+        (Ok(_), Err(_)) => Ordering::Less,
+        (Err(_), Ok(_)) => Ordering::Greater,
+        (Err(_), Err(_)) => a.cmp(b),
     }
 }
 
@@ -88,14 +101,19 @@ mod tests {
 
     /// Short alphabets and lengths around the integers' borders make ties likely.
     fn any_key() -> impl Strategy<Value = Vec<u8>> {
-        prop_oneof![vec(0u8..3, 0..20), vec(any::<u8>(), 0..40)]
+        prop_oneof![vec(0u8..3, 0..20), vec(any::<u8>(), 0..40), vec(0u8..3, 7..10)]
     }
 
-    fn is_a_total_order<C: Comparator>(a: &[u8], b: &[u8], c: &[u8]) -> Result<(), TestCaseError> {
-        prop_assert_eq!(C::compare(a, b) == Ordering::Equal, a == b);
-        prop_assert_eq!(C::compare(a, b), C::compare(b, a).reverse());
-        if C::compare(a, b).is_le() && C::compare(b, c).is_le() {
-            prop_assert!(C::compare(a, c).is_le());
+    type Order = fn(&[u8], &[u8]) -> Ordering;
+
+    const ORDERS: [Order; 4] =
+        [StringUint64::compare, StringUint64Uint64::compare, Uint64Uint64::compare, integers];
+
+    fn is_a_total_order(compare: Order, a: &[u8], b: &[u8], c: &[u8]) -> Result<(), TestCaseError> {
+        prop_assert_eq!(compare(a, b) == Ordering::Equal, a == b);
+        prop_assert_eq!(compare(a, b), compare(b, a).reverse());
+        if compare(a, b).is_le() && compare(b, c).is_le() {
+            prop_assert!(compare(a, c).is_le());
         }
         Ok(())
     }
@@ -103,9 +121,20 @@ mod tests {
     proptest! {
         #[test]
         fn every_order_is_total_on_arbitrary_bytes(a in any_key(), b in any_key(), c in any_key()) {
-            is_a_total_order::<StringUint64>(&a, &b, &c)?;
-            is_a_total_order::<StringUint64Uint64>(&a, &b, &c)?;
-            is_a_total_order::<Uint64Uint64>(&a, &b, &c)?;
+            for order in ORDERS {
+                is_a_total_order(order, &a, &b, &c)?;
+            }
+        }
+
+        /// Nothing that is there is missed by a search, whatever else is there.
+        #[test]
+        fn every_key_is_found_among_any_others(mut keys in vec(any_key(), 1..60)) {
+            for order in ORDERS {
+                keys.sort_unstable_by(|a, b| order(a, b));
+                for key in &keys {
+                    prop_assert!(keys.binary_search_by(|other| order(other, key)).is_ok());
+                }
+            }
         }
     }
 }

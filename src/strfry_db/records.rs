@@ -2,7 +2,7 @@
 //! costs a fraction of a descent into the tree for each. Events that are near in time mostly are
 //! neighbours, because strfry numbers them as they come.
 
-use super::error::ReadError;
+use super::error::{ReadError, damaged};
 use super::keys::LevId;
 use super::limits::STEPS_INSTEAD_OF_DESCENT;
 use super::snapshot::Snapshot;
@@ -34,9 +34,9 @@ pub(super) fn read_each<'a>(
         while current.is_none_or(|(at, _)| at < lev_id) {
             let Some(entry) = stretch.next() else { break };
             let (key, record) = entry?;
-            // A key of another size is no levId: as if it were behind all others.
-            let at = key.try_into().map_or(LevId::MAX, LevId::from_ne_bytes);
-            current = Some((at, record));
+            let wrong_size = |_| damaged(table.shape.name, hex::encode(key), "its size is wrong");
+            let at = key.try_into().map_err(wrong_size)?;
+            current = Some((LevId::from_ne_bytes(at), record));
         }
         if let (Some((at, record)), Some(place)) = (current, records.get_mut(position))
             && at == lev_id

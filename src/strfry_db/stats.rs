@@ -36,7 +36,6 @@ impl StrfryDb {
     /// [`ReadError`]
     pub fn stats(&self) -> Result<Stats, ReadError> {
         let created_at = present("Event__created_at", self.tables.created_at)?;
-        let event = present("Event", self.tables.event)?;
         let time = |entry: Option<Result<Entry<'_>, ReadError>>| {
             let time = |(key, _): Entry<'_>| key.try_into().ok().map(u64::from_ne_bytes);
             entry.transpose().map(|entry| entry.and_then(time))
@@ -45,7 +44,7 @@ impl StrfryDb {
             Ok((
                 time(snapshot.forward(created_at, None)?.next())?,
                 time(snapshot.backward(created_at, None)?.next())?,
-                snapshot.len(event)?,
+                snapshot.number_of_events()?,
             ))
         })?;
         Ok(Stats {

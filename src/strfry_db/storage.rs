@@ -74,14 +74,14 @@ impl StrfryDb {
     /// # Errors
     /// [`ReadError`]
     pub fn free_bytes(&self) -> Result<Option<u64>, ReadError> {
-        let Ok(file) = File::open(self.directory().join("data.mdb")) else { return Ok(None) };
+        let Ok(file) = File::open(self.data_path()) else { return Ok(None) };
         for _ in 0..ATTEMPTS {
             let before = last_commit(&file).ok().flatten();
             let read = self.read(|_| {
                 let now: Option<data_file::Meta> = last_commit(&file).ok().flatten();
                 Ok(match (&before, now) {
                     (Some(before), Some(now)) if before.txn_id == now.txn_id => {
-                        ControlFlow::Break(free_bytes(&file, &now).ok())
+                        ControlFlow::Break(Some(free_bytes(&file, &now)?))
                     }
                     (Some(_), Some(_)) => ControlFlow::Continue(()),
                     _ => ControlFlow::Break(None),
@@ -153,7 +153,7 @@ impl StrfryDb {
 
     /// Size of `data.mdb`, in bytes.
     pub(super) fn file_bytes(&self) -> Result<u64, ReadError> {
-        let metadata = std::fs::metadata(self.directory().join("data.mdb"));
+        let metadata = std::fs::metadata(self.data_path());
         metadata.map(|metadata| metadata.len()).map_err(|source| ReadError::Size { source })
     }
 }

@@ -41,8 +41,8 @@ use std::fs::File;
 use std::rc::Rc;
 use std::sync::atomic::{Ordering, fence};
 
-use super::data_file::{self, Meta};
-use super::error::ReadError;
+use super::data_file::Meta;
+use super::error::{ReadError, damaged};
 use super::open::StrfryDb;
 use super::pages::PageSnapshot;
 use super::snapshot::Snapshot;
@@ -63,14 +63,15 @@ pub(super) struct MetaPages {
 }
 
 impl MetaPages {
-    pub(super) fn new(file: File, page_size: u64) -> Self {
+    /// Of a file that has been checked, which is so the size of its pages too.
+    pub(super) fn new((file, page_size): (File, u64)) -> Self {
         Self { file, page_size }
     }
 
     /// The meta page of the last commit.
     pub(super) fn newest(&self) -> Result<Meta, ReadError> {
         fence(Ordering::Acquire);
-        match data_file::newest_meta(&self.file, self.page_size) {
+        match Meta::newest(&self.file, self.page_size) {
             Ok(Some(meta)) => Ok(meta),
             Ok(None) => Err(ReadError::NoMetaPages),
             Err(source) => Err(ReadError::MetaPages { source }),
@@ -82,6 +83,7 @@ impl MetaPages {
         for _ in 0..ATTEMPTS_TO_BEGIN {
             let meta = self.newest()?;
             if self.newest()? == meta {
+                meta.check().map_err(|what| damaged("(pages)", "the meta pages", what))?;
                 return Ok(meta);
             }
         }
@@ -139,7 +141,10 @@ impl StrfryDb {
         }
         for attempt in 0..ATTEMPTS {
             let snapshot = match kept.take() {
-                Some(snapshot) => snapshot,
+                Some(snapshot) => {
+                    self.check_files()?;
+                    snapshot
+                }
                 None => self.begin()?.into(),
             };
             let result = read(&snapshot, attempt);

@@ -42,6 +42,14 @@ pub(super) enum Step {
     End,
 }
 
+/// Entries that have been visited in one commit.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counted {
+    entries: u64,
+    /// `None` before the first.
+    txn_id: Option<u64>,
+}
+
 /// One table, walked batch by batch.
 pub(super) struct Walk<'db, C, const K: usize> {
     db: &'db StrfryDb,
@@ -52,6 +60,9 @@ pub(super) struct Walk<'db, C, const K: usize> {
     from: Option<[u8; K]>,
     /// Its last entry that was visited; all entries of the key up to this levId are done.
     done: Option<([u8; K], LevId)>,
+    /// How many have been visited, for as long as all are of one commit: then they must be as many
+    /// as the table says that it has. `None` if they are not, or the walk is over a part.
+    counted: Option<Counted>,
     /// What an index has, and a table of records has not.
     duplicates: bool,
     rows: usize,
@@ -75,6 +86,7 @@ impl<'db, C: Comparator, const K: usize> Walk<'db, C, K> {
             direction: Direction::Forward,
             from: None,
             done: None,
+            counted: Some(Counted::default()),
             duplicates: true,
             rows: db.bound(rows),
             time: TIME_PER_SNAPSHOT,
@@ -129,10 +141,10 @@ impl<'db, C: Comparator, const K: usize> Walk<'db, C, K> {
     ) -> Result<bool, ReadError> {
         let db = self.db;
         let mut kept = self.kept.take();
-        let place = (self.from, self.done);
+        let place = (self.from, self.done, self.counted);
         let before = db.is_unlocked().then(|| state.clone());
         let more = db.read_keeping(&mut kept, self.one_snapshot, |snapshot, attempt| {
-            (self.from, self.done) = place;
+            (self.from, self.done, self.counted) = place;
             if let (1.., Some(before)) = (attempt, &before) {
                 state.clone_from(before);
             }
@@ -159,6 +171,9 @@ impl<'db, C: Comparator, const K: usize> Walk<'db, C, K> {
     ) -> Result<bool, ReadError> {
         let begun = Instant::now();
         let table = self.table;
+        let txn_id = snapshot.txn_id();
+        let is_same = |counted: &Counted| counted.txn_id.is_none_or(|first| first == txn_id);
+        self.counted = self.counted.filter(is_same);
         let from = self.from;
         let rows = halved(self.rows, attempt);
         let per_look = (rows / LOOKS).max(1);
@@ -177,6 +192,9 @@ impl<'db, C: Comparator, const K: usize> Walk<'db, C, K> {
             self.done = Some((array, lev_id));
             self.from = Some(array);
             visited += 1;
+            if let Some(Counted { entries, .. }) = &mut self.counted {
+                *entries += 1;
+            }
             let late = || visited.is_multiple_of(per_look) && begun.elapsed() >= self.time;
             match step {
                 Step::Next if visited >= rows || late() => Ok(Step::Pause),
@@ -192,21 +210,37 @@ impl<'db, C: Comparator, const K: usize> Walk<'db, C, K> {
                 snapshot.backward(table, behind.as_ref().map(|key| &key[..]))?
             }
         };
-        let mut last = Step::End;
         for found in entries {
-            last = entry(found?)?;
-            if last != Step::Next {
-                break;
+            match entry(found?)? {
+                Step::Next => {}
+                step => {
+                    let counted = self.counted.as_mut();
+                    counted.map(|counted| counted.txn_id.get_or_insert(txn_id));
+                    return Ok(step == Step::Pause);
+                }
             }
         }
-        Ok(last == Step::Pause)
+        // All that there is has been visited.
+        let is_short = match self.counted {
+            Some(Counted { entries, .. }) => entries != snapshot.len(table)?,
+            None => false,
+        };
+        match is_short {
+            true => Err(damaged(self.name, "all", "it has not as many entries as it says")),
+            false => Ok(false),
+        }
     }
 }
 
 impl<C: Comparator> Walk<'_, C, 8> {
     /// Begins with the first entry of this key, or of the next one in the direction of the walk.
     pub(super) fn starting_at(self, direction: Direction, key: u64) -> Self {
-        Self { direction, from: Some(key.to_ne_bytes()), ..self }
+        let end = match direction {
+            Direction::Forward => u64::MIN,
+            Direction::Backward => u64::MAX,
+        };
+        let counted = self.counted.filter(|_| key == end);
+        Self { direction, from: Some(key.to_ne_bytes()), counted, ..self }
     }
 }
 

@@ -3,13 +3,14 @@
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use strfry_companion::strfry_db::StrfryDb;
 
 use crate::said::{Said, companion};
 use crate::small_node::SmallNode;
-use crate::support::golden_database;
 use crate::support::raw::RawDatabase;
+use crate::support::{fixture, golden_database};
 
 /// The small node's database after this was done to its directory.
 fn damaged(damage: impl Fn(&Path)) -> (SmallNode, PathBuf) {
@@ -213,4 +214,42 @@ fn a_backfill_does_not_go_without_the_lock_file() {
              committed, and strfry must know of its reader\n"
         )
     );
+}
+
+#[test]
+fn with_few_open_files_allowed_the_answer_is_whole_or_an_error_that_names_the_limit() {
+    let golden = golden_database("strfry-1.1.1");
+    let authors = fixture("authors.txt");
+    let authors = authors.to_str().unwrap();
+    for command in [
+        &["scan", "--count", "{}"][..],
+        &["stats", "--json"],
+        &["profiles", "--pubkeys", authors],
+        &["export", "--fried"],
+        &["verify"],
+    ] {
+        for how in [&[][..], &["--no-lock"]] {
+            let with_limit = |files: u32| {
+                let limited = format!("ulimit -n {files}; exec \"$@\"");
+                let program = companion(&[command, how].concat());
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &limited, "sh"]).arg(program.get_program());
+                shell.args(program.get_args()).arg("--db").arg(golden.path());
+                Said::by(shell.env("HOME", "/nonexistent"), golden.path())
+            };
+            let whole = with_limit(64);
+            assert_eq!(whole.code, 0, "{whole:?}");
+            // With 3 no program can be started: its libraries cannot be opened.
+            for files in 4..20 {
+                let said = with_limit(files);
+                // How many pages are free is not told where the file cannot be opened once more.
+                if said.code != 0 {
+                    assert_eq!((said.code, said.out.as_str()), (3, ""), "{command:?} {files}");
+                    assert!(said.err.contains("(ulimit -n)"), "{command:?} {files}: {said:?}");
+                } else if command[0] != "stats" {
+                    assert_eq!(said.out, whole.out, "{command:?} {files}");
+                }
+            }
+        }
+    }
 }

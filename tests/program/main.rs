@@ -12,6 +12,7 @@ mod exports;
 mod few_files;
 mod figures;
 mod listings;
+mod namespaces;
 mod nobody_reads;
 mod node_files;
 mod old_names;

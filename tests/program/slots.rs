@@ -15,15 +15,21 @@ use crate::support::node::Node;
 use crate::support::{heed_signals, strfry_bin};
 use crate::wait::until;
 
-/// Process ids in the table of readers. LMDB 0.9, `MDB_txninfo`: it begins at 128 (64 bit), and a
-/// reader takes 64 bytes, with its process at 8; at 56 is how many of them count.
+/// Processes in the table of readers, by the numbers that they have there.
 ///
 /// Reads the file, which the test's own process must not have open as a database.
 fn readers(database: &Path) -> Vec<u32> {
+    slots(database).into_iter().map(|number| number % 10_000_000).collect()
+}
+
+/// The taken slots. LMDB 0.9, `MDB_txninfo`: the table begins at 128 (64 bit), and a reader takes
+/// 64 bytes, with its process at 8; at 56 is how many of them count.
+pub fn slots(database: &Path) -> Vec<u32> {
     let bytes = fs::read(database.join("lock.mdb")).unwrap();
-    let pid = |slot: &[u8]| u32::from_ne_bytes(slot[8..12].try_into().unwrap());
+    let process = |slot: &[u8]| u32::from_ne_bytes(slot[8..12].try_into().unwrap());
     let count = u32::from_ne_bytes(bytes[56..60].try_into().unwrap());
-    bytes[128..].chunks_exact(64).take(count as usize).map(pid).filter(|&pid| pid != 0).collect()
+    let slots = bytes[128..].chunks_exact(64).take(count as usize).map(process);
+    slots.filter(|&process| process != 0).collect()
 }
 
 const EVENTS: usize = 200;

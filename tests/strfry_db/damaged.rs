@@ -1,8 +1,11 @@
 //! Records that no strfry writes: each read says which one is damaged, and nothing panics.
 
+use std::fs;
+
 use strfry_companion::nostr::{EventId, Pubkey, kind};
+use strfry_companion::strfry_db::scan::{ScanFilter, ScanOptions};
 use strfry_companion::strfry_db::{
-    LevId, Meta, ReadError, Snapshot, StrfryDb, id_key, pubkey_kind_key,
+    ExportRange, LevId, Meta, ReadError, Snapshot, StrfryDb, id_key, pubkey_kind_key,
 };
 use tempfile::TempDir;
 
@@ -182,8 +185,11 @@ fn index_values_that_are_no_lev_ids_are_damaged() {
         "table Event__replaceDeletion holds a damaged record for 7: its levId is not 8 bytes"
     );
     let kinds = with_index("Event__kind", b"abc", three);
-    RawDatabase::open(kinds.path()).table("rasgueadb_defaultDb__Event");
-    RawDatabase::open(kinds.path()).table("rasgueadb_defaultDb__Event__created_at");
+    RawDatabase::open(kinds.path()).put("Event", &LEV_ID.to_ne_bytes(), b"").put(
+        "Event__created_at",
+        &5u64.to_ne_bytes(),
+        &LEV_ID.to_ne_bytes(),
+    );
     let db = StrfryDb::open(kinds.path()).unwrap();
     assert_eq!(
         db.stats().unwrap_err().to_string(),
@@ -211,4 +217,132 @@ fn a_table_that_is_missing_is_named_when_it_is_needed() {
          missing"
     );
     assert_eq!(db.snapshot().unwrap().address_deletion(&[0; 32]).unwrap(), None);
+}
+
+/// A golden database in which one byte is another.
+fn with_byte(at: usize, byte: u8) -> TempDir {
+    let directory = golden_database("strfry-1.1.1");
+    let path = directory.path().join("data.mdb");
+    let mut data = fs::read(&path).unwrap();
+    assert_ne!(data[at], byte);
+    data[at] = byte;
+    fs::write(path, data).unwrap();
+    directory
+}
+
+/// Every way to read all events: how many lines, or the first error.
+fn read_all(db: &StrfryDb) -> [Result<usize, String>; 4] {
+    let export = |range| {
+        let mut out = Vec::new();
+        let mut export = db.export(range, false).map_err(|error| error.to_string())?;
+        while export.next_batch(&mut out).map_err(|error| error.to_string())? {}
+        Ok(out.iter().filter(|&&byte| byte == b'\n').count())
+    };
+    let scan = || -> Result<usize, String> {
+        let batches = db.scan(vec![ScanFilter::default()], ScanOptions::default());
+        batches.map(|batch| Ok(batch.map_err(|error| error.to_string())?.len())).sum()
+    };
+    let reverse = ExportRange { reverse: true, ..ExportRange::default() };
+    let stats = db.stats().map(|stats| stats.events as usize).map_err(|error| error.to_string());
+    [export(ExportRange::default()), export(reverse), scan(), stats]
+}
+
+#[test]
+fn an_index_that_leads_back_to_where_it_was_is_damaged_and_not_endless() {
+    // The time of an entry of Event__created_at, four years later than it was.
+    let directory = with_byte(34_518, 3);
+    let out_of_order = "its keys are out of order";
+    for db in [StrfryDb::open, StrfryDb::open_without_lock] {
+        let [forward, backward, scanned, _] = read_all(&db(directory.path()).unwrap());
+        for read in [forward, backward, scanned] {
+            assert!(read.as_ref().is_err_and(|error| error.contains(out_of_order)), "{read:?}");
+        }
+    }
+}
+
+#[test]
+fn an_index_of_which_a_part_cannot_be_found_is_damaged_and_not_short() {
+    // The length of a key in the root of Event__created_at.
+    let directory = with_byte(274_382, 4);
+    for read in read_all(&StrfryDb::open_without_lock(directory.path()).unwrap()) {
+        assert!(
+            read.as_ref().is_err_and(|error| error.contains("a key is no integer")),
+            "{read:?}"
+        );
+    }
+    // LMDB does not look at the length of an integer.
+    let through_lmdb = read_all(&StrfryDb::open(directory.path()).unwrap());
+    assert_eq!(through_lmdb, [const { Ok(604) }; 4]);
+}
+
+/// `md_entries` of Event__created_at, in the newest root of all tables.
+#[test]
+fn an_index_that_has_fewer_entries_than_it_says_is_damaged() {
+    let golden = golden_database("strfry-1.1.1");
+    let data = fs::read(golden.path().join("data.mdb")).unwrap();
+    let name = b"rasgueadb_defaultDb__Event__created_at";
+    let root = 241 * 4_096;
+    let place = data[root..root + 4_096].windows(name.len()).position(|key| key == name).unwrap();
+    let entries = root + place + name.len() + 32;
+    assert_eq!(data[entries..entries + 8], 604_u64.to_ne_bytes());
+    let directory = with_byte(entries, 0x5d);
+    for db in [StrfryDb::open, StrfryDb::open_without_lock] {
+        let [forward, backward, _, stats] = read_all(&db(directory.path()).unwrap());
+        for read in [forward, backward, stats] {
+            assert!(read.as_ref().is_err_and(|error| error.contains("not as many")), "{read:?}");
+        }
+    }
+}
+
+/// A page of a tree that names itself so often, in as many nodes or in one.
+fn page_that_names_itself(number: u64, nodes: u16, is_one_node: bool) -> [u8; 4_096] {
+    let places = |node| 4_096 - 8 * if is_one_node { 1 } else { node + 1 };
+    let mut page = [0; 4_096];
+    let mut put = |at: u16, bytes: &[u8]| {
+        page[usize::from(at)..][..bytes.len()].copy_from_slice(bytes);
+    };
+    put(0, &number.to_ne_bytes());
+    put(10, &1_u16.to_ne_bytes());
+    put(12, &(16 + 2 * nodes).to_ne_bytes());
+    put(14, &places(nodes - 1).to_ne_bytes());
+    for node in 0..nodes {
+        put(16 + 2 * node, &places(node).to_ne_bytes());
+        put(places(node), &number.to_ne_bytes());
+    }
+    page
+}
+
+/// In a file of 1 GiB, almost all of it a hole; each node read leads to as many again.
+#[test]
+fn a_page_that_names_itself_two_thousand_times_takes_neither_memory_nor_time() {
+    const NEWEST_META: usize = 4_096 + 16;
+    const LAST_PAGE: usize = NEWEST_META + 120;
+    const PAGE: u64 = 241;
+    let golden = golden_database("strfry-1.1.1");
+    let whole = fs::read(golden.path().join("data.mdb")).unwrap();
+    // The free list, and the table of all tables.
+    for (record, depth) in [(24, 2_u16), (24, 31), (72, 2), (72, 31)] {
+        for (nodes, is_one_node) in [(408, false), (2_000, true)] {
+            // Whether there are fewer pages than are counted: then all trees are followed.
+            for last_page in [1_u64 << 20, 1 << 10] {
+                let mut data = whole.clone();
+                let mut put = |at: usize, bytes: &[u8]| {
+                    data[at..at + bytes.len()].copy_from_slice(bytes);
+                };
+                put(241 * 4_096, &page_that_names_itself(PAGE, nodes, is_one_node));
+                put(NEWEST_META + record + 6, &depth.to_ne_bytes());
+                put(NEWEST_META + record + 32, &1_u64.to_ne_bytes());
+                put(NEWEST_META + record + 40, &PAGE.to_ne_bytes());
+                put(LAST_PAGE, &last_page.to_ne_bytes());
+                let directory = tempfile::tempdir().unwrap();
+                let path = directory.path().join("data.mdb");
+                fs::write(&path, data).unwrap();
+                fs::File::options().write(true).open(&path).unwrap().set_len(1 << 30).unwrap();
+                for open in [StrfryDb::open, StrfryDb::open_without_lock] {
+                    let free = open(directory.path()).map(|db| db.free_bytes());
+                    assert!(!matches!(free, Ok(Ok(_))), "{record} {depth} {nodes} {free:?}");
+                }
+            }
+        }
+    }
 }

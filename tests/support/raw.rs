@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use heed::types::Bytes;
-use heed::{CommitOrAbort, Database, Env, EnvFlags, EnvOpenOptions, WithoutTls};
+use heed::{CommitOrAbort, Database, DatabaseFlags, Env, EnvFlags, EnvOpenOptions, WithoutTls};
 use strfry_companion::strfry_db::tables::PREFIX;
 
 /// Any LMDB environment, opened for writing without a lock file.
@@ -43,8 +43,22 @@ impl RawDatabase {
         let txn = self.0.write_txn().unwrap();
         let table = self.0.create_databases_and_commit(txn, |opener, txn| {
             let mut options = opener.database_options().types::<Bytes, Bytes>();
+            options.flags(flags_of(name));
             options.name(name).create(txn).map(CommitOrAbort::<_, ()>::Commit)
         });
         table.unwrap().unwrap_commit()
+    }
+}
+
+/// As strfry makes its tables.
+#[allow(deprecated, reason = "heed has types for integers, which tests of damage cannot use")]
+fn flags_of(table: &str) -> DatabaseFlags {
+    let name = table.strip_prefix(PREFIX).unwrap_or_default();
+    let values = DatabaseFlags::DUP_SORT | DatabaseFlags::DUP_FIXED | DatabaseFlags::INTEGER_DUP;
+    match name {
+        "" => DatabaseFlags::empty(),
+        "Event__created_at" | "Event__expiration" => values | DatabaseFlags::INTEGER_KEY,
+        index if index.starts_with("Event__") => values,
+        _ => DatabaseFlags::INTEGER_KEY,
     }
 }

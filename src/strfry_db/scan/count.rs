@@ -54,8 +54,7 @@ impl StrfryDb {
                 return Ok(None);
             }
             if plan.index == Index::CreatedAt && (filter.since, filter.until) == (0, u64::MAX) {
-                let table = present("Event", self.tables.event)?;
-                return Ok(Some((plan, Some(snapshot.len(table)?))));
+                return Ok(Some((plan, Some(snapshot.number_of_events()?))));
             }
             Ok(Some((plan, None)))
         })?;

@@ -1,0 +1,308 @@
+//! One page of LMDB's trees, looked at only after it has been checked: it is the page that it is
+//! asked for, and what it says of its nodes fills it exactly.
+//!
+//! Layouts and rules from LMDB 0.9, `mdb.c`: `MDB_page`, `MDB_node`, `MDB_db`, on 64-bit machines,
+//! native endian. A page grows from both ends: behind its header the places of its nodes, and at
+//! its end the nodes, without gaps (`mdb_node_add`, `mdb_node_del`). That is what tells a page with
+//! a damaged header, place or size from a whole one.
+
+pub(super) const PAGE_HEADER: usize = 16;
+const NODE_HEADER: usize = 8;
+/// `P_INVALID`: the root of an empty tree.
+pub(super) const NO_PAGE: u64 = u64::MAX;
+/// Deeper trees are forged: LMDB's own cursors hold 32 pages (`CURSOR_STACK`).
+pub(super) const DEPTH: u16 = 32;
+/// Bytes of the values of a key that has several.
+pub(super) const VALUE: usize = 8;
+
+/// The page's own number; of a page within a node, anything.
+const NUMBER: usize = 0;
+/// Of a page of integers: their size.
+const PAD: usize = 8;
+const FLAGS: usize = 10;
+const LOWER: usize = 12;
+const UPPER: usize = 14;
+/// Of a large value, in place of `LOWER` and `UPPER`: how many pages it has.
+const LARGE_PAGES: usize = 12;
+
+const P_BRANCH: u16 = 0x01;
+const P_LEAF: u16 = 0x02;
+const P_OVERFLOW: u16 = 0x04;
+const P_META: u16 = 0x08;
+const P_LEAF2: u16 = 0x20;
+
+const F_BIGDATA: u16 = 0x01;
+const F_SUBDATA: u16 = 0x02;
+const F_DUPDATA: u16 = 0x04;
+
+/// A page that has been checked.
+#[derive(Clone, Copy)]
+pub(super) struct Page<'s> {
+    bytes: &'s [u8],
+    is_branch: bool,
+}
+
+/// Something in a page of nodes.
+#[derive(Clone, Copy)]
+pub(super) struct Node<'s> {
+    pub(super) key: &'s [u8],
+    /// Size of the value, or the lower half of the child's number.
+    low: u64,
+    flags: u16,
+    /// What lies in the page: the value, or where it is.
+    body: &'s [u8],
+}
+
+/// The value of a leaf's node.
+#[derive(Clone, Copy)]
+pub(super) enum Value<'s> {
+    /// It is in the page.
+    Here(&'s [u8]),
+    /// It has pages of its own, from this one on, and so many bytes.
+    Large { page: u64, bytes: u64 },
+    /// The values of the key, in a page within the page.
+    Several(&'s [u8]),
+    /// The values of the key, in a tree of their own.
+    Tree(Record),
+    /// A named database.
+    Database(Record),
+}
+
+/// What LMDB keeps of a tree (`MDB_db`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) pad: u32,
+    pub(super) flags: u16,
+    /// Pages from the root down to a leaf.
+    pub(super) depth: u16,
+    /// Entries, each value of a key counted.
+    pub(super) entries: u64,
+    pub(super) root: u64,
+}
+
+/// What is wrong with a page.
+pub(super) type Wrong = &'static str;
+pub(super) const WRONG_DEPTH: Wrong = "its tree is not as deep as it should be";
+
+impl<'s> Page<'s> {
+    /// Checks a page of a tree: one of nodes.
+    pub(super) fn of_nodes(bytes: &'s [u8], number: u64) -> Result<Self, Wrong> {
+        Self::of_keys(bytes, number, |_| Ok(()))
+    }
+
+    /// As [`Page::of_nodes`], and `check` is shown each key, but for the first of a branch, which
+    /// is not kept.
+    pub(super) fn of_keys(
+        bytes: &'s [u8],
+        number: u64,
+        mut check: impl FnMut(&'s [u8]) -> Result<(), Wrong>,
+    ) -> Result<Self, Wrong> {
+        has_number(bytes, number)?;
+        let is_branch = match u16_at(bytes, FLAGS) {
+            P_BRANCH => true,
+            P_LEAF => false,
+            _ => return Err("it is neither a branch nor a leaf"),
+        };
+        let page = Self { bytes, is_branch };
+        let [lower, upper] = [LOWER, UPPER].map(|at| usize::from(u16_at(bytes, at)));
+        let is_odd = lower % 2 != 0;
+        if lower <= PAGE_HEADER || lower > upper || upper > bytes.len() || is_odd {
+            return Err("its free space begins or ends where it cannot");
+        }
+        let mut filled = 0;
+        let (places, _) = bytes.get(PAGE_HEADER..lower).unwrap_or_default().as_chunks::<2>();
+        let mut is_kept = !is_branch;
+        for place in places {
+            let start = usize::from(u16::from_ne_bytes(*place));
+            if start < upper {
+                return Err("a node lies in its free space");
+            }
+            let node = page.node_from(start)?;
+            filled += node.bytes();
+            if is_kept {
+                check(node.key)?;
+            }
+            is_kept = true;
+        }
+        match filled == bytes.len() - upper {
+            true => Ok(page),
+            false => Err("its nodes do not fill the space that it has for them"),
+        }
+    }
+
+    /// One that has been checked before.
+    pub(super) fn known(bytes: &'s [u8]) -> Self {
+        Self { bytes, is_branch: u16_at(bytes, FLAGS) == P_BRANCH }
+    }
+
+    pub(super) fn is_branch(self) -> bool {
+        self.is_branch
+    }
+
+    /// How many nodes there are, never 0.
+    pub(super) fn len(self) -> usize {
+        usize::from(u16_at(self.bytes, LOWER)).saturating_sub(PAGE_HEADER) / 2
+    }
+
+    pub(super) fn nodes(self) -> impl Iterator<Item = Result<Node<'s>, Wrong>> {
+        (0..self.len()).map(move |at| self.node(at))
+    }
+
+    pub(super) fn node(self, at: usize) -> Result<Node<'s>, Wrong> {
+        self.node_from(u16_at(self.bytes, PAGE_HEADER + 2 * at).into())
+    }
+
+    fn node_from(self, start: usize) -> Result<Node<'s>, Wrong> {
+        let broken = "a node reaches beyond its end";
+        let node = self.bytes.get(start..).ok_or(broken)?;
+        let &[a, b, c, d, e, f, g, h, ref rest @ ..] = node else { return Err(broken) };
+        let low =
+            u64::from(u16::from_ne_bytes([a, b])) | u64::from(u16::from_ne_bytes([c, d])) << 16;
+        let flags = u16::from_ne_bytes([e, f]);
+        let key_bytes = u16::from_ne_bytes([g, h]).into();
+        let (key, rest) = rest.split_at_checked(key_bytes).ok_or(broken)?;
+        let bytes = match self.is_branch {
+            true => 0,
+            false if flags & F_BIGDATA != 0 => 8,
+            false => usize::try_from(low).unwrap_or(usize::MAX),
+        };
+        Ok(Node { key, low, flags, body: rest.get(..bytes).ok_or(broken)? })
+    }
+}
+
+impl<'s> Node<'s> {
+    /// As much of the page as it takes; nodes begin at even places.
+    fn bytes(self) -> usize {
+        (NODE_HEADER + self.key.len() + self.body.len()).next_multiple_of(2)
+    }
+
+    /// The child of a branch.
+    pub(super) fn child(self) -> u64 {
+        self.low | u64::from(self.flags) << 32
+    }
+
+    /// The value in a leaf.
+    pub(super) fn value(self) -> Result<Value<'s>, Wrong> {
+        let record = || Record::from_bytes(self.body).ok_or("a record of a tree has not its size");
+        Ok(match self.flags {
+            0 => Value::Here(self.body),
+            F_BIGDATA => Value::Large { page: u64_at(self.body, 0), bytes: self.low },
+            F_DUPDATA => Value::Several(self.body),
+            F_SUBDATA => Value::Database(record()?),
+            flags if flags == F_SUBDATA | F_DUPDATA => Value::Tree(record()?),
+            _ => return Err("a node is of no kind that there is"),
+        })
+    }
+}
+
+impl Record {
+    pub(super) const BYTES: usize = 48;
+
+    /// `None` if it has not the size of one.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        (bytes.len() == Self::BYTES).then(|| Self {
+            pad: u32_at(bytes, 0),
+            flags: u16_at(bytes, 4),
+            depth: u16_at(bytes, 6),
+            entries: u64_at(bytes, 32),
+            root: u64_at(bytes, 40),
+        })
+    }
+
+    /// Whether the tree is empty in every way or in none, and not too deep.
+    pub(super) fn check(&self) -> Result<(), Wrong> {
+        let is_empty = self.root == NO_PAGE;
+        let agrees = is_empty == (self.depth == 0) && is_empty == (self.entries == 0);
+        if agrees && self.depth <= DEPTH { Ok(()) } else { Err("the record of a tree is wrong") }
+    }
+}
+
+/// The values of a key in a page of their own, or in a page within a node, which has no number:
+/// integers in ascending order, at least one.
+pub(super) fn integers(page: &[u8], number: Option<u64>) -> Result<&[u8], Wrong> {
+    if let Some(number) = number {
+        has_number(page, number)?;
+    }
+    if u16_at(page, FLAGS) & (P_LEAF | P_LEAF2 | P_BRANCH) != P_LEAF | P_LEAF2
+        || usize::from(u16_at(page, PAD)) != VALUE
+    {
+        return Err("the values of a key are no integers");
+    }
+    let [lower, upper] = [LOWER, UPPER].map(|at| usize::from(u16_at(page, at)));
+    let count = lower.saturating_sub(PAGE_HEADER) / 2;
+    // For each integer two bytes are taken at the front and six at the end, wherever it is.
+    let is_filled = lower % 2 == 0 && upper + (VALUE - 2) * count == page.len();
+    let integers = page.get(PAGE_HEADER..PAGE_HEADER + VALUE * count);
+    let integers = integers.filter(|_| is_filled && count > 0 && lower <= upper);
+    let integers = integers.ok_or("the values of a key do not fill the space for them")?;
+    let (values, _) = integers.as_chunks::<VALUE>();
+    let is_ascending = values.is_sorted_by(|a, b| u64::from_ne_bytes(*a) < u64::from_ne_bytes(*b));
+    if is_ascending { Ok(integers) } else { Err("the values of a key are out of order") }
+}
+
+/// Hands the leaves of a tree to `leaf`, from left to right. The tree is so deep everywhere, so its
+/// pages can lead back to themselves only so often; that no leaf comes twice is for `read` or
+/// `leaf` to see to.
+pub(super) fn each_leaf<E>(
+    root: u64,
+    depth: u16,
+    read: &mut impl FnMut(u64) -> Result<Box<[u8]>, E>,
+    wrong: &impl Fn(u64, Wrong) -> E,
+    leaf: &mut impl FnMut(u64, &[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let page = read(root)?;
+    if depth <= 1 {
+        return leaf(root, &page);
+    }
+    let branch = Page::of_nodes(&page, root).map_err(|what| wrong(root, what))?;
+    if !branch.is_branch() || depth > DEPTH {
+        return Err(wrong(root, WRONG_DEPTH));
+    }
+    for node in branch.nodes() {
+        let child = node.map_err(|what| wrong(root, what))?.child();
+        each_leaf(child, depth - 1, read, wrong, leaf)?;
+    }
+    Ok(())
+}
+
+/// The number of pages of a large value that begins with this one. It may have more than it needs,
+/// if it has taken the place of a larger one.
+pub(super) fn pages_of_large_value(page: &[u8], number: u64) -> Result<u64, Wrong> {
+    has_number(page, number)?;
+    match u16_at(page, FLAGS) {
+        P_OVERFLOW => Ok(u32_at(page, LARGE_PAGES).into()),
+        _ => Err("it is not the first page of a large value"),
+    }
+}
+
+/// Whether it is a page of integers only.
+pub(super) fn is_of_integers(page: &[u8]) -> bool {
+    u16_at(page, FLAGS) & P_LEAF2 != 0
+}
+
+/// Whether it is the meta page of this number.
+pub(super) fn is_meta(page: &[u8], number: u64) -> bool {
+    has_number(page, number).is_ok() && u16_at(page, FLAGS) == P_META
+}
+
+fn has_number(page: &[u8], number: u64) -> Result<(), Wrong> {
+    if u64_at(page, NUMBER) == number { Ok(()) } else { Err("another page is in its place") }
+}
+
+// Offsets come from the file, so reading beyond the page yields zeros instead of a panic.
+
+pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    field(bytes, at).map_or(0, u16::from_ne_bytes)
+}
+
+pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    field(bytes, at).map_or(0, u32::from_ne_bytes)
+}
+
+pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    field(bytes, at).map_or(0, u64::from_ne_bytes)
+}
+
+fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
+    bytes.get(at..)?.first_chunk().copied()
+}
