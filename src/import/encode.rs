@@ -9,7 +9,8 @@ use std::ops::Range;
 use sha2::{Digest, Sha256};
 
 use crate::node::EventLimits;
-use crate::nostr::{Event, EventId, Malformed, Pubkey, Signature, TagField, hex, json, kind};
+use crate::nostr::json::{self, Rewritten};
+use crate::nostr::{Event, EventId, Malformed, Pubkey, Signature, TagField, hex, kind};
 use crate::strfry_db::{PackedEvent, packed};
 
 /// Why strfry would not store an event, whatever its signature. The wording is that of strfry
@@ -38,6 +39,12 @@ pub enum Refusal {
     /// strfry hashes DEL as `\u007f`, NIP-01 hashes it verbatim: no id satisfies both.
     #[error("DEL character, which strfry and NIP-01 hash differently")]
     Del,
+    /// strfry hashes and stores it in other digits than its author.
+    #[error("number {0} in a tag, which strfry stores in another way")]
+    Number(String),
+    /// strfry hashes and stores them sorted.
+    #[error("keys of an object in a tag that are not in order, in which strfry stores them")]
+    KeyOrder,
     /// Does not fit into a line that `strfry import` accepts.
     #[error("event too large: {0}")]
     TooLarge(usize),
@@ -82,9 +89,8 @@ impl StoredEvent {
         let tags = push(&mut out, |out| json::push_tags(out, &event.tags));
         out.push('}');
 
-        // The writer is the only source of `\u007f`: a backslash of the text is itself escaped.
-        if holds_del(event) {
-            return Err(Refusal::Del);
+        if let Some(rewritten) = rewritten(event) {
+            return Err(rewritten.into());
         }
         // The newline that ends a line counts against the limit of `strfry import`.
         if out.len() + 1 > limits.max_event_size {
@@ -181,13 +187,27 @@ fn push_number(out: &mut String, number: u64) {
     let _ = write!(out, "{number}");
 }
 
-fn holds_del(event: &Event<'_>) -> bool {
-    let text = |text: &str| text.as_bytes().contains(&0x7f);
-    text(&event.content)
-        || event.tags.iter().flatten().any(|field| match field {
-            TagField::Text(value) => text(value),
-            TagField::Other(value) => text(&value.to_string()),
+/// What strfry would store in other bytes than the author wrote: then the id that it stores is not
+/// the hash of what it stores, or it refuses the event because its own hash is another.
+fn rewritten(event: &Event<'_>) -> Option<Rewritten> {
+    let del = |text: &str| text.as_bytes().contains(&0x7f).then_some(Rewritten::Del);
+    del(&event.content).or_else(|| {
+        event.tags.iter().flatten().find_map(|field| match field {
+            TagField::Text(text) => del(text),
+            TagField::Other(text) => json::rewritten(text),
         })
+    })
+}
+
+impl From<Rewritten> for Refusal {
+    fn from(rewritten: Rewritten) -> Self {
+        match rewritten {
+            Rewritten::Del => Self::Del,
+            Rewritten::KeyOrder => Self::KeyOrder,
+            // Enough to find it by; a number can be as long as an event.
+            Rewritten::Number(text) => Self::Number(text.chars().take(40).collect()),
+        }
+    }
 }
 
 /// The PackedEvent, as strfry 1.1.1's `nostrJsonToPackedEvent` makes it.
