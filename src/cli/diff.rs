@@ -42,12 +42,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         // Before the database is open, so that no signal ends the process with a snapshot.
         let stop = stop_signal().context("cannot listen for signals").or_cannot_run()?;
         let db = Arc::new(arguments.node.open_database()?);
-        diff(&job, &db, |warning| tell(format_args!("warning: {warning}")), stop)
+        let peers = diff(&job, &db, |warning| tell(format_args!("warning: {warning}")), stop)
             .await
-            .or_cannot_run()
+            .or_cannot_run()?;
+        Ok((peers, job.too_new_here(&db).or_cannot_run()?))
     });
     runtime.shutdown_background();
-    let peers = found?;
+    let (peers, too_new) = found?;
     // All tunnels are closed: a signal may end the process, also while nobody reads its output.
     end_between_snapshots()?;
     if arguments.json {
@@ -57,11 +58,20 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
             "pubkeys": job.pubkeys.len(),
             "kinds": job.kinds,
             "station_kinds": job.station_kinds,
+            "until": job.until,
+            "too_new": too_new,
             "peers": peers,
             "skipped": skipped_as_json(&skipped),
         }))?;
     } else {
         print(&in_words(&peers, arguments.ids))?;
+        if too_new > 0 {
+            tell(format_args!(
+                "not compared: {too_new} events here that are dated after {}, further ahead than \
+                 the relay takes events",
+                job.until
+            ));
+        }
     }
     // As in a backfill, stations that are not asked at all make nothing incomplete.
     let is_complete = peers.iter().all(|peer| peer.status == PeerStatus::Complete);
@@ -91,6 +101,7 @@ impl Arguments {
             pubkeys: named.pubkeys(sources, &blacklist, &self.node)?,
             station_kinds: named.station_kinds(),
             since: since(now, asking.days),
+            until: self.node.event_limits()?.latest(now),
             kinds: named.kinds,
             state: Some(paths.peer_state()),
             full: asking.full,

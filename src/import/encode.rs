@@ -8,7 +8,8 @@ use std::ops::Range;
 
 use sha2::{Digest, Sha256};
 
-use crate::node::EventLimits;
+use super::accounts::Class;
+use crate::node::{END_OF_TIME, EventLimits};
 use crate::nostr::json::{self, Rewritten};
 use crate::nostr::{Event, EventId, Malformed, Pubkey, Signature, TagField, hex, kind};
 use crate::strfry_db::{PackedEvent, packed};
@@ -48,6 +49,20 @@ pub enum Refusal {
     /// Does not fit into a line that `strfry import` accepts.
     #[error("event too large: {0}")]
     TooLarge(usize),
+    /// strfry would store it, and could be ended by every query that meets it ([`END_OF_TIME`]).
+    #[error("dated {0}: from 1099511627776 on strfry's queries have no room for the second")]
+    BeyondTime(u64),
+}
+
+impl Refusal {
+    /// The class in which the event is counted.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::TooLarge(_) => Class::Oversize,
+            Self::BeyondTime(_) => Class::TooNew,
+            _ => Class::Malformed,
+        }
+    }
 }
 
 /// An event as strfry stores it. Neither its id nor its signature is checked yet.
@@ -71,7 +86,10 @@ impl StoredEvent {
     /// # Errors
     /// What strfry would refuse about the event's structure.
     pub fn encode(event: &Event<'_>, limits: &EventLimits) -> Result<Self, Refusal> {
-        let packed = pack(event, limits)?;
+        let packed = pack(event, Some(limits))?;
+        if event.created_at >= END_OF_TIME {
+            return Err(Refusal::BeyondTime(event.created_at));
+        }
         let mut out = String::with_capacity(event.content.len() + 400 + 80 * event.tags.len());
         out.push_str("{\"content\":");
         let content = push(&mut out, |out| json::push_string(out, &event.content));
@@ -89,8 +107,8 @@ impl StoredEvent {
         let tags = push(&mut out, |out| json::push_tags(out, &event.tags));
         out.push('}');
 
-        if let Some(rewritten) = rewritten(event) {
-            return Err(rewritten.into());
+        if let Some(refusal) = rewritten(event) {
+            return Err(refusal);
         }
         // The newline that ends a line counts against the limit of `strfry import`.
         if out.len() + 1 > limits.max_event_size {
@@ -189,14 +207,15 @@ fn push_number(out: &mut String, number: u64) {
 
 /// What strfry would store in other bytes than the author wrote: then the id that it stores is not
 /// the hash of what it stores, or it refuses the event because its own hash is another.
-fn rewritten(event: &Event<'_>) -> Option<Rewritten> {
+pub(crate) fn rewritten(event: &Event<'_>) -> Option<Refusal> {
     let del = |text: &str| text.as_bytes().contains(&0x7f).then_some(Rewritten::Del);
-    del(&event.content).or_else(|| {
+    let rewritten = del(&event.content).or_else(|| {
         event.tags.iter().flatten().find_map(|field| match field {
             TagField::Text(text) => del(text),
             TagField::Other(text) => json::rewritten(text),
         })
-    })
+    });
+    rewritten.map(Refusal::from)
 }
 
 impl From<Rewritten> for Refusal {
@@ -211,8 +230,11 @@ impl From<Rewritten> for Refusal {
 }
 
 /// The PackedEvent, as strfry 1.1.1's `nostrJsonToPackedEvent` makes it.
-fn pack(event: &Event<'_>, limits: &EventLimits) -> Result<Vec<u8>, Refusal> {
-    if event.tags.len() > limits.max_num_tags {
+///
+/// Without limits: of an event that some strfry has taken, with other limits or before it refused
+/// what today's does.
+pub(crate) fn pack(event: &Event<'_>, limits: Option<&EventLimits>) -> Result<Vec<u8>, Refusal> {
+    if limits.is_some_and(|limits| event.tags.len() > limits.max_num_tags) {
         return Err(Refusal::TooManyTags(event.tags.len()));
     }
     let mut packed = Vec::with_capacity(packed::HEADER + 36 * event.tags.len() + 2);
@@ -244,11 +266,11 @@ fn pack(event: &Event<'_>, limits: &EventLimits) -> Result<Vec<u8>, Refusal> {
 fn pack_named(
     packed: &mut Vec<u8>,
     event: &Event<'_>,
-    limits: &EventLimits,
+    limits: Option<&EventLimits>,
     name: u8,
     value: &str,
 ) -> Result<(), Refusal> {
-    if value.len() > limits.max_tag_val_size {
+    if limits.is_some_and(|limits| value.len() > limits.max_tag_val_size) {
         return Err(Refusal::TagValueTooLarge(value.len()));
     }
     match name {
@@ -257,11 +279,19 @@ fn pack_named(
             if value.len() != 64 {
                 return Err(Refusal::FixedSizeTag(name_char));
             }
+            // strfry reads 31 bytes of this; a deletion that names them deletes by a prefix.
+            if limits.is_none()
+                && let Some(bytes) =
+                    value.strip_prefix("0x").and_then(|it| hex::decode(it.as_bytes()))
+            {
+                pack_tag(packed, name, &<[u8; 31]>::from(bytes));
+                return Ok(());
+            }
             let bytes = Pubkey::from_hex(value).ok_or(Refusal::TagNotHex(name_char))?;
             pack_tag(packed, name, bytes.as_bytes());
             return Ok(());
         }
-        b'a' if event.kind == kind::DELETION => {
+        b'a' if event.kind == kind::DELETION && limits.is_some() => {
             let (_, pubkey, _) = parse_address(value).ok_or(Refusal::BadAddressTag)?;
             if pubkey != event.pubkey {
                 return Err(Refusal::NotOwnEvents);

@@ -23,6 +23,7 @@ pub use crate::node::EventLimits;
 pub use accounts::{Class, Status, Tally};
 pub use child::{Form, ImportError, Quote, StrfryCommand};
 pub use encode::{Refusal, StoredEvent, parse_address};
+pub(crate) use encode::{pack, rewritten};
 pub use fate::Fate;
 pub use importer::{Importer, Settled};
 pub use pipeline::{Barrier, Ended, Ledger, Pipeline, Settings};

@@ -39,6 +39,8 @@ pub struct PeerSession {
     was_connected: bool,
     subscriptions: u64,
     useless: u64,
+    /// What is dated later is not taken.
+    latest: u64,
     /// Why nothing more is asked of this peer.
     given_up: Option<GapReason>,
 }
@@ -80,6 +82,7 @@ impl PeerSession {
             was_connected: false,
             subscriptions: 0,
             useless: 0,
+            latest: u64::MAX,
             given_up: None,
         }
     }
@@ -100,6 +103,12 @@ impl PeerSession {
     #[must_use]
     pub fn known_by(self, key: Option<AuthKey>) -> Self {
         Self { auth: key, ..self }
+    }
+
+    /// What is dated later is [`Unwanted::TooNew`]; queries are to say so, too.
+    #[must_use]
+    pub fn not_after(self, latest: u64) -> Self {
+        Self { latest, ..self }
     }
 
     /// The peer is reached at this port of this machine, if it is not dialled yet.
@@ -126,6 +135,7 @@ impl PeerSession {
         });
         let manners = self.manners.clone();
         let mut requests = Requests::new(queries, pace, manners, member, identity);
+        requests.latest = self.latest;
         if let Some(reason) = &self.given_up {
             requests.give_up(reason);
         }

@@ -67,6 +67,8 @@ pub(super) struct Requests {
     may_be_late: bool,
     /// Seconds since 1970.
     began: u64,
+    /// What is dated later is not taken.
+    pub(super) latest: u64,
     splits: u32,
     pub(super) manners: Manners,
     /// The peer has refused a request without saying which.
@@ -161,6 +163,7 @@ impl Requests {
             is_second_look: false,
             may_be_late: false,
             began: unix_time(),
+            latest: u64::MAX,
             splits: 0,
             manners,
             is_one_refused: false,
