@@ -8,6 +8,7 @@ mod golden;
 mod inputs;
 mod interrupted;
 mod killed;
+mod refused;
 
 use std::path::{Path, PathBuf};
 use std::process::Output;

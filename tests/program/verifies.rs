@@ -3,9 +3,11 @@
 use serde_json::{Value, json};
 
 use crate::said::{Said, companion};
-use crate::support::node::code;
+use crate::support::events::Author;
+use crate::support::node::{Node, code};
 use crate::support::raw::RawDatabase;
-use crate::support::{feed, fixture, fixture_json_lines, golden_database};
+use crate::support::tables::all_tables;
+use crate::support::{feed, fixture, fixture_json_lines, golden_database, strfry_bin};
 
 fn all_well(events: usize) -> Said {
     let err = format!("strfry-companion: {events} events checked, 0 of them wrong\n");
@@ -42,6 +44,40 @@ fn a_damaged_event_of_a_database_is_printed_and_ends_with_1() {
             err: "strfry-companion: 604 events checked, 1 of them wrong\n".to_owned(),
         }
     );
+}
+
+#[test]
+fn a_record_that_says_something_else_than_its_event_is_named_with_what_differs() {
+    let author = Author::new(1);
+    let tags = json!([["t", "nostr"], ["expiration", "4000000000"], ["d", "x"]]);
+    let event = author.event(30_023, 1_700_000_000, tags, "text");
+    for (at, what) in
+        [(0, "id"), (40, "pubkey"), (64, "created_at"), (73, "kind"), (80, "expiration")]
+            .into_iter()
+            .chain([(88, "tags"), (89, "tags"), (92, "tags"), (usize::MAX, "tags")])
+    {
+        let node = Node::new(&strfry_bin());
+        node.import(std::slice::from_ref(&event));
+        let database = node.strfry_dir().join("strfry-db");
+        assert_eq!(verify(&node), "");
+        let tables = all_tables(&database);
+        let (key, packed) = tables["rasgueadb_defaultDb__Event"].entries.iter().next().unwrap();
+        let mut changed = packed.to_vec();
+        // At the end: the virtual `d` tag of an addressable event is not there.
+        match changed.get_mut(at) {
+            Some(byte) => *byte ^= 1,
+            None => changed.truncate(changed.len() - 2),
+        }
+        RawDatabase::open(&database).put("Event", key, &changed);
+        let reason =
+            format!("strfry's record of the event has another {what} than the event itself");
+        assert!(verify(&node).contains(&reason), "{at}: {}", verify(&node));
+    }
+}
+
+/// What `verify` prints of a node's database.
+fn verify(node: &Node) -> String {
+    String::from_utf8(node.companion(&["verify"]).output().unwrap().stdout).unwrap()
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn stores_numbers(strfry: &Path) {
             "0".repeat(128)
         )
     };
-    let numbers = fixture_json_lines("numbers.jsonl");
+    let numbers = fixture_json_lines("numbers_rewritten.jsonl");
     let number = |at: usize, which: usize| numbers[at][which].as_str();
     let lines: String =
         (0..numbers.len()).map(|at| event(at, number(at, 0).unwrap()) + "\n").collect();
