@@ -58,13 +58,19 @@ impl Author {
     /// the text as it stands.
     pub fn event_of(&self, kind: u64, created_at: u64, tags: &str, content: &str) -> String {
         let pubkey = self.pubkey().to_string();
-        let id = Sha256::digest(format!("[0,\"{pubkey}\",{created_at},{kind},{tags},{content}]"));
-        let sig = schnorr::sign_no_aux_rand(&id, &self.keypair);
-        let (id, sig) = (hex::encode(id), hex::encode(sig.to_byte_array()));
+        let (id, sig) =
+            self.sign(&format!("[0,\"{pubkey}\",{created_at},{kind},{tags},{content}]"));
         format!(
             "{{\"id\":\"{id}\",\"pubkey\":\"{pubkey}\",\"created_at\":{created_at},\"kind\":{kind},\
              \"tags\":{tags},\"content\":{content},\"sig\":\"{sig}\"}}"
         )
+    }
+
+    /// The id of an event with this NIP-01 text, and the author's signature of it, in hex.
+    pub fn sign(&self, text: &str) -> (String, String) {
+        let id = Sha256::digest(text);
+        let sig = schnorr::sign_no_aux_rand(&id, &self.keypair);
+        (hex::encode(id), hex::encode(sig.to_byte_array()))
     }
 
     /// A text note.

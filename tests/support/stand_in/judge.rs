@@ -38,6 +38,38 @@ pub fn judge(event: &Json, limits: &EventLimits, verify: bool) -> Result<NewEven
     NewEvent::new(packed, json).ok_or_else(|| "PackedEventView too short".into())
 }
 
+/// Judges an event that a client sends to a relay of that limits, at that time; no policy plugin
+/// and no authentication (strfry 1.1.1, `verifyEventTimestamp`, `ingesterProcessEvent`).
+///
+/// # Errors
+/// strfry's words for what is wrong.
+pub fn judge_as_relay(event: &Json, limits: &EventLimits, now: u64) -> Result<(), String> {
+    let judged = judge(event, limits, true)?;
+    let packed = judged.packed();
+    let (created_at, expiration) = (packed.created_at(), packed.expiration());
+    let (oldest, too_old) = match expiration {
+        1 => (60, "ephemeral event expired"),
+        _ => (94_608_000, "created_at too early"),
+    };
+    if created_at < now.saturating_sub(oldest) {
+        return Err(too_old.into());
+    }
+    if created_at > now + limits.seconds_ahead {
+        return Err("created_at too late".into());
+    }
+    if expiration > 1 && expiration <= now {
+        return Err("event expired".into());
+    }
+    let content = member(event, "content")?.as_str().unwrap_or_default();
+    if matches!(packed.kind(), 6 | 16) && content.contains("[\"-\"]") {
+        return Err("blocked: reposts can't embed protected events".into());
+    }
+    match packed.tags().any(|(name, _)| name == b'-') {
+        true => Err("blocked: event marked as protected".into()),
+        false => Ok(()),
+    }
+}
+
 /// A line of `import --fried`: the stored JSON with the PackedEvent in hex as its last member.
 /// Nothing of it is checked.
 pub fn parse_fried(line: &str) -> Option<NewEvent> {
