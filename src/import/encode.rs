@@ -280,11 +280,10 @@ fn pack_named(
                 return Err(Refusal::FixedSizeTag(name_char));
             }
             // strfry reads 31 bytes of this; a deletion that names them deletes by a prefix.
-            if limits.is_none()
-                && let Some(bytes) =
-                    value.strip_prefix("0x").and_then(|it| hex::decode(it.as_bytes()))
+            if let (None, Some(digits)) = (limits, value.strip_prefix("0x"))
+                && let Some(bytes) = hex::decode::<31>(digits.as_bytes())
             {
-                pack_tag(packed, name, &<[u8; 31]>::from(bytes));
+                pack_tag(packed, name, &bytes);
                 return Ok(());
             }
             let bytes = Pubkey::from_hex(value).ok_or(Refusal::TagNotHex(name_char))?;

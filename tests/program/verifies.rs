@@ -61,7 +61,7 @@ fn a_record_that_says_something_else_than_its_event_is_named_with_what_differs()
         let database = node.strfry_dir().join("strfry-db");
         assert_eq!(verify(&node), "");
         let tables = all_tables(&database);
-        let (key, packed) = tables["rasgueadb_defaultDb__Event"].entries.iter().next().unwrap();
+        let (key, packed) = tables["rasgueadb_defaultDb__Event"].entries.first().unwrap();
         let mut changed = packed.to_vec();
         // At the end: the virtual `d` tag of an addressable event is not there.
         match changed.get_mut(at) {
@@ -73,6 +73,27 @@ fn a_record_that_says_something_else_than_its_event_is_named_with_what_differs()
             format!("strfry's record of the event has another {what} than the event itself");
         assert!(verify(&node).contains(&reason), "{at}: {}", verify(&node));
     }
+}
+
+#[test]
+fn what_strfry_indexes_in_its_own_way_is_not_called_another_record() {
+    let author = Author::new(1);
+    let half = format!("0x{}", "ab".repeat(31));
+    let address = format!("30023:{}:x", Author::new(2).pubkey());
+    let events = [
+        author.event(1, 1_700_000_000, json!([["p", half], ["e", "AB".repeat(32)], ["t"]]), ""),
+        author.event(20_001, 1_700_000_000, json!([["expiration", "4000000000"]]), ""),
+        author.event(30_023, 1_700_000_000, json!([["t", "v".repeat(256)], ["é", "x"]]), ""),
+        author.event(10_002, 1_700_000_000, json!([["d", "x"], ["-"]]), ""),
+    ];
+    let node = Node::new(&strfry_bin());
+    node.import(&events);
+    assert_eq!((node.events().len(), verify(&node).as_str()), (4, ""));
+    // strfry 1.0 took deletions of others' addresses, with fried lines they come here.
+    let deletion = author.event(5, 1_700_000_000, json!([["a", address]]), "");
+    let file = node.write("deletion.jsonl", &deletion);
+    let output = node.companion(&["verify", file.to_str().unwrap()]).output().unwrap();
+    assert_eq!(code(&output), 0);
 }
 
 /// What `verify` prints of a node's database.
