@@ -80,20 +80,20 @@ fn stores_numbers(strfry: &Path) {
         )
     };
     let numbers = fixture_json_lines("numbers_rewritten.jsonl");
-    let number = |at: usize, which: usize| numbers[at][which].as_str();
+    let written = |pair: &Value| pair[0].as_str().unwrap().to_owned();
     let lines: String =
-        (0..numbers.len()).map(|at| event(at, number(at, 0).unwrap()) + "\n").collect();
+        numbers.iter().enumerate().map(|(at, it)| event(at, &written(it)) + "\n").collect();
     run_strfry(strfry, node.path(), &["import", "--no-verify"], lines.as_bytes());
     let stored = export(strfry, node.path(), &[]);
     let stored: std::collections::BTreeSet<&str> = stored.lines().collect();
     let mut expected = 0;
-    for at in 0..numbers.len() {
-        let Some(number) = number(at, 1) else { continue };
+    for (at, pair) in numbers.iter().enumerate() {
+        let Some(rewritten) = pair[1].as_str() else { continue };
         expected += 1;
         // What strfry misprints there, the stand-in misprints in its own way.
-        let is_misprinted = (2.8e-14..2.3e-13)
-            .contains(&numbers[at][0].as_str().unwrap().parse::<f64>().unwrap().abs());
-        assert!(is_misprinted || stored.contains(event(at, number).as_str()), "{number}");
+        let number: f64 = written(pair).parse().unwrap();
+        let is_misprinted = (2.8e-14..2.3e-13).contains(&number.abs());
+        assert!(is_misprinted || stored.contains(event(at, rewritten).as_str()), "{pair}");
     }
     assert_eq!(stored.len(), expected);
 }
