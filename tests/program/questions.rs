@@ -154,8 +154,9 @@ fn public_relays_are_asked_for_profiles_that_no_peer_has_and_the_newest_wins() {
         pubkeys
     };
     for relay in &fallback {
-        let requests = but_for_until(relay.record().requests);
-        assert_eq!(requests[0], json!({"authors": still_missing, "kinds": [0], "limit": 500}));
+        let requests = relay.record().requests;
+        let first = but_for_until(requests[..1].to_vec());
+        assert_eq!(first[0], json!({"authors": still_missing, "kinds": [0], "limit": 500}));
         assert!(requests.iter().all(|filter| filter["kinds"] == json!([0])));
     }
     let names = || -> Vec<String> {
