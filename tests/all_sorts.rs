@@ -190,7 +190,9 @@ impl World {
 
 /// Both queries of a run, with the reason why they were not answered.
 fn gaps_of_all(reason: &str, since: &Value) -> Value {
-    let gap = |kind: u64| json!({"reason": reason, "authors": AUTHORS, "kinds": [kind], "since": since, "until": null});
+    // A run asks for a day, and as far ahead as the relay takes events.
+    let until = since.as_u64().map(|since| since + 86_400 + 900);
+    let gap = |kind: u64| json!({"reason": reason, "authors": AUTHORS, "kinds": [kind], "since": since, "until": until});
     json!([gap(1), gap(4)])
 }
 

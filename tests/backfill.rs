@@ -204,6 +204,112 @@ fn nothing_of_a_hostile_peer_is_imported_all_of_it_is_counted_and_everything_els
     });
 }
 
+/// The `until` of everything that a relay was asked for.
+fn untils(relay: &ScriptedRelay) -> Vec<u64> {
+    let record = relay.record();
+    let asked = record.requests.iter().chain(&record.comparisons);
+    asked.filter(|it| it["ids"].is_null()).map(|it| it["until"].as_u64().unwrap()).collect()
+}
+
+#[test]
+fn what_is_dated_further_ahead_than_the_relay_takes_it_is_a_class_of_its_own_and_not_asked_for() {
+    let author = Author::new(1);
+    let note = |second: u64| author.note(second, &second.to_string());
+    let [today, soon, later] = [now() - 100, now() + 300, now() + 3_600].map(note);
+    let far: Vec<String> = [1 << 40, (1 << 44) + 1, u64::MAX - 1].map(note).into();
+    let all = [&[today.clone(), soon.clone(), later][..], &far].concat();
+    with_each_strfry(|strfry| {
+        for (configured, latest, expected) in [
+            ("", 900, json!({"imported": 2, "too_new": 4})),
+            ("rejectEventsNewerThanSeconds = 60", 60, json!({"imported": 1, "too_new": 5})),
+        ] {
+            let node = Node::new(strfry);
+            let conf = node.read("strfry/strfry.conf") + &format!("events {{\n {configured}\n}}\n");
+            node.write("strfry/strfry.conf", conf);
+            let pubkeys = node.write("pubkeys.txt", author.pubkey().to_string());
+            // Heeds no `until`, but the one of a page that is not the first.
+            let everything = Archive::new(&all, 500);
+            let archive = everything.clone();
+            let began = now();
+            let paged = ScriptedRelay::start(move |request| {
+                let mut request = request.clone();
+                for filter in &mut request.filters {
+                    if filter["until"].as_u64().is_none_or(|until| until >= began) {
+                        filter["until"] = u64::MAX.into();
+                    }
+                }
+                archive.answer(&request)
+            });
+            let (archive, comparer) = (everything.clone(), everything.comparer());
+            let compared = ScriptedRelay::start_comparing(
+                |_| Arrival::Welcome,
+                move |request| archive.answer(request),
+                move |round| {
+                    let mut round = round.clone();
+                    round.filter = round.filter.map(|mut filter| {
+                        filter["until"] = u64::MAX.into();
+                        filter
+                    });
+                    comparer(&round)
+                },
+            );
+            for relay in [paged, compared] {
+                let flags = ["--relay", &relay.url(), "--pubkeys", pubkeys.to_str().unwrap()];
+                let (code, mut summary) =
+                    node.backfill(&[&flags[..], &["--no-profiles", "--dry-run"]].concat());
+                // Where pages are asked for, an event at their border comes twice.
+                summary["events"].as_object_mut().unwrap().remove("duplicate");
+                let mut would = expected.clone();
+                would["would_import"] = would.as_object_mut().unwrap().remove("imported").unwrap();
+                assert_eq!((code, &summary["events"]), (0, &would), "{summary:#}");
+                let untils = untils(&relay);
+                assert!(!untils.is_empty());
+                let bounds = began + latest..=now() + latest;
+                assert!(bounds.contains(untils.iter().max().unwrap()), "{untils:?} {bounds:?}");
+            }
+            let relay = ScriptedRelay::start(move |request| everything.answer(request));
+            let flags = ["--relay", &relay.url(), "--pubkeys", pubkeys.to_str().unwrap()];
+            let (_, summary) = node.backfill(&[&flags[..], &["--days", "0"]].concat());
+            // An honest relay is not even asked for them, in whatever phase.
+            assert_eq!(summary["events"]["too_new"], Value::Null, "{summary:#}");
+            assert_eq!(summary["events"]["imported"], expected["imported"], "{summary:#}");
+            assert!(untils(&relay).iter().all(|&until| until <= now() + latest));
+        }
+    });
+}
+
+#[test]
+fn profiles_as_clients_write_them_come_and_are_shown() {
+    let contents: Vec<String> = support::fixture_json_lines("profiles.jsonl")
+        .iter()
+        .map(|event| event["content"].as_str().unwrap().to_owned())
+        .collect();
+    let authors = Author::all(0..contents.len() as u64);
+    let profiles: Vec<String> = authors
+        .iter()
+        .zip(&contents)
+        .map(|(author, content)| author.event(0, now() - 60, json!([]), content))
+        .collect();
+    let relay = Relay::start(&profiles, 500);
+    with_each_strfry(|strfry| {
+        let node = Node::new(strfry);
+        node.add_pubkeys(&authors.iter().map(Author::pubkey).collect::<Vec<_>>());
+        let (code, summary) = node.backfill(&["--relay", &relay.url()]);
+        assert_eq!((code, &summary["events"]), (0, &json!({"imported": contents.len()})));
+        assert_eq!(summary["profiles"]["missing"], 0);
+        assert_eq!(ids(node.events()), ids(&profiles));
+        for format in ["json", "jsonl", "csv", "table"] {
+            let arguments = ["profiles", "--format", format];
+            let output = node.companion(&arguments).output().unwrap();
+            assert_eq!(output.status.code(), Some(0), "{format}: {output:?}");
+            if format == "json" {
+                let shown: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
+                assert_eq!(shown.len(), contents.len());
+            }
+        }
+    });
+}
+
 #[test]
 fn an_event_that_one_peer_forges_comes_from_another_that_has_it() {
     let author = Author::new(1);

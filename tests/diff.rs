@@ -101,6 +101,32 @@ fn each_peer_is_told_apart_whether_it_compares_or_not() {
 }
 
 #[test]
+fn what_is_dated_too_far_ahead_is_counted_here_and_no_peer_is_asked_for_it() {
+    let author = Author::new(1);
+    let far: Vec<String> = [now() + 5_000, (1 << 40) - 1, 1 << 44, u64::MAX]
+        .map(|second| author.note(second, "far ahead"))
+        .into();
+    let near = author.note(now() + 300, "a little ahead");
+    let node = node(from_ref(&author), &[from_ref(&near), &far[..]].concat());
+    let began = now();
+    let relay = Archive::new(&[], 500).comparing();
+    for flags in [&[][..], &["--no-negentropy"]] {
+        let (code, found) = diff(&node, &[relay.url()], flags);
+        assert_eq!(found["peers"], json!([peer(&relay.url(), &[], from_ref(&near))]));
+        assert_eq!((code, &found["too_new"]), (0, &json!(4)));
+        let until = found["until"].as_u64().unwrap();
+        assert!((began + 900..=now() + 900).contains(&until), "{until}");
+        let record = relay.record();
+        let asked = record.requests.iter().chain(&record.comparisons);
+        assert!(asked.into_iter().all(|filter| filter["until"].as_u64() <= Some(now() + 900)));
+    }
+    let arguments = ["diff", "--days", "0", "--relay", &relay.url()];
+    let output = node.companion(&arguments).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("not compared: 4 events here that are dated after"), "{said}");
+}
+
+#[test]
 fn of_a_peer_that_compares_only_what_is_not_here_is_fetched() {
     let authors = Author::all(0..3);
     let all = some_events(&authors, 600);
@@ -156,12 +182,19 @@ fn a_dry_run_tells_of_each_peer_what_a_difference_does_and_counts_each_event_onc
         let relays = relays.each_ref().map(String::as_str);
         let dry = ["--dry-run", "--days", "0", "--relay"];
         let (code, summary) = node.backfill(&[&dry, &relays[..], flags].concat());
-        let common = ["name", "url", "since", "status", "gaps", "gap_count"];
+        let common = ["name", "url", "since", "status", "gap_count"];
         for (of_diff, of_dry_run) in [(0, 0), (1, 1), (2, 2), (3, 3)] {
             let (there, here) = (&found["peers"][of_diff], &summary["peers"][of_dry_run]);
             for field in common.iter().chain(&["only_there", "only_here"]) {
                 assert_eq!(here[*field], there[*field], "{field} {flags:?}");
             }
+            // Each ends at the last second of which it would take events.
+            let but_for_until = |peer: &Value| {
+                let mut gaps = peer["gaps"].clone();
+                gaps.as_array_mut().unwrap().iter_mut().for_each(|gap| gap["until"] = json!(0));
+                gaps
+            };
+            assert_eq!(but_for_until(here), but_for_until(there), "{flags:?}");
         }
         assert_eq!(summary["peers"][0]["only_there"], side(&all[900..]));
         assert_eq!(summary["peers"][1]["only_here"], side(&all[..300]));
@@ -393,7 +426,7 @@ fn what_is_not_known_of_a_peer_is_named_and_not_counted() {
         refusing["gaps"],
         json!([{
             "reason": "refused by the relay: restricted: not for you",
-            "authors": 1, "kinds": [4], "since": null, "until": null,
+            "authors": 1, "kinds": [4], "since": null, "until": found["until"],
         }])
     );
     assert_eq!(refusing["only_there"], side(&[there]));

@@ -15,7 +15,7 @@ use super::error::BackfillError;
 use super::here::Here;
 use super::job::{Timings, deadline};
 use super::limits::STRANGERS_COMPARED;
-use super::plan::{author_queries, station_query};
+use super::plan::{Span, author_queries, station_query};
 use super::remembered::read_state;
 use super::summary::{GapSummary, PeerStatus, gaps_of, status_of};
 use super::tunnels::{Ipfs, Tunnels};
@@ -25,7 +25,8 @@ use crate::nostr::{Filter, Pubkey};
 use crate::relay::limits::CONVERSATIONS;
 use crate::relay::{AuthKey, Dialler, FetchOutcome, Gap, GapReason, Pace, Room};
 use crate::stop::Stop;
-use crate::strfry_db::StrfryDb;
+use crate::strfry_db::scan::{ScanFilter, ScanOptions};
+use crate::strfry_db::{ReadError, StrfryDb};
 
 /// What is to be compared.
 #[derive(Debug)]
@@ -40,6 +41,8 @@ pub struct DiffJob {
     pub station_kinds: Vec<u64>,
     /// Earliest second; `None` is all time.
     pub since: Option<u64>,
+    /// Last second: the last of which a backfill would take events.
+    pub until: u64,
     /// What backfills remember of peers, for which a longer time may be compared.
     pub state: Option<PathBuf>,
     /// Compare no more than from `since` on, whatever is remembered.
@@ -120,6 +123,26 @@ pub async fn diff(
     diffs.into_iter().collect()
 }
 
+impl DiffJob {
+    fn queries(&self, span: Span) -> Vec<Filter> {
+        let mut queries = author_queries(&self.pubkeys, &self.kinds, span);
+        queries.extend(station_query(self.station_kinds.clone(), span));
+        queries
+    }
+
+    /// Events of these authors and kinds that are here and dated after `until`: no peer is asked
+    /// about them.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn too_new_here(&self, db: &StrfryDb) -> Result<u64, ReadError> {
+        let Some(since) = self.until.checked_add(1) else { return Ok(0) };
+        let span = Span { since: Some(since), until: u64::MAX };
+        let filters = self.queries(span).iter().map(ScanFilter::from).collect();
+        db.count(filters, ScanOptions::default())
+    }
+}
+
 async fn with_peer(
     job: &DiffJob,
     common: &Arc<Common>,
@@ -135,12 +158,11 @@ async fn with_peer(
         time_out: timings.connect,
     };
     let difference = Difference::with(common);
-    let session = difference.session(dialler, job.negentropy);
-    let mut session = session.known_by(job.auth.clone()).within(room);
+    let session = difference.session(dialler, job.negentropy).known_by(job.auth.clone());
+    let mut session = session.within(room).not_after(job.until);
     // Why a tunnel is not open becomes the reason of the gaps.
     let _ = tunnels.lead(position, &mut session);
-    let mut queries = author_queries(&job.pubkeys, &job.kinds, since);
-    queries.extend(station_query(job.station_kinds.clone(), since));
+    let queries = job.queries(Span { since, until: job.until });
     let time_out = if job.since.is_some() { timings.recent } else { timings.full };
     let pace = Pace { time_out, first_pause: timings.first_pause };
     let fetched = async {

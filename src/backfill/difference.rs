@@ -278,7 +278,7 @@ impl Sink for Difference {
     }
 
     fn unwanted(&self, what: Unwanted) {
-        if matches!(what, Unwanted::Unasked | Unwanted::Malformed(_)) {
+        if matches!(what, Unwanted::Unasked | Unwanted::TooNew | Unwanted::Malformed(_)) {
             self.account().unwanted += 1;
         }
     }

@@ -16,7 +16,7 @@ use super::error::BackfillError;
 use super::here::Here;
 use super::job::{Job, deadline};
 use super::limits::ROUNDS_AFTER_FORGERIES;
-use super::plan::{author_queries, station_query};
+use super::plan::{Span, author_queries, station_query};
 use super::progress::{PeerProgress, Seen};
 use super::screen::{Account, Entrance};
 use super::strangers::Strangers;
@@ -200,7 +200,8 @@ impl<'a> Fetch<'a> {
             let here: Arc<Here> = Arc::clone(&self.here);
             PeerSession::sharing(dialler, Share::new(&self.ledger, here))
         };
-        session.known_by(self.job.auth.clone()).within(&self.room)
+        let session = session.known_by(self.job.auth.clone()).within(&self.room);
+        session.not_after(self.entrance.latest())
     }
 
     /// Opens the tunnels to those peers that need one. A peer whose tunnel does not open is not
@@ -221,9 +222,11 @@ impl<'a> Fetch<'a> {
     /// Asks for what is recent: of these authors, and of stations.
     pub(super) async fn recent(&mut self, peers: &mut [Asked]) -> Result<(), BackfillError> {
         let job = self.job;
+        let span = self.span(None);
         let queries = |asked: &Asked| {
-            let mut queries = author_queries(&job.pubkeys, &job.kinds, asked.since);
-            queries.extend(station_query(job.station_kinds.clone(), asked.since));
+            let span = Span { since: asked.since, ..span };
+            let mut queries = author_queries(&job.pubkeys, &job.kinds, span);
+            queries.extend(station_query(job.station_kinds.clone(), span));
             queries
         };
         self.ask("Recent events", peers, queries, self.pace(job.timings.recent)).await;
@@ -245,6 +248,11 @@ impl<'a> Fetch<'a> {
     /// Told to stop, or strfry takes nothing more.
     pub(super) fn is_over(&self) -> bool {
         self.stopped.is_some() || self.entrance.is_closed()
+    }
+
+    /// From this second to the last of which events are taken.
+    pub(super) fn span(&self, since: Option<u64>) -> Span {
+        Span { since, until: self.entrance.latest() }
     }
 
     pub(super) fn pace(&self, time_out: Duration) -> Pace {

@@ -52,12 +52,14 @@ pub(super) async fn recover(
 
 async fn ask_full_history(fetch: &mut Fetch<'_>, missing: &[Pubkey], peers: &mut [Asked]) {
     let job = fetch.job;
+    let span = fetch.span(None);
     let queries = |asked: &Asked| {
-        let mut queries = author_queries(missing, &job.kinds, None);
+        let mut queries = author_queries(missing, &job.kinds, span);
         // What a peer has given completely is not asked for again.
         if asked.outcome.gaps.is_empty() {
             let before = asked.since.and_then(|since| since.checked_sub(1));
-            queries.iter_mut().for_each(|query| query.until = before);
+            let until = before.unwrap_or(span.until);
+            queries.iter_mut().for_each(|query| query.until = Some(until));
         }
         queries
     };
@@ -82,9 +84,10 @@ async fn ask_write_relays(
     let mut asked = fetch.ask_list(&relays);
     let authors: HashMap<&str, Vec<Pubkey>> =
         relays.iter().map(Peer::address).zip(authors).collect();
+    let span = fetch.span(None);
     let queries = |asked: &Asked| {
         let authors = authors.get(asked.peer.address()).map_or(&[][..], Vec::as_slice);
-        author_queries(authors, &[kind::PROFILE], None)
+        author_queries(authors, &[kind::PROFILE], span)
     };
     let pace = fetch.pace(fetch.job.timings.recent);
     fetch.ask("Authors' relays", &mut asked, queries, pace).await;
@@ -99,7 +102,7 @@ async fn ask_public_relays(fetch: &mut Fetch<'_>, missing: &[Pubkey]) -> Vec<Ask
         missing.len()
     ));
     let mut public = fetch.ask_list(&job.fallback);
-    let queries = author_queries(missing, &[kind::PROFILE], None);
+    let queries = author_queries(missing, &[kind::PROFILE], fetch.span(None));
     let pace = fetch.pace(job.timings.recent);
     fetch.ask("Public relays", &mut public, |_| queries.clone(), pace).await;
     public

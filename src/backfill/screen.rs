@@ -27,6 +27,13 @@ pub(super) struct Rules {
     pub(super) now: u64,
 }
 
+impl Rules {
+    /// The last second of which events are asked for and taken.
+    fn latest(&self) -> u64 {
+        self.limits.latest(self.now)
+    }
+}
+
 /// What one peer has brought.
 pub(super) struct Account {
     pub(super) tally: Tally,
@@ -63,6 +70,11 @@ impl Entrance {
         let (work, receiver) = mpsc::channel(WAITING_EVENTS);
         let room = Arc::new(Semaphore::new(WAITING_KIB));
         (Self { work, room, rules: Arc::new(rules) }, receiver)
+    }
+
+    /// The last second of which events are asked for and taken.
+    pub(super) fn latest(&self) -> u64 {
+        self.rules.latest()
     }
 
     /// The entrance for the events of one peer.
@@ -104,13 +116,11 @@ impl PeerSink {
         if event.kind == kind::TEXT_NOTE && event.content.starts_with(GREETING) {
             return Err((Class::Greeting, None));
         }
-        let stored = StoredEvent::encode(event, &rules.limits).map_err(|refusal| {
-            let class = match refusal {
-                Refusal::TooLarge(_) => Class::Oversize,
-                _ => Class::Malformed,
-            };
-            (class, Some(refusal))
-        })?;
+        if event.created_at > rules.latest() {
+            return Err((Class::TooNew, None));
+        }
+        let stored = StoredEvent::encode(event, &rules.limits)
+            .map_err(|refusal| (refusal.class(), Some(refusal)))?;
         // 1 stands for an ephemeral kind.
         match stored.packed().expiration() {
             expiration @ 2.. if expiration <= rules.now => Err((Class::Expired, None)),
@@ -153,6 +163,7 @@ impl Sink for PeerSink {
             Unwanted::NotAMessage => return,
             Unwanted::Repeated => Class::Duplicate,
             Unwanted::Unasked => Class::Unasked,
+            Unwanted::TooNew => Class::TooNew,
             Unwanted::Malformed(malformed) => {
                 self.account.tally.receive();
                 self.account.tally.count_because(Class::Malformed, malformed);

@@ -44,12 +44,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         let stop = Stop::default();
         stop_on_signals(&stop)?;
         let db = Arc::new(arguments.node.open_database()?);
-        diff(&job, &db, |warning| tell(format_args!("warning: {warning}")), &stop)
+        let peers = diff(&job, &db, |warning| tell(format_args!("warning: {warning}")), &stop)
             .await
-            .or_cannot_run()
+            .or_cannot_run()?;
+        Ok((peers, job.too_new_here(&db).or_cannot_run()?))
     });
     runtime.shutdown_background();
-    let peers = found?;
+    let (peers, too_new) = found?;
     // All tunnels are closed: a signal may end the process, also while nobody reads its output.
     end_between_snapshots()?;
     let printed = if arguments.json {
@@ -59,12 +60,21 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
             "pubkeys": job.pubkeys.len(),
             "kinds": job.kinds,
             "station_kinds": job.station_kinds,
+            "until": job.until,
+            "too_new": too_new,
             "peers": peers,
             "skipped": skipped_as_json(&skipped),
         }))
     } else {
         print(&in_words(&peers, arguments.ids))
     };
+    if too_new > 0 && !arguments.json {
+        tell(format_args!(
+            "not compared: {too_new} events here that are dated after {}, further ahead than the \
+             relay takes events",
+            job.until
+        ));
+    }
     // As in a backfill, stations that are not asked at all make nothing incomplete.
     let is_complete = peers.iter().all(|peer| peer.status == PeerStatus::Complete);
     answer(if is_complete { Outcome::Complete } else { Outcome::Incomplete }, printed)
@@ -93,6 +103,7 @@ impl Arguments {
             pubkeys: named.pubkeys(sources, &blacklist, &self.node)?,
             station_kinds: named.station_kinds(),
             since: since(now, asking.days),
+            until: self.node.event_limits()?.latest(now),
             kinds: named.kinds,
             state: Some(paths.peer_state()),
             full: asking.full,

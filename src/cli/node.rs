@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::exit::{Failure, OrFail, Result, tell};
 use crate::node::{
-    ConfError, Discovery, NodePaths, PeerPolicy, PubkeyList, PubkeySources, SkippedLine,
-    SkippedPeer, StrfryConf, Subject, discover, own_station_id, paths, read_list_file,
+    ConfError, Discovery, EventLimits, NodePaths, PeerPolicy, PubkeyList, PubkeySources,
+    SkippedLine, SkippedPeer, StrfryConf, Subject, discover, own_station_id, paths, read_list_file,
 };
 use crate::nostr::{KeyError, Pubkey};
 use crate::strfry_db::StrfryDb;
@@ -65,6 +65,17 @@ impl NodeArguments {
     pub(super) fn config(&self) -> std::result::Result<StrfryConf, ConfError> {
         let path = self.config_path().unwrap_or_else(|_| self.paths().strfry_conf());
         StrfryConf::read(&path, self.paths().strfry_dir())
+    }
+
+    /// What strfry allows of an event; its defaults if there is no configuration.
+    pub(super) fn event_limits(&self) -> Result<EventLimits> {
+        match self.config() {
+            Ok(config) => Ok(config.limits),
+            Err(ConfError::Missing(_)) if self.strfry_config.is_none() => {
+                Ok(EventLimits::default())
+            }
+            Err(error) => Err(error).or_usage(),
+        }
     }
 
     /// Where the database is.

@@ -46,6 +46,8 @@ classes! {
     Deleted: "deleted",
     /// NIP-40: its time is over.
     Expired: "expired",
+    /// Dated further ahead than the relay takes events, or so far that strfry cannot query it.
+    TooNew: "too_new",
     /// strfry did not take it, and says why.
     Rejected: "rejected",
     /// Given to strfry and not in the database: twice, unless the run ended before.

@@ -8,8 +8,10 @@ use std::ops::Range;
 
 use sha2::{Digest, Sha256};
 
-use crate::node::EventLimits;
-use crate::nostr::{Event, EventId, Malformed, Pubkey, Signature, TagField, hex, json, kind};
+use super::accounts::Class;
+use crate::node::{END_OF_TIME, EventLimits};
+use crate::nostr::json::{self, Rewritten};
+use crate::nostr::{Event, EventId, Malformed, Pubkey, Signature, TagField, hex, kind};
 use crate::strfry_db::{PackedEvent, packed};
 
 /// Why strfry would not store an event, whatever its signature. The wording is that of strfry
@@ -38,9 +40,29 @@ pub enum Refusal {
     /// strfry hashes DEL as `\u007f`, NIP-01 hashes it verbatim: no id satisfies both.
     #[error("DEL character, which strfry and NIP-01 hash differently")]
     Del,
+    /// strfry hashes and stores it in other digits than its author.
+    #[error("number {0} in a tag, which strfry stores in another way")]
+    Number(String),
+    /// strfry hashes and stores them sorted.
+    #[error("keys of an object in a tag that are not in order, in which strfry stores them")]
+    KeyOrder,
     /// Does not fit into a line that `strfry import` accepts.
     #[error("event too large: {0}")]
     TooLarge(usize),
+    /// strfry would store it, and could be ended by every query that meets it ([`END_OF_TIME`]).
+    #[error("dated {0}: from 1099511627776 on strfry's queries have no room for the second")]
+    BeyondTime(u64),
+}
+
+impl Refusal {
+    /// The class in which the event is counted.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::TooLarge(_) => Class::Oversize,
+            Self::BeyondTime(_) => Class::TooNew,
+            _ => Class::Malformed,
+        }
+    }
 }
 
 /// An event as strfry stores it. Neither its id nor its signature is checked yet.
@@ -64,7 +86,10 @@ impl StoredEvent {
     /// # Errors
     /// What strfry would refuse about the event's structure.
     pub fn encode(event: &Event<'_>, limits: &EventLimits) -> Result<Self, Refusal> {
-        let packed = pack(event, limits)?;
+        let packed = pack(event, Some(limits))?;
+        if event.created_at >= END_OF_TIME {
+            return Err(Refusal::BeyondTime(event.created_at));
+        }
         let mut out = String::with_capacity(event.content.len() + 400 + 80 * event.tags.len());
         out.push_str("{\"content\":");
         let content = push(&mut out, |out| json::push_string(out, &event.content));
@@ -82,9 +107,8 @@ impl StoredEvent {
         let tags = push(&mut out, |out| json::push_tags(out, &event.tags));
         out.push('}');
 
-        // The writer is the only source of `\u007f`: a backslash of the text is itself escaped.
-        if holds_del(event) {
-            return Err(Refusal::Del);
+        if let Some(refusal) = rewritten(event) {
+            return Err(refusal);
         }
         // The newline that ends a line counts against the limit of `strfry import`.
         if out.len() + 1 > limits.max_event_size {
@@ -181,18 +205,36 @@ fn push_number(out: &mut String, number: u64) {
     let _ = write!(out, "{number}");
 }
 
-fn holds_del(event: &Event<'_>) -> bool {
-    let text = |text: &str| text.as_bytes().contains(&0x7f);
-    text(&event.content)
-        || event.tags.iter().flatten().any(|field| match field {
-            TagField::Text(value) => text(value),
-            TagField::Other(value) => text(&value.to_string()),
+/// What strfry would store in other bytes than the author wrote: then the id that it stores is not
+/// the hash of what it stores, or it refuses the event because its own hash is another.
+pub(crate) fn rewritten(event: &Event<'_>) -> Option<Refusal> {
+    let del = |text: &str| text.as_bytes().contains(&0x7f).then_some(Rewritten::Del);
+    let rewritten = del(&event.content).or_else(|| {
+        event.tags.iter().flatten().find_map(|field| match field {
+            TagField::Text(text) => del(text),
+            TagField::Other(text) => json::rewritten(text),
         })
+    });
+    rewritten.map(Refusal::from)
+}
+
+impl From<Rewritten> for Refusal {
+    fn from(rewritten: Rewritten) -> Self {
+        match rewritten {
+            Rewritten::Del => Self::Del,
+            Rewritten::KeyOrder => Self::KeyOrder,
+            // Enough to find it by; a number can be as long as an event.
+            Rewritten::Number(text) => Self::Number(text.chars().take(40).collect()),
+        }
+    }
 }
 
 /// The PackedEvent, as strfry 1.1.1's `nostrJsonToPackedEvent` makes it.
-fn pack(event: &Event<'_>, limits: &EventLimits) -> Result<Vec<u8>, Refusal> {
-    if event.tags.len() > limits.max_num_tags {
+///
+/// Without limits: of an event that some strfry has taken, with other limits or before it refused
+/// what today's does.
+pub(crate) fn pack(event: &Event<'_>, limits: Option<&EventLimits>) -> Result<Vec<u8>, Refusal> {
+    if limits.is_some_and(|limits| event.tags.len() > limits.max_num_tags) {
         return Err(Refusal::TooManyTags(event.tags.len()));
     }
     let mut packed = Vec::with_capacity(packed::HEADER + 36 * event.tags.len() + 2);
@@ -224,11 +266,11 @@ fn pack(event: &Event<'_>, limits: &EventLimits) -> Result<Vec<u8>, Refusal> {
 fn pack_named(
     packed: &mut Vec<u8>,
     event: &Event<'_>,
-    limits: &EventLimits,
+    limits: Option<&EventLimits>,
     name: u8,
     value: &str,
 ) -> Result<(), Refusal> {
-    if value.len() > limits.max_tag_val_size {
+    if limits.is_some_and(|limits| value.len() > limits.max_tag_val_size) {
         return Err(Refusal::TagValueTooLarge(value.len()));
     }
     match name {
@@ -237,11 +279,18 @@ fn pack_named(
             if value.len() != 64 {
                 return Err(Refusal::FixedSizeTag(name_char));
             }
+            // strfry reads 31 bytes of this; a deletion that names them deletes by a prefix.
+            if let (None, Some(digits)) = (limits, value.strip_prefix("0x"))
+                && let Some(bytes) = hex::decode::<31>(digits.as_bytes())
+            {
+                pack_tag(packed, name, &bytes);
+                return Ok(());
+            }
             let bytes = Pubkey::from_hex(value).ok_or(Refusal::TagNotHex(name_char))?;
             pack_tag(packed, name, bytes.as_bytes());
             return Ok(());
         }
-        b'a' if event.kind == kind::DELETION => {
+        b'a' if event.kind == kind::DELETION && limits.is_some() => {
             let (_, pubkey, _) = parse_address(value).ok_or(Refusal::BadAddressTag)?;
             if pubkey != event.pubkey {
                 return Err(Refusal::NotOwnEvents);

@@ -27,6 +27,7 @@ pub use accounts::{Class, Status, Tally};
 pub use child::{Form, ImportError, StrfryCommand};
 pub use child_log::Quote;
 pub use encode::{Refusal, StoredEvent, parse_address};
+pub(crate) use encode::{pack, rewritten};
 pub use fate::Fate;
 pub use importer::{Importer, Settled};
 pub use pipeline::{Barrier, Ended, Ledger, Pipeline, Settings};

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::accounts::{Class, Status, Tally};
 use super::child::ImportError;
-use super::encode::{Refusal, StoredEvent};
+use super::encode::StoredEvent;
 use super::fate::Fate;
 use super::limits::{LINE_BYTES_OVER, LINE_BYTES_PER_EVENT_BYTE};
 use super::pipeline::{Ledger, Pipeline, Settings};
@@ -208,13 +208,8 @@ impl Books {
         if self.blacklist.contains(&event.pubkey) {
             return Err((Class::Blacklisted, format!("{} is blacklisted", event.pubkey)));
         }
-        StoredEvent::encode(&event, &self.limits).map_err(|refusal| {
-            let class = match refusal {
-                Refusal::TooLarge(_) => Class::Oversize,
-                _ => Class::Malformed,
-            };
-            (class, refusal.to_string())
-        })
+        StoredEvent::encode(&event, &self.limits)
+            .map_err(|refusal| (refusal.class(), refusal.to_string()))
     }
 
     fn list(&self, class: Class, reason: &str, place: Place, event: Option<Cow<'_, str>>) {

@@ -21,6 +21,7 @@ pub enum SelfCheck {
 /// What an event that strfry has taken must not be refused for, whatever the limits are now.
 const NO_LIMITS: EventLimits = EventLimits {
     max_event_size: usize::MAX,
+    seconds_ahead: u64::MAX,
     max_num_tags: usize::MAX,
     max_tag_val_size: usize::MAX,
 };

@@ -82,6 +82,7 @@ const AMISS: &[Class] = &[
     Class::Rejected,
     Class::NotConfirmed,
     Class::Malformed,
+    Class::TooNew,
     Class::Oversize,
     Class::BadId,
     Class::BadSignature,

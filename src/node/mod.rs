@@ -32,4 +32,4 @@ pub use peers::{Discovery, PeerPolicy, SkipReason, SkippedPeer, Subject, discove
 pub use pubkey_list::{LineProblem, ListError, PubkeyList, SkippedLine, read_list, read_list_file};
 pub use pubkeys::{PubkeySources, SourceReport};
 pub use station::{OwnStationError, is_station_id, own_station_id};
-pub use strfry_conf::{ConfError, EventLimits, StrfryConf};
+pub use strfry_conf::{ConfError, END_OF_TIME, EventLimits, StrfryConf};

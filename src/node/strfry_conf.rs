@@ -14,6 +14,13 @@ const MAX_CONF_BYTES: u64 = 1 << 20;
 pub const DEFAULT_DB: &str = "./strfry-db/";
 /// Bytes of an event's stored JSON (strfry 1.1.1, golpe.yaml, `events.maxEventSize`).
 pub const DEFAULT_MAX_EVENT_SIZE: usize = 65536;
+/// Seconds that an event may be dated ahead (strfry 1.1.1, golpe.yaml,
+/// `events.rejectEventsNewerThanSeconds`).
+pub const DEFAULT_SECONDS_AHEAD: u64 = 900;
+/// The first second that strfry's queries have no room for: they keep `scanIndex << 40 | created_at`
+/// in 64 bits (strfry 1.1.1, `DBQuery.h`, `CandidateEvent`), so that such an event names a place
+/// outside of a list. Once stored, it can end the relay at every query that meets it.
+pub const END_OF_TIME: u64 = 1 << 40;
 /// Tags of an event (strfry 1.1.1, golpe.yaml, `events.maxNumTags`).
 pub const DEFAULT_MAX_NUM_TAGS: usize = 2000;
 /// Bytes of a tag's value (strfry 1.1.1, golpe.yaml, `events.maxTagValSize`).
@@ -34,6 +41,9 @@ pub struct EventLimits {
     /// `events.maxEventSize`: bytes of the stored JSON, and of an imported line with its newline.
     /// One longer line stops a whole import.
     pub max_event_size: usize,
+    /// `events.rejectEventsNewerThanSeconds`: how far ahead of its clock the relay lets an event be
+    /// dated.
+    pub seconds_ahead: u64,
     /// `events.maxNumTags`
     pub max_num_tags: usize,
     /// `events.maxTagValSize`: bytes of the value of a tag whose name is one byte.
@@ -45,9 +55,17 @@ impl Default for EventLimits {
     fn default() -> Self {
         Self {
             max_event_size: DEFAULT_MAX_EVENT_SIZE,
+            seconds_ahead: DEFAULT_SECONDS_AHEAD,
             max_num_tags: DEFAULT_MAX_NUM_TAGS,
             max_tag_val_size: DEFAULT_MAX_TAG_VAL_SIZE,
         }
+    }
+}
+
+impl EventLimits {
+    /// The last second of which the relay takes events, if it is `now`.
+    pub fn latest(&self, now: u64) -> u64 {
+        now.saturating_add(self.seconds_ahead).min(END_OF_TIME - 1)
     }
 }
 
@@ -120,28 +138,33 @@ impl StrfryConf {
     }
 
     fn parse(text: &[u8], path: &Path, working_dir: &Path) -> Result<Self, ConfError> {
-        let [db, max_event_size, max_num_tags, max_tag_val_size] = tao_config::last_values(
-            text,
-            [
-                &["db"],
-                &["events", "maxEventSize"],
-                &["events", "maxNumTags"],
-                &["events", "maxTagValSize"],
-            ],
-        )
-        .map_err(|error| ConfError::Syntax {
-            path: path.to_owned(),
-            line: error.line,
-            expected: error.expected,
-        })?;
+        let [db, max_event_size, seconds_ahead, max_num_tags, max_tag_val_size] =
+            tao_config::last_values(
+                text,
+                [
+                    &["db"],
+                    &["events", "maxEventSize"],
+                    &["events", "rejectEventsNewerThanSeconds"],
+                    &["events", "maxNumTags"],
+                    &["events", "maxTagValSize"],
+                ],
+            )
+            .map_err(|error| ConfError::Syntax {
+                path: path.to_owned(),
+                line: error.line,
+                expected: error.expected,
+            })?;
         let defaults = Self::defaults(working_dir);
         let max = defaults.limits;
-        let size = |key, value, default| match value {
+        let number = |key, value, default| match value {
             None => Ok(default),
-            Some((Value::Unsigned(number), line)) => {
-                usize::try_from(number).map_err(|_| wrong(path, line, key, "a smaller number"))
-            }
+            Some((Value::Unsigned(number), _)) => Ok(number),
             Some(located) => Err(unusable(path, located, key, "a non-negative integer")),
+        };
+        // On a machine whose memory is smaller than a number, that is no limit.
+        let size = |key, value, default: usize| {
+            let size = number(key, value, default as u64)?;
+            Ok(usize::try_from(size).unwrap_or(usize::MAX))
         };
         Ok(Self {
             db: match db {
@@ -158,6 +181,11 @@ impl StrfryConf {
             },
             limits: EventLimits {
                 max_event_size: size("events.maxEventSize", max_event_size, max.max_event_size)?,
+                seconds_ahead: number(
+                    "events.rejectEventsNewerThanSeconds",
+                    seconds_ahead,
+                    max.seconds_ahead,
+                )?,
                 max_num_tags: size("events.maxNumTags", max_num_tags, max.max_num_tags)?,
                 max_tag_val_size: size(
                     "events.maxTagValSize",
@@ -218,7 +246,7 @@ dbParams {
 events {
     # Maximum size of normalised JSON, in bytes
     maxEventSize = 131072
-    rejectEventsNewerThanSeconds = 900
+    rejectEventsNewerThanSeconds = 600
     maxNumTags = 3000
     maxTagValSize = 2048
 }
@@ -238,6 +266,7 @@ relay {
                 db: "/s/strfry-db".into(),
                 limits: EventLimits {
                     max_event_size: 131072,
+                    seconds_ahead: 600,
                     max_num_tags: 3000,
                     max_tag_val_size: 2048
                 },
@@ -251,6 +280,7 @@ relay {
             db: "/s/strfry-db".into(),
             limits: EventLimits {
                 max_event_size: 65536,
+                seconds_ahead: 900,
                 max_num_tags: 2000,
                 max_tag_val_size: 1024,
             },
@@ -258,6 +288,15 @@ relay {
         assert_eq!(read(""), Ok(defaults.clone()));
         assert_eq!(read("events = 5 relay { maxEventSize = 1 }"), Ok(defaults.clone()));
         assert_eq!(StrfryConf::defaults(Path::new("/s")), defaults);
+    }
+
+    #[test]
+    fn the_latest_second_is_ahead_of_the_clock_and_never_one_that_strfry_has_no_room_for() {
+        let ahead = |seconds_ahead| EventLimits { seconds_ahead, ..EventLimits::default() };
+        assert_eq!(ahead(900).latest(1_700_000_000), 1_700_000_900);
+        assert_eq!(ahead(0).latest(7), 7);
+        assert_eq!(ahead(u64::MAX).latest(7), (1 << 40) - 1);
+        assert_eq!(ahead(1).latest(u64::MAX), (1 << 40) - 1);
     }
 
     #[test]

@@ -4,22 +4,25 @@
 //! configures (sizes, numbers of tags) is checked when the event is encoded, not here.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
-use super::{EventId, Pubkey, Signature};
+use super::{EventId, Pubkey, Signature, json};
 
 /// Why a text is no event. The wording is that of strfry 1.1.1 where strfry has one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
-    /// The text is not JSON, or repeats one of an event's keys.
+    /// The text is not JSON, or one of its objects repeats a key.
     #[error("unable to parse JSON")]
     NotJson,
+    /// strfry's parser goes as deep as the event says, on its threads' stacks; ours does not.
+    #[error("nested more than 127 deep")]
+    TooDeep,
     /// JSON, but not an object.
     #[error("event is not an object")]
     NotAnObject,
@@ -58,8 +61,9 @@ pub enum Malformed {
 pub enum TagField<'a> {
     /// A string, unescaped.
     Text(Cow<'a, str>),
-    /// Anything else.
-    Other(Value),
+    /// Anything else, as its author wrote it: compact JSON, with each number's own digits and each
+    /// object's own order of keys.
+    Other(Box<str>),
 }
 
 /// An event as a peer sent it: well formed, but neither its id nor its signature is checked yet.
@@ -90,7 +94,7 @@ impl<'a> Event<'a> {
         let fields = match serde_json::from_str::<TopLevel<'a>>(text) {
             Ok(TopLevel(Some(fields))) => fields,
             Ok(TopLevel(None)) => return Err(Malformed::NotAnObject),
-            Err(_) => return Err(Malformed::NotJson),
+            Err(error) => return Err(not_json(&error)),
         };
         let id = hex_field("id", fields.id)?;
         let pubkey = hex_field("pubkey", fields.pubkey)?;
@@ -124,6 +128,14 @@ impl<'a> Event<'a> {
     }
 }
 
+/// serde_json has no kind for this error, only the words.
+fn not_json(error: &serde_json::Error) -> Malformed {
+    match error.to_string().contains("recursion limit exceeded") {
+        true => Malformed::TooDeep,
+        false => Malformed::NotJson,
+    }
+}
+
 fn present<T>(key: &'static str, field: Option<T>) -> Result<T, Malformed> {
     field.ok_or(Malformed::MissingKey(key))
 }
@@ -152,23 +164,44 @@ trait FromAny<'de>: Sized {
         Self::other()
     }
 
-    fn unsigned(number: u64) -> Self {
-        Self::scalar(number.into())
-    }
-
-    /// null, true, false, and numbers that are not unsigned integers.
-    fn scalar(_: Value) -> Self {
+    fn unsigned(_: u64) -> Self {
         Self::other()
     }
 
     fn array<A: SeqAccess<'de>>(mut items: A) -> Result<Self, A::Error> {
-        while items.next_element::<IgnoredAny>()?.is_some() {}
+        while items.next_element::<Strict>()?.is_some() {}
         Ok(Self::other())
     }
 
     fn object<A: MapAccess<'de>>(mut members: A) -> Result<Self, A::Error> {
-        while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        let mut keys = Keys::default();
+        while let Some(Key(key)) = members.next_key()? {
+            keys.add(key)?;
+            members.next_value::<Strict>()?;
+        }
         Ok(Self::other())
+    }
+}
+
+/// Any value in which no object repeats a key: strfry parses no other.
+struct Strict;
+
+impl FromAny<'_> for Strict {
+    fn other() -> Self {
+        Self
+    }
+}
+
+/// The keys of an object.
+#[derive(Default)]
+struct Keys<'a>(HashSet<Cow<'a, str>>);
+
+impl<'a> Keys<'a> {
+    fn add<E: Error>(&mut self, key: Cow<'a, str>) -> Result<(), E> {
+        match self.0.insert(key) {
+            true => Ok(()),
+            false => Err(E::custom("a key is repeated")),
+        }
     }
 }
 
@@ -193,20 +226,20 @@ impl<'de, T: FromAny<'de>> Visitor<'de> for AnyVisitor<T> {
         Ok(T::unsigned(number))
     }
 
-    fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
-        Ok(T::scalar(number.into()))
+    fn visit_i64<E: Error>(self, _: i64) -> Result<T, E> {
+        Ok(T::other())
     }
 
-    fn visit_f64<E: Error>(self, number: f64) -> Result<T, E> {
-        Ok(T::scalar(number.into()))
+    fn visit_f64<E: Error>(self, _: f64) -> Result<T, E> {
+        Ok(T::other())
     }
 
-    fn visit_bool<E: Error>(self, value: bool) -> Result<T, E> {
-        Ok(T::scalar(value.into()))
+    fn visit_bool<E: Error>(self, _: bool) -> Result<T, E> {
+        Ok(T::other())
     }
 
     fn visit_unit<E: Error>(self) -> Result<T, E> {
-        Ok(T::scalar(Value::Null))
+        Ok(T::other())
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<T, A::Error> {
@@ -235,34 +268,21 @@ deserialize_from_any! {
     impl[const N: usize] Hex<N>;
     impl[] Tags<'de>;
     impl[] Tag<'de>;
-    impl[] TagField<'de>;
-    impl[] StrictValue;
+    impl[] Strict;
 }
 
 /// The fields of an object; `None` for any other JSON value.
 struct TopLevel<'a>(Option<Box<Fields<'a>>>);
 
-#[derive(Deserialize)]
+#[derive(Default)]
 struct Fields<'a> {
-    #[serde(default, deserialize_with = "some")]
     id: Option<Hex<32>>,
-    #[serde(default, deserialize_with = "some")]
     pubkey: Option<Hex<32>>,
-    #[serde(default, deserialize_with = "some")]
     created_at: Option<Integer>,
-    #[serde(default, deserialize_with = "some")]
     kind: Option<Integer>,
-    #[serde(borrow, default, deserialize_with = "some")]
     tags: Option<Tags<'a>>,
-    #[serde(borrow, default, deserialize_with = "some")]
     content: Option<Text<'a>>,
-    #[serde(default, deserialize_with = "some")]
     sig: Option<Hex<64>>,
-}
-
-/// Keeps an explicit `null` apart from an absent key, which `Option` alone would not.
-fn some<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(from).map(Some)
 }
 
 impl<'de> FromAny<'de> for TopLevel<'de> {
@@ -270,9 +290,39 @@ impl<'de> FromAny<'de> for TopLevel<'de> {
         Self(None)
     }
 
-    fn object<A: MapAccess<'de>>(members: A) -> Result<Self, A::Error> {
-        let fields = Fields::deserialize(MapAccessDeserializer::new(members))?;
-        Ok(Self(Some(Box::new(fields))))
+    fn object<A: MapAccess<'de>>(mut members: A) -> Result<Self, A::Error> {
+        let mut fields = Box::<Fields<'de>>::default();
+        let mut unknown = Keys::default();
+        while let Some(Key(key)) = members.next_key()? {
+            match key.as_ref() {
+                "id" => read(&mut fields.id, &mut members)?,
+                "pubkey" => read(&mut fields.pubkey, &mut members)?,
+                "created_at" => read(&mut fields.created_at, &mut members)?,
+                "kind" => read(&mut fields.kind, &mut members)?,
+                "tags" => read(&mut fields.tags, &mut members)?,
+                "content" => read(&mut fields.content, &mut members)?,
+                "sig" => read(&mut fields.sig, &mut members)?,
+                _ => {
+                    unknown.add(key)?;
+                    members.next_value::<Strict>()?;
+                }
+            }
+        }
+        Ok(Self(Some(fields)))
+    }
+}
+
+/// A key of an object; borrows where nothing is escaped, which `Cow` by itself does not.
+#[derive(Deserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);
+
+fn read<'de, T: Deserialize<'de>, A: MapAccess<'de>>(
+    field: &mut Option<T>,
+    members: &mut A,
+) -> Result<(), A::Error> {
+    match field.replace(members.next_value()?) {
+        None => Ok(()),
+        Some(_) => Err(A::Error::custom("a key is repeated")),
     }
 }
 
@@ -351,78 +401,41 @@ impl<'de> FromAny<'de> for Tag<'de> {
     fn array<A: SeqAccess<'de>>(mut items: A) -> Result<Self, A::Error> {
         // Most tags have two or three fields.
         let mut fields = Vec::with_capacity(3);
+        let mut wrong = Some(Malformed::EmptyTag);
+        for malformed in [Malformed::TagNameNotAString, Malformed::TagValueNotAString] {
+            let Some(Text(text)) = items.next_element()? else { break };
+            wrong = text.is_none().then_some(malformed);
+            fields.push(TagField::Text(text.unwrap_or_default()));
+            if wrong.is_some() {
+                break;
+            }
+        }
         while let Some(field) = items.next_element()? {
             fields.push(field);
         }
-        Ok(Self(match fields.as_slice() {
-            [] => Err(Malformed::EmptyTag),
-            [TagField::Other(_), ..] => Err(Malformed::TagNameNotAString),
-            [_, TagField::Other(_), ..] => Err(Malformed::TagValueNotAString),
-            _ => Ok(fields),
-        }))
+        Ok(Self(wrong.map_or(Ok(fields), Err)))
     }
 }
 
-impl<'de> FromAny<'de> for TagField<'de> {
-    fn other() -> Self {
-        Self::Other(Value::Null)
-    }
-
-    fn text(text: Cow<'de, str>) -> Self {
-        Self::Text(text)
-    }
-
-    fn scalar(value: Value) -> Self {
-        Self::Other(value)
-    }
-
-    fn array<A: SeqAccess<'de>>(items: A) -> Result<Self, A::Error> {
-        StrictValue::array(items).map(|StrictValue(value)| Self::Other(value))
-    }
-
-    fn object<A: MapAccess<'de>>(members: A) -> Result<Self, A::Error> {
-        StrictValue::object(members).map(|StrictValue(value)| Self::Other(value))
-    }
-}
-
-/// A value in which no object repeats a key: strfry parses no other.
-struct StrictValue(Value);
-
-impl<'de> FromAny<'de> for StrictValue {
-    fn other() -> Self {
-        Self(Value::Null)
-    }
-
-    fn text(text: Cow<'de, str>) -> Self {
-        Self(Value::String(text.into_owned()))
-    }
-
-    fn scalar(value: Value) -> Self {
-        Self(value)
-    }
-
-    fn array<A: SeqAccess<'de>>(mut items: A) -> Result<Self, A::Error> {
-        let mut array = Vec::new();
-        while let Some(Self(item)) = items.next_element()? {
-            array.push(item);
-        }
-        Ok(Self(Value::Array(array)))
-    }
-
-    fn object<A: MapAccess<'de>>(mut members: A) -> Result<Self, A::Error> {
-        let mut object = serde_json::Map::new();
-        while let Some((key, Self(value))) = members.next_entry()? {
-            if object.insert(key, value).is_some() {
-                return Err(A::Error::custom("a key is repeated"));
+impl<'de> Deserialize<'de> for TagField<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <&RawValue>::deserialize(deserializer)?.get();
+        // serde_json does not look into a value that it gives as it stands.
+        match text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
+            Some(text) if !text.contains('\\') => Ok(Self::Text(Cow::Borrowed(text))),
+            Some(_) => serde_json::from_str(text).map(Cow::Owned).map(Self::Text),
+            None => {
+                serde_json::from_str(text).map(|Strict| Self::Other(json::compact(text).into()))
             }
         }
-        Ok(Self(Value::Object(object)))
+        .map_err(D::Error::custom)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::Value;
 
     use super::*;
 
@@ -463,7 +476,7 @@ mod tests {
         let event = Event::parse(&text).unwrap();
         assert_eq!(
             event.tags[0][2..],
-            [TagField::Other(1.into()), TagField::Other(serde_json::json!([-2, true]))]
+            [TagField::Other("1".into()), TagField::Other("[-2,true]".into())]
         );
         assert_eq!(event.tag_pairs().collect::<Vec<_>>(), [("t", "x")]);
     }

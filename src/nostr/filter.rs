@@ -10,10 +10,10 @@ pub struct Filter {
     /// These events only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ids: Option<Vec<EventId>>,
-    /// These authors only; sorted, so that matching is a binary search.
+    /// These authors only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authors: Option<Vec<Pubkey>>,
-    /// These kinds only; sorted.
+    /// These kinds only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kinds: Option<Vec<u64>>,
     /// Not before this second.
@@ -38,8 +38,10 @@ impl Filter {
     }
 }
 
-fn contains<T: Ord>(allowed: Option<&[T]>, item: &T) -> bool {
-    allowed.is_none_or(|allowed| allowed.binary_search(item).is_ok())
+/// Right for lists in any order. They are short (some hundred at most), and what is looked up here
+/// costs a signature check afterwards.
+fn contains<T: PartialEq>(allowed: Option<&[T]>, item: &T) -> bool {
+    allowed.is_none_or(|allowed| allowed.contains(item))
 }
 
 #[cfg(test)]
@@ -58,6 +60,22 @@ mod tests {
             serde_json::to_string(&filter).unwrap(),
             r#"{"kinds":[0,3],"until":9,"limit":500}"#
         );
+    }
+
+    #[test]
+    fn lists_match_in_whatever_order_they_are() {
+        let ids = [3, 1, 2, 1].map(|byte| EventId::from_bytes([byte; 32]));
+        let authors = [2, 3, 1].map(|byte| Pubkey::from_bytes([byte; 32]));
+        let filter = Filter {
+            ids: Some(ids.to_vec()),
+            authors: Some(authors.to_vec()),
+            kinds: Some(vec![7, 0, 3]),
+            ..Filter::default()
+        };
+        for (id, author, kind) in [(0, 0, 0), (1, 1, 1), (2, 2, 2)] {
+            assert!(filter.matches(&ids[id], &authors[author], [7, 0, 3][kind], 5));
+        }
+        assert!(!filter.matches(&ids[0], &authors[0], 1, 5));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The canonical JSON text of strings and tags: what strfry stores and what the event id is the
 //! hash of.
 
-use serde_json::Value;
+use std::ops::Range;
 
 use super::TagField;
 
@@ -64,36 +64,12 @@ fn first_escaped(bytes: &[u8]) -> Option<usize> {
     Some(start + within)
 }
 
-/// Appends any JSON value, compact, with object keys in byte order.
-pub fn push_value(out: &mut String, value: &Value) {
-    match value {
-        Value::String(text) => push_string(out, text),
-        Value::Array(items) => push_list(out, items, push_value),
-        Value::Object(members) => {
-            out.push('{');
-            for (position, (key, member)) in members.iter().enumerate() {
-                if position > 0 {
-                    out.push(',');
-                }
-                push_string(out, key);
-                out.push(':');
-                push_value(out, member);
-            }
-            out.push('}');
-        }
-        Value::Number(number) if number.is_f64() => {
-            out.push_str(&fraction(number.as_f64().unwrap_or_default()));
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => out.push_str(&value.to_string()),
-    }
-}
-
 /// Appends an event's tags, compact.
 pub fn push_tags(out: &mut String, tags: &[Vec<TagField<'_>>]) {
     push_list(out, tags, |out, tag| {
         push_list(out, tag, |out, field| match field {
             TagField::Text(text) => push_string(out, text),
-            TagField::Other(value) => push_value(out, value),
+            TagField::Other(text) => out.push_str(text),
         });
     });
 }
@@ -109,16 +85,166 @@ fn push_list<T>(out: &mut String, items: &[T], mut write: impl FnMut(&mut String
     out.push(']');
 }
 
-/// The shortest digits that read back as the same number, with a point or an exponent in it as
-/// strfry 1.1.1 (taocpp/json) writes them: exponents from 10^21 and below 10^-6 only, no `+`.
-fn fraction(number: f64) -> String {
-    let scientific = format!("{number:e}");
-    let exponent = scientific.split_once('e').and_then(|(_, exponent)| exponent.parse().ok());
-    if !matches!(exponent, Some(-6..=20)) {
-        return scientific;
+/// A JSON value without what means nothing: white space goes, and strings are escaped as
+/// [`push_string`] does it. Numbers keep their digits and objects the order of their keys, as their
+/// author wrote and hashed them. `text` must be JSON.
+pub(super) fn compact(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for token in (Tokens { rest: text }) {
+        match token {
+            Token::Text(text) => push_string(&mut out, &unescaped(text)),
+            Token::Number(text) => out.push_str(text),
+            Token::Other(' ' | '\t' | '\n' | '\r') => {}
+            Token::Other(other) => out.push(other),
+        }
     }
-    let plain = number.to_string();
-    if plain.contains('.') { plain } else { plain + ".0" }
+    out
+}
+
+/// What strfry would store in other bytes than its author wrote and hashed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rewritten {
+    /// This number, as it was written.
+    Number(String),
+    /// The keys of an object: strfry sorts them.
+    KeyOrder,
+    /// DEL, which strfry escapes and NIP-01 does not.
+    Del,
+}
+
+/// What strfry rewrites in a compact JSON value, first of all.
+pub fn rewritten(text: &str) -> Option<Rewritten> {
+    // Of each array and object that is open, the last key.
+    let mut last_keys: Vec<Option<String>> = Vec::new();
+    let mut tokens = Tokens { rest: text };
+    while let Some(token) = tokens.next() {
+        match token {
+            Token::Text(text) => {
+                let text = unescaped(text);
+                if text.contains('\u{7f}') {
+                    return Some(Rewritten::Del);
+                }
+                if tokens.rest.starts_with(':')
+                    && let Some(last) = last_keys.last_mut()
+                {
+                    if last.as_ref().is_some_and(|last| *last >= text) {
+                        return Some(Rewritten::KeyOrder);
+                    }
+                    *last = Some(text);
+                }
+            }
+            Token::Number(text) if stored_number(text).as_deref() != Some(text) => {
+                return Some(Rewritten::Number(text.to_owned()));
+            }
+            Token::Other('[' | '{') => last_keys.push(None),
+            Token::Other(']' | '}') => drop(last_keys.pop()),
+            Token::Number(_) | Token::Other(_) => {}
+        }
+    }
+    None
+}
+
+/// A string with its quotes, a number, or any other character.
+enum Token<'a> {
+    Text(&'a str),
+    Number(&'a str),
+    Other(char),
+}
+
+/// The tokens of a text that is JSON.
+struct Tokens<'a> {
+    rest: &'a str,
+}
+
+impl<'a> Iterator for Tokens<'a> {
+    type Item = Token<'a>;
+
+    fn next(&mut self) -> Option<Token<'a>> {
+        let first = self.rest.chars().next()?;
+        let length = match first {
+            '"' => length_of_string(self.rest),
+            '-' | '0'..='9' => {
+                let is_within =
+                    |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+                self.rest.bytes().take_while(|byte| is_within(byte)).count()
+            }
+            _ => first.len_utf8(),
+        };
+        let (token, rest) = self.rest.split_at_checked(length)?;
+        self.rest = rest;
+        Some(match first {
+            '"' => Token::Text(token),
+            '-' | '0'..='9' => Token::Number(token),
+            _ => Token::Other(first),
+        })
+    }
+}
+
+/// With both quotes.
+fn length_of_string(text: &str) -> usize {
+    let mut is_escaped = false;
+    let end = text.bytes().skip(1).position(|byte| {
+        let is_end = byte == b'"' && !is_escaped;
+        is_escaped = byte == b'\\' && !is_escaped;
+        is_end
+    });
+    end.map_or(text.len(), |end| end + 2)
+}
+
+/// The text of a string that is valid JSON.
+fn unescaped(string: &str) -> String {
+    serde_json::from_str(string).unwrap_or_default()
+}
+
+/// strfry 1.1.1 writes wrong digits of these doubles: a constant in its copy of Ryu is wrong
+/// (taocpp/json, `external/ryu.hpp`, table `pow5_split`).
+const MISPRINTED: Range<f64> = 1.0 / (1_u64 << 45) as f64..1.0 / (1_u64 << 42) as f64;
+
+/// What strfry 1.1.1 (taocpp/json) stores of a number. It takes integers of 64 bits as they are and
+/// anything else for a double. `None`: it refuses the number, or stores another one.
+fn stored_number(text: &str) -> Option<String> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        // -0 is 0.
+        let integer = text.parse::<u64>().map(|it| it.to_string());
+        if let Ok(integer) = integer.or_else(|_| text.parse::<i64>().map(|it| it.to_string())) {
+            return Some(integer);
+        }
+    }
+    let number: f64 = text.parse().ok()?;
+    let is_right = number.is_finite() && !MISPRINTED.contains(&number.abs());
+    is_right.then(|| fraction(number))
+}
+
+/// The shortest digits that read back as the same number, of two equally near ones the even one,
+/// with a point or an exponent as strfry 1.1.1 writes them: exponents from 10^21 on and below
+/// 10^-6, no `+`.
+fn fraction(number: f64) -> String {
+    let sign = if number.is_sign_negative() { "-" } else { "" };
+    let shortest = serde_json::Number::from_f64(number.abs()).map(|it| it.to_string());
+    let shortest = shortest.unwrap_or_default();
+    let (mantissa, exponent) = shortest.split_once('e').unwrap_or((&shortest, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or_default();
+    let (whole, part) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let all = format!("{whole}{part}");
+    let digits = all.trim_start_matches('0');
+    // The number is 0.DIGITS times ten to this power.
+    let power = exponent + whole.len() as i32 - (all.len() - digits.len()) as i32;
+    let digits = digits.trim_end_matches('0');
+    let zeros = |count: i32| "0".repeat(usize::try_from(count).unwrap_or_default());
+    let split = usize::try_from(power).ok().and_then(|power| digits.split_at_checked(power));
+    match (power, split) {
+        _ if digits.is_empty() => format!("{sign}0.0"),
+        (-5..=0, _) => format!("{sign}0.{}{digits}", zeros(-power)),
+        (1..=21, Some((whole, ""))) => format!("{sign}{whole}.0"),
+        (1..=21, Some((whole, part))) => format!("{sign}{whole}.{part}"),
+        (1..=21, None) => format!("{sign}{digits}{}.0", zeros(power - digits.len() as i32)),
+        _ => match digits.split_at_checked(1) {
+            Some((first, "")) => format!("{sign}{first}e{}", power - 1),
+            Some((first, rest)) => format!("{sign}{first}.{rest}e{}", power - 1),
+            None => String::new(),
+        },
+    }
 }
 
 #[cfg(test)]
@@ -142,27 +268,44 @@ mod tests {
     }
 
     #[test]
-    fn fractions_are_written_as_strfry_writes_them() {
-        // Read and written by strfry 1.1.1.
-        for (read, expected) in [
-            ("0.0", "0.0"),
-            ("-0.0", "-0.0"),
-            ("1e3", "1000.0"),
-            ("18446744073709551616", "18446744073709552000.0"),
-            ("-9223372036854775809", "-9223372036854776000.0"),
-            ("9.999999999e20", "999999999900000000000.0"),
-            ("1e21", "1e21"),
-            ("1.2345678901234567e21", "1.2345678901234568e21"),
-            ("-1.5e300", "-1.5e300"),
-            ("1.2345678901234567e-6", "0.0000012345678901234567"),
-            ("-9.999999999e-7", "-9.999999999e-7"),
-            ("5e-324", "5e-324"),
-            ("1.2345678901234567e-7", "1.2345678901234566e-7"),
-            ("0.012345678901234567", "0.012345678901234567"),
+    fn numbers_are_rewritten_as_strfry_rewrites_them() {
+        // Written, and then as strfry 1.1.1 stored it, or null if it refused it.
+        let numbers = include_str!("../../tests/fixtures/numbers_rewritten.jsonl");
+        for line in numbers.lines() {
+            let [written, stored]: [Option<String>; 2] = serde_json::from_str(line).unwrap();
+            let written = written.unwrap();
+            let ours = stored_number(&written);
+            let is_misprinted = MISPRINTED.contains(&written.parse::<f64>().unwrap().abs());
+            assert_eq!(ours, stored.clone().filter(|_| !is_misprinted), "{written}");
+            assert!(!is_misprinted || stored.as_ref() != Some(&written), "{written}");
+        }
+        assert!(numbers.lines().count() >= 2_000);
+    }
+
+    #[test]
+    fn a_compact_value_keeps_digits_and_the_order_of_keys() {
+        assert_eq!(
+            compact("[ 1.50 , -0,\t{\"b\" : \"\\u0041\\u007f\\\\\",\n\"a\":[true , null]} ]"),
+            r#"[1.50,-0,{"b":"A\u007f\\","a":[true,null]}]"#
+        );
+    }
+
+    #[test]
+    fn what_strfry_rewrites_is_found_at_any_depth() {
+        let number = |text: &str| Some(Rewritten::Number(text.to_owned()));
+        for (text, expected) in [
+            (r#"{"a":[1,2.5,{"b":null}],"b":"1e3"}"#, None),
+            (r#"[{"a":1,"b":2},{"a":1}]"#, None),
+            (r#"{"a":{"z":1},"b":0}"#, None),
+            (r#"[[{"a":[1e3]}]]"#, number("1e3")),
+            ("-0", number("-0")),
+            (r#"[{"a":{"b":1,"a":2}}]"#, Some(Rewritten::KeyOrder)),
+            (r#"{"b":[{"c":1}],"a":2}"#, Some(Rewritten::KeyOrder)),
+            (r#"{"\"":1,"!":2}"#, Some(Rewritten::KeyOrder)),
+            (r#"["\\u007f"]"#, None),
+            (r#"["\u007f"]"#, Some(Rewritten::Del)),
         ] {
-            let mut written = String::new();
-            push_value(&mut written, &serde_json::from_str(read).unwrap());
-            assert_eq!(written, expected);
+            assert_eq!(rewritten(text), expected, "{text}");
         }
     }
 

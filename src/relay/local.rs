@@ -60,6 +60,8 @@ impl ItemSet {
     pub fn new(items: impl IntoIterator<Item = (u64, EventId)>) -> Self {
         let mut storage = NegentropyStorageVector::new();
         for (created_at, id) in items {
+            // For negentropy the last second is the end of time, before which all events are.
+            let created_at = created_at.min(u64::MAX - 1);
             // Only a sealed storage refuses.
             let _ = storage.insert(created_at, Id::from_byte_array(*id.as_bytes()));
         }

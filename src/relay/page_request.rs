@@ -113,6 +113,11 @@ impl PageRequest {
         self.pages.iter().map(|page| page.pager.ids()).sum()
     }
 
+    /// Something in the place of an event that is of no use, and says nothing about the relay.
+    pub(super) fn pass(&mut self) {
+        self.pages.iter_mut().for_each(|page| page.pager.pass());
+    }
+
     /// Whether a page holds more than any relay gives.
     pub(super) fn is_flooded(&self) -> bool {
         self.pages.iter().any(|page| page.pager.is_flooded())

@@ -76,6 +76,15 @@ struct Page {
     in_oldest: HashSet<(Pubkey, u64)>,
     /// Whether some were not asked for or are no events.
     strayed: bool,
+    /// Of no use for another reason.
+    passed: usize,
+}
+
+impl Page {
+    /// Whether the page brought nothing and may have left out what was asked for.
+    fn is_useless(&self) -> bool {
+        self.new == 0 && (self.strayed || self.passed >= SMALLEST_PAGE_LIMIT)
+    }
 }
 
 /// One half of a query that was divided.
@@ -200,6 +209,13 @@ impl Pager {
         self.known.len()
     }
 
+    /// Something in the place of an event of the current page that is dated later than what is
+    /// taken. A few of them show nothing; a page full of them hides what was asked for.
+    pub(super) fn pass(&mut self) {
+        self.page.events += 1;
+        self.page.passed += 1;
+    }
+
     /// Whether the current page holds more than any relay gives.
     pub(super) fn is_flooded(&self) -> bool {
         self.page.events > EVENTS_IN_ONE_PAGE
@@ -211,7 +227,7 @@ impl Pager {
         let page = self.take_page();
         let known = self.known.keys().copied().collect();
         self.stage = match std::mem::replace(&mut self.stage, Stage::Ended) {
-            _ if page.strayed && page.new == 0 => self.stray_answer(),
+            _ if page.is_useless() => self.stray_answer(),
             Stage::UpTo(_) if is_finish => Stage::Ended,
             Stage::Before { second, last_page } if is_finish => self.at_the_end(second, &last_page),
             Stage::Dense { mut parts, page_limit, then } if is_finish => {

@@ -264,6 +264,25 @@ mod tests {
     }
 
     #[test]
+    fn an_event_of_the_last_second_that_there_is_counts_as_any_other() {
+        let set = |items: &[(u64, u64)]| {
+            ItemSet::new(items.iter().map(|&(second, number)| (second, id(number))))
+        };
+        let (last, both) = ((u64::MAX, 1), (5, 2));
+        for (here, there, needed, only_here) in [
+            (vec![both, last], vec![both], vec![], vec![id(1)]),
+            (vec![both], vec![both, last], vec![id(1)], vec![]),
+            (vec![both, last], vec![both, last], vec![], vec![]),
+        ] {
+            let mut peer = Negentropy::owned(set(&there), 4_096).unwrap();
+            let (mut ours, first) =
+                Reconciliation::begin(Filter::default(), set(&here), 0).unwrap();
+            let round = ours.answer(&peer.reconcile(&first).unwrap()).unwrap();
+            assert_eq!((round.needed, round.only_here), (needed, only_here));
+        }
+    }
+
+    #[test]
     fn a_peer_that_never_comes_to_the_end_is_senseless() {
         let items = (0..1_000).map(|number| (number, id(number)));
         let (mut ours, first) =

@@ -42,6 +42,8 @@ pub struct PeerSession {
     connection: Option<Box<Connection>>,
     was_connected: bool,
     subscriptions: u64,
+    /// What is dated later is not taken.
+    latest: u64,
     /// Why nothing more is asked of this peer.
     given_up: Option<GapReason>,
 }
@@ -84,6 +86,7 @@ impl PeerSession {
             connection: None,
             was_connected: false,
             subscriptions: 0,
+            latest: u64::MAX,
             given_up: None,
         }
     }
@@ -112,6 +115,12 @@ impl PeerSession {
         Self { room: room.clone(), ..self }
     }
 
+    /// What is dated later is [`Unwanted::TooNew`]; queries are to say so, too.
+    #[must_use]
+    pub fn not_after(self, latest: u64) -> Self {
+        Self { latest, ..self }
+    }
+
     /// The peer is reached at this port of this machine, if it is not dialled yet.
     pub fn reach_through(&mut self, port: u16) {
         self.dialler.reach_through(port);
@@ -137,6 +146,7 @@ impl PeerSession {
         let manners = self.manners.clone();
         let budget = std::mem::take(&mut self.budget);
         let mut requests = Requests::new(queries, pace, (manners, budget), member, identity);
+        requests.latest = self.latest;
         if let Some(reason) = &self.given_up {
             requests.give_up(reason);
         }

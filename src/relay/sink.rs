@@ -37,6 +37,8 @@ pub enum Unwanted {
     Repeated,
     /// An event that no open query asked for.
     Unasked,
+    /// An event that is dated later than anything that is asked for.
+    TooNew,
     /// Something in the place of an event.
     Malformed(Malformed),
     /// No message of the protocol at all.

@@ -72,6 +72,11 @@ impl<'a> PackedEvent<'a> {
         u64::from_ne_bytes(self.field(EXPIRATION))
     }
 
+    /// The indexed tags as they lie there.
+    pub fn tag_bytes(&self) -> &'a [u8] {
+        self.tags
+    }
+
     /// Name and value of each indexed tag, in order; ends where the bytes stop making sense.
     pub fn tags(&self) -> Tags<'a> {
         Tags { rest: self.tags }

@@ -2,6 +2,7 @@
 
 use super::judge::{Defect, judge};
 use super::{Checked, Offender};
+use crate::import::pack;
 use crate::nostr::{Event, signature};
 use crate::strfry_db::scan::{ScanFilter, ScanOptions};
 use crate::strfry_db::{Damage, ExportRange, PackedEvent, ReadError, StrfryDb, WholeEvent};
@@ -66,11 +67,15 @@ fn verdict(stored: &WholeEvent, packed: Option<&PackedEvent<'_>>) -> Result<(), 
     stored.packed.as_ref().map_err(damaged)?;
     judge(&event)?;
     let Some(packed) = packed else { return Ok(()) };
+    let expected = pack(&event, None).map_err(Defect::NotIndexable)?;
+    let Some(expected) = PackedEvent::from_bytes(&expected) else { return Ok(()) };
     let same = [
         ("id", packed.id() == event.id),
         ("pubkey", packed.pubkey() == event.pubkey),
         ("created_at", packed.created_at() == event.created_at),
         ("kind", packed.kind() == event.kind),
+        ("expiration", packed.expiration() == expected.expiration()),
+        ("tags", packed.tag_bytes() == expected.tag_bytes()),
     ];
     match same.into_iter().find(|&(_, same)| !same) {
         Some((field, _)) => Err(Defect::Index(field)),

@@ -2,6 +2,8 @@
 
 use serde::{Serialize, Serializer};
 
+use crate::import::{self, Refusal};
+use crate::node::END_OF_TIME;
 use crate::nostr::{Event, ExpectedId, Malformed, signature};
 
 /// What is wrong with an event, worst first.
@@ -35,6 +37,17 @@ pub enum Defect {
         "the event holds DEL (0x7f), which strfry escapes before hashing: genuine by NIP-01, and strfry would refuse it"
     )]
     DelByNip01,
+    /// Genuine, and dated so far ahead that it can end the relay.
+    #[error(
+        "dated {0}, which strfry's queries have no room for: stored, it can end the relay at every query that meets it"
+    )]
+    BeyondTime(u64),
+    /// Genuine by NIP-01, and strfry would store other bytes of it.
+    #[error("genuine by NIP-01, but strfry would refuse it or store it in other bytes: {0}")]
+    Rewritten(Refusal),
+    /// What strfry indexes of the event cannot be made of it.
+    #[error("strfry could not have indexed it: {0}")]
+    NotIndexable(Refusal),
     /// The event is genuine, but what strfry indexes of it is another.
     #[error("strfry's record of the event has another {0} than the event itself")]
     Index(&'static str),
@@ -64,5 +77,11 @@ pub fn judge(event: &Event<'_>) -> Result<(), Defect> {
     if event.id != expected.strfry {
         return Err(Defect::DelByNip01);
     }
-    Ok(())
+    if event.created_at >= END_OF_TIME {
+        return Err(Defect::BeyondTime(event.created_at));
+    }
+    match import::rewritten(event) {
+        None | Some(Refusal::Del) => Ok(()),
+        Some(refusal) => Err(Defect::Rewritten(refusal)),
+    }
 }

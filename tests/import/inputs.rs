@@ -71,7 +71,8 @@ fn anything_may_be_among_the_lines() {
         json!({
             "malformed: not UTF-8": 1,
             "malformed: event is not an object": 1,
-            "malformed: unable to parse JSON": 2,
+            "malformed: unable to parse JSON": 1,
+            "malformed: nested more than 127 deep": 1,
             "oversize: line too long for any event": 1,
         })
     );

@@ -8,6 +8,7 @@ mod golden;
 mod inputs;
 mod interrupted;
 mod killed;
+mod refused;
 mod signals;
 mod stubs;
 

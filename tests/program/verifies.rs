@@ -1,11 +1,15 @@
 //! `verify`: what it prints and ends with, of databases, files and standard input.
 
 use serde_json::{Value, json};
+use strfry_companion::nostr::Event;
+use strfry_companion::strfry_db::packed;
 
 use crate::said::{Said, companion};
-use crate::support::node::code;
+use crate::support::events::Author;
+use crate::support::node::{Node, code};
 use crate::support::raw::RawDatabase;
-use crate::support::{feed, fixture, fixture_json_lines, golden_database};
+use crate::support::tables::all_tables;
+use crate::support::{feed, fixture, fixture_json_lines, golden_database, run_strfry, strfry_bin};
 
 fn all_well(events: usize) -> Said {
     let err = format!("strfry-companion: {events} events checked, 0 of them wrong\n");
@@ -42,6 +46,64 @@ fn a_damaged_event_of_a_database_is_printed_and_ends_with_1() {
             err: "strfry-companion: 604 events checked, 1 of them wrong\n".to_owned(),
         }
     );
+}
+
+#[test]
+fn a_record_that_says_something_else_than_its_event_is_named_with_what_differs() {
+    let author = Author::new(1);
+    let tags = json!([["t", "nostr"], ["expiration", "4000000000"], ["d", "x"]]);
+    let event = author.event(30_023, 1_700_000_000, tags, "text");
+    for (at, what) in
+        [(0, "id"), (40, "pubkey"), (64, "created_at"), (73, "kind"), (80, "expiration")]
+            .into_iter()
+            .chain([(88, "tags"), (89, "tags"), (92, "tags"), (usize::MAX, "tags")])
+    {
+        let node = Node::new(&strfry_bin());
+        node.import(std::slice::from_ref(&event));
+        let database = node.strfry_dir().join("strfry-db");
+        assert_eq!(verify(&node), "");
+        let tables = all_tables(&database);
+        let (key, packed) = tables["rasgueadb_defaultDb__Event"].entries.first().unwrap();
+        let mut changed = packed.to_vec();
+        // At the end: the virtual `d` tag of an addressable event is not there.
+        match changed.get_mut(at) {
+            Some(byte) => *byte ^= 1,
+            None => changed.truncate(changed.len() - 2),
+        }
+        RawDatabase::open(&database).put("Event", key, &changed);
+        let reason =
+            format!("strfry's record of the event has another {what} than the event itself");
+        assert!(verify(&node).contains(&reason), "{at}: {}", verify(&node));
+    }
+}
+
+#[test]
+fn what_strfry_indexes_in_its_own_way_is_not_called_another_record() {
+    let author = Author::new(1);
+    let half = format!("0x{}", "ab".repeat(31));
+    let address = format!("30023:{}:x", Author::new(2).pubkey());
+    let events = [
+        author.event(1, 1_700_000_000, json!([["p", half], ["e", "AB".repeat(32)], ["t"]]), ""),
+        author.event(20_001, 1_700_000_000, json!([["expiration", "4000000000"]]), ""),
+        author.event(30_023, 1_700_000_000, json!([["t", "v".repeat(256)], ["é", "x"]]), ""),
+        author.event(10_002, 1_700_000_000, json!([["d", "x"], ["-"]]), ""),
+    ];
+    let node = Node::new(&strfry_bin());
+    node.import(&events);
+    // strfry 1.0 took deletions of others' addresses; today's does so in a fried line alone.
+    let deletion = author.event(5, 1_700_000_000, json!([["a", address]]), "");
+    let event = Event::parse(&deletion).unwrap();
+    let header = packed::header(&event.id, &event.pubkey, event.created_at, event.kind, 0);
+    let tag = [&[b'a', address.len() as u8], address.as_bytes()].concat();
+    let fried = hex::encode([&header[..], &tag].concat());
+    let line = format!("{},\"fried\":\"{fried}\"}}\n", deletion.trim_end_matches('}'));
+    run_strfry("./strfry", &node.strfry_dir(), &["import", "--fried"], line.as_bytes());
+    assert_eq!((node.events().len(), verify(&node).as_str()), (5, ""));
+}
+
+/// What `verify` prints of a node's database.
+fn verify(node: &Node) -> String {
+    String::from_utf8(node.companion(&["verify"]).output().unwrap().stdout).unwrap()
 }
 
 #[test]

@@ -7,4 +7,6 @@ mod differential;
 mod faults;
 mod golden;
 mod importing;
+mod odd_events;
 mod random_events;
+mod relay_rules;

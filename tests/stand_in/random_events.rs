@@ -145,7 +145,7 @@ impl RandomEvents {
                 json!([self.pick(&["t", "é", "", "title"]), "v".repeat(self.pick(&[1, 255, 256]))])
             }
             10 => json!(["expiration", self.pick(&["100", "1790000000", "18446744073709551615"])]),
-            _ => json!(["t", "x", 1.5e300, -7, null, { "b": [true], "a": "\u{7f}" }]),
+            _ => json!(["t", "x", 1.5e-300, -7, null, { "b": [true], "a": "\u{7f}" }]),
         }
     }
 

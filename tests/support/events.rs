@@ -51,15 +51,26 @@ impl Author {
 
     /// A signed event as one line of JSON.
     pub fn event(&self, kind: u64, created_at: u64, tags: Value, content: &str) -> String {
+        self.event_of(kind, created_at, &tags.to_string(), &Value::from(content).to_string())
+    }
+
+    /// A signed event with these texts of JSON for its tags and content, whose id is the hash of
+    /// the text as it stands.
+    pub fn event_of(&self, kind: u64, created_at: u64, tags: &str, content: &str) -> String {
         let pubkey = self.pubkey().to_string();
-        let content = Value::from(content);
-        let id = Sha256::digest(format!("[0,\"{pubkey}\",{created_at},{kind},{tags},{content}]"));
-        let sig = schnorr::sign_no_aux_rand(&id, &self.keypair);
-        let (id, sig) = (hex::encode(id), hex::encode(sig.to_byte_array()));
+        let (id, sig) =
+            self.sign(&format!("[0,\"{pubkey}\",{created_at},{kind},{tags},{content}]"));
         format!(
             "{{\"id\":\"{id}\",\"pubkey\":\"{pubkey}\",\"created_at\":{created_at},\"kind\":{kind},\
              \"tags\":{tags},\"content\":{content},\"sig\":\"{sig}\"}}"
         )
+    }
+
+    /// The id of an event with this NIP-01 text, and the author's signature of it, in hex.
+    pub fn sign(&self, text: &str) -> (String, String) {
+        let id = Sha256::digest(text);
+        let sig = schnorr::sign_no_aux_rand(&id, &self.keypair);
+        (hex::encode(id), hex::encode(sig.to_byte_array()))
     }
 
     /// A text note.

@@ -192,6 +192,26 @@ fn an_answer_of_nothing_but_what_was_not_asked_for_is_no_end() {
     assert_eq!(pager.into_gaps(), [Gap { filter: query(), reason }]);
 }
 
+#[test]
+fn what_is_dated_too_far_ahead_ends_a_query_only_where_it_may_hide_something() {
+    for (passed, gaps) in [(SMALLEST_PAGE_LIMIT - 1, 0), (SMALLEST_PAGE_LIMIT, 1)] {
+        let mut pager = Pager::new(query(), PAGE);
+        for second in [1_000, 999] {
+            pager.next().unwrap();
+            (0..passed).for_each(|_| pager.pass());
+            pager.event(&EventId::from_bytes([1; 32]), &author(1), 1, second);
+            pager.end_of_page(false);
+        }
+        while pager.next().is_some() {
+            (0..passed).for_each(|_| pager.pass());
+            pager.end_of_page(false);
+        }
+        let found = pager.into_gaps();
+        assert_eq!(found.len(), gaps, "{found:?}");
+        assert!(found.iter().all(|gap| gap.reason == GapReason::IgnoresFilter));
+    }
+}
+
 proptest! {
     #[test]
     fn every_event_comes_or_its_second_is_named(

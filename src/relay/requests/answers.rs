@@ -27,6 +27,19 @@ impl Requests {
             return self.receive_late(subscription, event?);
         };
         match &mut open.request {
+            Request::Pages(request) if is_after(&event, self.latest) => {
+                request.pass();
+                Err(Unwanted::TooNew)
+            }
+            Request::Ids(request) if is_after(&event, self.latest) => {
+                let event = event?;
+                // The peer has given what it said it has, and nobody else needs to.
+                if request.asked().contains(&event.id) && is_genuine(&event) {
+                    request.receive(&event.id);
+                    self.member.as_ref().map(|member| member.settle(&event.id));
+                }
+                Err(Unwanted::TooNew)
+            }
             Request::Pages(request) => {
                 let event = event.inspect_err(|_| request.stray())?;
                 let novelty = request.receive(&event).ok_or(Unwanted::Unasked);
@@ -75,6 +88,9 @@ impl Requests {
         subscription: &str,
         event: Event<'a>,
     ) -> Result<Event<'a>, Unwanted> {
+        if event.created_at > self.latest {
+            return Err(Unwanted::TooNew);
+        }
         let recent = self.recent.iter_mut().find(|ended| ended.subscription == subscription);
         match &mut recent.ok_or(Unwanted::Unasked)?.what {
             EndedRequest::Pages { filters, known, late, is_named } => {
@@ -213,7 +229,7 @@ impl Requests {
                     self.suspects.push(filter.clone());
                 }
                 let compared = Waiting::Compare { filter, begun };
-                self.latest = Some((open.subscription, compared));
+                self.just_compared = Some((open.subscription, compared));
             }
         }
         self.note_idleness();
@@ -237,12 +253,18 @@ impl Requests {
             self.outbox.push_back(message::neg_close(subscription));
             self.waiting.push_front(Waiting::Compare { filter, begun });
             self.note_idleness();
-        } else if let Some((_, again)) = self.latest.take_if(|(name, _)| name == subscription) {
+        } else if let Some((_, again)) =
+            self.just_compared.take_if(|(name, _)| name == subscription)
+        {
             self.compared -= 1;
             self.outcome.complete -= 1;
             self.waiting.push_front(again);
         }
     }
+}
+
+fn is_after(event: &Result<Event<'_>, Unwanted>, latest: u64) -> bool {
+    event.as_ref().is_ok_and(|event| event.created_at > latest)
 }
 
 fn matches(filter: &Filter, event: &Event<'_>) -> bool {

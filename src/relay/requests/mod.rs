@@ -69,7 +69,7 @@ pub(super) struct Requests {
     /// There was no room here for another comparison.
     no_room_until: Option<Instant>,
     /// The comparison that has ended last.
-    latest: Option<(String, Waiting)>,
+    just_compared: Option<(String, Waiting)>,
     /// What the answers say of what the peer lacks; taken away by whoever wants to know.
     pub(super) lacks: Lacks,
     /// What the peer said it has, did not give, and nobody else has.
@@ -85,6 +85,8 @@ pub(super) struct Requests {
     may_be_late: bool,
     /// Seconds since 1970.
     began: u64,
+    /// What is dated later is not taken.
+    pub(super) latest: u64,
     splits: u32,
     pub(super) manners: Manners,
     /// The peer has refused a request without saying which.
@@ -183,7 +185,7 @@ impl Requests {
             member,
             compared: 0,
             no_room_until: None,
-            latest: None,
+            just_compared: None,
             lacks: Lacks::default(),
             not_given: HashSet::new(),
             lost: None,
@@ -192,6 +194,7 @@ impl Requests {
             page_events: 0,
             may_be_late: false,
             began: unix_time(),
+            latest: u64::MAX,
             splits: 0,
             manners,
             is_one_refused: false,

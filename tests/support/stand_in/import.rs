@@ -18,11 +18,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use strfry_companion::import::EventLimits;
-use strfry_companion::nostr::json;
 
 use super::Arguments;
-use super::judge::{judge, parse, parse_fried};
+use super::judge::{judge, parse_fried};
 use super::log::{Log, Thread};
+use super::tao::parse;
 use super::writer::{Batch, NewEvent, Removal, Verdict, Writer};
 
 /// Lines that wait between the reading thread and the rest; few, so that whoever feeds a hanging
@@ -211,7 +211,7 @@ impl Import<'_> {
                 self.totals.rejected += 1;
                 if self.options.show_rejected {
                     let mut text = String::new();
-                    json::push_value(&mut text, &event);
+                    event.write(&mut text);
                     let shown = text.as_bytes().get(..SHOWN_OF_REJECTED);
                     let shown = String::from_utf8_lossy(shown.unwrap_or(text.as_bytes()));
                     let message = format_args!("Rejected event: {shown} reason: {reason}");

@@ -4,15 +4,14 @@
 //! Where the library refuses more than strfry does (uppercase hex, DEL), this accepts as strfry
 //! does.
 
-use std::fmt;
+use std::collections::BTreeMap;
 
 use secp256k1::{XOnlyPublicKey, schnorr};
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use strfry_companion::import::{EventLimits, parse_address};
-use strfry_companion::nostr::{json, kind};
+use strfry_companion::nostr::kind;
 
+use super::tao::Json;
 use super::writer::NewEvent;
 
 /// strfry 1.1.1, `MAX_INDEXED_TAG_VAL_SIZE`.
@@ -20,17 +19,12 @@ const MAX_INDEXED_TAG_VALUE: usize = 255;
 /// What strfry keeps of an event, in the order in which it writes them.
 const STORED_KEYS: [&str; 7] = ["content", "created_at", "id", "kind", "pubkey", "sig", "tags"];
 
-/// Parses JSON as strfry does: a repeated key in any object is an error.
-pub fn parse(line: &[u8]) -> Option<Value> {
-    serde_json::from_slice(line).ok().map(|Strict(value)| value)
-}
-
 /// Judges an event.
 ///
 /// # Errors
 /// strfry's words for what is wrong.
-pub fn judge(event: &Value, limits: &EventLimits, verify: bool) -> Result<NewEvent, String> {
-    if !event.is_object() {
+pub fn judge(event: &Json, limits: &EventLimits, verify: bool) -> Result<NewEvent, String> {
+    if !matches!(event, Json::Object(_)) {
         return Err("event is not an object".into());
     }
     let packed = pack(event, limits)?;
@@ -42,6 +36,38 @@ pub fn judge(event: &Value, limits: &EventLimits, verify: bool) -> Result<NewEve
         return Err(format!("event too large: {}", json.len()));
     }
     NewEvent::new(packed, json).ok_or_else(|| "PackedEventView too short".into())
+}
+
+/// Judges an event that a client sends to a relay of that limits, at that time; no policy plugin
+/// and no authentication (strfry 1.1.1, `verifyEventTimestamp`, `ingesterProcessEvent`).
+///
+/// # Errors
+/// strfry's words for what is wrong.
+pub fn judge_as_relay(event: &Json, limits: &EventLimits, now: u64) -> Result<(), String> {
+    let judged = judge(event, limits, true)?;
+    let packed = judged.packed();
+    let (created_at, expiration) = (packed.created_at(), packed.expiration());
+    let (oldest, too_old) = match expiration {
+        1 => (60, "ephemeral event expired"),
+        _ => (94_608_000, "created_at too early"),
+    };
+    if created_at < now.saturating_sub(oldest) {
+        return Err(too_old.into());
+    }
+    if created_at > now + limits.seconds_ahead {
+        return Err("created_at too late".into());
+    }
+    if expiration > 1 && expiration <= now {
+        return Err("event expired".into());
+    }
+    let content = member(event, "content")?.as_str().unwrap_or_default();
+    if matches!(packed.kind(), 6 | 16) && content.contains("[\"-\"]") {
+        return Err("blocked: reposts can't embed protected events".into());
+    }
+    match packed.tags().any(|(name, _)| name == b'-') {
+        true => Err("blocked: event marked as protected".into()),
+        false => Ok(()),
+    }
 }
 
 /// A line of `import --fried`: the stored JSON with the PackedEvent in hex as its last member.
@@ -63,7 +89,7 @@ pub fn unhex(text: &str) -> Result<Vec<u8>, String> {
     })
 }
 
-fn pack(event: &Value, limits: &EventLimits) -> Result<Vec<u8>, String> {
+fn pack(event: &Json, limits: &EventLimits) -> Result<Vec<u8>, String> {
     let id = unhex(text(member(event, "id")?, "event id field was not a string")?)?;
     let pubkey = unhex(text(member(event, "pubkey")?, "event pubkey field was not a string")?)?;
     let created_at =
@@ -151,11 +177,11 @@ fn parse_expiration(value: &str) -> Result<u64, String> {
     }
 }
 
-fn verify_id_and_signature(event: &Value, packed: &[u8]) -> Result<(), String> {
+fn verify_id_and_signature(event: &Json, packed: &[u8]) -> Result<(), String> {
     let mut hashed = String::from("[0");
     for key in ["pubkey", "created_at", "kind", "tags", "content"] {
         hashed.push(',');
-        json::push_value(&mut hashed, member(event, key)?);
+        member(event, key)?.write(&mut hashed);
     }
     hashed.push(']');
     let (id, pubkey) = (&packed[..32], &packed[32..64]);
@@ -170,89 +196,28 @@ fn verify_id_and_signature(event: &Value, packed: &[u8]) -> Result<(), String> {
         .map_err(|_| "bad signature".into())
 }
 
-fn stored_json(event: &Value) -> Result<String, String> {
-    let mut stored = Map::new();
+fn stored_json(event: &Json) -> Result<String, String> {
+    let mut stored = BTreeMap::new();
     for key in STORED_KEYS {
         stored.insert(key.into(), member(event, key)?.clone());
     }
     let mut json = String::new();
-    json::push_value(&mut json, &Value::Object(stored));
+    Json::Object(stored).write(&mut json);
     Ok(json)
 }
 
-fn member<'a>(object: &'a Value, key: &str) -> Result<&'a Value, String> {
+fn member<'a>(object: &'a Json, key: &str) -> Result<&'a Json, String> {
     object.get(key).ok_or_else(|| format!("JSON object key \"{key}\" not found"))
 }
 
-fn text<'a>(value: &'a Value, otherwise: &str) -> Result<&'a str, String> {
+fn text<'a>(value: &'a Json, otherwise: &str) -> Result<&'a str, String> {
     value.as_str().ok_or_else(|| otherwise.into())
 }
 
-fn unsigned(value: &Value, otherwise: &str) -> Result<u64, String> {
+fn unsigned(value: &Json, otherwise: &str) -> Result<u64, String> {
     value.as_u64().ok_or_else(|| otherwise.into())
 }
 
-fn array<'a>(value: &'a Value, otherwise: &str) -> Result<&'a Vec<Value>, String> {
+fn array<'a>(value: &'a Json, otherwise: &str) -> Result<&'a [Json], String> {
     value.as_array().ok_or_else(|| otherwise.into())
-}
-
-/// A JSON value without repeated keys.
-struct Strict(Value);
-
-impl<'de> Deserialize<'de> for Strict {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(StrictVisitor).map(Strict)
-    }
-}
-
-struct StrictVisitor;
-
-impl<'de> Visitor<'de> for StrictVisitor {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
-        let mut object = Map::new();
-        while let Some((key, Strict(value))) = members.next_entry()? {
-            if object.insert(key, value).is_some() {
-                return Err(A::Error::custom("a key is repeated"));
-            }
-        }
-        Ok(Value::Object(object))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
-        let mut array = Vec::new();
-        while let Some(Strict(item)) = items.next_element()? {
-            array.push(item);
-        }
-        Ok(Value::Array(array))
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Value, E> {
-        Ok(value.into())
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Value, E> {
-        Ok(value.into())
-    }
 }

@@ -13,6 +13,7 @@ pub mod judge;
 mod log;
 mod scan;
 mod tables;
+pub mod tao;
 pub mod writer;
 
 use std::path::PathBuf;

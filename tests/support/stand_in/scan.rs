@@ -6,12 +6,12 @@ use std::collections::{BTreeSet, HashSet};
 use std::io::{self, Write};
 
 use anyhow::{anyhow, bail};
-use serde_json::Value;
 use strfry_companion::strfry_db::PackedEvent;
 
 use super::Arguments;
 use super::export::json;
-use super::judge::{parse, unhex};
+use super::judge::unhex;
+use super::tao::{Json, parse};
 use super::writer::{Writer, integer};
 
 /// Runs the command.
@@ -77,10 +77,10 @@ impl Filter {
     }
 }
 
-fn parse_filters(filters: Value) -> anyhow::Result<Vec<Filter>> {
+fn parse_filters(filters: Json) -> anyhow::Result<Vec<Filter>> {
     let filters = match filters {
-        Value::Array(filters) if filters.is_empty() => bail!("too small"),
-        Value::Array(filters) => filters,
+        Json::Array(filters) if filters.is_empty() => bail!("too small"),
+        Json::Array(filters) => filters,
         filter => vec![filter],
     };
     let filters: Result<Vec<_>, _> = filters.iter().map(parse_filter).collect();
@@ -88,8 +88,8 @@ fn parse_filters(filters: Value) -> anyhow::Result<Vec<Filter>> {
 }
 
 /// `None` for a filter that matches nothing.
-fn parse_filter(filter: &Value) -> anyhow::Result<Option<Filter>> {
-    let Value::Object(items) = filter else { bail!("provided filter is not an object") };
+fn parse_filter(filter: &Json) -> anyhow::Result<Option<Filter>> {
+    let Json::Object(items) = filter else { bail!("provided filter is not an object") };
     let mut filter = Filter {
         ids: None,
         authors: None,
@@ -113,7 +113,7 @@ fn parse_filter(filter: &Value) -> anyhow::Result<Option<Filter>> {
         if !matches!(key.as_str(), "ids" | "authors" | "kinds") && !key.starts_with('#') {
             bail!("unrecognised filter item: {key}");
         }
-        let Value::Array(items) = value else { bail!("{key} not an array") };
+        let Json::Array(items) = value else { bail!("{key} not an array") };
         if items.is_empty() {
             never_matches = true;
             continue;
@@ -137,17 +137,17 @@ fn parse_filter(filter: &Value) -> anyhow::Result<Option<Filter>> {
 /// What C++ says of a JSON value of another type.
 const WRONG_TYPE: &str = "std::get: wrong index for variant";
 
-fn keys(items: &[Value]) -> Result<BTreeSet<Vec<u8>>, String> {
+fn keys(items: &[Json]) -> Result<BTreeSet<Vec<u8>>, String> {
     set(items, |item| unhex(item.as_str().ok_or(WRONG_TYPE)?), 32..=32)
 }
 
-fn texts(items: &[Value]) -> Result<BTreeSet<Vec<u8>>, String> {
+fn texts(items: &[Json]) -> Result<BTreeSet<Vec<u8>>, String> {
     set(items, |item| Ok(item.as_str().ok_or(WRONG_TYPE)?.into()), 0..=255)
 }
 
 fn set(
-    items: &[Value],
-    bytes: impl Fn(&Value) -> Result<Vec<u8>, String>,
+    items: &[Json],
+    bytes: impl Fn(&Json) -> Result<Vec<u8>, String>,
     sizes: std::ops::RangeInclusive<usize>,
 ) -> Result<BTreeSet<Vec<u8>>, String> {
     items
@@ -160,6 +160,6 @@ fn set(
         .collect()
 }
 
-fn kinds(items: &[Value]) -> Result<BTreeSet<u64>, String> {
+fn kinds(items: &[Json]) -> Result<BTreeSet<u64>, String> {
     items.iter().map(|item| item.as_u64().ok_or_else(|| WRONG_TYPE.into())).collect()
 }
