@@ -15,8 +15,7 @@ use super::output::{print, print_json};
 use super::signals::stop_on_signals;
 use crate::import::limits::PATIENCE;
 use crate::import::{
-    self, Class, Job, RejectsError, RunError, Settings, Sofar, Status, StrfryCommand, Summary,
-    choose_form,
+    self, Class, Job, RunError, Settings, Sofar, Status, StrfryCommand, Summary, choose_form,
 };
 use crate::jsonl::Source;
 use crate::node::{Blacklist, PeerPolicy};
@@ -96,7 +95,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let summary = import::run(job, db, |sofar| progress.say(in_progress(&sofar)));
     progress.finish();
     let summary = match summary {
-        Err(RunError::Rejects(error @ RejectsError::InUse { .. })) => Err(error).or_usage()?,
+        Err(RunError::Rejects(error)) if error.is_of_usage() => Err(error).or_usage()?,
         summary => summary.or_cannot_run()?,
     };
     for error in &summary.errors {

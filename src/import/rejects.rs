@@ -11,7 +11,7 @@ use std::sync::{Mutex, PoisonError};
 use serde::Serialize;
 
 use super::accounts::Class;
-use crate::files::open_to_append;
+use crate::files::{is_refusal, open_to_append};
 use crate::jsonl::Source;
 
 /// One line of the file.
@@ -49,6 +49,16 @@ pub enum RejectsError {
     InUse { path: PathBuf, what: String },
 }
 
+impl RejectsError {
+    /// Whether another file is to be named, and not whatever went wrong mended.
+    pub fn is_of_usage(&self) -> bool {
+        match self {
+            Self::Open { source, .. } => is_refusal(source),
+            Self::InUse { .. } => true,
+        }
+    }
+}
+
 /// What a file of rejects must not overwrite.
 pub(super) struct Precious<'a> {
     pub(super) inputs: &'a [Source],
@@ -61,9 +71,6 @@ pub(super) struct Precious<'a> {
 impl Precious<'_> {
     /// What this file is, if it must not be overwritten.
     fn name(&self, file: &Metadata) -> Option<String> {
-        if !file.is_file() {
-            return Some("not an ordinary file".to_owned());
-        }
         if let Some(input) = self.inputs.iter().find(|input| input.is(file)) {
             return Some(match input.path.to_str() {
                 Some("-") => "also the input (standard input)".to_owned(),
