@@ -42,6 +42,11 @@ fn processes() -> Vec<(i32, i32, String)> {
     fs::read_dir("/proc").unwrap().filter_map(process).collect()
 }
 
+fn children_of(parent: i32) -> Vec<Pid> {
+    let children = processes().into_iter().filter(|(_, of, _)| *of == parent);
+    children.filter_map(|(pid, _, _)| Pid::from_raw(pid)).collect()
+}
+
 /// What is imported: notes, profiles that replace one another, and deletions.
 fn events() -> Vec<String> {
     let author = Author::new(1);
@@ -97,14 +102,16 @@ fn strfry_killed_at_any_point_loses_nothing_that_is_said_to_be_there() {
     with_each_strfry(|strfry| {
         let hits = AtomicU64::new(0);
         at_random_points(strfry, |node, input, point| {
-            let child = start(node, input);
-            sleep(point);
+            let mut child = start(node, input);
             let ours = child.id().cast_signed();
-            for (pid, parent, _) in processes() {
-                if let Some(pid) = Pid::from_raw(pid).filter(|_| parent == ours) {
-                    // It may be gone by now.
-                    let _ = kill_process(pid, Signal::KILL);
-                }
+            // On a busy machine much of an import's time is over before strfry is started.
+            while child.try_wait().unwrap().is_none() && children_of(ours).is_empty() {
+                sleep(Duration::from_millis(1));
+            }
+            sleep(point);
+            for pid in children_of(ours) {
+                // It may be gone by now.
+                let _ = kill_process(pid, Signal::KILL);
             }
             let (code, summary) = told(&child.wait_with_output().unwrap());
             // Once is made good.
