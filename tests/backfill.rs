@@ -585,3 +585,79 @@ fn a_run_that_has_taken_its_longest_time_writes_what_has_come_and_says_so() {
         assert_eq!(node.events().len() as u64, imported);
     });
 }
+
+/// The event with a signature that is not its author's; its id is right.
+fn wrongly_signed(note: &str) -> String {
+    let mut event: Value = serde_json::from_str(note).unwrap();
+    event["sig"] = "00".repeat(64).into();
+    event.to_string()
+}
+
+/// The events of `all` that are there when a backfill from these relays has ended, and its status.
+fn fetched_from(author: &Author, all: &[String], relays: &[&ScriptedRelay]) -> (usize, Value) {
+    let node = Node::new(&strfry_bin());
+    let pubkeys = node.write("pubkeys.txt", author.pubkey().to_string());
+    let urls: Vec<String> = relays.iter().map(|relay| relay.url()).collect();
+    let mut arguments = vec!["--days", "0", "--no-profiles", "--kinds", "1"];
+    arguments.extend(["--pubkeys", pubkeys.to_str().unwrap(), "--relay"]);
+    arguments.extend(urls.iter().map(String::as_str));
+    let (_, summary) = node.backfill(&arguments);
+    let here: BTreeSet<String> = node.events().iter().map(|event| id_of(event)).collect();
+    let wanted = all.iter().filter(|event| here.contains(&id_of(event))).count();
+    (wanted, summary["status"].clone())
+}
+
+#[test]
+fn what_one_peer_forges_comes_from_another_that_holds_a_forgery_too() {
+    let author = Author::new(1);
+    let notes = events(60, |number| author.note(1_700_000_000 + number, "hello"));
+    let bad = wrongly_signed(&author.note(1_700_009_000, "stored without a look"));
+    let honest = Archive::new(&[&notes[..], &[bad]].concat(), 500);
+    let comparer = honest.comparer();
+    // Not as fast as those who make things up.
+    let honest = ScriptedRelay::start_comparing(
+        |_| Arrival::Welcome,
+        move |request| {
+            let acts: Vec<Act> = honest.answer(request).collect();
+            answer([Act::Wait(Duration::from_millis(300))].into_iter().chain(acts))
+        },
+        comparer,
+    );
+    for forged_by_each in [5, 20] {
+        // Each forges others.
+        let forgers: Vec<ScriptedRelay> = (0..3)
+            .map(|number| {
+                let forged = notes.iter().skip(number * forged_by_each).take(forged_by_each);
+                let forged: Vec<String> = forged.map(|note| wrongly_signed(note)).collect();
+                comparing(&Archive::new(&forged, 500), |event| event)
+            })
+            .collect();
+        let relays: Vec<&ScriptedRelay> = forgers.iter().chain([&honest]).collect();
+        let (here, status) = fetched_from(&author, &notes, &relays);
+        assert_eq!((here, status), (60, json!("complete")), "{forged_by_each} each");
+    }
+}
+
+#[test]
+fn what_other_relays_store_and_this_program_does_not_hides_nothing() {
+    let authors = Author::all(1..3);
+    let good = events(50, |number| authors[0].note(1_700_000_000 + number, "hello"));
+    let upper = |note: &str| {
+        let mut event: Value = serde_json::from_str(note).unwrap();
+        event["sig"] = event["sig"].as_str().unwrap().to_uppercase().into();
+        event.to_string()
+    };
+    let odd: Vec<String> = events(1_500, |number| authors[0].note(1_700_001_000 + number, "odd"))
+        .iter()
+        .map(|note| upper(note))
+        .collect();
+    for odd in [&odd[..], &odd[..1]] {
+        let archive = Archive::new(&[&good[..], odd].concat(), 500);
+        let pages = archive.clone();
+        let paging = ScriptedRelay::start(move |request| pages.answer(request));
+        for relay in [&paging, &comparing(&archive, |event| event)] {
+            let (here, status) = fetched_from(&authors[0], &good, &[relay]);
+            assert_eq!((here, status), (50, json!("complete")), "{} odd ones", odd.len());
+        }
+    }
+}

@@ -33,15 +33,16 @@ pub(super) struct Checked {
     pub(super) panicked: bool,
 }
 
-/// Ids in whose place something came that is not genuine: another peer may have the event.
-pub(super) type ForgedIds = Arc<Mutex<Vec<EventId>>>;
+/// Ids in whose place something came that is not genuine, once for each peer that gave it: another
+/// peer may have the event.
+pub(super) type Forgeries = Arc<Mutex<Vec<EventId>>>;
 
 /// What the checks need.
 pub(super) struct Checks {
     pub(super) db: Arc<StrfryDb>,
     pub(super) settings: Settings,
     pub(super) arrived: Arrived,
-    pub(super) forged: ForgedIds,
+    pub(super) forged: Forgeries,
 }
 
 /// What is remembered of an event until it is settled.
@@ -57,7 +58,7 @@ struct Accounts {
     stats: SyncStats,
     examples: Examples,
     arrived: Arrived,
-    forged: ForgedIds,
+    forged: Forgeries,
 }
 
 type Batch = Vec<(StoredEvent, Ticket)>;
@@ -150,7 +151,9 @@ impl Ledger for Accounts {
         if *fate == Fate::Imported {
             self.stats.add(event.packed().kind(), stat);
         }
-        if matches!(fate.class(), Class::BadId | Class::BadSignature) {
+        if matches!(fate.class(), Class::BadId | Class::BadSignature)
+            && account.forged.insert(event.id())
+        {
             self.forged.lock().unwrap_or_else(PoisonError::into_inner).push(event.id());
         }
         if is_new(fate) {

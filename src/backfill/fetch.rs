@@ -10,12 +10,12 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::accounts::{Class, Tally};
-use super::check::ForgedIds;
+use super::check::Forgeries;
 use super::difference::{Common, Difference, Sides, Watched};
 use super::error::BackfillError;
 use super::here::Here;
 use super::job::{Job, deadline};
-use super::limits::ROUNDS_AFTER_FORGERIES;
+use super::limits::{FORGERIES_OF_AN_HONEST_PEER, ROUNDS_AFTER_FORGERIES};
 use super::plan::{Span, author_queries, station_query};
 use super::progress::{PeerProgress, Seen};
 use super::screen::{Account, Entrance};
@@ -25,7 +25,9 @@ use super::write_relays::is_strangers;
 use crate::node::{Peer, PeerSource};
 use crate::nostr::{EventId, Filter, Pubkey};
 use crate::relay::limits::CONVERSATIONS;
-use crate::relay::{Dialler, FetchOutcome, Gap, GapReason, Ledger, Pace, PeerSession, Room, Share};
+use crate::relay::{
+    Dialler, FetchOutcome, ForgedIds, Gap, GapReason, Ledger, Pace, PeerSession, Room, Share,
+};
 use crate::report::{Progress, ProgressState, RunLog, clean_for_log};
 use crate::strfry_db::StrfryDb;
 
@@ -53,7 +55,7 @@ pub(super) struct Fetch<'a> {
     pub(super) log: &'a RunLog,
     progress: &'a Progress,
     entrance: Entrance,
-    forged: ForgedIds,
+    forged: Forgeries,
     /// All others are strangers; sorted.
     known: Arc<[Pubkey]>,
     /// Which events are needed, of which peer.
@@ -128,7 +130,7 @@ impl<'a> Fetch<'a> {
         db: &Arc<StrfryDb>,
         log: &'a RunLog,
         progress: &'a Progress,
-        (entrance, forged): (Entrance, ForgedIds),
+        (entrance, forged): (Entrance, Forgeries),
         stop: impl Future<Output = ()> + 'a,
     ) -> Self {
         let known: Arc<[Pubkey]> = job.pubkeys.as_slice().into();
@@ -168,13 +170,15 @@ impl<'a> Fetch<'a> {
         let asked = |peer: &Peer| {
             let common = self.compared.as_ref().filter(|_| !is_for_profiles(peer));
             let difference = common.map(Difference::with);
+            let forged = Arc::<ForgedIds>::default();
             Asked {
-                session: Some(self.session(peer, difference.as_ref())),
+                session: Some(self.session(peer, difference.as_ref()).distrusting(&forged)),
                 peer: peer.clone(),
                 account: Arc::new(Account {
                     tally: Tally::default(),
                     strangers: Strangers::bounded(&self.known, self.job.strangers),
                     progress: PeerProgress::new(&self.seen),
+                    forged,
                 }),
                 outcome: FetchOutcome::default(),
                 since: None,
@@ -277,11 +281,21 @@ impl<'a> Fetch<'a> {
                 break;
             }
             self.ledger.reopen(&forged);
-            let others = |asked: &Asked| match asked.account.tally.forged() {
-                0 => queries(asked),
+            let others = |asked: &Asked| match asked.account.forged.len() {
+                0..=FORGERIES_OF_AN_HONEST_PEER => queries(asked),
                 _ => Vec::new(),
             };
             self.ask_once(phase, peers, others, pace).await;
+        }
+        let left = std::mem::take(&mut *self.forged());
+        if !left.is_empty() && !self.is_over() && !self.job.dry_run {
+            // Whose genuine events were displaced last is not known.
+            let reason = GapReason::Forged(left.len() as u64);
+            for asked in peers.iter_mut() {
+                let gaps = queries(asked).into_iter();
+                let gap = |filter| Gap { filter, reason: reason.clone() };
+                asked.outcome.gaps.extend(gaps.map(gap));
+            }
         }
         self.log.perf(format_args!("{phase}: {:.1} s", started.elapsed().as_secs_f64()));
     }

@@ -89,4 +89,9 @@ pub const RELAYS_OF_ALL_AUTHORS: usize = 30;
 pub const OVERLAP: u64 = 86_400;
 
 /// Times that peers are asked anew because one of them gave forged events in the place of others.
-pub const ROUNDS_AFTER_FORGERIES: usize = 2;
+/// Each time only a peer that had not forged these events before can do so.
+pub const ROUNDS_AFTER_FORGERIES: usize = 5;
+
+/// Forged events of one peer in a run after which it is not asked anew: a relay may hold a few whose
+/// signatures were never checked.
+pub const FORGERIES_OF_AN_HONEST_PEER: usize = 10;

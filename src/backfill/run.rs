@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::accounts::Class;
 use super::arrived::Arrived;
-use super::check::{Checked, Checks, ForgedIds};
+use super::check::{Checked, Checks, Forgeries};
 use super::error::BackfillError;
 use super::fetch::{Asked, Fetch, StopReason, close, state_of};
 use super::job::{Job, Output};
@@ -45,7 +45,7 @@ pub async fn run(
     let since = since(now, job.days);
     let rules = Rules { limits: job.limits, blacklist: job.blacklist.clone(), now };
     let (entrance, work) = Entrance::new(rules);
-    let (arrived, forged) = (Arrived::default(), ForgedIds::default());
+    let (arrived, forged) = (Arrived::default(), Forgeries::default());
     let mut state = read_state(job.state.as_deref(), job.full, |warning| {
         log.warn(clean_for_log(warning));
     });

@@ -12,7 +12,7 @@ use super::strangers::Strangers;
 use crate::import::{EventLimits, Refusal, StoredEvent};
 use crate::node::Blacklist;
 use crate::nostr::{Event, kind};
-use crate::relay::{Sink, Standing, Stopped, Unwanted};
+use crate::relay::{ForgedIds, Sink, Standing, Stopped, Unwanted};
 use crate::report::StatKey;
 
 /// How the greeting begins that a node's robot sends to strangers; kind 1, and left out.
@@ -39,6 +39,7 @@ pub(super) struct Account {
     pub(super) tally: Tally,
     pub(super) strangers: Strangers,
     pub(super) progress: PeerProgress,
+    pub(super) forged: Arc<ForgedIds>,
 }
 
 /// An event on its way to the checks.
@@ -175,7 +176,7 @@ impl Sink for PeerSink {
     }
 
     fn standing(&self) -> Standing {
-        let Account { tally, strangers, progress } = &*self.account;
+        let Account { tally, strangers, progress, .. } = &*self.account;
         Standing {
             genuine: progress.genuine(),
             forged: strangers.or_forged(tally.forged()),

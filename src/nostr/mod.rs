@@ -10,9 +10,11 @@ mod id;
 pub mod json;
 mod keys;
 pub mod kind;
+mod outline;
 pub mod signature;
 
 pub use event::{Event, Malformed, TagField};
 pub use filter::Filter;
 pub use id::ExpectedId;
 pub use keys::{EventId, KeyError, Pubkey, SecretKey, Signature};
+pub use outline::Outline;

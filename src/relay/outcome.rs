@@ -65,6 +65,8 @@ pub enum GapReason {
     /// Too much of what the peer sends is forged, was not asked for or is no message at all, or
     /// there is no end to it.
     Useless,
+    /// So many events, from whichever peer, were forged again and again: genuine ones may be missing.
+    Forged(u64),
     /// More than so many genuine new events by authors whom the node does not know.
     Strangers(u64),
     /// The run was told to stop, or had reached its longest time.
@@ -96,6 +98,9 @@ impl fmt::Display for GapReason {
                 write!(f, "{count} events that the relay says it has did not come: {notice}")
             }
             Self::Useless => f.write_str("given up: it keeps sending what is of no use"),
+            Self::Forged(count) => {
+                write!(f, "{count} events were forged again and again; genuine ones may be missing")
+            }
             Self::Strangers(most) => write!(
                 f,
                 "given up: more than {most} new events by authors who are on none of this node's lists"

@@ -10,7 +10,7 @@ use std::collections::HashSet;
 
 use super::limits::{FRAME_OVERHEAD, KEY_IN_FILTER, KIND_IN_FILTER, LARGEST_PAGE};
 use super::paging::{Half, Novelty, Pager, ShortId};
-use crate::nostr::{Event, Filter};
+use crate::nostr::{Filter, Outline};
 
 /// Events of one request, about. One filter may bring as many.
 #[expect(clippy::cast_possible_truncation, reason = "a small number")]
@@ -96,8 +96,8 @@ impl PageRequest {
     }
 
     /// Something came. `None`: it was not asked for.
-    pub(super) fn receive(&mut self, event: &Event<'_>) -> Option<Novelty> {
-        let Event { id, pubkey, kind, created_at, .. } = event;
+    pub(super) fn receive(&mut self, event: &Outline) -> Option<Novelty> {
+        let Outline { id, pubkey, kind, created_at } = event;
         let matches = |page: &&mut Page| page.filter.matches(id, pubkey, *kind, *created_at);
         let page = self.pages.iter_mut().find(matches)?;
         Some(page.pager.event(id, pubkey, *kind, *created_at))

@@ -18,6 +18,7 @@ use super::backoff::{Pace, pause};
 use super::budget::Budget;
 use super::connect::{ConnectError, Dialler};
 use super::connection::Connection;
+use super::forged::ForgedIds;
 use super::info;
 use super::ledger::{Ledger, Member};
 use super::limits::{ATTEMPTS_WITHOUT_PROGRESS, INFO_TIME_OUT};
@@ -38,6 +39,7 @@ pub struct PeerSession {
     auth: Option<AuthKey>,
     manners: Manners,
     budget: Budget,
+    forged: Arc<ForgedIds>,
     room: Room,
     connection: Option<Box<Connection>>,
     was_connected: bool,
@@ -82,6 +84,7 @@ impl PeerSession {
             auth: None,
             manners: Manners::default(),
             budget: Budget::default(),
+            forged: Arc::default(),
             room: Room::default(),
             connection: None,
             was_connected: false,
@@ -113,6 +116,12 @@ impl PeerSession {
     #[must_use]
     pub fn within(self, room: &Room) -> Self {
         Self { room: room.clone(), ..self }
+    }
+
+    /// The events that it is found to forge are noted here.
+    #[must_use]
+    pub fn distrusting(self, forged: &Arc<ForgedIds>) -> Self {
+        Self { forged: Arc::clone(forged), ..self }
     }
 
     /// What is dated later is [`Unwanted::TooNew`]; queries are to say so, too.
@@ -147,6 +156,7 @@ impl PeerSession {
         let budget = std::mem::take(&mut self.budget);
         let mut requests = Requests::new(queries, pace, (manners, budget), member, identity);
         requests.latest = self.latest;
+        requests.forged = Arc::clone(&self.forged);
         if let Some(reason) = &self.given_up {
             requests.give_up(reason);
         }
@@ -343,12 +353,7 @@ impl PeerSession {
                         sink.event(&event).await.map_err(|Stopped| Interruption::Stopped)?;
                         requests.excuse(since.elapsed());
                     }
-                    Err(what) => {
-                        if what != Unwanted::Repeated {
-                            requests.budget.note_useless();
-                        }
-                        sink.unwanted(what);
-                    }
+                    Err(what) => sink.unwanted(what),
                 }
             }
             Some(RelayMessage::EndOfStoredEvents { subscription, is_finish }) => {

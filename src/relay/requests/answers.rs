@@ -3,8 +3,9 @@
 use std::time::Instant;
 
 use super::{Ended, EndedRequest, Open, Request, Requests, Waiting};
-use crate::nostr::{Event, EventId, ExpectedId, Filter};
+use crate::nostr::{Event, EventId, ExpectedId, Filter, Outline};
 use crate::relay::by_id::{IdRequest, Leftover};
+use crate::relay::forged::ForgedIds;
 use crate::relay::limits::{
     PAGE_IDS, PARALLEL_ID_REQUESTS, PARALLEL_SUBSCRIPTIONS, PARTS_WAITING, PUBLISHED_LATE,
 };
@@ -21,7 +22,49 @@ impl Requests {
         subscription: &str,
         text: &'a str,
     ) -> Result<Event<'a>, Unwanted> {
-        let event = Event::parse(text).map_err(Unwanted::Malformed);
+        let event = match Event::parse(text) {
+            Err(malformed) if self.receive_malformed(subscription, text) => {
+                return Err(Unwanted::Malformed(malformed));
+            }
+            event => event.map_err(Unwanted::Malformed),
+        };
+        let received = self.receive_event(subscription, event);
+        if received.as_ref().is_err_and(|what| *what != Unwanted::Repeated) {
+            self.budget.note_useless();
+        }
+        received
+    }
+
+    /// What this program does not take, and other relays store, such as an id in uppercase: it is
+    /// what was asked for, and where it stands in the order of time is known. False: it is nothing
+    /// of that sort.
+    fn receive_malformed(&mut self, subscription: &str, text: &str) -> bool {
+        let Some(outline) = Outline::parse(text) else { return false };
+        let is_this = |open: &&mut Open| open.subscription == subscription;
+        let Some(open) = self.open.iter_mut().find(is_this) else { return false };
+        match &mut open.request {
+            Request::Pages(request) => {
+                self.page_events += 1;
+                request.receive(&outline).is_some()
+            }
+            Request::Ids(request) => {
+                let is_asked = request.asked().binary_search(&outline.id).is_ok();
+                if is_asked {
+                    // The peer has given it. Another may have one that can be taken.
+                    request.receive(&outline.id);
+                    self.member.as_ref().map(|member| member.refuse([outline.id]));
+                }
+                is_asked
+            }
+            Request::Compare { .. } | Request::Nothing => false,
+        }
+    }
+
+    fn receive_event<'a>(
+        &mut self,
+        subscription: &str,
+        event: Result<Event<'a>, Unwanted>,
+    ) -> Result<Event<'a>, Unwanted> {
         let is_this = |open: &&mut Open| open.subscription == subscription;
         let Some(open) = self.open.iter_mut().find(is_this) else {
             return self.receive_late(subscription, event?);
@@ -34,7 +77,7 @@ impl Requests {
             Request::Ids(request) if is_after(&event, self.latest) => {
                 let event = event?;
                 // The peer has given what it said it has, and nobody else needs to.
-                if request.asked().contains(&event.id) && is_genuine(&event) {
+                if request.asked().contains(&event.id) && is_genuine(&event, &self.forged) {
                     request.receive(&event.id);
                     self.member.as_ref().map(|member| member.settle(&event.id));
                 }
@@ -42,7 +85,7 @@ impl Requests {
             }
             Request::Pages(request) => {
                 let event = event.inspect_err(|_| request.stray())?;
-                let novelty = request.receive(&event).ok_or(Unwanted::Unasked);
+                let novelty = request.receive(&Outline::of(&event)).ok_or(Unwanted::Unasked);
                 let novelty = novelty.inspect_err(|_| request.stray())?;
                 self.last_answer = Instant::now();
                 self.page_events += 1;
@@ -52,7 +95,7 @@ impl Requests {
                 // From here on no other peer needs to be asked for it; whether it is genuine is
                 // found out later, and then it does no harm that it came in two ways.
                 if let Some(member) = &self.member
-                    && is_genuine(&event)
+                    && is_genuine(&event, &self.forged)
                 {
                     member.settle(&event.id);
                     self.not_given.remove(&event.id);
@@ -69,7 +112,7 @@ impl Requests {
                 }
                 self.last_answer = Instant::now();
                 // An event that only claims the id does not stand for it.
-                if is_genuine(&event) {
+                if is_genuine(&event, &self.forged) {
                     let is_first = request.receive(&event.id);
                     let settled = self.member.as_ref().is_none_or(|it| it.settle(&event.id));
                     if !(is_first && settled) {
@@ -117,10 +160,9 @@ impl Requests {
                 if asked.binary_search(&event.id).is_err() || !is_about(&self.queries, &event) {
                     return Err(Unwanted::Unasked);
                 }
-                let settled = self
-                    .member
-                    .as_ref()
-                    .is_none_or(|member| is_genuine(&event) && member.settle(&event.id));
+                let settled = self.member.as_ref().is_none_or(|member| {
+                    is_genuine(&event, &self.forged) && member.settle(&event.id)
+                });
                 if !settled {
                     return Err(Unwanted::Repeated);
                 }
@@ -241,7 +283,8 @@ impl Requests {
     /// then most of it has come from elsewhere.
     pub(in crate::relay) fn offer(&mut self, subscription: &str, ids: Vec<EventId>) {
         let Some(member) = &self.member else { return };
-        if member.offer(ids) {
+        // It is not asked again for what it has forged.
+        if member.offer(ids.into_iter().filter(|id| !self.forged.contains(id))) {
             return;
         }
         let is_this = |open: &Open| open.subscription == subscription;
@@ -275,8 +318,9 @@ fn is_about(queries: &[Filter], event: &Event<'_>) -> bool {
     queries.iter().any(|query| matches(query, event))
 }
 
-/// Whether the id is the hash of the text, as strfry or NIP-01 want it.
-fn is_genuine(event: &Event<'_>) -> bool {
+/// Whether the id is the hash of the text, as strfry or NIP-01 want it, and the peer has not been
+/// found to forge this event.
+fn is_genuine(event: &Event<'_>, forged: &ForgedIds) -> bool {
     let expected = ExpectedId::of(event);
-    event.id == expected.strfry || event.id == expected.nip01
+    (event.id == expected.strfry || event.id == expected.nip01) && !forged.contains(&event.id)
 }

@@ -19,6 +19,7 @@ use super::auth::{AuthKey, Authentication};
 use super::backoff::{Backoff, Pace};
 use super::budget::Budget;
 use super::by_id::IdRequest;
+use super::forged::ForgedIds;
 use super::info::RelayInfo;
 use super::ledger::{Ledger, Member};
 use super::limits::{
@@ -87,6 +88,8 @@ pub(super) struct Requests {
     began: u64,
     /// What is dated later is not taken.
     pub(super) latest: u64,
+    /// What the peer has forged.
+    pub(super) forged: Arc<ForgedIds>,
     splits: u32,
     pub(super) manners: Manners,
     /// The peer has refused a request without saying which.
@@ -195,6 +198,7 @@ impl Requests {
             may_be_late: false,
             began: unix_time(),
             latest: u64::MAX,
+            forged: Arc::default(),
             splits: 0,
             manners,
             is_one_refused: false,
