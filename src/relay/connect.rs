@@ -18,12 +18,13 @@ use tokio_rustls::TlsConnector;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest};
-use tokio_tungstenite::{Connector, MaybeTlsStream, client_async_tls_with_config};
+use tokio_tungstenite::{MaybeTlsStream, client_async_with_config};
 use url::Url;
 
 use super::connection::Connection;
 use super::limits::{ADDRESSES, BETWEEN_ADDRESSES, MESSAGE, READ_AT_ONCE, UNSENT};
-use super::room::{Metered, Room};
+use super::metered::Metered;
+use super::room::Room;
 use crate::node::address::is_local_ip;
 
 /// Where and how a peer is dialled.
@@ -87,9 +88,7 @@ impl Dialler {
     }
 
     async fn dial_without_time_out(&self, room: &Room) -> Result<Connection, ConnectError> {
-        let stream = self.connect().await?;
-        // Small requests and their answers take turns: waiting to fill packets only delays them.
-        let _ = stream.set_nodelay(true);
+        let stream = self.open().await?;
         let handshake = |error| match error {
             tungstenite::Error::Protocol(ProtocolError::HandshakeIncomplete) => {
                 ConnectError::Unanswered
@@ -107,21 +106,17 @@ impl Dialler {
             // Without a bound a peer that sends pings and reads nothing fills the memory.
             .write_buffer_size(0)
             .max_write_buffer_size(UNSENT);
-        let connector = match self.url.scheme() {
-            "wss" => Connector::Rustls(tls_config().map_err(ConnectError::Tls)?),
-            _ => Connector::Plain,
-        };
         let (stream, meter) = Metered::new(stream, room.clone());
         let (socket, _response) =
-            client_async_tls_with_config(request, stream, Some(config), Some(connector))
-                .await
-                .map_err(handshake)?;
+            client_async_with_config(request, stream, Some(config)).await.map_err(handshake)?;
         Ok(Connection::new(socket, meter))
     }
 
-    /// Opens a connection for HTTP; it has as much time as the caller gives it.
+    /// Opens a connection without a WebSocket; it has as much time as the caller gives it.
     pub(super) async fn open(&self) -> Result<MaybeTlsStream<TcpStream>, ConnectError> {
         let stream = self.connect().await?;
+        // Small requests and their answers take turns: waiting to fill packets only delays them.
+        let _ = stream.set_nodelay(true);
         if self.url.scheme() != "wss" {
             return Ok(MaybeTlsStream::Plain(stream));
         }

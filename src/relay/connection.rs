@@ -12,15 +12,18 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::{self, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use super::room::{Meter, Metered};
+use super::limits::SMALL_MESSAGE;
+use super::metered::{Meter, Metered};
 
 /// Long enough for a goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 
+type Socket = WebSocketStream<Metered<MaybeTlsStream<TcpStream>>>;
+
 /// An open connection to a relay.
 #[derive(Debug)]
 pub(super) struct Connection {
-    socket: WebSocketStream<MaybeTlsStream<Metered<TcpStream>>>,
+    socket: Socket,
     meter: Arc<Meter>,
     /// The latest message, if it is a large one.
     latest: Option<Message>,
@@ -29,10 +32,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(
-        socket: WebSocketStream<MaybeTlsStream<Metered<TcpStream>>>,
-        meter: Arc<Meter>,
-    ) -> Self {
+    pub(super) fn new(socket: Socket, meter: Arc<Meter>) -> Self {
         Self { socket, meter, latest: None, is_between: true }
     }
 
@@ -40,15 +40,12 @@ impl Connection {
     pub(super) async fn next(&mut self) -> Option<Result<Message, tungstenite::Error>> {
         let mut next = pin!(self.socket.next());
         let is_between = std::mem::replace(&mut self.is_between, false);
-        if is_between {
-            self.meter.begin_message();
-        }
         let first = poll_fn(|context| Poll::Ready(next.as_mut().poll(context))).await;
         if is_between {
             // The library uses the buffer of a message again when nobody has the message any more,
             // and the buffer never becomes smaller. By now it has got itself another.
             self.latest = None;
-            self.meter.end_message();
+            self.meter.give_room_back();
         }
         let message = match first {
             Poll::Ready(message) => message,
@@ -56,7 +53,7 @@ impl Connection {
         };
         self.is_between = true;
         if let Some(Ok(message)) = &message
-            && self.meter.is_large()
+            && message.len() > SMALL_MESSAGE
         {
             self.latest = Some(message.clone());
         }

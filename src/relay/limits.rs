@@ -43,9 +43,12 @@ pub const SMALL_MESSAGE: usize = 64 << 10;
 /// pages of the largest size, and again for what has just ended.
 pub const PAGE_IDS: usize = 4 * 2_000;
 
-/// Memory for what exceeds the last two, all peers together, KiB. Who needs it waits for it, or is
-/// told that there is none.
+/// Memory for larger messages, all peers together, KiB. A connection that needs some waits for it.
 pub const ROOM_KIB: usize = 24 << 10;
+
+/// Memory for more ids of pages, all peers together, KiB. A peer that needs some when there is none
+/// is given up.
+pub const PAGE_IDS_KIB: usize = 8 << 10;
 
 /// Conversations at once, each with a connection and up to a few hundred KiB of its own.
 pub const CONVERSATIONS: usize = 200;

@@ -17,6 +17,7 @@ pub mod limits;
 mod local;
 mod manners;
 mod message;
+mod metered;
 mod outcome;
 mod page_request;
 mod paging;

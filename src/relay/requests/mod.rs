@@ -425,7 +425,7 @@ impl Requests {
         let ids: usize = waiting.chain(open).sum();
         self.page_room = None;
         if ids > PAGE_IDS {
-            self.page_room = room.take((ids - PAGE_IDS) * BYTES_OF_PAGE_ID);
+            self.page_room = room.for_page_ids((ids - PAGE_IDS) * BYTES_OF_PAGE_ID);
             return self.page_room.is_some();
         }
         true
