@@ -217,10 +217,12 @@ fn misprinted(number: f64) -> Option<String> {
         ),
         _ => return None,
     };
-    let scaled =
-        |value: u128| ((value * u128::from(low) >> 64) + value * u128::from(high)) >> (shift - 64);
+    let scaled = |value: u128| {
+        let low = (value * u128::from(low)) >> 64;
+        (low + value * u128::from(high)) >> (shift - 64)
+    };
     let fraction = u128::from(number.to_bits() & ((1 << 52) - 1));
-    let value = 4 * (1 << 52 | fraction);
+    let value = 4 * ((1 << 52) | fraction);
     let (mut least, mut middle, mut most) =
         (scaled(value - 1 - u128::from(fraction != 0)), scaled(value), scaled(value + 2));
     let (mut removed, mut last_removed) = (0, 0);
