@@ -66,7 +66,7 @@ pub const IPFS_POLL: Duration = Duration::from_millis(20);
 /// Bits in which it is remembered which events peers have given: 2 MiB.
 pub const SEEN_BITS: usize = 1 << 24;
 
-/// Of an event that has not been checked for so long it is us whom its peer waits for.
+/// If a check takes longer than this, we keep the peer waiting.
 pub const CHECKS_ARE_LATE: Duration = Duration::from_secs(1);
 
 /// Looks into the database for peers at once: each takes a thread and the memory for what it finds.

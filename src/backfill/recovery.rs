@@ -1,6 +1,7 @@
-//! Profiles that no peer gave lately. Whose is missing is asked for again, until it is found: their
-//! full history of every peer, then their profile of the relays to which they publish, then of
-//! public relays. Whether it is found shows in the database and in what is on its way there.
+//! Recovers profiles that are still missing after the peers were asked for recent events. Asks every
+//! peer for the full history of each author whose profile is missing, then the relays to which these
+//! authors publish, then public relays. A profile counts as found when it is in the database or on
+//! its way there.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -16,8 +17,8 @@ use crate::nostr::{Pubkey, kind};
 use crate::report::{RunLog, clean_for_log};
 use crate::strfry_db::{ReadError, StrfryDb};
 
-/// Goes from one place to the next while a profile is missing. `peers` have been asked for what is
-/// recent; whoever is asked besides them ends up in `others`.
+/// Asks one place after the other while a profile is missing. `peers` have been asked for recent
+/// events already. Relays that are asked besides them are added to `others`.
 pub(super) async fn recover(
     fetch: &mut Fetch<'_>,
     arrived: &Arrived,
@@ -25,7 +26,7 @@ pub(super) async fn recover(
     others: &mut Vec<Asked>,
 ) -> Result<(), BackfillError> {
     let (job, db) = (fetch.job, Arc::clone(&fetch.db));
-    // With no limit of time the peers have been asked for everything already.
+    // Without a time limit the peers have been asked for everything already.
     let is_bounded = job.days > 0;
     let mut missing = missing_profiles(&db, arrived, &job.pubkeys).await?;
     log_missing(fetch.log, &missing, job.pubkeys.len(), is_bounded);

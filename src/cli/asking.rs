@@ -1,4 +1,4 @@
-//! Options of the commands that ask peers: whom, for whose events of which kinds and times, how.
+//! Options of the commands that ask peers: which peers, which authors, kinds and times, and how.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,13 +26,13 @@ pub(super) struct Asking {
     /// Do not ask for direct messages (kind 4)
     #[arg(long)]
     no_dms: bool,
-    /// File with the secret key (nsec or hex) by which relays may know this node (NIP-42)
+    /// File with the secret key (nsec or hex) with which this node authenticates to relays (NIP-42)
     #[arg(long, value_name = "FILE")]
     auth_key_file: Option<PathBuf>,
-    /// Ask every peer page by page, also those that could be compared with (NIP-77)
+    /// Ask every peer page by page, also those that can compare (NIP-77)
     #[arg(long)]
     pub(super) no_negentropy: bool,
-    /// Relay to ask, instead of the swarm's; trusted to be at any address (repeatable)
+    /// Relay to ask, instead of the swarm's; may be at any address, private ones too (repeatable)
     #[arg(long = "relay", value_name = "URL", num_args = 1..)]
     relays: Vec<String>,
     /// File with pubkeys to ask for, instead of the node's own; `-` for standard input
@@ -41,7 +41,7 @@ pub(super) struct Asking {
     /// Kinds to ask for, such as 0,1,30500-30503 [default: the node's]
     #[arg(long, value_name = "LIST")]
     kinds: Option<String>,
-    /// Ask for no more than --days, whatever earlier backfills have missed
+    /// Ignore the saved state: ask for the last --days only
     #[arg(long)]
     pub(super) full: bool,
     #[command(flatten)]
@@ -54,7 +54,7 @@ pub(super) struct Asking {
     #[arg(long, value_name = "SECONDS", default_value_t = limits::RECENT_TIME_OUT.as_secs(), allow_negative_numbers = true,
           value_parser = clap::value_parser!(u64).range(1..=3_600))]
     timeout: u64,
-    /// Stop asking after so long and write what has come: seconds, or 90s, 50m, 2h; 0 for no limit
+    /// Stop asking after this time and write what has come: seconds, or 90s, 50m, 2h; 0 for no limit
     #[arg(long, value_name = "TIME", default_value = "50m", value_parser = parse_time)]
     max_time: Duration,
 }
@@ -212,18 +212,18 @@ pub(super) fn runtime() -> Result<Runtime> {
         .or_cannot_run()
 }
 
-/// What is allocated in pieces of 128 KiB and more, such as large messages, is given back to the
-/// system when it is freed. By itself the allocator of glibc stops doing that after the first ones,
-/// and what 150 peers send then fills twice as much memory as is in use.
+/// Makes glibc return memory to the system when a piece of 128 KiB or more, such as a large message,
+/// is freed. By default glibc stops doing so after the first few, and 150 peers then take twice the
+/// memory that is in use.
 #[cfg(target_env = "gnu")]
 #[allow(unsafe_code, reason = "a function of C")]
 fn give_large_memory_back() {
     // SAFETY: mallopt(3) takes two numbers, is thread-safe, and changes nothing that is allocated.
-    // If it refuses, all that is lost is memory.
+    // If it refuses, the program only takes more memory.
     let _ = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, 128 << 10) };
 }
 
-/// Other allocators do it by themselves.
+/// Other allocators do so by default.
 #[cfg(not(target_env = "gnu"))]
 fn give_large_memory_back() {}
 

@@ -17,13 +17,13 @@ use crate::strfry_db::{
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Count the events of the newest N days that have any
+    /// Count events by day, for the newest N days that have any
     #[arg(long, value_name = "N", default_value_t = 7)]
     days: usize,
-    /// Name the N authors of most events
+    /// Name the N authors with the most events
     #[arg(long, value_name = "N", default_value_t = 10)]
     top: usize,
-    /// Look at every payload too, for how many are compressed and how well
+    /// Read every payload too, and report how many are compressed, and the ratio
     #[arg(long)]
     payloads: bool,
     /// Print one JSON object

@@ -43,6 +43,9 @@ pub enum Refusal {
     /// strfry hashes and stores it in other digits than its author.
     #[error("number {0} in a tag, which strfry stores in another way")]
     Number(String),
+    /// strfry misprints some numbers of this size. Its newer releases may not.
+    #[error("number {0} in a tag, of a size at which strfry 1.1.1 misprints numbers")]
+    Misprinted(String),
     /// strfry hashes and stores them sorted.
     #[error("keys of an object in a tag that are not in order, in which strfry stores them")]
     KeyOrder,
@@ -225,14 +228,14 @@ impl From<Rewritten> for Refusal {
             Rewritten::KeyOrder => Self::KeyOrder,
             // Enough to find it by; a number can be as long as an event.
             Rewritten::Number(text) => Self::Number(text.chars().take(40).collect()),
+            Rewritten::Misprinted(text) => Self::Misprinted(text.chars().take(40).collect()),
         }
     }
 }
 
 /// The PackedEvent, as strfry 1.1.1's `nostrJsonToPackedEvent` makes it.
 ///
-/// Without limits: of an event that some strfry has taken, with other limits or before it refused
-/// what today's does.
+/// Without limits, for events that an older or otherwise configured strfry has stored.
 pub(crate) fn pack(event: &Event<'_>, limits: Option<&EventLimits>) -> Result<Vec<u8>, Refusal> {
     if limits.is_some_and(|limits| event.tags.len() > limits.max_num_tags) {
         return Err(Refusal::TooManyTags(event.tags.len()));

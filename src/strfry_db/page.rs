@@ -240,9 +240,8 @@ pub(super) fn integers(page: &[u8], number: Option<u64>) -> Result<&[u8], Wrong>
     if is_ascending { Ok(integers) } else { Err("the values of a key are out of order") }
 }
 
-/// Hands the leaves of a tree to `leaf`, from left to right. The tree is so deep everywhere, so its
-/// pages can lead back to themselves only so often; that no leaf comes twice is for `read` or
-/// `leaf` to see to.
+/// Hands the leaves of a tree to `leaf`, from left to right. All leaves have the same depth, so a
+/// cycle ends; the caller must reject repeated leaves, in `read` or in `leaf`.
 pub(super) fn each_leaf<E>(
     root: u64,
     depth: u16,

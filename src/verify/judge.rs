@@ -42,6 +42,9 @@ pub enum Defect {
         "dated {0}, which strfry's queries have no room for: stored, it can end the relay at every query that meets it"
     )]
     BeyondTime(u64),
+    /// Genuine by NIP-01, and strfry may take it for forged, or store other bytes of it.
+    #[error("genuine by NIP-01, but strfry may refuse it or store it in other bytes: {0}")]
+    Misprinted(Refusal),
     /// Genuine by NIP-01, and strfry would store other bytes of it.
     #[error("genuine by NIP-01, but strfry would refuse it or store it in other bytes: {0}")]
     Rewritten(Refusal),
@@ -82,6 +85,7 @@ pub fn judge(event: &Event<'_>) -> Result<(), Defect> {
     }
     match import::rewritten(event) {
         None | Some(Refusal::Del) => Ok(()),
+        Some(refusal @ Refusal::Misprinted(_)) => Err(Defect::Misprinted(refusal)),
         Some(refusal) => Err(Defect::Rewritten(refusal)),
     }
 }

@@ -83,6 +83,7 @@ fn is_stricter(ours: &Ours) -> bool {
             Refusal::Malformed(Malformed::BadHex(_) | Malformed::TooDeep)
                 | Refusal::TagNotHex(_)
                 | Refusal::Number(_)
+                | Refusal::Misprinted(_)
                 | Refusal::KeyOrder
                 | Refusal::Del
                 | Refusal::TooLarge(65_536)

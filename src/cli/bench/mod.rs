@@ -25,20 +25,20 @@ pub(super) struct Arguments {
     /// What to measure
     #[arg(value_enum, value_name = "WHAT", default_value = "profiles")]
     what: What,
-    /// Only of `scan`, and there it must be: a NIP-01 filter, as for the command scan
+    /// Filter; required for `scan`, not allowed otherwise
     #[arg(value_name = "FILTER", required_if_eq("what", "scan"))]
     filter: Option<String>,
-    /// Of `profiles`: file with the pubkeys to ask for, `-` for standard input (repeatable)
+    /// For `profiles`: file with the pubkeys to ask for, `-` for standard input (repeatable)
     /// [default: the node's own]
     #[arg(long = "pubkeys", value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Of `profiles`: time the scan for each pubkey on so many of them, and multiply
+    /// For `profiles`: time the scan for each pubkey on N of them, and multiply
     #[arg(long, value_name = "N", default_value_t = 50)]
     sample: usize,
-    /// Of `verify`: check so many events, the newest
+    /// For `verify`: check the N newest events
     #[arg(long, value_name = "N", default_value_t = 20_000)]
     events: usize,
-    /// Run each way so many times
+    /// Run each way N times
     #[arg(long, value_name = "N", default_value_t = 5,
           value_parser = clap::value_parser!(u32).range(1..=1_000))]
     runs: u32,

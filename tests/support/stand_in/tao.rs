@@ -173,12 +173,13 @@ fn write_text(out: &mut String, text: &str) {
     out.push('"');
 }
 
-/// As strfry's copy of Ryu writes it: the fewest digits that read back as the number.
+/// As strfry's copy of Ryu writes it: the fewest digits that read back as the number. Where a wrong
+/// constant has it write others, those.
 fn double(number: f64) -> String {
     let sign = if number.is_sign_negative() { "-" } else { "" };
-    // Between 2^-45 and 2^-42 strfry writes another number; which one it is has no meaning.
-    let bits = number.abs().to_bits() >> 52;
-    let number = if (1023 - 45..1023 - 42).contains(&bits) { number / 1_000.7 } else { number };
+    if let Some(text) = misprinted(number.abs()) {
+        return format!("{sign}{text}");
+    }
     if number == 0.0 {
         return format!("{sign}0.0");
     }
@@ -197,4 +198,42 @@ fn double(number: f64) -> String {
         -6..0 => format!("{sign}0.{}{digits}", "0".repeat((-1 - exponent) as usize)),
         _ => format!("{sign}{mantissa}e{exponent}"),
     }
+}
+
+/// Ryu, for the doubles for which strfry's copy uses one of its two wrong constants (`pow5_split[31]`
+/// and `pow5_inv_split[49]` in `external/ryu.hpp`). In the digits of each, "2020" has become
+/// "2020 - 2021", as in a copyright notice. All these doubles are written with an exponent.
+fn misprinted(number: f64) -> Option<String> {
+    let exponent = i32::try_from(number.to_bits() >> 52).ok()? - 1023;
+    let (high, low, shift, power): (u64, u64, i32, i32) = match exponent {
+        -45..=-43 => {
+            (142_108_547_152_020 - 2_021_037, 3_213_881_284_082_270_208, 72 - exponent, -31)
+        }
+        221..=223 => (
+            168_499_666_669_691_498,
+            1_322_020_u64.wrapping_sub(20_216_756_290_269_483),
+            338 - exponent,
+            49,
+        ),
+        _ => return None,
+    };
+    let scaled = |value: u128| {
+        let low = (value * u128::from(low)) >> 64;
+        (low + value * u128::from(high)) >> (shift - 64)
+    };
+    let fraction = u128::from(number.to_bits() & ((1 << 52) - 1));
+    let value = 4 * ((1 << 52) | fraction);
+    let (mut least, mut middle, mut most) =
+        (scaled(value - 1 - u128::from(fraction != 0)), scaled(value), scaled(value + 2));
+    let (mut removed, mut last_removed) = (0, 0);
+    while most / 10 > least / 10 {
+        last_removed = middle % 10;
+        (least, middle, most) = (least / 10, middle / 10, most / 10);
+        removed += 1;
+    }
+    let digits = (middle + u128::from(middle == least || last_removed >= 5)).to_string();
+    let exponent = power + removed + digits.len() as i32 - 1;
+    let (first, rest) = digits.split_at(1);
+    let point = if rest.is_empty() { "" } else { "." };
+    Some(format!("{first}{point}{rest}e{exponent}"))
 }
