@@ -144,8 +144,11 @@ impl Ledger for Accounts {
     fn settled(&mut self, event: &StoredEvent, ticket: Ticket, fate: &Fate) {
         let Ticket { stat, account, is_accepted } = ticket;
         if !is_accepted {
-            // Found by its id, here or on its way.
-            let is_genuine = matches!(fate, Fate::AlreadyPresent | Fate::Duplicate);
+            // Found by its id, here or on its way; or checked, and not to be taken.
+            let is_genuine = matches!(
+                fate,
+                Fate::AlreadyPresent | Fate::Duplicate | Fate::Superseded(_) | Fate::Deleted(_)
+            );
             account.progress.leave(&event.id(), is_genuine);
         }
         if *fate == Fate::Imported {

@@ -15,6 +15,16 @@ pub(super) fn look_up(
     if snapshot.find(&event.id())?.is_some() {
         return Ok(Some(Fate::Imported));
     }
+    ruled_out(snapshot, event)
+}
+
+/// Whether the database holds a deletion of an event that is not there, or a newer one in its
+/// place. Such an event is never given to strfry: 1.1.1 aborts (`unprocessed deletion`) if an event
+/// would replace another and is deleted itself.
+pub(super) fn ruled_out(
+    snapshot: &Snapshot<'_>,
+    event: &StoredEvent,
+) -> Result<Option<Fate>, ReadError> {
     if let Some(deletion) = deletion(snapshot, event)? {
         return Ok(Some(Fate::Deleted(deletion)));
     }

@@ -20,7 +20,7 @@ pub enum Fate {
     Deleted(EventId),
     /// Its time is over, and strfry has removed it or not taken it.
     Expired,
-    /// strfry says why it did not take it.
+    /// Why strfry did not take it, in its words; or that it ends each time it is given it.
     Rejected(String),
     /// It is not there, and strfry does not say why.
     NotConfirmed,

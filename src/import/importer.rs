@@ -2,7 +2,10 @@
 //! was handed over remembered until the database shows what became of it.
 //!
 //! Holds a bounded amount of unconfirmed events; beyond it, waits for strfry to commit. A child
-//! that dies is replaced once, with everything that it had not committed.
+//! that dies is replaced, with everything that it had not committed; `single_out` finds the events
+//! that kill each one that is given them.
+
+mod single_out;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -18,6 +21,8 @@ use super::limits::{
 };
 use super::rejection::reason;
 use super::watch::{Goal, Watch};
+use single_out::Suspect;
+
 use crate::node::EventLimits;
 use crate::nostr::EventId;
 use crate::report::clean;
@@ -53,8 +58,12 @@ pub struct Importer<'db, T> {
     imported: u64,
     /// Events that strfry was given and that are nowhere, without a word why.
     missing: u64,
-    /// A child that died has been replaced.
+    /// A child that ended too early, or hung, has been replaced.
     has_replaced: bool,
+    /// Children that have died.
+    deaths: u32,
+    /// Events that were given to a child of their own, which died; never given again.
+    suspects: Vec<Suspect<T>>,
     troubles: Vec<String>,
     stop: Stop,
     settled: Vec<Settled<T>>,
@@ -95,6 +104,8 @@ impl<'db, T> Importer<'db, T> {
             imported: 0,
             missing: 0,
             has_replaced: false,
+            deaths: 0,
+            suspects: Vec::new(),
             troubles: Vec::new(),
             stop,
             settled: Vec::new(),
@@ -104,8 +115,8 @@ impl<'db, T> Importer<'db, T> {
     /// Hands over a checked event. May wait for strfry.
     ///
     /// # Errors
-    /// strfry cannot be started, has died a second time, writes into another database, or was ended
-    /// because the run is to stop. The event is remembered all the same: see
+    /// strfry cannot be started, dies whatever it is given, writes into another database, or was
+    /// ended because the run is to stop. The event is remembered all the same: see
     /// [`Importer::abandon`].
     pub fn write(&mut self, event: StoredEvent, tag: T) -> Result<(), ImportError> {
         self.unconfirmed_bytes += memory::<T>(&event);
@@ -158,10 +169,12 @@ impl<'db, T> Importer<'db, T> {
     /// fresh child once more.
     ///
     /// # Errors
-    /// strfry died a second time, hangs, was ended because the run is to stop, or the database
-    /// cannot be read; see [`Importer::abandon`].
+    /// strfry dies whatever it is given, hangs, was ended because the run is to stop, or the
+    /// database cannot be read; see [`Importer::abandon`].
     pub fn finish(&mut self) -> Result<(), ImportError> {
-        if let Some(elsewhere) = self.end_children()? {
+        let elsewhere = self.end_children()?;
+        self.settle_suspects()?;
+        if let Some(elsewhere) = elsewhere {
             self.troubles.push(elsewhere.to_string());
         } else if self.missing > 0 {
             self.troubles.push(format!(
@@ -191,14 +204,14 @@ impl<'db, T> Importer<'db, T> {
         }
         let _ = self.confirm_all();
         self.settle_the_rest();
+        self.give_up_suspects();
     }
 
     /// Ends both, and settles everything. Returns whether they write into another database.
     fn end_children(&mut self) -> Result<Option<ImportError>, ImportError> {
         for number in 0..self.lanes.len() {
-            if let Err(error) = self.end_child(number) {
+            while let Err(error) = self.end_child(number) {
                 self.replace_child(number, error)?;
-                self.end_child(number)?;
             }
         }
         self.confirm_all()?;
@@ -339,13 +352,17 @@ impl<'db, T> Importer<'db, T> {
         self.last_words = child.log.quote();
     }
 
-    /// A second death is final.
+    /// The first one that ends too early may have done so by chance, and another gets all that is
+    /// left. From the second death on the events that kill strfry are looked for.
     fn replace_child(&mut self, number: usize, error: ImportError) -> Result<(), ImportError> {
-        let may_be_chance = matches!(
-            error,
-            ImportError::Died { .. } | ImportError::EndedEarly { .. } | ImportError::Hung { .. }
-        );
-        if self.has_replaced || !may_be_chance {
+        let has_died = matches!(error, ImportError::Died { .. });
+        self.deaths += u32::from(has_died);
+        let may_be_chance =
+            has_died || matches!(error, ImportError::EndedEarly { .. } | ImportError::Hung { .. });
+        if self.has_replaced {
+            return if has_died { self.single_out(number, error) } else { Err(error) };
+        }
+        if !may_be_chance {
             return Err(error);
         }
         self.has_replaced = true;
@@ -356,7 +373,10 @@ impl<'db, T> Importer<'db, T> {
             return Ok(());
         }
         self.troubles.push(format!("strfry had to be started again: {error}"));
-        self.write_unconfirmed_again(number)
+        match self.write_unconfirmed_again(number) {
+            Err(again) => self.replace_child(number, again),
+            Ok(()) => Ok(()),
+        }
     }
 
     fn write_unconfirmed_again(&mut self, number: usize) -> Result<(), ImportError> {

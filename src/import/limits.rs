@@ -57,6 +57,14 @@ pub const EVENTS_PER_CONFIRMATION: u64 = 2_000;
 /// a backfill of 300,000 events 2 % faster.
 pub const UNCONFIRMED_BYTES: usize = 14 << 20;
 
+/// Children that may die in one run. Each event that kills strfry costs four or five, until it
+/// stands alone; a strfry that dies whatever it is given is started no more often than this.
+pub const MOST_DEATHS: u32 = 20;
+
+/// Pieces into which the events are cut among which one kills strfry: of 14,000, that one stands
+/// alone after four cuts.
+pub const PIECES: usize = 16;
+
 /// Lines of strfry's log that an error quotes.
 pub const QUOTED_LINES: usize = 10;
 

@@ -1,5 +1,5 @@
-//! The one way by which events reach strfry: already present? genuine? then strfry, then what
-//! became of it.
+//! The one way by which events reach strfry: already present? genuine? deleted or superseded? then
+//! strfry, then what became of it.
 //!
 //! Batches are prepared and checked by a pool of threads, on as many cores as the run may use. One
 //! more thread takes them in the order in which they were submitted, gives strfry what is genuine,
@@ -13,6 +13,7 @@ use std::sync::{Arc, mpsc};
 use std::{io, thread};
 
 use super::child::{Form, ImportError, StrfryCommand};
+use super::confirm;
 use super::encode::StoredEvent;
 use super::fate::Fate;
 use super::importer::Importer;
@@ -21,7 +22,7 @@ use super::window::Window;
 use crate::node::EventLimits;
 use crate::nostr::{EventId, signature};
 use crate::stop::Stop;
-use crate::strfry_db::{LevId, ReadError, StrfryDb};
+use crate::strfry_db::{LevId, ReadError, Snapshot, StrfryDb};
 
 /// How events are checked and imported.
 #[derive(Debug, Clone)]
@@ -206,28 +207,34 @@ impl<I, L: Ledger> Shared<I, L> {
         // Claimed before it is looked up, given up after it can be found: so no copy slips through
         // between the two.
         let claimed = self.window.claim_each(ids.iter());
-        let mine: Vec<EventId> = ids
+        let mine: Vec<&StoredEvent> = events
             .iter()
             .zip(&claimed)
             .filter(|&(_, &is_claimed)| is_claimed)
-            .map(|(id, _)| *id)
+            .map(|((event, _), _)| event)
             .collect();
-        let found = match self.db.look_up_each(&mine, |snapshot, id| snapshot.find(id)) {
-            Ok(found) => found,
+        let held = match held_of_each(&self.db, &mine) {
+            Ok(held) => held,
             Err(error) => {
-                self.window.unclaim_each(mine.iter());
+                let mine = ids.iter().zip(&claimed).filter(|&(_, &is_claimed)| is_claimed);
+                self.window.unclaim_each(mine.map(|(id, _)| id));
                 return Checked::dropped(events, Some(error));
             }
         };
-        let mut found = found.into_iter();
+        let mut held = held.into_iter();
         let verdicts: Vec<Verdict> = events
             .iter()
             .zip(&claimed)
-            .map(|((event, _), &is_claimed)| match is_claimed.then(|| found.next().flatten()) {
+            .map(|((event, _), &is_claimed)| match is_claimed.then(|| held.next()).flatten() {
                 None => Verdict::Copy,
-                Some(Some(lev_id)) if lev_id > self.last_lev_id => Verdict::Ends(Fate::Duplicate),
-                Some(Some(_)) => Verdict::Ends(Fate::AlreadyPresent),
-                Some(None) => match forgery(event, self.check_signatures) {
+                Some(Held::Itself(lev_id)) if lev_id > self.last_lev_id => {
+                    Verdict::Ends(Fate::Duplicate)
+                }
+                Some(Held::Itself(_)) => Verdict::Ends(Fate::AlreadyPresent),
+                Some(Held::Instead(fate)) => {
+                    Verdict::Ends(forgery(event, self.check_signatures).unwrap_or(fate))
+                }
+                Some(Held::Nothing) => match forgery(event, self.check_signatures) {
                     Some(fate) => Verdict::Ends(fate),
                     None => Verdict::Genuine,
                 },
@@ -237,6 +244,31 @@ impl<I, L: Ledger> Shared<I, L> {
         self.window.unclaim_each(ended.map(|(id, _)| id));
         Checked { events: events.into_iter().zip(verdicts).collect(), error: None }
     }
+}
+
+/// What the database holds of an event.
+enum Held {
+    Itself(LevId),
+    /// What deletes it, or is there in its place, if it is genuine.
+    Instead(Fate),
+    Nothing,
+}
+
+impl Held {
+    fn find(snapshot: &Snapshot<'_>, event: &StoredEvent) -> Result<Self, ReadError> {
+        Ok(match snapshot.find(&event.id())? {
+            Some(lev_id) => Self::Itself(lev_id),
+            None => confirm::ruled_out(snapshot, event)?.map_or(Self::Nothing, Self::Instead),
+        })
+    }
+}
+
+/// What the database holds of each of these events, in their order.
+fn held_of_each(db: &StrfryDb, events: &[&StoredEvent]) -> Result<Vec<Held>, ReadError> {
+    let keys: Vec<_> = events.iter().map(|event| event.id()).zip(0usize..).collect();
+    db.look_up_each(&keys, |snapshot, &(_, at)| {
+        events.get(at).map_or(Ok(Held::Nothing), |event| Held::find(snapshot, event))
+    })
 }
 
 /// What an event is that is not genuine.
@@ -332,8 +364,12 @@ impl<L: Ledger> Run<'_, L> {
         if let Some(fate) = forgery(event, self.check_signatures) {
             return Some(fate);
         }
-        match self.db.contains_each(&[event.id()]) {
-            Ok(found) => found.contains(&true).then_some(Fate::Duplicate),
+        match held_of_each(self.db, &[event]) {
+            Ok(held) => match held.into_iter().next() {
+                Some(Held::Itself(_)) => Some(Fate::Duplicate),
+                Some(Held::Instead(fate)) => Some(fate),
+                Some(Held::Nothing) | None => None,
+            },
             Err(error) => {
                 self.fail(error.into());
                 Some(Fate::Dropped)

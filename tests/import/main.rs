@@ -4,6 +4,7 @@
 mod support;
 
 mod accounts;
+mod deadly;
 mod golden;
 mod inputs;
 mod interrupted;

@@ -143,7 +143,10 @@ fn node_with_slow_peer(later: usize) -> (Node, ScriptedRelay) {
         let since = request.filter["since"].as_u64().unwrap_or(0);
         let note = {
             let author = author.clone();
-            move |number: usize| Act::Event(author.note(since + 9_999 - number as u64, "hello"))
+            move |number: usize| {
+                let text = if number < 2 { "hello" } else { "later" };
+                Act::Event(author.note(since + 9_999 - number as u64, text))
+            }
         };
         if request.number > 1 {
             return Box::new(iter::once(Act::Eose));
@@ -166,17 +169,17 @@ fn node_with_slow_peer(later: usize) -> (Node, ScriptedRelay) {
     (node, relay)
 }
 
-fn run_with_death_after_3_lines(node: &Node) -> (i32, Value) {
+fn run_with_fault(node: &Node, fault: (&str, &str)) -> (i32, Value) {
     let flags =
         ["backfill", "--allow-local-peers", "--no-fallback", "--no-profiles", "--json", "--no-dms"];
-    let output = node.companion(&flags).env("STAND_IN_DIE_AFTER_LINES", "3").output().unwrap();
+    let output = node.companion(&flags).env(fault.0, fault.1).output().unwrap();
     (crate::support::node::code(&output), serde_json::from_slice(&output.stdout).unwrap())
 }
 
 #[test]
 fn a_strfry_that_dies_once_is_started_again_with_what_it_had_not_committed() {
     let (node, _relay) = node_with_slow_peer(2);
-    let (code, summary) = run_with_death_after_3_lines(&node);
+    let (code, summary) = run_with_fault(&node, ("STAND_IN_DIE_AFTER_LINES", "3"));
     assert_eq!((code, &summary["status"]), (1, &"incomplete".into()));
     assert_eq!(summary["events"], serde_json::json!({ "imported": 4 }));
     let errors = summary["errors"].as_array().unwrap();
@@ -187,9 +190,18 @@ fn a_strfry_that_dies_once_is_started_again_with_what_it_had_not_committed() {
 }
 
 #[test]
-fn a_strfry_that_dies_again_ends_the_run_with_what_is_in_the_database() {
+fn a_strfry_that_dies_of_so_much_at_once_is_given_less() {
     let (node, _relay) = node_with_slow_peer(5);
-    let (code, summary) = run_with_death_after_3_lines(&node);
+    let (code, summary) = run_with_fault(&node, ("STAND_IN_DIE_AFTER_LINES", "3"));
+    assert_eq!((code, &summary["status"]), (1, &"incomplete".into()));
+    assert_eq!(summary["events"], serde_json::json!({ "imported": 7 }));
+    assert_eq!(stored(&node.strfry_dir()), 7);
+}
+
+#[test]
+fn a_strfry_that_dies_again_and_again_ends_the_run_with_what_is_in_the_database() {
+    let (node, _relay) = node_with_slow_peer(30);
+    let (code, summary) = run_with_fault(&node, ("STAND_IN_DIE_OF", "later"));
     assert_eq!((code, &summary["status"]), (3, &"failed".into()));
     assert_eq!(summary["events"]["imported"], 2);
     assert_eq!(stored(&node.strfry_dir()), 2);

@@ -5,6 +5,7 @@
 //! | variable | effect |
 //! |---|---|
 //! | `STAND_IN_DIE_AFTER_LINES=N` | aborts after N lines; what is not committed yet is lost |
+//! | `STAND_IN_DIE_OF=text` | aborts at an event with this text; what is not committed is lost |
 //! | `STAND_IN_HANG_AFTER_LINES=N` | reads no more after N lines and waits until it is killed |
 //! | `STAND_IN_REJECT_EVERY=N` | rejects every Nth event with the reason `test says no` |
 //! | `STAND_IN_DROP_EVERY=N` | counts every Nth accepted event as added without writing it |
@@ -60,6 +61,7 @@ pub fn run(
         },
     };
     arguments.finish()?;
+    abort_on_panic();
     if !options.verify {
         log.warn(Thread::Main, "not verifying event IDs or signatures!");
     }
@@ -82,6 +84,18 @@ pub fn run(
     Ok(())
 }
 
+/// What strfry's writer throws nobody catches.
+fn abort_on_panic() {
+    std::panic::set_hook(Box::new(|panic| {
+        let what = panic.payload().downcast_ref::<&str>().copied().unwrap_or_default();
+        super::log::write(format_args!(
+            "terminate called after throwing an instance of 'std::runtime_error'"
+        ));
+        super::log::write(format_args!("  what():  {what}"));
+        std::process::abort();
+    }));
+}
+
 #[derive(Default)]
 struct Totals {
     processed: u64,
@@ -100,6 +114,7 @@ impl std::fmt::Display for Totals {
 /// What is to go wrong, and when.
 struct Faults {
     die_after_lines: Option<u64>,
+    die_of: Option<String>,
     hang_after_lines: Option<u64>,
     reject_every: Option<u64>,
     drop_every: Option<u64>,
@@ -113,10 +128,18 @@ impl Faults {
         };
         Ok(Self {
             die_after_lines: number("STAND_IN_DIE_AFTER_LINES")?,
+            die_of: std::env::var("STAND_IN_DIE_OF").ok(),
             hang_after_lines: number("STAND_IN_HANG_AFTER_LINES")?,
             reject_every: number("STAND_IN_REJECT_EVERY")?,
             drop_every: number("STAND_IN_DROP_EVERY")?,
         })
+    }
+
+    fn strike_at(&self, line: &[u8]) {
+        let holds = |text: &String| memchr::memmem::find(line, text.as_bytes()).is_some();
+        if self.die_of.as_ref().is_some_and(holds) {
+            std::process::abort();
+        }
     }
 
     fn strike_after(&self, lines: u64) {
@@ -159,6 +182,7 @@ impl Import<'_> {
                 self.commit()?;
                 bail!("Line larger than configured maxEventSize on line {count}");
             }
+            self.faults.strike_at(&line);
             // strfry takes the last byte for a newline, whatever it is.
             self.take_line(line.split_last().map_or(&[], |(_, line)| line), count);
             if self.pending.len() >= self.options.write_batch {
