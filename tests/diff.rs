@@ -7,7 +7,8 @@ use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use std::slice::from_ref;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -399,6 +400,40 @@ fn a_peer_that_forges_without_end_is_given_up_and_nothing_of_it_counts() {
     assert_eq!(peer["gaps"][0]["reason"], "given up: it keeps sending what is of no use");
     assert_eq!((&peer["only_there"], &peer["only_here"]), (&side(&[]), &side(&[])));
     assert!((1_001..2_600).contains(&peer["refused"].as_u64().unwrap()), "{}", peer["refused"]);
+}
+
+#[test]
+fn events_without_a_signature_are_no_progress_and_signed_ones_are() {
+    let author = Author::new(1);
+    let signed = events(16, |number| author.note(START + number, ""));
+    let other: Value = serde_json::from_str(&author.note(START, "another")).unwrap();
+    let unsigned: Vec<String> = signed
+        .iter()
+        .map(|event| {
+            let mut event: Value = serde_json::from_str(event).unwrap();
+            event["sig"] = other["sig"].clone();
+            event.to_string()
+        })
+        .collect();
+    let node = node(from_ref(&author), &[]);
+    // One each half second, for eight seconds: two time-outs over all time.
+    let drip = |events: Vec<String>| {
+        let left = Mutex::new(events);
+        ScriptedRelay::start(move |_| {
+            let events = std::mem::take(&mut *left.lock().unwrap());
+            let acts = events
+                .into_iter()
+                .flat_map(|event| [Act::Wait(Duration::from_millis(500)), Act::Event(event)]);
+            answer(acts.chain([Act::Eose]))
+        })
+    };
+    let flags = ["--kinds", "1", "--no-negentropy", "--timeout", "2"];
+    let (code, found) = diff(&node, &[drip(signed.clone()).url()], &flags);
+    assert_eq!((code, &found["peers"][0]["only_there"]), (0, &side(&signed)));
+    let (code, found) = diff(&node, &[drip(unsigned).url()], &flags);
+    let peer = &found["peers"][0];
+    assert_eq!((code, &peer["status"], &peer["only_there"]), (1, &json!("incomplete"), &side(&[])));
+    assert!(peer["refused"].as_u64() < Some(16), "{peer}");
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::difference::{Common, Difference, Sides};
 use super::error::BackfillError;
 use super::here::Here;
 use super::job::{Timings, deadline};
-use super::limits::STRANGERS_COMPARED;
+use super::limits::{COMPARED_PEERS, STRANGERS_COMPARED};
 use super::plan::{Span, author_queries, station_query};
 use super::remembered::read_state;
 use super::summary::{GapSummary, PeerStatus, gaps_of, status_of};
@@ -22,7 +22,6 @@ use super::tunnels::{Ipfs, Tunnels};
 use super::write_relays::is_strangers;
 use crate::node::{Blacklist, Peer};
 use crate::nostr::{Filter, Pubkey};
-use crate::relay::limits::CONVERSATIONS;
 use crate::relay::{AuthKey, Dialler, FetchOutcome, Gap, GapReason, Pace, Room};
 use crate::stop::Stop;
 use crate::strfry_db::scan::{ScanFilter, ScanOptions};
@@ -85,7 +84,7 @@ pub struct PeerDiff {
     pub refused: u64,
 }
 
-/// Compares with all peers at once. `stop` ends that early: what is not known by then is a gap of
+/// Compares with all peers, a few at a time. `stop` ends that early: what is not known by then is a gap of
 /// each peer. `warn` is told of trouble with what is remembered.
 ///
 /// # Errors
@@ -103,10 +102,11 @@ pub async fn diff(
         blacklist: job.blacklist.clone(),
         known: job.pubkeys.as_slice().into(),
         strangers: STRANGERS_COMPARED,
+        turn: Arc::default(),
     });
     let ipfs = Ipfs { command: job.ipfs.clone(), stop: stop.clone() };
     let tunnels = Tunnels::open(&ipfs, &job.peers, job.timings.connect).await;
-    let shared = (Room::default(), Semaphore::new(CONVERSATIONS));
+    let shared = (Room::default(), Semaphore::new(COMPARED_PEERS));
     let end = async {
         tokio::select! {
             () = stop.told() => {}
@@ -165,9 +165,10 @@ async fn with_peer(
     let queries = job.queries(Span { since, until: job.until });
     let time_out = if job.since.is_some() { timings.recent } else { timings.full };
     let pace = Pace { time_out, first_pause: timings.first_pause };
+    let mut turn = None;
     let fetched = async {
-        let _turn = conversations.acquire().await;
-        session.fetch(queries.clone(), pace, &*difference).await
+        turn = Some(conversations.acquire().await);
+        session.fetch(queries.clone(), pace, &difference).await
     };
     let mut outcome = tokio::select! {
         outcome = fetched => outcome,
@@ -176,6 +177,8 @@ async fn with_peer(
     difference.strangers.explain(&mut outcome);
     session.close().await;
     let sides = difference.end().await?;
+    // Until then it takes the memory of a conversation.
+    drop(turn);
     Ok(PeerDiff {
         name: peer.name.clone(),
         url: peer.address().to_owned(),

@@ -7,18 +7,20 @@
 //! neither side.
 //!
 //! Memory of one peer: 32 bytes for each event that only one side has, and, of a peer that is
-//! asked page by page, for each that it gives. What strangers can make without end is bounded by
-//! [`Strangers`].
+//! asked page by page, for each that it gives; it is given back when the conversation has ended.
+//! Only [`COMPARED_PEERS`](super::limits::COMPARED_PEERS) are under way at a time. What strangers
+//! can make without end is bounded by [`Strangers`].
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use serde::Serialize;
 use tokio::task::spawn_blocking;
 
 use super::error::BackfillError;
 use super::here::Here;
-use super::limits::{COMPARED_HEADERS, LISTED_IDS};
+use super::limits::{COMPARED_HEADERS, LISTED_IDS, SETTLED_AFTER};
 use super::strangers::Strangers;
 use crate::node::Blacklist;
 use crate::nostr::{Event, EventId, ExpectedId, Filter, Pubkey, Signature, signature};
@@ -72,6 +74,8 @@ pub(super) struct Common {
     pub(super) known: Arc<[Pubkey]>,
     /// Most events by others that one peer may bring.
     pub(super) strangers: u64,
+    /// One difference ends at a time: its ids are copied and looked up.
+    pub(super) turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The difference with one peer, as far as it is known.
@@ -79,13 +83,17 @@ pub(super) struct Difference {
     common: Arc<Common>,
     pub(super) strangers: Strangers,
     account: Mutex<Account>,
+    /// When what had come was looked up last; locked while that is done.
+    settled: Mutex<Instant>,
 }
 
 #[derive(Default)]
 struct Account {
     /// Nothing more is counted.
     has_ended: bool,
-    /// Genuine events that came.
+    /// What is known in the end.
+    sides: Option<Sides>,
+    /// Events that came, with the ids that they must have.
     given: HashSet<EventId>,
     /// Those of them that have not been looked up yet.
     pending: Vec<Header>,
@@ -93,6 +101,8 @@ struct Account {
     /// Filters of which it has given all that it has.
     all_was_given: Vec<Filter>,
     only_there: Side,
+    /// Events that are here, or were found to be genuine.
+    genuine: u64,
     forged: u64,
     /// What was not asked for, or is no event.
     unwanted: u64,
@@ -114,6 +124,7 @@ impl Difference {
             common: Arc::clone(common),
             strangers: Strangers::bounded(&common.known, common.strangers),
             account: Mutex::default(),
+            settled: Mutex::new(Instant::now()),
         })
     }
 
@@ -128,16 +139,49 @@ impl Difference {
 
     /// What is known by now. What comes later changes nothing.
     pub(super) async fn end(self: &Arc<Self>) -> Result<Sides, BackfillError> {
+        self.conclude().await;
+        let mut account = self.account();
+        match account.error.take() {
+            Some(error) => Err(error),
+            None => Ok(account.sides.take().unwrap_or_default()),
+        }
+    }
+
+    /// Finds out what [`Self::end`] returns and gives the rest of the memory back. What went wrong
+    /// is told there.
+    pub(super) async fn conclude(self: &Arc<Self>) {
+        let turn = Arc::clone(&self.common.turn).lock_owned().await;
+        // Goes on also when nobody waits for it any more.
+        let difference = Arc::clone(self);
+        let concluded = blocking(move || {
+            let _turn = turn;
+            difference.conclude_now()
+        });
+        self.note_error(concluded.await);
+    }
+
+    /// Blocks.
+    fn conclude_now(&self) -> Result<(), ReadError> {
         self.account().has_ended = true;
-        self.settle().await?;
-        let only_here = {
-            let difference = Arc::clone(self);
-            move || difference.only_here()
-        };
-        let only_here = blocking(only_here).await??;
-        let mut only_there = std::mem::take(&mut self.account().only_there);
+        self.settle_now()?;
+        if self.account().sides.is_some() {
+            return Ok(());
+        }
+        let only_here = self.only_here()?;
+        let mut account = self.account();
+        let mut only_there = std::mem::take(&mut account.only_there);
         only_there.ids.sort_unstable();
-        Ok(Sides { only_there, only_here })
+        account.sides = Some(Sides { only_there, only_here });
+        Ok(())
+    }
+
+    /// Whether there was none.
+    fn note_error(&self, done: Result<Result<(), ReadError>, BackfillError>) -> bool {
+        let error = done.and_then(|done| Ok(done?)).err();
+        let is_well = error.is_none();
+        let mut account = self.account();
+        account.error = account.error.take().or(error);
+        is_well
     }
 
     /// How much came that is no genuine event or was not asked for.
@@ -150,30 +194,43 @@ impl Difference {
         self.account.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks up what has come: is it here, and if not, is it genuine?
-    async fn settle(&self) -> Result<(), BackfillError> {
-        let pending = std::mem::take(&mut self.account().pending);
-        let common = Arc::clone(&self.common);
-        let checked = blocking(move || -> Result<_, ReadError> {
-            let ids: Vec<EventId> = pending.iter().map(|header| header.id).collect();
-            let is_here = common.db.contains_each(&ids)?;
-            let missing = pending.into_iter().zip(is_here).filter(|&(_, is_here)| !is_here);
-            let missing =
-                missing.map(|(it, _)| (it, signature::is_valid(&it.id, &it.author, &it.sig)));
-            Ok(missing.collect::<Vec<_>>())
-        });
-        let mut checked = checked.await??;
-        checked.sort_unstable_by_key(|(header, _)| header.id);
+    /// Looks up what has come: is it here, and if not, is it genuine? Blocks.
+    fn settle_now(&self) -> Result<(), ReadError> {
+        // One after the other, so that nothing is under way when this returns.
+        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+        let pending = self.account().pending.clone();
+        let ids: Vec<EventId> = pending.iter().map(|header| header.id).collect();
+        let is_here = self.common.db.contains_each(&ids)?;
+        let missing = pending.iter().zip(is_here).filter(|&(_, is_here)| !is_here);
+        let mut missing: Vec<(&Header, bool)> =
+            missing.map(|(it, _)| (it, signature::is_valid(&it.id, &it.author, &it.sig))).collect();
+        missing.sort_unstable_by_key(|(header, _)| header.id);
         let mut account = self.account();
-        for (Header { id, kind, author, .. }, is_genuine) in checked {
+        // What has come since then is behind these.
+        account.pending.drain(..pending.len());
+        account.genuine += pending.len() as u64;
+        for (Header { id, kind, author, .. }, is_genuine) in missing {
             if !is_genuine {
+                account.genuine -= 1;
                 account.forged += 1;
                 continue;
             }
-            account.only_there.add(id, kind, author);
-            self.strangers.note(&author);
+            account.only_there.add(*id, *kind, *author);
+            self.strangers.note(author);
         }
-        account.error.take().map_or(Ok(()), Err)
+        *settled = Instant::now();
+        Ok(())
+    }
+
+    /// Whether it is time to look up what has come: there is much, or a while has passed.
+    fn is_due(&self) -> bool {
+        // While that is done already, it is not.
+        let settled = self.settled.try_lock().map(|settled| *settled);
+        let waits_long = settled.is_ok_and(|settled| settled.elapsed() >= SETTLED_AFTER);
+        match self.account().pending.len() {
+            0 => false,
+            some => waits_long || some >= COMPARED_HEADERS,
+        }
     }
 
     /// Blocks.
@@ -252,10 +309,10 @@ impl std::fmt::Debug for Difference {
     }
 }
 
-impl Sink for Difference {
+impl Sink for Arc<Difference> {
     async fn event(&self, event: &Event<'_>) -> Result<(), Stopped> {
         let expected = ExpectedId::of(event);
-        let is_full = {
+        {
             let mut account = self.account();
             if event.id != expected.strfry && event.id != expected.nip01 {
                 account.forged += 1;
@@ -268,13 +325,14 @@ impl Sink for Difference {
                 let Event { id, kind, pubkey: author, sig, .. } = *event;
                 account.pending.push(Header { id, kind, author, sig });
             }
-            account.pending.len() >= COMPARED_HEADERS
-        };
-        if is_full && let Err(error) = self.settle().await {
-            self.account().error = Some(error);
-            return Err(Stopped);
         }
-        Ok(())
+        if !self.is_due() {
+            return Ok(());
+        }
+        // Goes on also when the conversation is ended meanwhile: nothing that came is lost.
+        let difference = Arc::clone(self);
+        let settled = blocking(move || difference.settle_now()).await;
+        if self.note_error(settled) { Ok(()) } else { Err(Stopped) }
     }
 
     fn unwanted(&self, what: Unwanted) {
@@ -286,8 +344,7 @@ impl Sink for Difference {
     fn standing(&self) -> Standing {
         let account = self.account();
         Standing {
-            // Their hashes are right. What is not signed is found out before it is much.
-            genuine: account.given.len() as u64,
+            genuine: account.genuine,
             forged: self.strangers.or_forged(account.forged),
             is_waiting: false,
         }

@@ -15,7 +15,7 @@ use super::difference::{Common, Difference, Sides, Watched};
 use super::error::BackfillError;
 use super::here::Here;
 use super::job::{Job, deadline};
-use super::limits::{FORGERIES_OF_AN_HONEST_PEER, ROUNDS_AFTER_FORGERIES};
+use super::limits::{COMPARED_PEERS, FORGERIES_OF_AN_HONEST_PEER, ROUNDS_AFTER_FORGERIES};
 use super::plan::{Span, author_queries, station_query};
 use super::progress::{PeerProgress, Seen};
 use super::screen::{Account, Entrance};
@@ -142,8 +142,11 @@ impl<'a> Fetch<'a> {
                 blacklist: job.blacklist.clone(),
                 known: Arc::clone(&known),
                 strangers: job.strangers,
+                turn: Arc::default(),
             })
         });
+        // In a dry run each peer is asked for everything, with a ledger of its own.
+        let conversations = if job.dry_run { COMPARED_PEERS } else { CONVERSATIONS };
         Self {
             job,
             db: Arc::clone(db),
@@ -155,7 +158,7 @@ impl<'a> Fetch<'a> {
             ledger: Arc::default(),
             seen: Arc::default(),
             room: Room::default(),
-            conversations: Arc::new(Semaphore::new(CONVERSATIONS)),
+            conversations: Arc::new(Semaphore::new(conversations)),
             here,
             compared,
             tunnels: Tunnels::default(),
@@ -237,15 +240,11 @@ impl<'a> Fetch<'a> {
         for asked in peers.iter_mut() {
             asked.recent_is_complete = asked.outcome.gaps.is_empty() && self.stopped.is_none();
         }
-        let ends = peers.iter_mut().filter_map(|asked| {
-            let Asked { difference, sides, .. } = asked;
-            let difference = difference.take()?;
-            Some(async move {
-                *sides = Some(difference.end().await?);
-                Ok::<_, BackfillError>(())
-            })
-        });
-        futures_util::future::try_join_all(ends).await?;
+        for asked in peers {
+            if let Some(difference) = asked.difference.take() {
+                asked.sides = Some(difference.end().await?);
+            }
+        }
         Ok(())
     }
 
@@ -323,13 +322,24 @@ impl<'a> Fetch<'a> {
             let sink = self.entrance.for_peer(Arc::clone(&account));
             let sink = Watched { sink, difference: asked.difference.clone() };
             let conversations = Arc::clone(&self.conversations);
+            let has_own_ledger = self.job.dry_run;
             tasks.spawn(async move {
                 // It is never closed, and the conversation needs no more than its turn.
-                let _turn = conversations.acquire_owned().await;
+                let turn = conversations.acquire_owned().await;
                 let mut outcome = session.fetch(queries, pace, &sink).await;
+                if has_own_ledger {
+                    // Gives back the memory of the one that it had.
+                    session.join(&Arc::default());
+                }
                 account.strangers.explain(&mut outcome);
                 if let Some(difference) = &sink.difference {
                     difference.strangers.explain(&mut outcome);
+                    // Also if the run is stopped meanwhile, and before the next conversation.
+                    let difference = Arc::clone(difference);
+                    tokio::spawn(async move {
+                        difference.conclude().await;
+                        drop(turn);
+                    });
                 }
                 (position, session, outcome)
             });

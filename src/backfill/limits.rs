@@ -38,6 +38,13 @@ pub const KEPT_ITEMS: usize = crate::relay::limits::ITEMS_COMPARED;
 /// Events whose headers are looked up at once when a peer and the database are compared.
 pub const COMPARED_HEADERS: usize = 1_000;
 
+/// The same, if fewer have come: a peer that gives few makes progress, too.
+pub const SETTLED_AFTER: Duration = Duration::from_secs(1);
+
+/// Peers at a time with which the database is compared, each with a list of its own of what is
+/// wanted of it and what it lacks: some MiB. Those that do not answer hold up the others.
+pub const COMPARED_PEERS: usize = 8;
+
 /// Ids that a difference names for each side of a peer: 640 KB of JSON. Counts are always exact.
 pub const LISTED_IDS: usize = 10_000;
 

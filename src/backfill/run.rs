@@ -43,7 +43,7 @@ pub async fn run(
     }
     let now = u64::try_from(started_at.as_second()).unwrap_or(0);
     let since = since(now, job.days);
-    let rules = Rules { limits: job.limits, blacklist: job.blacklist.clone(), now };
+    let rules = Rules { limits: job.limits, blacklist: job.blacklist.clone(), began: now };
     let (entrance, work) = Entrance::new(rules);
     let (arrived, forged) = (Arrived::default(), Forgeries::default());
     let mut state = read_state(job.state.as_deref(), job.full, |warning| {
@@ -111,8 +111,8 @@ pub async fn run(
         reasons: BTreeMap::new(),
         superseded: checked.examples.superseded,
         deleted: checked.examples.deleted,
-        peers: summaries(&peers),
-        fallback: summaries(&fallback),
+        peers: summaries(&mut peers),
+        fallback: summaries(&mut fallback),
         errors,
         stats: checked.stats,
     };
@@ -163,12 +163,12 @@ async fn ask_all(
     recover(fetch, arrived, peers, fallback).await
 }
 
-fn summaries(asked: &[Asked]) -> Vec<PeerSummary> {
-    let summary = |it: &Asked| {
+fn summaries(asked: &mut [Asked]) -> Vec<PeerSummary> {
+    let summary = |it: &mut Asked| {
         let summary = PeerSummary::new(&it.peer, it.since, &it.outcome, &it.account.tally);
-        PeerSummary { sides: it.sides.clone(), ..summary }
+        PeerSummary { sides: it.sides.take(), ..summary }
     };
-    asked.iter().map(summary).collect()
+    asked.iter_mut().map(summary).collect()
 }
 
 /// A public relay that does not answer matters only while a profile is still missing; one that an

@@ -23,14 +23,14 @@ const GREETING: &str = "Hello NOSTR visitor.";
 pub(super) struct Rules {
     pub(super) limits: EventLimits,
     pub(super) blacklist: Blacklist,
-    /// Seconds since 1970.
-    pub(super) now: u64,
+    /// When the run began, seconds since 1970: until then, and a little longer, peers are asked.
+    pub(super) began: u64,
 }
 
 impl Rules {
     /// The last second of which events are asked for and taken.
     fn latest(&self) -> u64 {
-        self.limits.latest(self.now)
+        self.limits.latest(self.began)
     }
 }
 
@@ -124,10 +124,15 @@ impl PeerSink {
             .map_err(|refusal| (refusal.class(), Some(refusal)))?;
         // 1 stands for an ephemeral kind.
         match stored.packed().expiration() {
-            expiration @ 2.. if expiration <= rules.now => Err((Class::Expired, None)),
+            expiration @ 2.. if expiration <= now() => Err((Class::Expired, None)),
             _ => Ok(stored),
         }
     }
+}
+
+/// Seconds since 1970: a run lasts long enough for events to expire meanwhile.
+fn now() -> u64 {
+    std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs())
 }
 
 impl Sink for PeerSink {
@@ -192,5 +197,45 @@ impl Drop for CountDropped<'_> {
         if let Some(tally) = self.0 {
             tally.count(Class::Dropped);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nostr::{EventId, Pubkey, Signature, TagField};
+
+    #[tokio::test]
+    async fn an_event_that_expired_after_the_run_began_has_expired() {
+        let expiring = |seconds: u64| {
+            let tag =
+                ["expiration", &seconds.to_string()].map(|it| TagField::Text(it.to_owned().into()));
+            Event {
+                id: EventId::from_bytes([0; 32]),
+                pubkey: Pubkey::from_bytes([1; 32]),
+                created_at: now() - 1_000,
+                kind: 1,
+                tags: vec![tag.into()],
+                content: "".into(),
+                sig: Signature::from_bytes([2; 64]),
+            }
+        };
+        let rules = Rules {
+            limits: EventLimits::default(),
+            blacklist: Blacklist::default(),
+            began: now() - 100,
+        };
+        let (entrance, _work) = Entrance::new(rules);
+        let account = Arc::new(Account {
+            tally: Tally::default(),
+            strangers: Strangers::bounded(&[].into(), 0),
+            progress: PeerProgress::new(&Arc::default()),
+            forged: Arc::default(),
+        });
+        let sink = entrance.for_peer(Arc::clone(&account));
+        for seconds in [now() - 50, now() + 1_000] {
+            sink.event(&expiring(seconds)).await.unwrap();
+        }
+        assert_eq!(account.tally.of(Class::Expired), 1);
     }
 }

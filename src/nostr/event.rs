@@ -38,6 +38,9 @@ pub enum Malformed {
     /// id, pubkey or sig is not lowercase hex of the right length.
     #[error("event {0} field is not lowercase hex of the right length")]
     BadHex(&'static str),
+    /// More tags, fields of tags and other values than [`MOST_VALUES`].
+    #[error("too many tags")]
+    TooManyTags,
     /// `tags` is not an array.
     #[error("tags field not an array")]
     TagsNotAnArray,
@@ -54,6 +57,11 @@ pub enum Malformed {
     #[error("tag val was not a string")]
     TagValueNotAString,
 }
+
+/// Commas and opening brackets outside strings of one event: each may stand for a value that takes
+/// up to 60 bytes once it is parsed. An event of strfry's default size (65,536 bytes,
+/// `events.maxEventSize`) has at most 26,000 of them, as 13,000 tags of one empty field.
+pub const MOST_VALUES: usize = 100_000;
 
 /// One field of a tag. The first two are always [`TagField::Text`]; strfry lets later ones be any
 /// JSON.
@@ -91,6 +99,9 @@ impl<'a> Event<'a> {
     /// # Errors
     /// [`Malformed`] says what is wrong first, in the order in which strfry looks.
     pub fn parse(text: &'a str) -> Result<Self, Malformed> {
+        if has_too_many_values(text) {
+            return Err(Malformed::TooManyTags);
+        }
         let fields = match serde_json::from_str::<TopLevel<'a>>(text) {
             Ok(TopLevel(Some(fields))) => fields,
             Ok(TopLevel(None)) => return Err(Malformed::NotAnObject),
@@ -126,6 +137,27 @@ impl<'a> Event<'a> {
             Some((name.as_ref(), value))
         })
     }
+}
+
+/// Counts no further than needed. Where a text stops being JSON the count means nothing, and the parser stops.
+fn has_too_many_values(text: &str) -> bool {
+    if text.len() <= MOST_VALUES {
+        return false;
+    }
+    let (mut values, mut is_text, mut is_escaped) = (0, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if is_text => is_escaped = true,
+            b'"' => is_text = !is_text,
+            b',' | b'[' | b'{' if !is_text => values += 1,
+            _ => {}
+        }
+        if values > MOST_VALUES {
+            return true;
+        }
+    }
+    false
 }
 
 /// serde_json has no kind for this error, only the words.
@@ -504,6 +536,31 @@ mod tests {
         assert_eq!(Event::parse(&repeated), Err(Malformed::NotJson));
         for text in ["[1,2]", "7", "-7", "7.5", "true", "null", "\"x\""] {
             assert_eq!(Event::parse(text), Err(Malformed::NotAnObject), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_event_of_more_values_than_any_relay_takes_is_refused_before_they_fill_the_memory() {
+        let with = |tags: &str| event_with("absent", Value::Null).replace(r#"[["t","x"]]"#, tags);
+        let many = |value: &str, count| vec![value; count].join(",");
+        let keys = || (0..120_000).map(|number| format!(r#""{number}":0"#)).collect::<Vec<_>>();
+        for (tags, is_refused) in [
+            (format!("[{}]", many(r#"["a"]"#, 340_000)), true),
+            (format!("[{}]", many(r#"["a"]"#, 50_001)), true),
+            (format!(r#"[["a",{}]]"#, many(r#""""#, 690_000)), true),
+            (format!(r#"[["a","b",{}]]"#, many("{}", 690_000)), true),
+            (format!(r#"[["a","b",{{{}}}]]"#, keys().join(",")), true),
+            (format!(r#"[["a","b",{}]]"#, many("[0]", 60_000)), true),
+            // As many as fit into 65,536 bytes.
+            (format!("[{}]", many(r#"[""]"#, 13_107)), false),
+            (format!(r#"[["a",{}]]"#, many(r#""""#, 99_000)), false),
+            // These are text.
+            (format!(r#"[["a","\"{}"]]"#, ",[{".repeat(100_000)), false),
+        ] {
+            let text = with(&tags);
+            let parsed = Event::parse(&text).map(|_| ());
+            let expected = if is_refused { Err(Malformed::TooManyTags) } else { Ok(()) };
+            assert_eq!(parsed, expected, "{}...", &tags[..40]);
         }
     }
 

@@ -17,6 +17,29 @@ pub(super) enum Refusal {
     Other,
 }
 
+/// How relays say, each in its own words, that too much is open or was asked in a short time.
+const TOO_MUCH_AT_ONCE: [&str; 19] = [
+    "too many concurrent",
+    "too many simultaneous",
+    "too many open",
+    "too many active",
+    "too many subs",
+    "too many req",
+    "too many connections",
+    "too many messages",
+    "too fast",
+    "slow down",
+    "rate limit",
+    "rate-limit",
+    "concurrent subscription",
+    "max subscriptions",
+    "maximum subscriptions",
+    "number of subscriptions",
+    "subscription count",
+    "subscription limit",
+    "subscriptions limit",
+];
+
 impl Refusal {
     /// What the text of a CLOSED, NEG-ERR or NOTICE means.
     pub(super) fn of(message: &str) -> Self {
@@ -29,8 +52,7 @@ impl Refusal {
             Some("rate-limited") => Self::RateLimited,
             _ if too_large.iter().any(|text| lower.contains(text)) => Self::TooLarge,
             Some("closed") => Self::Ended,
-            // Relays have so many words for too many subscriptions at once.
-            _ if lower.contains("too many concurrent") => Self::RateLimited,
+            _ if TOO_MUCH_AT_ONCE.iter().any(|text| lower.contains(text)) => Self::RateLimited,
             _ => Self::Other,
         }
     }
@@ -56,6 +78,18 @@ mod tests {
             ("rate-limited: slow down", Refusal::RateLimited),
             ("ERROR: too many concurrent REQs", Refusal::RateLimited),
             ("too many concurrent NEG requests", Refusal::RateLimited),
+            ("Maximum concurrent subscription count reached", Refusal::RateLimited),
+            ("ERROR: too many subscriptions", Refusal::RateLimited),
+            ("error: too many open subscriptions", Refusal::RateLimited),
+            ("Too Many Subs", Refusal::RateLimited),
+            ("too many requests", Refusal::RateLimited),
+            ("blocked: too many active REQs", Refusal::RateLimited),
+            ("Maximum number of subscriptions exceeded", Refusal::RateLimited),
+            ("invalid: subscription limit reached (20)", Refusal::RateLimited),
+            ("You are rate limited", Refusal::RateLimited),
+            ("ERROR: bad req: subscription id too long, maximum 64", Refusal::Other),
+            ("error: too many filters", Refusal::Other),
+            ("error: too many authors in the request", Refusal::Other),
             ("blocked: too many query results", Refusal::TooLarge),
             ("RESULTS_TOO_BIG", Refusal::TooLarge),
             ("blocked: you are not welcome", Refusal::Other),

@@ -135,6 +135,13 @@ impl PeerSession {
         self.dialler.reach_through(port);
     }
 
+    /// From now on the peer shares the work of this ledger, if it shares any.
+    pub fn join(&mut self, ledger: &Arc<Ledger>) {
+        if let Some(share) = &mut self.share {
+            share.member = Some(ledger.join());
+        }
+    }
+
     /// Nothing is asked of the peer.
     pub fn give_up(&mut self, reason: GapReason) {
         self.given_up = Some(reason);
