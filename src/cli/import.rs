@@ -18,7 +18,7 @@ use crate::import::{
     self, Class, Job, RunError, Settings, Sofar, Status, StrfryCommand, Summary, choose_form,
 };
 use crate::jsonl::Source;
-use crate::node::{Blacklist, PeerPolicy};
+use crate::node::{Blacklist, PeerPolicy, Precious};
 use crate::report::Progress;
 use crate::stop::Stop;
 use crate::strfry_db::StrfryDb;
@@ -81,6 +81,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         directory: paths.strfry_dir().to_owned(),
         patience: Duration::from_secs(arguments.strfry_timeout),
     };
+    let precious = Precious::new(paths, &strfry.binary, &strfry.config, db.directory());
     let settings = Settings {
         strfry: (!arguments.dry_run).then_some(strfry),
         form: choose_form(&db, arguments.plain, tell).or_cannot_run()?,
@@ -91,7 +92,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     };
     need_open_files()?;
     let progress = Progress::new(true);
-    let job = Job { inputs, settings, blacklist, rejects: arguments.rejects.clone() };
+    let rejects = arguments.rejects.clone();
+    let job = Job { inputs, settings, blacklist, rejects, precious };
     let summary = import::run(job, db, |sofar| progress.say(in_progress(&sofar)));
     progress.finish();
     let summary = match summary {
