@@ -51,7 +51,8 @@ pub(super) struct Arguments {
     /// The strfry executable [default: strfry in strfry's working directory]
     #[arg(long, value_name = "FILE")]
     strfry_bin: Option<PathBuf>,
-    /// How long strfry may take no input and commit nothing before it counts as hanging, in seconds
+    /// How long strfry may take next to no input and commit nothing before it counts as hanging, in
+    /// seconds
     #[arg(long, value_name = "SECONDS", default_value_t = PATIENCE.as_secs(),
           value_parser = clap::value_parser!(u64).range(1..=86_400))]
     strfry_timeout: u64,
