@@ -10,8 +10,8 @@ use clap::Args;
 use super::backfill::{database_of_strfry, refuse_no_lock};
 use super::exit::{OrFail, Outcome, Result, outcome_of, tell};
 use super::node::NodeArguments;
-use super::open_files::need_open_files;
 use super::output::{print, print_json};
+use super::resources::{need_open_files, need_threads};
 use super::signals::stop_on_signals;
 use crate::import::limits::PATIENCE;
 use crate::import::{
@@ -92,6 +92,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         stop,
     };
     need_open_files()?;
+    need_threads(1)?;
     let progress = Progress::new(true);
     let rejects = arguments.rejects.clone();
     let job = Job { inputs, settings, blacklist, rejects, precious };
