@@ -10,7 +10,7 @@ use tokio::runtime::Runtime;
 use super::auth_key::read_auth_key;
 use super::exit::{Failure, OrFail, Result};
 use super::node::{NodeArguments, read_pubkeys};
-use super::open_files::need_open_files;
+use super::resources::{need_open_files, need_threads};
 use crate::backfill::kinds::{self, KindsError};
 use crate::backfill::{Timings, limits};
 use crate::node::{Blacklist, Discovery, Peer, PeerPolicy, PubkeySources, explicit_peer};
@@ -203,6 +203,8 @@ impl Named {
 /// The threads that talk to peers.
 pub(super) fn runtime() -> Result<Runtime> {
     need_open_files()?;
+    // Those that talk, and those that check.
+    need_threads(2)?;
     give_large_memory_back();
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -22,8 +22,8 @@ use crate::backfill::{self, Class, Job, Output, PeerStatus, PeerSummary, Status,
 use crate::import::StrfryCommand;
 use crate::import::limits::PATIENCE;
 use crate::node::{
-    Acquired, Blacklist, Discovery, Holder, Peer, PeerPolicy, PubkeySources, RunLock, StrfryConf,
-    fallback_peer,
+    Acquired, Blacklist, Discovery, Holder, Peer, PeerPolicy, Precious, PubkeySources, RunLock,
+    StrfryConf, fallback_peer,
 };
 use crate::report::{Progress, RunLog, Terminal, clean_for_log};
 use crate::stop::Stop;
@@ -93,6 +93,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let database = database_of_strfry(&arguments.node, &config)?;
     let paths = arguments.node.paths();
 
+    arguments.refuse_links(&config)?;
     // Nothing is touched before the lock is ours.
     let _lock = match RunLock::acquire(&paths.lock()).or_cannot_run()? {
         Acquired::Held(lock) => lock,
@@ -133,6 +134,28 @@ impl Arguments {
             named => named.iter().map(String::as_str).collect(),
         };
         public.iter().map(|url| fallback_peer(url).or_usage()).collect()
+    }
+
+    fn strfry_bin(&self) -> Result<PathBuf> {
+        let binary = self.strfry_bin.clone().unwrap_or_else(|| self.node.paths().strfry_bin());
+        std::path::absolute(binary).or_usage()
+    }
+
+    /// Refuses to write a file that leads to one of strfry's, or to another one of the node's.
+    fn refuse_links(&self, config: &StrfryConf) -> Result<()> {
+        let (paths, strfry) = (self.node.paths(), self.strfry_bin()?);
+        let written = paths.written();
+        let precious = Precious::new(paths, &strfry, &self.node.config_path()?, &config.db);
+        for file in written {
+            if let Some(what) = precious.behind(&file) {
+                return Err(Failure::CannotRun(anyhow!(
+                    "cannot write {}: it is a link to a file that is {what}; put a file of its own \
+                     in its place",
+                    file.display()
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// Ends beside another run: with a failure if that one has gone on for long.
@@ -192,9 +215,8 @@ impl Arguments {
                 paths.home().display()
             )));
         }
-        let binary = self.strfry_bin.clone().unwrap_or_else(|| paths.strfry_bin());
         let strfry = StrfryCommand {
-            binary: std::path::absolute(binary).or_usage()?,
+            binary: self.strfry_bin()?,
             config: self.node.config_path()?,
             directory: paths.strfry_dir().to_owned(),
             patience: PATIENCE,

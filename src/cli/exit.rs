@@ -97,10 +97,22 @@ pub(super) fn code_of_arguments(error: &clap::Error) -> ExitCode {
     ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(USAGE))
 }
 
-/// Says that the program has a bug, in one line without what a terminal would obey.
+/// How tokio, rayon and the standard library panic when the system starts no thread for them.
+const NO_THREAD: [&str; 3] = [
+    "OS can't spawn worker thread",
+    "The global thread pool has not been initialized",
+    "failed to spawn thread",
+];
+
+/// Ends the process if a thread cannot be started: what needs it would wait for it without end. Of
+/// any other panic it says that it is a bug, in one line without what a terminal would obey.
 pub(super) fn tell_panic(panic: &PanicHookInfo<'_>) {
     let place = panic.location().map_or("an unknown place".to_owned(), ToString::to_string);
     let message = panic.payload_as_str().unwrap_or("no message");
+    if NO_THREAD.iter().any(|words| message.contains(words)) {
+        tell("cannot start a thread; raise the limit of them (ulimit -u) and run it again");
+        signal_hook::low_level::exit(CANNOT_RUN.into());
+    }
     tell(format_args!("bug at {place}, please report it: {message}"));
 }
 

@@ -10,15 +10,15 @@ use clap::Args;
 use super::backfill::{database_of_strfry, refuse_no_lock};
 use super::exit::{OrFail, Outcome, Result, outcome_of, tell};
 use super::node::NodeArguments;
-use super::open_files::need_open_files;
 use super::output::{print, print_json};
+use super::resources::{need_open_files, need_threads};
 use super::signals::stop_on_signals;
 use crate::import::limits::PATIENCE;
 use crate::import::{
     self, Class, Job, RunError, Settings, Sofar, Status, StrfryCommand, Summary, choose_form,
 };
 use crate::jsonl::Source;
-use crate::node::{Blacklist, PeerPolicy};
+use crate::node::{Blacklist, PeerPolicy, Precious};
 use crate::report::Progress;
 use crate::stop::Stop;
 use crate::strfry_db::StrfryDb;
@@ -51,7 +51,8 @@ pub(super) struct Arguments {
     /// The strfry executable [default: strfry in strfry's working directory]
     #[arg(long, value_name = "FILE")]
     strfry_bin: Option<PathBuf>,
-    /// How long strfry may take no input and commit nothing before it counts as hanging, in seconds
+    /// How long strfry may take next to no input and commit nothing before it counts as hanging, in
+    /// seconds
     #[arg(long, value_name = "SECONDS", default_value_t = PATIENCE.as_secs(),
           value_parser = clap::value_parser!(u64).range(1..=86_400))]
     strfry_timeout: u64,
@@ -81,6 +82,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         directory: paths.strfry_dir().to_owned(),
         patience: Duration::from_secs(arguments.strfry_timeout),
     };
+    let precious = Precious::new(paths, &strfry.binary, &strfry.config, db.directory());
     let settings = Settings {
         strfry: (!arguments.dry_run).then_some(strfry),
         form: choose_form(&db, arguments.plain, tell).or_cannot_run()?,
@@ -90,8 +92,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         stop,
     };
     need_open_files()?;
+    need_threads(1)?;
     let progress = Progress::new(true);
-    let job = Job { inputs, settings, blacklist, rejects: arguments.rejects.clone() };
+    let rejects = arguments.rejects.clone();
+    let job = Job { inputs, settings, blacklist, rejects, precious };
     let summary = import::run(job, db, |sofar| progress.say(in_progress(&sofar)));
     progress.finish();
     let summary = match summary {

@@ -68,7 +68,12 @@ pub(super) fn report_long_files_as_errors() {
 /// From now on a signal tells the run to stop instead of ending the process: the first one in order,
 /// the second at once. Whatever holds the run then, the process ends within [`END_WITHIN`].
 pub(super) fn stop_on_signals(stop: &Stop) -> Result<()> {
-    listen_to_stop(stop).context("cannot listen for signals").or_cannot_run()
+    listen_to_stop(stop)
+        .context(
+            "cannot listen for signals, which takes a thread and five open files; see the limits \
+             of them (ulimit -u, ulimit -n)",
+        )
+        .or_cannot_run()
 }
 
 fn listen_to_stop(stop: &Stop) -> io::Result<()> {

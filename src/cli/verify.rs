@@ -9,6 +9,7 @@ use clap::Args;
 use super::exit::{Failure, OrFail, Outcome, Result, answer, tell};
 use super::node::NodeArguments;
 use super::output::print;
+use super::resources::need_threads_to_check;
 use super::scan::filter_text;
 use crate::jsonl::Source;
 use crate::report::{Progress, clean_json};
@@ -28,6 +29,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
+    need_threads_to_check()?;
     let mut report = Report { progress: Progress::new(true), checked: 0, wrong: 0 };
     let told = match arguments.what()? {
         What::Database => {

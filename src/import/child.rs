@@ -31,8 +31,8 @@ pub struct StrfryCommand {
     pub config: PathBuf,
     /// strfry's working directory.
     pub directory: PathBuf,
-    /// How long it may take no input and commit nothing before it counts as hanging. What it says
-    /// meanwhile does not matter.
+    /// How long it may take next to no input and commit nothing before it counts as hanging. What it
+    /// says meanwhile does not matter.
     pub patience: Duration,
 }
 

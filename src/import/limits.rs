@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
-/// strfry takes no input and commits nothing for so long: it hangs. A commit of its largest batch
-/// takes seconds even on slow disks. What it says meanwhile is no sign of life.
+/// strfry takes next to no input and commits nothing for so long: it hangs. A commit of its largest
+/// batch takes seconds even on slow disks. What it says meanwhile is no sign of life.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Bytes that strfry must read within that time, or all that is there: the part of a pipe that
+/// Linux gives free at once. One that reads byte by byte would otherwise never count as hanging.
+pub const LEAST_READ: u64 = 4 << 10;
 
 /// For one that hangs, between the end of its input and SIGTERM: it may still have been waiting for
 /// the database's lock, and commit what it has.

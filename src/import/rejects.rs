@@ -2,9 +2,8 @@
 //! for each, with where it stood, why, and the event itself.
 
 use std::borrow::Cow;
-use std::fs::{self, File, Metadata};
+use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -13,6 +12,7 @@ use serde::Serialize;
 use super::accounts::Class;
 use crate::files::{is_refusal, open_to_append};
 use crate::jsonl::Source;
+use crate::node::Precious;
 
 /// One line of the file.
 #[derive(Debug, Serialize)]
@@ -59,60 +59,29 @@ impl RejectsError {
     }
 }
 
-/// What a file of rejects must not overwrite.
-pub(super) struct Precious<'a> {
-    pub(super) inputs: &'a [Source],
-    /// The directory of strfry's database.
-    pub(super) database: &'a Path,
-    /// strfry's executable and its configuration.
-    pub(super) strfry: Vec<&'a Path>,
-}
-
-impl Precious<'_> {
-    /// What this file is, if it must not be overwritten.
-    fn name(&self, file: &Metadata) -> Option<String> {
-        if let Some(input) = self.inputs.iter().find(|input| input.is(file)) {
-            return Some(match input.path.to_str() {
-                Some("-") => "also the input (standard input)".to_owned(),
-                _ => format!("also the input {}", input.path.display()),
-            });
-        }
-        if self.strfry.iter().any(|path| is_at(path, file)) {
-            return Some("strfry's executable or configuration".to_owned());
-        }
-        let in_database = fs::read_dir(self.database).into_iter().flatten().flatten();
-        let is_of_database = in_database.map(|entry| entry.path()).any(|path| is_at(&path, file));
-        is_of_database.then(|| self.of_database())
-    }
-
-    fn of_database(&self) -> String {
-        format!("in the directory of strfry's database {}", self.database.display())
-    }
-
-    /// Whether a file of this name lies among strfry's.
-    fn is_in_database(&self, path: &Path) -> bool {
-        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-        let parent = fs::metadata(parent.unwrap_or(Path::new(".")));
-        parent.is_ok_and(|parent| is_at(self.database, &parent))
-    }
-}
-
-fn is_at(path: &Path, file: &Metadata) -> bool {
-    let is_same = |there: Metadata| (there.dev(), there.ino()) == (file.dev(), file.ino());
-    fs::metadata(path).is_ok_and(is_same)
-}
-
 impl Rejects {
     /// Begins the file anew, unless it is one of these.
-    pub(super) fn create(path: &Path, precious: &Precious<'_>) -> Result<Self, RejectsError> {
+    pub(super) fn create(
+        path: &Path,
+        inputs: &[Source],
+        precious: &Precious,
+    ) -> Result<Self, RejectsError> {
         let cannot = |source| RejectsError::Open { path: path.to_owned(), source };
-        let in_use = |what| RejectsError::InUse { path: path.to_owned(), what };
-        if precious.is_in_database(path) {
-            return Err(in_use(precious.of_database()));
-        }
+        let refuse_precious = || match precious.at(path) {
+            Some(what) => Err(RejectsError::InUse { path: path.to_owned(), what }),
+            None => Ok(()),
+        };
+        // Before it is opened, too: to close strfry's lock file would give up the locks on it.
+        refuse_precious()?;
         let file = open_to_append(path).map_err(cannot)?;
-        if let Some(what) = precious.name(&file.metadata().map_err(cannot)?) {
-            return Err(in_use(what));
+        refuse_precious()?;
+        let metadata = file.metadata().map_err(cannot)?;
+        if let Some(input) = inputs.iter().find(|input| input.is(&metadata)) {
+            let what = match input.path.to_str() {
+                Some("-") => "also the input (standard input)".to_owned(),
+                _ => format!("also the input {}", input.path.display()),
+            };
+            return Err(RejectsError::InUse { path: path.to_owned(), what });
         }
         file.set_len(0).map_err(cannot)?;
         let out = BufWriter::new(file);

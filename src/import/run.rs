@@ -13,10 +13,10 @@ use super::encode::StoredEvent;
 use super::fate::Fate;
 use super::limits::{LINE_BYTES_OVER, LINE_BYTES_PER_EVENT_BYTE};
 use super::pipeline::{Ledger, Pipeline, Settings};
-use super::rejects::{Precious, Reject, Rejects, RejectsError, is_listed};
+use super::rejects::{Reject, Rejects, RejectsError, is_listed};
 use super::summary::{Examples, Summary, VERSION};
 use crate::jsonl::{Piece, Pieces, Source, is_told_to_stop};
-use crate::node::{Blacklist, EventLimits};
+use crate::node::{Blacklist, EventLimits, Precious};
 use crate::nostr::Event;
 use crate::report::with_causes;
 use crate::strfry_db::StrfryDb;
@@ -31,6 +31,8 @@ pub struct Job {
     pub blacklist: Blacklist,
     /// Gets every event that is not in the database afterwards.
     pub rejects: Option<PathBuf>,
+    /// What that file must not be.
+    pub precious: Precious,
 }
 
 /// Why an import could not begin.
@@ -96,14 +98,11 @@ pub fn run(
     mut progress: impl FnMut(Sofar),
 ) -> Result<Summary, RunError> {
     let started = Instant::now();
-    let Job { mut inputs, settings, blacklist, rejects } = job;
-    let mut strfrys_files = Vec::new();
+    let Job { mut inputs, settings, blacklist, rejects, precious } = job;
     if let Some(strfry) = &settings.strfry {
         strfry.check()?;
-        strfrys_files.extend([strfry.binary.as_path(), strfry.config.as_path()]);
     }
-    let precious = Precious { inputs: &inputs, database: db.directory(), strfry: strfrys_files };
-    let created = rejects.as_deref().map(|path| Rejects::create(path, &precious));
+    let created = rejects.as_deref().map(|path| Rejects::create(path, &inputs, &precious));
     let books = Arc::new(Books {
         names: inputs.iter().map(|input| input.path.to_string_lossy().into_owned()).collect(),
         limits: settings.limits,

@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::child::ImportChild;
-use super::limits::{LONGEST_PAUSE, LOOK, SHORTEST_PAUSE, TICK};
+use super::limits::{LEAST_READ, LONGEST_PAUSE, LOOK, SHORTEST_PAUSE, TICK};
 
 /// How far a child is waited for to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,9 +30,10 @@ impl Goal {
     }
 }
 
-/// Whether a child that is waited for gets on: it reads, or what it was given is committed. What it
-/// says counts for nothing.
+/// Whether a child that is waited for gets on: it reads at some pace, or what it was given is
+/// committed. What it says counts for nothing.
 pub(super) struct Watch {
+    /// At the last progress.
     bytes_read: u64,
     since: Instant,
     looked: Instant,
@@ -48,7 +49,7 @@ impl Watch {
     }
 
     pub(super) fn note_read(&mut self, bytes: u64) {
-        if bytes > self.bytes_read {
+        if bytes.saturating_sub(self.bytes_read) >= LEAST_READ {
             self.bytes_read = bytes;
             self.note_progress();
         }
@@ -73,6 +74,12 @@ impl Watch {
 
     /// Until there may be something new, and never long.
     pub(super) fn rest(&mut self, goal: Goal, child: &ImportChild) {
+        let bytes = child.bytes_read();
+        if bytes > self.bytes_read && child.unread() == 0 {
+            // It cannot read more than there is.
+            self.bytes_read = bytes;
+            self.note_progress();
+        }
         match goal {
             Goal::Written => child.wait_until_writable(TICK),
             Goal::Through(events) if !child.log.has_ended() => {

@@ -4,6 +4,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::report::ROTATED_KEPT;
+
 /// What a station publishes about itself, one in each directory of the swarm.
 pub const STATION_FILE: &str = "12345.json";
 /// Beside it, if a station offers a tunnel to its relay.
@@ -120,6 +122,28 @@ impl NodePaths {
     /// What became of each profile.
     pub fn profile_log(&self) -> PathBuf {
         self.records_dir.join("hex-to-profile.log")
+    }
+
+    /// Every file that a run writes.
+    pub fn written(&self) -> [PathBuf; 7] {
+        [
+            self.lock(),
+            self.error_log(),
+            self.log(),
+            self.profile_log(),
+            self.peer_state(),
+            self.profiles_json(),
+            self.profiles_csv(),
+        ]
+    }
+
+    /// Every file of the node's own whose whole name is known.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let mut files = vec![self.blacklist(), self.amis_of_amis()];
+        files.extend(self.written());
+        let rotated = |number| self.error_log().with_extension(format!("log.{number}"));
+        files.extend((1..=ROTATED_KEPT).map(rotated));
+        files
     }
 
     fn profiles(&self, extension: &str) -> PathBuf {

@@ -17,7 +17,7 @@ use crate::files;
 /// The error log is rotated when a run finds it larger than this many bytes.
 const ROTATED_PAST: u64 = 10 * 1024 * 1024;
 /// Rotated error logs that are kept, as `.1` (newest) to `.3`.
-const ROTATED_KEPT: u8 = 3;
+pub(crate) const ROTATED_KEPT: u8 = 3;
 
 /// Why a run has no log.
 #[derive(Debug, thiserror::Error)]

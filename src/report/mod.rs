@@ -10,6 +10,7 @@ mod sanitize;
 mod sync_stats;
 
 pub use causes::with_causes;
+pub(crate) use log::ROTATED_KEPT;
 pub use log::{Level, OpenLogError, RunLog, Terminal, WriteFailed};
 pub use progress::{Progress, ProgressState};
 pub use sanitize::{

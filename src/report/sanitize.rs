@@ -154,8 +154,8 @@ fn is_unsafe_in_lines(character: char) -> bool {
 
 /// What a terminal obeys, or shows as nothing at all: Cc, the separators of lines and paragraphs,
 /// format characters (Cf) that are not themselves visible, and what Unicode 17 calls
-/// Default_Ignorable_Code_Point (DerivedCoreProperties.txt), assigned or not. Left alone are the two
-/// variation selectors that say how an emoji is shown.
+/// Default_Ignorable_Code_Point (DerivedCoreProperties.txt), assigned or not; and the one symbol
+/// that is blank. Left alone are the two variation selectors that say how an emoji is shown.
 fn is_unsafe(character: char) -> bool {
     if character.is_ascii() {
         return character.is_ascii_control();
@@ -174,6 +174,7 @@ fn is_unsafe(character: char) -> bool {
             | '\u{200b}'..='\u{200f}'       // zero-width, left-to-right and right-to-left marks
             | '\u{2028}'..='\u{202e}'       // line and paragraph separators, embeddings, overrides
             | '\u{2060}'..='\u{206f}'       // invisible operators, isolates
+            | '\u{2800}'                    // Braille pattern without a dot
             | '\u{3164}' | '\u{ffa0}'       // Hangul fillers
             | '\u{fe00}'..='\u{fe0d}'       // variation selectors that no emoji needs
             | '\u{feff}'                    // byte order mark
@@ -234,9 +235,10 @@ mod tests {
 
     #[test]
     fn what_is_shown_as_nothing_is_escaped_in_every_plane() {
-        for character in "\u{34f}\u{115f}\u{17b5}\u{180b}\u{180f}\u{200d}\u{2028}\u{2069}\u{3164}\
+        for character in
+            "\u{34f}\u{115f}\u{17b5}\u{180b}\u{180f}\u{200d}\u{2028}\u{2069}\u{2800}\u{3164}\
                           \u{fe00}\u{fff3}\u{ffa0}\u{13437}\u{1bca1}\u{1d17a}\u{e0001}\u{e01f0}"
-            .chars()
+                .chars()
         {
             let text = format!("a{character}b");
             let escaped = format!("a{}b", character.escape_unicode());

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -185,6 +185,12 @@ fn rejects_never_take_the_place_of_strfrys_files_or_of_what_is_no_file() {
     symlink(&db, node.home().join("db")).unwrap();
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     let before = fs::read(db.join("data.mdb")).unwrap();
+    // A copy, so that nothing of other tests can be harmed.
+    let program = fs::read(node.strfry_dir().join("strfry")).unwrap();
+    fs::remove_file(node.strfry_dir().join("strfry")).unwrap();
+    node.write("strfry/strfry", &program);
+    let mode = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(node.strfry_dir().join("strfry"), mode).unwrap();
     let in_database = "in the directory of strfry's database HOME/strfry/strfry-db";
     for (rejects, what) in [
         ("strfry/strfry-db/data.mdb", in_database),
@@ -193,9 +199,15 @@ fn rejects_never_take_the_place_of_strfrys_files_or_of_what_is_no_file() {
         ("db/new", in_database),
         ("link", in_database),
         ("strfry/strfry.conf", "strfry's executable or configuration"),
+        ("strfry/strfry", "strfry's executable or configuration"),
     ] {
         let words = format!("HOME/{rejects} is {what}; name another one with --rejects");
         assert_rejects_are_refused(&node, &[&input], &node.home().join(rejects), &words);
+        // Nor when nothing is imported.
+        let path = node.home().join(rejects);
+        let flags = ["import", "--dry-run", "--rejects", path.to_str().unwrap()];
+        let mut command = node.companion(&flags);
+        assert_said(&node, command.arg(&input), &format!("the file of rejects {words}"));
     }
     for (rejects, shown, what) in
         [(Path::new("/dev/null"), "/dev/null", "a device"), (&fifo, "HOME/fifo", "a pipe (FIFO)")]
@@ -208,12 +220,67 @@ fn rejects_never_take_the_place_of_strfrys_files_or_of_what_is_no_file() {
         assert_said(&node, command.arg(&input).stdin(Stdio::null()), &words);
     }
     assert_eq!(fs::read(db.join("data.mdb")).unwrap(), before);
+    assert!(fs::read(node.strfry_dir().join("strfry")).unwrap() == program);
     assert!(!db.join("new").exists());
     // What is there from the last time is begun anew.
     let rejects = node.write("rejects", "of old\n");
     let flags = ["--rejects", rejects.to_str().unwrap(), input.to_str().unwrap()];
     assert_eq!(import(&node, &flags, b"").0, 0);
     assert_eq!(fs::read(rejects).unwrap(), b"");
+}
+
+#[test]
+fn rejects_never_take_the_place_of_the_nodes_own_files() {
+    let node = Node::new(&strfry_bin());
+    let input = node.write("input", lines(&[Author::new(1).note(1, "hello")]));
+    let records = [
+        "blacklist.txt",
+        "amisOfAmis.txt",
+        "constellation-backfill.lock",
+        "constellation-backfill.state.json",
+        "constellation-backfill.log",
+        "constellation-backfill.error.log",
+        "constellation-backfill.error.log.1",
+        "constellation-backfill.error.log.3",
+        "hex-to-profile.log",
+    ];
+    let mut files = records.map(|record| format!("strfry/{record}")).to_vec();
+    files.extend(["json", "csv"].map(|kind| format!("tmp/coucou/_NIP101.profiles.{kind}")));
+    let is = |file: &str| format!("the node's file HOME/{file}");
+    let refuse = |rejects: &str, what: &str| {
+        let words = format!("HOME/{rejects} is {what}; name another one with --rejects");
+        let path = node.home().join(rejects);
+        assert_rejects_are_refused(&node, &[&input], &path, &words);
+    };
+    fs::create_dir_all(node.home().join("tmp/coucou")).unwrap();
+    for file in &files {
+        // Whether it is there or not.
+        refuse(file, &is(file));
+        assert!(!node.home().join(file).exists(), "{file}");
+        node.write(file, "precious");
+        refuse(file, &is(file));
+    }
+    let trees = [
+        ("game/nostr/alice/HEX", "game/nostr"),
+        ("tmp/swarm/peer/12345.json", "tmp/swarm"),
+        ("flashmem/a/b/HEX", "flashmem"),
+    ];
+    for (file, tree) in trees {
+        node.write(file, "precious");
+        refuse(file, &format!("among the node's files in HOME/{tree}"));
+        files.push(file.to_owned());
+    }
+    // By any other name.
+    for file in &files {
+        let [soft, hard] = ["soft", "hard"].map(|name| node.home().join(name));
+        symlink(node.home().join(file), &soft).unwrap();
+        fs::hard_link(node.home().join(file), &hard).unwrap();
+        refuse("soft", &is(file));
+        refuse("hard", &is(file));
+        assert_eq!(node.read(file), "precious");
+        fs::remove_file(soft).unwrap();
+        fs::remove_file(hard).unwrap();
+    }
 }
 
 #[test]

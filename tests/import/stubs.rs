@@ -111,6 +111,21 @@ fn one_that_takes_nothing_is_given_up_whatever_it_says() {
 }
 
 #[test]
+fn one_that_takes_byte_by_byte_is_given_up() {
+    thread::scope(|scope| {
+        for events in [3, 1_000, 3_000] {
+            scope.spawn(move || {
+                let script = "while :; do dd bs=1 count=1 2>/dev/null; sleep 0.2; done >/dev/null";
+                let ended = Ended::with(&strfry_bin(), script, events);
+                ended.assert_failed_with("strfry import did nothing for 1 s and was ended");
+                // Two of them, each with patience, that for the end of its input, and force.
+                assert!(ended.took < Duration::from_secs(20), "{:?}", ended.took);
+            });
+        }
+    });
+}
+
+#[test]
 fn one_whose_standard_input_is_not_passed_on_is_told_with_what_it_said_and_the_likely_cause() {
     with_each_strfry(|strfry| {
         for events in FEW_AND_MANY {

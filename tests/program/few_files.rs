@@ -1,5 +1,5 @@
-//! The program where it may open few files, or write short ones only: it says so, and neither panics
-//! nor is killed.
+//! The program where it may open few files, write short ones only, or start few threads: it says
+//! so, and neither panics nor hangs nor is killed.
 
 use std::process::{Command, Output, Stdio};
 
@@ -68,6 +68,77 @@ fn every_command_with_few_files_says_what_it_could_not_open() {
     let said = small.backfill(&[]);
     assert_eq!(said.code, 0, "{}", said.err);
     assert!(small.holds(&small.events));
+}
+
+/// A command whose user may have so many threads, and which is killed if it hangs. The limit is none
+/// for root, who becomes a user that has nothing else, so that the number is exact.
+fn with_threads(node: &Node, limit: u32, arguments: &[&str]) -> Command {
+    let companion = node.companion(arguments);
+    let mut command = Command::new("timeout");
+    command.args(["-s", "KILL", "60", "prlimit"]).arg(format!("--nproc={limit}:{limit}"));
+    if rustix::process::geteuid().is_root() {
+        let user = OTHER_USER.to_string();
+        let owned = Command::new("chown").args(["-R", &user]).arg(node.home()).status().unwrap();
+        assert!(owned.success());
+        let become_it = ["setpriv", "--reuid", &user, "--regid", &user, "--clear-groups"];
+        command.args(become_it);
+    }
+    command.arg(companion.get_program()).args(companion.get_args());
+    command.env_remove("IPFSNODEID").env("HOME", node.home()).stdin(Stdio::null());
+    command
+}
+
+/// A user whom no machine has.
+const OTHER_USER: u32 = 1_234_567;
+
+#[test]
+fn every_command_with_few_threads_says_so_and_neither_hangs_nor_panics() {
+    let small = SmallNode::new();
+    small.node.import(&small.events[..1]);
+    let file = small.node.write("events.jsonl", small.events.join("\n"));
+    let file = file.to_str().unwrap();
+    let commands = [
+        &["backfill", "--allow-local-peers", "--no-fallback"][..],
+        &["diff", "--allow-local-peers"],
+        &["peers", "--probe", "--allow-local-peers"],
+        &["import", file],
+        &["verify"],
+        &["verify", file],
+        &["scan", "{}", "--count"],
+    ];
+    // Whoever is not root has other processes too.
+    let is_exact = rustix::process::geteuid().is_root();
+    let limits: &[u32] = if is_exact { &[1, 2, 3, 4, 5, 6, 8, 12, 16, 20, 24, 32] } else { &[1] };
+    for command in commands {
+        let mut codes = Vec::new();
+        for &limit in limits {
+            let output = with_threads(&small.node, limit, command).output().unwrap();
+            let err = String::from_utf8(output.stderr).unwrap();
+            let code = output.status.code();
+            assert!(code.is_some_and(|code| code <= 3), "{limit} {command:?}: {code:?} {err}");
+            assert!(
+                !err.contains("bug at") && !err.contains("panicked"),
+                "{limit} {command:?}: {err}"
+            );
+            if code == Some(3) {
+                assert!(err.contains("(ulimit -u"), "{limit} {command:?}: {err}");
+            }
+            codes.push(code.unwrap());
+        }
+        println!("{command:?}: {codes:?}");
+        let needs_none = command[0] == "scan";
+        assert!(codes[0] == if needs_none { 0 } else { 3 }, "{command:?}: {codes:?}");
+        if is_exact {
+            let output = with_threads(&small.node, 1_000, command).output().unwrap();
+            assert_eq!(output.status.code(), Some(0), "{command:?}: {output:?}");
+        }
+    }
+    // What there was room for a moment ago is gone.
+    let mut command = with_threads(&small.node, 50, &["verify", file]);
+    let output = command.env("RAYON_NUM_THREADS", "1000").output().unwrap();
+    let err = String::from_utf8(output.stderr).unwrap();
+    assert_eq!((output.status.code(), err.contains("bug at")), (Some(3), false), "{err}");
+    assert!(err.contains("(ulimit -u)"), "{err}");
 }
 
 #[test]

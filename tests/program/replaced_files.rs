@@ -291,6 +291,59 @@ fn files_are_written_through_a_link_only_where_nobody_else_can_make_one() {
 }
 
 #[test]
+fn no_file_of_a_run_is_written_through_a_link_to_a_file_of_strfrys_or_of_the_nodes() {
+    let small = SmallNode::new();
+    let home = small.node.home();
+    assert_eq!(backfill(&small).code, 0);
+    fs::set_permissions(small.node.strfry_dir(), Permissions::from_mode(0o755)).unwrap();
+    small.node.write("strfry/blacklist.txt", "");
+    // A copy, so that nothing of other tests can be harmed.
+    let strfry = home.join("strfry/strfry");
+    let program = fs::read(&strfry).unwrap();
+    fs::remove_file(&strfry).unwrap();
+    fs::write(&strfry, program).unwrap();
+    fs::set_permissions(&strfry, Permissions::from_mode(0o755)).unwrap();
+    let in_database = "in the directory of strfry's database HOME/strfry/strfry-db";
+    let strfrys = "strfry's executable or configuration";
+    let targets = [
+        ("strfry/strfry-db/data.mdb", in_database),
+        ("strfry/strfry-db/lock.mdb", in_database),
+        ("strfry/strfry.conf", strfrys),
+        ("strfry/strfry", strfrys),
+        ("strfry/blacklist.txt", "the node's file HOME/strfry/blacklist.txt"),
+        ("game/nostr/player0@node/HEX", "the node's file HOME/game/nostr/player0@node/HEX"),
+    ];
+    let csv = "tmp/coucou/_NIP101.profiles.csv";
+    let whole = |target: &str| fs::read(home.join(target)).unwrap();
+    let before = targets.map(|(target, _)| whole(target));
+    let make_links: [fn(&Path, &Path) -> std::io::Result<()>; 2] =
+        [|target, link| symlink(target, link), |target, link| fs::hard_link(target, link)];
+    for file in [LOCK, ERROR_LOG, LOG, PROFILE_LOG, STATE, PROFILES, csv] {
+        let (path, aside) = (home.join(file), home.join("aside"));
+        fs::rename(&path, &aside).unwrap();
+        for (target, what) in targets {
+            for make_link in make_links {
+                make_link(&home.join(target), &path).unwrap();
+                let expected = format!(
+                    "strfry-companion: cannot write HOME/{file}: it is a link to a file that is \
+                     {what}; put a file of its own in its place\n"
+                );
+                assert_eq!(backfill(&small), Said::refusal(3, expected));
+                fs::remove_file(&path).unwrap();
+            }
+        }
+        fs::rename(&aside, &path).unwrap();
+    }
+    assert!(before == targets.map(|(target, _)| whole(target)));
+    // Nor one through another one.
+    fs::remove_file(home.join(LOG)).unwrap();
+    symlink(home.join(ERROR_LOG), home.join(LOG)).unwrap();
+    let said = backfill(&small);
+    assert_eq!(said.code, 3);
+    assert!(said.err.contains(&format!("the node's file HOME/{ERROR_LOG}")), "{}", said.err);
+}
+
+#[test]
 fn a_log_that_is_another_name_of_a_file_is_refused_where_others_can_write() {
     let small = SmallNode::new();
     let strfry = small.node.strfry_dir();

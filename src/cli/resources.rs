@@ -1,0 +1,74 @@
+//! Whether the process may open enough files and start enough threads, asked before threads are
+//! started that cannot say so.
+
+use std::io::{self, PipeReader, PipeWriter};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use anyhow::Context;
+
+use super::exit::{OrFail, Result};
+
+/// Pairs of files that must be there to be opened: what tokio needs for its threads (which panics
+/// without), the pipes to one strfry and the socket of one peer take 20.
+const PAIRS: usize = 16;
+/// Threads beside those that are one for each core: of an import three, for the names of peers some,
+/// and those of two strfrys, which the same limit counts.
+const MORE_THREADS: usize = 16;
+
+/// Refuses to go on if few files can be opened.
+pub(super) fn need_open_files() -> Result<()> {
+    let pipes: io::Result<Vec<(PipeReader, PipeWriter)>> = (0..PAIRS).map(|_| io::pipe()).collect();
+    pipes
+        .map(drop)
+        .with_context(|| {
+            format!("cannot open {} files at once; raise the limit (ulimit -n)", 2 * PAIRS)
+        })
+        .or_cannot_run()
+}
+
+/// Refuses to go on if there is no room for so many threads for each core and some more.
+pub(super) fn need_threads(for_each_core: usize) -> Result<()> {
+    need_so_many_threads(for_each_core * cores() + MORE_THREADS)
+}
+
+/// Refuses to go on if there is no room for what checks events on all cores.
+pub(super) fn need_threads_to_check() -> Result<()> {
+    need_so_many_threads(cores())
+}
+
+fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn need_so_many_threads(count: usize) -> Result<()> {
+    start_threads(count)
+        .with_context(|| {
+            format!("cannot start {count} threads at once; raise the limit (ulimit -u)")
+        })
+        .or_cannot_run()
+}
+
+/// Has so many threads at once, and waits until they have ended.
+fn start_threads(count: usize) -> io::Result<()> {
+    let gate = Arc::new(Mutex::new(()));
+    let closed = gate.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut threads = Vec::new();
+    let mut started = Ok(());
+    for _ in 0..count {
+        let gate = Arc::clone(&gate);
+        match thread::Builder::new().spawn(move || drop(gate.lock())) {
+            Ok(thread) => threads.push(thread),
+            Err(error) => {
+                started = Err(error);
+                break;
+            }
+        }
+    }
+    drop(closed);
+    for thread in threads {
+        // They cannot panic.
+        let _ = thread.join();
+    }
+    started
+}
