@@ -122,12 +122,21 @@ pub(super) struct Meta {
 impl Meta {
     /// The meta page of the last commit; `None` if the file ends before both do.
     pub(super) fn newest(file: &File, page_size: u64) -> io::Result<Option<Self>> {
+        Ok(Self::both(file, page_size)?.map(Self::newest_of))
+    }
+
+    /// Both meta pages; `None` if the file ends before they do.
+    pub(super) fn both(file: &File, page_size: u64) -> io::Result<Option<[Self; 2]>> {
         let (first, second) = (read_meta(file, 0)?, read_meta(file, page_size)?);
-        let Some((first, second)) = first.zip(second) else { return Ok(None) };
+        Ok(first.zip(second).map(|(first, second)| [first, second]))
+    }
+
+    /// The one of the last commit.
+    pub(super) fn newest_of([first, second]: [Self; 2]) -> Self {
         let same = |meta: &Self| (meta.magic, meta.version, meta.page_size);
         let are_meta = first.is_meta && second.is_meta && same(&first) == same(&second);
         let newest = if second.txn_id > first.txn_id { second } else { first };
-        Ok(Some(Self { is_meta: are_meta, ..newest }))
+        Self { is_meta: are_meta, ..newest }
     }
 
     /// Whether what it says can be.

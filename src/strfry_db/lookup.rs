@@ -8,6 +8,8 @@ use super::tables::present;
 use crate::nostr::kind::is_replaceable;
 use crate::nostr::{EventId, Pubkey};
 
+const WRONG_SIZE: &str = "its key has not the size of one";
+
 /// A hit in an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Found {
@@ -35,6 +37,9 @@ impl Snapshot<'_> {
         let entry = self.last_before(table, &behind)?;
         let Some((key, value)) = entry else { return Ok(None) };
         let start = pubkey_kind_key(pubkey, kind, 0);
+        if key.len() != start.len() {
+            return Err(damaged(TABLE, hex::encode(key), WRONG_SIZE));
+        }
         match (key.strip_prefix(&start[..40]), value.try_into()) {
             (None, _) => Ok(None),
             (Some(created_at), Ok(lev_id)) if created_at.len() == 8 => Ok(Some(Found {
@@ -83,6 +88,9 @@ impl Snapshot<'_> {
         let start = id_key(id, 0);
         let entry = self.first_from(table, &start)?;
         match entry {
+            Some((key, _)) if key.len() != start.len() => {
+                Err(damaged(TABLE, hex::encode(key), WRONG_SIZE))
+            }
             Some((key, value)) if key.starts_with(id.as_bytes()) => match value.try_into() {
                 Ok(lev_id) => Ok(Some(LevId::from_ne_bytes(lev_id))),
                 Err(_) => Err(damaged(TABLE, id, "its levId is not 8 bytes")),
@@ -145,7 +153,8 @@ impl Snapshot<'_> {
                 break;
             }
             let created_at = key.get(32..).and_then(|time| time.try_into().ok());
-            let Some(created_at) = created_at.map(u64::from_ne_bytes) else { continue };
+            let wrong_size = || damaged(TABLE, hex::encode(key), WRONG_SIZE);
+            let created_at = created_at.map(u64::from_ne_bytes).ok_or_else(wrong_size)?;
             if newest.is_none_or(|newest| newest.created_at < created_at) {
                 let lev_id = lev_id_of(TABLE, created_at, value)?;
                 newest = Some(Found { lev_id, created_at });

@@ -25,6 +25,7 @@ pub mod limits;
 mod lock_file;
 mod lookup;
 mod lookups;
+mod moment;
 mod open;
 mod open_snapshots;
 pub mod orders;

@@ -18,6 +18,7 @@ use super::error::{OpenError, ReadError};
 use super::files::{Files, OpenHere};
 use super::limits::{LESS_WITHOUT_LOCK, NAMED_DATABASES};
 use super::lock_file;
+use super::moment::{Moment, Seen};
 use super::open_snapshots::Open;
 use super::pages::PageSnapshot;
 use super::payload::Dictionary;
@@ -41,6 +42,8 @@ static OPENING: Mutex<()> = Mutex::new(());
 pub struct StrfryDb {
     access: Access,
     files: Files,
+    meta_pages: MetaPages,
+    seen: Seen,
     pub(super) tables: Tables,
     pub(super) meta: Meta,
     pub(super) dictionaries: Mutex<HashMap<u32, Arc<Dictionary>>>,
@@ -52,9 +55,9 @@ enum Access {
     /// Through LMDB, with a slot in the lock file.
     Registered { env: Env<WithoutTls>, _open: OpenHere },
     /// Through LMDB, where there is no lock file and nobody writes.
-    AtRest { env: Env<WithoutTls>, meta_pages: MetaPages, txn_id: u64, _open: OpenHere },
+    AtRest { env: Env<WithoutTls>, txn_id: u64, _open: OpenHere },
     /// Beside a strfry, without its lock file.
-    Pages(MetaPages),
+    Pages,
 }
 
 impl StrfryDb {
@@ -73,6 +76,8 @@ impl StrfryDb {
         let _open = OpenHere::new(&files)
             .ok_or_else(|| OpenError::AlreadyOpen { path: files.directory().to_owned() })?;
         let has_lock_file = lock_file::check(&files.lock_path())?;
+        let seen = Seen::default();
+        look_at(&files, &meta_pages, &seen)?;
         // Before LMDB sees it, which believes its pages, and creates nothing in another version.
         let (meta, _) = look(&files, &meta_pages)?;
 
@@ -85,17 +90,19 @@ impl StrfryDb {
             env.clear_stale_readers().map_err(lmdb)?;
         }
         let tables = Tables::open(&env).map_err(lmdb)?;
+        let dictionaries = Mutex::default();
         let access = match has_lock_file {
             true => Access::Registered { env, _open },
             false => {
                 let txn_id = env.read_txn().map_err(lmdb)?.id() as u64;
-                Access::AtRest { env, meta_pages, txn_id, _open }
+                Access::AtRest { env, txn_id, _open }
             }
         };
         // What was looked at and what LMDB has opened is the same.
-        let same = files.check();
-        same.map_err(|source| OpenError::Read { path: files.data_path(), source })?;
-        Ok(Self { access, files, tables, meta, dictionaries: Mutex::default() })
+        let db = Self { access, files, meta_pages, seen, tables, meta, dictionaries };
+        let same = db.check_files();
+        same.map_err(|source| OpenError::Read { path: db.data_path(), source })?;
+        Ok(db)
     }
 
     /// Opens the database without its lock file, for where that cannot be shared: each read is
@@ -108,9 +115,11 @@ impl StrfryDb {
     pub fn open_without_lock(path: &Path) -> Result<Self, OpenError> {
         let files = Files::find_data(path)?;
         let meta_pages = MetaPages::new(data_file::check(&files.data_path())?);
+        let seen = Seen::default();
+        look_at(&files, &meta_pages, &seen)?;
         let (meta, tables) = look(&files, &meta_pages)?;
-        let access = Access::Pages(meta_pages);
-        Ok(Self { access, files, tables, meta, dictionaries: Mutex::default() })
+        let (access, dictionaries) = (Access::Pages, Mutex::default());
+        Ok(Self { access, files, meta_pages, seen, tables, meta, dictionaries })
     }
 
     /// The directory that holds `data.mdb`.
@@ -134,7 +143,7 @@ impl StrfryDb {
 
     /// Whether strfry may overtake what is read here, and each read is checked afterwards.
     pub fn is_unlocked(&self) -> bool {
-        matches!(self.access, Access::Pages(_))
+        matches!(self.access, Access::Pages)
     }
 
     /// Begins a read transaction. Keep it short: while it lives, strfry cannot reuse old pages.
@@ -148,32 +157,55 @@ impl StrfryDb {
     }
 
     pub(super) fn begin(&self) -> Result<Snapshot<'_>, ReadError> {
-        self.check_files()?;
+        let before = self.check_files()?;
         let open = Open::new();
-        let source = match &self.access {
-            Access::Pages(pages) => Source::Pages(PageSnapshot::new(pages, pages.begin()?)),
-            Access::Registered { env, .. } | Access::AtRest { env, .. } => {
-                Source::Lmdb(env.read_txn().map_err(|error| match error {
-                    heed::Error::Mdb(MdbError::ReadersFull) => ReadError::ReadersFull,
-                    source => ReadError::Lmdb { table: "(all)", source },
-                })?)
+        let env = match &self.access {
+            Access::Pages => {
+                let pages = PageSnapshot::new(&self.meta_pages, before.meta.clone());
+                return Ok(Snapshot::new(self, Source::Pages(pages), Some(before), open));
             }
+            Access::Registered { env, .. } | Access::AtRest { env, .. } => env,
         };
-        Ok(Snapshot::new(self, source, open))
+        let txn = env.read_txn().map_err(|error| match error {
+            heed::Error::Mdb(MdbError::ReadersFull) => ReadError::ReadersFull,
+            source => ReadError::Lmdb { table: "(all)", source },
+        })?;
+        // LMDB takes the number from the lock file, where a writer puts it right after it has
+        // written it to a meta page.
+        let txn_id = txn.id() as u64;
+        let now = if before.txn_id() == txn_id { Arc::clone(&before) } else { self.check_files()? };
+        if before.txn_id() > txn_id.saturating_add(1) || now.txn_id() < txn_id {
+            return Err(self.replaced());
+        }
+        let moment = Some(now).filter(|now| now.txn_id() == txn_id);
+        Ok(Snapshot::new(self, Source::Lmdb(txn), moment, open))
     }
 
-    /// Whether the files are still those that were opened, and nobody writes to them who must not.
-    pub(super) fn check_files(&self) -> Result<(), ReadError> {
+    /// Whether the files are still those that were opened, hold what they held, and nobody writes
+    /// to them who must not. Returns what the data file is like now.
+    ///
+    /// # Errors
+    /// [`ReadError`]: they are not, or cannot be looked at.
+    pub(super) fn check_files(&self) -> Result<Arc<Moment>, ReadError> {
         match &self.access {
-            Access::Pages(_) => self.files.check_data(),
-            Access::Registered { .. } => self.files.check(),
-            Access::AtRest { meta_pages, txn_id, .. } => {
-                self.files.check()?;
-                // Whoever writes has its lock file where we do not see it.
-                let is_at_rest = meta_pages.newest()?.txn_id == *txn_id;
-                if is_at_rest { Ok(()) } else { Err(ReadError::WrittenTo) }
-            }
+            Access::Pages => self.files.check_data()?,
+            Access::Registered { .. } | Access::AtRest { .. } => self.files.check()?,
         }
+        let now = self.seen.look(&self.meta_pages)?.ok_or_else(|| self.replaced())?;
+        match &self.access {
+            // Whoever writes has its lock file where we do not see it.
+            Access::AtRest { txn_id, .. } if now.txn_id() != *txn_id => Err(ReadError::WrittenTo),
+            _ => Ok(now),
+        }
+    }
+
+    /// The data file is not what it was.
+    pub(super) fn replaced(&self) -> ReadError {
+        ReadError::Replaced { path: self.data_path() }
+    }
+
+    pub(super) fn meta_pages(&self) -> &MetaPages {
+        &self.meta_pages
     }
 
     /// A bound of a batch, or less of it without the lock file.
@@ -184,7 +216,7 @@ impl StrfryDb {
     pub(super) fn env(&self) -> Option<&Env<WithoutTls>> {
         match &self.access {
             Access::Registered { env, .. } | Access::AtRest { env, .. } => Some(env),
-            Access::Pages(_) => None,
+            Access::Pages => None,
         }
     }
 }
@@ -204,6 +236,16 @@ fn refuse_wrong_lmdb() -> Result<(), OpenError> {
     match linked_lmdb() {
         (_, [0, 9, patch]) if patch < 70 => Ok(()),
         (version, _) => Err(OpenError::WrongLmdb { version }),
+    }
+}
+
+/// What the file is like before anything of it is read.
+fn look_at(files: &Files, meta_pages: &MetaPages, seen: &Seen) -> Result<(), OpenError> {
+    let path = files.data_path();
+    match seen.look(meta_pages) {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => Err(OpenError::Damaged { path, what: "its meta pages are none" }),
+        Err(source) => Err(OpenError::Read { path, source }),
     }
 }
 

@@ -3,11 +3,13 @@
 
 use std::cmp::Ordering;
 use std::ops::Bound;
+use std::sync::Arc;
 
 use heed::types::Bytes;
 use heed::{Comparator, RoRange, RoRevRange, RoTxn, WithoutTls};
 
 use super::error::{ReadError, damaged};
+use super::moment::Moment;
 use super::open::StrfryDb;
 use super::open_snapshots::Open;
 use super::orders::integers;
@@ -19,6 +21,8 @@ use super::tables::{Handle, Shape, Table, present};
 pub struct Snapshot<'db> {
     db: &'db StrfryDb,
     source: Source<'db>,
+    /// `None` if its commit could not be looked at any more.
+    moment: Option<Arc<Moment>>,
     _open: Open,
 }
 
@@ -83,16 +87,35 @@ impl<'s, C: Comparator> Iterator for Entries<'s, C> {
 }
 
 impl<'db> Snapshot<'db> {
-    pub(super) fn new(db: &'db StrfryDb, source: Source<'db>, open: Open) -> Self {
-        Self { db, source, _open: open }
+    pub(super) fn new(
+        db: &'db StrfryDb,
+        source: Source<'db>,
+        moment: Option<Arc<Moment>>,
+        open: Open,
+    ) -> Self {
+        Self { db, source, moment, _open: open }
     }
 
     /// Whether everything that was read is of this moment: with a slot in the lock file that
     /// strfry uses always.
-    pub(super) fn is_whole(&self) -> bool {
-        match &self.source {
-            Source::Lmdb(_) => self.db.check_files().is_ok(),
+    ///
+    /// # Errors
+    /// As [`StrfryDb::check_files`].
+    pub(super) fn is_whole(&self) -> Result<bool, ReadError> {
+        let is_whole = || match &self.source {
+            Source::Lmdb(_) => true,
             Source::Pages(pages) => pages.is_whole(),
+        };
+        if !is_whole() {
+            return Ok(false);
+        }
+        self.db.check_files()?;
+        let Some(moment) = &self.moment else { return Ok(true) };
+        match moment.is_as_it_was(self.db.meta_pages())? {
+            true => Ok(true),
+            // Reused since it was asked.
+            false if !is_whole() => Ok(false),
+            false => Err(self.db.replaced()),
         }
     }
 

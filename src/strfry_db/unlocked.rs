@@ -33,7 +33,7 @@
 //!
 //! - On a network file system, or between two machines: the meta pages are then not seen in the
 //!   order in which they were written.
-//! - If the file is written by anything but LMDB 0.9, such as a copy over it.
+//! - If the file is written by anything but LMDB 0.9. A copy over it is noticed (`moment`).
 //! - If one of the meta pages is read while its 120 bytes are being stored, and twice the same. A
 //!   processor may show such stores out of order, for nanoseconds; the two reads are system calls.
 
@@ -70,24 +70,34 @@ impl MetaPages {
 
     /// The meta page of the last commit.
     pub(super) fn newest(&self) -> Result<Meta, ReadError> {
+        self.both().map(Meta::newest_of)
+    }
+
+    fn both(&self) -> Result<[Meta; 2], ReadError> {
         fence(Ordering::Acquire);
-        match Meta::newest(&self.file, self.page_size) {
-            Ok(Some(meta)) => Ok(meta),
+        match Meta::both(&self.file, self.page_size) {
+            Ok(Some(metas)) => Ok(metas),
             Ok(None) => Err(ReadError::NoMetaPages),
             Err(source) => Err(ReadError::MetaPages { source }),
         }
     }
 
-    /// The same, at a moment at which nobody is writing it.
-    pub(super) fn begin(&self) -> Result<Meta, ReadError> {
+    /// Both meta pages, at a moment at which nobody is writing them.
+    pub(super) fn both_at_one_moment(&self) -> Result<[Meta; 2], ReadError> {
         for _ in 0..ATTEMPTS_TO_BEGIN {
-            let meta = self.newest()?;
-            if self.newest()? == meta {
-                meta.check().map_err(|what| damaged("(pages)", "the meta pages", what))?;
-                return Ok(meta);
+            let metas = self.both()?;
+            if self.both()? == metas {
+                return Ok(metas);
             }
         }
         Err(ReadError::Overtaken)
+    }
+
+    /// The meta page of the last commit, at such a moment.
+    pub(super) fn begin(&self) -> Result<Meta, ReadError> {
+        let meta = Meta::newest_of(self.both_at_one_moment()?);
+        meta.check().map_err(|what| damaged("(pages)", "the meta pages", what))?;
+        Ok(meta)
     }
 
     /// Reads in one moment, and again in another if strfry has overtaken it.
@@ -148,7 +158,7 @@ impl StrfryDb {
                 None => self.begin()?.into(),
             };
             let result = read(&snapshot, attempt);
-            if snapshot.is_whole() {
+            if snapshot.is_whole()? {
                 if keep {
                     *kept = Some(snapshot);
                 }

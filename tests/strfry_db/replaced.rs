@@ -2,8 +2,9 @@
 //! a lock file that is deleted and made anew, links that lead elsewhere.
 
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 use strfry_companion::strfry_db::scan::{ScanFilter, ScanOptions};
@@ -11,6 +12,8 @@ use strfry_companion::strfry_db::{ExportRange, OpenError, ReadError, StrfryDb};
 use tempfile::TempDir;
 
 use crate::support::events::{Author, events, notes_of};
+use crate::support::raw::RawDatabase;
+use crate::support::running_relay::OWN_CONFIG;
 use crate::support::{
     NO_STRFRY, golden_database, real_strfry, run_strfry, strfry_bin, strfry_node,
 };
@@ -210,6 +213,189 @@ fn a_writer_whose_lock_file_is_out_of_sight_ends_the_reading_of_a_database_at_re
         let ended = export_during(&db, one_snapshot, || import(&strfry_bin(), &node, &notes));
         assert!(matches!(ended, Err(ReadError::WrittenTo)), "{ended:?}");
     }
+}
+
+/// A smaller backup of the node's database, made as its first commit: as many transactions as a
+/// compacted copy has.
+fn smaller_backup() -> Vec<u8> {
+    let node = strfry_node();
+    import(&strfry_bin(), &node, &NOTES[..300]);
+    compacted(&node)
+}
+
+/// What `strfry compact` writes: LMDB's own compacted copy.
+fn compacted(node: &TempDir) -> Vec<u8> {
+    let copy = node.path().join("compacted.mdb");
+    RawDatabase::open(&database(node)).compact_to(&copy);
+    fs::read(copy).unwrap()
+}
+
+/// As `cp` does it: the file stays the same, and nothing but what is in it changes. Not cut
+/// first, because what has been mapped and is gone would end this process.
+fn copy_over(node: &TempDir, bytes: &[u8]) {
+    let data = database(node).join("data.mdb");
+    let file = fs::File::options().write(true).open(data).unwrap();
+    file.write_all_at(bytes, 0).unwrap();
+    file.set_len(bytes.len() as u64).unwrap();
+}
+
+/// What became of a scan in whose middle this happens: its events, or the error.
+fn scan_during(
+    db: &StrfryDb,
+    one_snapshot: bool,
+    happens: impl FnOnce(),
+) -> Result<usize, ReadError> {
+    let options = ScanOptions { one_snapshot, ..ScanOptions::default() };
+    let mut scan = db.scan(vec![ScanFilter::default()], options);
+    let mut events = scan.next().unwrap()?.len();
+    happens();
+    for batch in scan {
+        events += batch?.len();
+    }
+    Ok(events)
+}
+
+fn assert_replaced(ended: Result<usize, ReadError>, case: &str) {
+    assert!(matches!(ended, Err(ReadError::Replaced { .. })), "{case}: {ended:?}");
+}
+
+/// A way to read: how to open, and whether one moment can be held.
+const WAYS: [(fn(&Path) -> Result<StrfryDb, OpenError>, bool, &str); 3] = [
+    (StrfryDb::open, false, "batches"),
+    (StrfryDb::open, true, "one snapshot"),
+    (StrfryDb::open_without_lock, false, "no lock"),
+];
+
+#[test]
+fn a_copy_over_the_data_file_ends_what_is_under_way_and_says_so() {
+    for (open, one_snapshot, way) in WAYS {
+        // The meta page that the number in the lock file leads to is the first or the second.
+        for commits in 0..2 {
+            for copy in [compacted, |_: &TempDir| smaller_backup()] {
+                let node = filled_node(&strfry_bin());
+                for number in 0..commits {
+                    import(&strfry_bin(), &node, &more(number + 1)[number..]);
+                }
+                let copy = copy(&node);
+                let whole = fs::read(database(&node).join("data.mdb")).unwrap();
+                let case = format!("{way}, {commits} more commits, {} bytes", copy.len());
+                let db = open(&database(&node)).unwrap();
+                assert_replaced(
+                    export_during(&db, one_snapshot, || copy_over(&node, &copy)),
+                    &case,
+                );
+                drop(db);
+                copy_over(&node, &whole);
+                let db = open(&database(&node)).unwrap();
+                assert_replaced(scan_during(&db, one_snapshot, || copy_over(&node, &copy)), &case);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_copy_over_a_compacted_database_is_noticed_though_both_are_of_the_first_commit() {
+    for (open, one_snapshot, way) in WAYS {
+        for has_lock_file in [false, true] {
+            let node = filled_node(&strfry_bin());
+            let (whole, copy) = (compacted(&node), smaller_backup());
+            let lock = database(&node).join("lock.mdb");
+            let case = format!("{way}, {has_lock_file}");
+            let start = || {
+                copy_over(&node, &whole);
+                let _ = fs::remove_file(&lock);
+                if has_lock_file {
+                    fs::write(&lock, b"").unwrap();
+                }
+                open(&database(&node)).unwrap()
+            };
+            let db = start();
+            assert_replaced(export_during(&db, one_snapshot, || copy_over(&node, &copy)), &case);
+            drop(db);
+            let db = start();
+            assert_replaced(scan_during(&db, one_snapshot, || copy_over(&node, &copy)), &case);
+        }
+    }
+}
+
+#[test]
+fn a_larger_database_in_its_place_is_noticed_by_what_holds_a_snapshot_or_the_lock_file() {
+    let large = strfry_node();
+    for number in 0..20 {
+        import(&strfry_bin(), &large, &more(300 * (number + 1))[300 * number..]);
+    }
+    let copy = fs::read(database(&large).join("data.mdb")).unwrap();
+    for one_snapshot in [false, true] {
+        let node = filled_node(&strfry_bin());
+        assert!(fs::metadata(database(&node).join("data.mdb")).unwrap().len() < copy.len() as u64);
+        let db = StrfryDb::open(&database(&node)).unwrap();
+        let ended = export_during(&db, one_snapshot, || copy_over(&node, &copy));
+        assert_replaced(ended, &format!("{one_snapshot}"));
+    }
+}
+
+#[test]
+fn a_copy_over_the_data_file_while_the_last_batch_is_asked_is_noticed() {
+    for one_snapshot in [false, true] {
+        let node = strfry_node();
+        import(&strfry_bin(), &node, &NOTES[..10]);
+        import(&strfry_bin(), &node, &NOTES[10..20]);
+        let copy = compacted(&node);
+        let db = StrfryDb::open(&database(&node)).unwrap();
+        let ended = scan_during(&db, one_snapshot, || copy_over(&node, &copy));
+        assert_replaced(ended, &format!("{one_snapshot}"));
+    }
+}
+
+/// Beside an import that commits each of its events, batches small enough for many of them.
+fn reading_says_replaced_never_beside(strfry: &Path) {
+    let node = filled_node(strfry);
+    let lines: String = more(3_000).iter().map(|line| format!("{line}\n")).collect();
+    let input = node.path().join("new.jsonl");
+    fs::write(&input, lines).unwrap();
+    let child = Command::new(strfry)
+        .args(["import", "--no-verify", "--write-batch=1", "--debounce-millis=1"])
+        .current_dir(node.path())
+        .envs(OWN_CONFIG)
+        .stdin(fs::File::open(input).unwrap())
+        .stderr(Stdio::null())
+        .spawn();
+    let mut import = child.unwrap();
+    let (mut registered, mut without_lock) = (0, 0);
+    let db = StrfryDb::open(&database(&node)).unwrap();
+    let first = db.stats().unwrap().events;
+    let held = db.snapshot().unwrap();
+    let last = held.last_lev_id().unwrap();
+    while import.try_wait().unwrap().is_none() {
+        for one_snapshot in [false, true] {
+            let rows_per_snapshot = 100;
+            let options = ScanOptions { one_snapshot, rows_per_snapshot };
+            let counts = db.scan(vec![ScanFilter::default()], options);
+            let events: usize = counts.map(|batch| batch.unwrap().len()).sum();
+            assert!(events >= EVENTS, "{events}");
+            registered += 1;
+        }
+        let other = StrfryDb::open_without_lock(&database(&node)).unwrap();
+        for _ in 0..3 {
+            assert!(export_during(&other, false, || ()).unwrap() >= EVENTS);
+            without_lock += 1;
+        }
+    }
+    assert_eq!(held.last_lev_id().unwrap(), last);
+    let after = db.stats().unwrap().events;
+    assert!(after > first, "nothing was written meanwhile");
+    println!("{registered} scans, {without_lock} exports, {first} events became {after}");
+}
+
+#[test]
+fn beside_a_writer_that_commits_throughout_nothing_is_replaced() {
+    reading_says_replaced_never_beside(&strfry_bin());
+}
+
+#[test]
+fn beside_the_real_strfry_that_commits_throughout_nothing_is_replaced() {
+    let Some(strfry) = real_strfry() else { return println!("{NO_STRFRY}") };
+    reading_says_replaced_never_beside(&strfry);
 }
 
 /// As an operator does it: `strfry compact`, a rename, and strfry goes on.

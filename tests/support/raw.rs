@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use heed::types::Bytes;
-use heed::{CommitOrAbort, Database, DatabaseFlags, Env, EnvFlags, EnvOpenOptions, WithoutTls};
+use heed::{
+    CommitOrAbort, CompactionOption, Database, DatabaseFlags, Env, EnvFlags, EnvOpenOptions,
+    WithoutTls,
+};
 use strfry_companion::strfry_db::tables::PREFIX;
 
 /// Any LMDB environment, opened for writing without a lock file.
@@ -36,6 +39,11 @@ impl RawDatabase {
         table.delete(&mut txn, key).unwrap();
         txn.commit().unwrap();
         self
+    }
+
+    /// Writes what `strfry compact` does: LMDB's compacted copy.
+    pub fn compact_to(&self, path: &Path) {
+        self.0.copy_to_path(path, CompactionOption::Enabled).unwrap();
     }
 
     /// A table by its full name.

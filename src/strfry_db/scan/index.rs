@@ -9,8 +9,12 @@ use heed::Comparator;
 use super::super::error::{ReadError, damaged};
 use super::super::keys::LevId;
 use super::super::lookup::Found;
+use super::super::page::Wrong;
 use super::super::snapshot::Snapshot;
 use super::super::tables::{Table, present};
+
+/// Bytes of created_at.
+const TIME: usize = 8;
 
 /// An index whose keys end with created_at; the rest of a key is its prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +34,17 @@ pub(super) enum Index {
 }
 
 impl Index {
+    /// How long its keys are; `None` where a tag's value is in them.
+    fn key_bytes(self) -> Option<usize> {
+        match self {
+            Self::Tag => None,
+            Self::PubkeyKind => Some(32 + 8 + TIME),
+            Self::Id | Self::Pubkey => Some(32 + TIME),
+            Self::Kind => Some(8 + TIME),
+            Self::CreatedAt => Some(TIME),
+        }
+    }
+
     /// Shows `visit` every entry with this prefix that is older than the second `before` (`None`:
     /// every entry), newest first, of one second the highest levId first.
     pub(super) fn walk_back(
@@ -42,17 +57,16 @@ impl Index {
         let end = self.end(prefix, before);
         let end = end.as_deref();
         let tables = &snapshot.db().tables;
+        let keys = Keys { prefix, end, bytes: self.key_bytes() };
         match self {
-            Self::Id => walk("Event__id", tables.id, snapshot, prefix, end, visit),
-            Self::Tag => walk("Event__tag", tables.tag, snapshot, prefix, end, visit),
+            Self::Id => walk("Event__id", tables.id, snapshot, keys, visit),
+            Self::Tag => walk("Event__tag", tables.tag, snapshot, keys, visit),
             Self::PubkeyKind => {
-                walk("Event__pubkeyKind", tables.pubkey_kind, snapshot, prefix, end, visit)
+                walk("Event__pubkeyKind", tables.pubkey_kind, snapshot, keys, visit)
             }
-            Self::Pubkey => walk("Event__pubkey", tables.pubkey, snapshot, prefix, end, visit),
-            Self::Kind => walk("Event__kind", tables.kind, snapshot, prefix, end, visit),
-            Self::CreatedAt => {
-                walk("Event__created_at", tables.created_at, snapshot, prefix, end, visit)
-            }
+            Self::Pubkey => walk("Event__pubkey", tables.pubkey, snapshot, keys, visit),
+            Self::Kind => walk("Event__kind", tables.kind, snapshot, keys, visit),
+            Self::CreatedAt => walk("Event__created_at", tables.created_at, snapshot, keys, visit),
         }
     }
 
@@ -80,19 +94,45 @@ impl Index {
     }
 }
 
+/// Which keys of an index are wanted.
+#[derive(Clone, Copy)]
+struct Keys<'a> {
+    prefix: &'a [u8],
+    end: Option<&'a [u8]>,
+    /// Of each key in the index.
+    bytes: Option<usize>,
+}
+
+impl Keys<'_> {
+    /// The time of a key with this prefix; `None` of the first without it.
+    fn time(&self, key: &[u8]) -> Result<Option<u64>, Wrong> {
+        let Some((front, time)) = key.split_last_chunk::<TIME>() else {
+            return Err("its key is too short");
+        };
+        if self.bytes.is_some_and(|bytes| key.len() != bytes) {
+            return Err("its key has not the size of one");
+        }
+        match front.strip_prefix(self.prefix) {
+            Some([]) => Ok(Some(u64::from_ne_bytes(*time))),
+            // Of a longer value, which belongs behind those that are wanted.
+            Some(_) => Err("its keys are out of order"),
+            None => Ok(None),
+        }
+    }
+}
+
 fn walk<C: Comparator>(
     name: &'static str,
     table: Option<Table<C>>,
     snapshot: &Snapshot<'_>,
-    prefix: &[u8],
-    end: Option<&[u8]>,
+    keys: Keys<'_>,
     mut visit: impl FnMut(Found) -> ControlFlow<()>,
 ) -> Result<(), ReadError> {
     let table = present(name, table)?;
-    for entry in snapshot.backward(table, end)? {
+    for entry in snapshot.backward(table, keys.end)? {
         let (key, value) = entry?;
-        let created_at = key.strip_prefix(prefix).and_then(|rest| rest.try_into().ok());
-        let Some(created_at) = created_at.map(u64::from_ne_bytes) else { return Ok(()) };
+        let created_at = keys.time(key).map_err(|what| damaged(name, hex::encode(key), what))?;
+        let Some(created_at) = created_at else { return Ok(()) };
         let lev_id = value
             .try_into()
             .map_err(|_| damaged(name, hex::encode(key), "its levId is not 8 bytes"))?;

@@ -8,13 +8,17 @@ use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 use std::ops::ControlFlow;
 
-use super::super::error::ReadError;
+use super::super::error::{ReadError, damaged};
 use super::super::keys::LevId;
 use super::super::limits::{BUFFERED_ENTRIES, ENTRIES_PER_READ, ROWS_PER_SNAPSHOT};
 use super::super::lookup::Found;
 use super::super::snapshot::Snapshot;
+use super::super::tables::present;
 use super::filter::ScanFilter;
+use super::index::Index;
 use super::plan::Plan;
+
+const CREATED_AT: &str = "Event__created_at";
 
 /// An entry of the index and the number of the snapshot that it was read from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +47,19 @@ struct Source {
     entries: Vec<Found>,
     at: usize,
     read_in: u64,
+    counted: Counted,
+}
+
+/// Entries of a walk over a whole index. While all are of one commit, at its end they must be as
+/// many as the table says.
+#[derive(Debug, Clone, Copy)]
+enum Counted {
+    /// Before the first.
+    None,
+    /// So many, in this commit.
+    In { txn_id: u64, entries: u64 },
+    /// Of several commits, or of a part of the index.
+    Unknown,
 }
 
 /// Where a source is. The newest is the greatest; of equal ones the first source.
@@ -62,6 +79,19 @@ pub(super) struct Merge {
     longest_read: usize,
 }
 
+impl Counted {
+    /// With so many more entries.
+    fn and(self, more: u64, now: u64) -> Self {
+        match self {
+            Self::None => Self::In { txn_id: now, entries: more },
+            Self::In { txn_id, entries } if txn_id == now => {
+                Self::In { txn_id, entries: entries + more }
+            }
+            Self::In { .. } | Self::Unknown => Self::Unknown,
+        }
+    }
+}
+
 impl Merge {
     /// `rows`: matches that one snapshot gives out; to read more ahead would be to read it twice.
     pub(super) fn new(mut plan: Plan, filter: &ScanFilter, rows: usize) -> Self {
@@ -72,9 +102,13 @@ impl Merge {
             entries: Vec::new(),
             at: 0,
             read_in: 0,
+            counted: match plan.index {
+                Index::CreatedAt if filter.until == u64::MAX => Counted::None,
+                _ => Counted::Unknown,
+            },
         };
-        let sources: Vec<Source> =
-            std::mem::take(&mut plan.prefixes).into_iter().map(source).collect();
+        let prefixes = std::mem::take(&mut plan.prefixes);
+        let sources: Vec<Source> = prefixes.into_iter().map(source).collect();
         let count = sources.len().max(1);
         let longest_read = (BUFFERED_ENTRIES / count)
             .clamp(*ENTRIES_PER_READ.start(), *ENTRIES_PER_READ.end())
@@ -138,8 +172,10 @@ impl Merge {
         source.is_at_end = true;
         let entries = &mut source.entries;
         let is_at_end = &mut source.is_at_end;
+        let mut is_older = false;
         self.plan.index.walk_back(snapshot, &source.prefix, before, |found| {
             if found.created_at < since {
+                is_older = true;
                 return ControlFlow::Break(());
             }
             let is_new_second =
@@ -151,6 +187,18 @@ impl Merge {
             entries.push(found);
             ControlFlow::Continue(())
         })?;
+        source.counted = match is_older {
+            true => Counted::Unknown,
+            false => source.counted.and(source.entries.len() as u64, snapshot.txn_id()),
+        };
+        if let Counted::In { entries, .. } = source.counted
+            && source.is_at_end
+        {
+            let table = present(CREATED_AT, snapshot.db().tables.created_at)?;
+            if snapshot.len(table)? != entries {
+                return Err(damaged(CREATED_AT, "all", "it has not as many entries as it says"));
+            }
+        }
         source.at = 0;
         source.read_in = number;
         if let Some(last) = source.entries.last() {

@@ -76,6 +76,7 @@ impl StrfryDb {
             kept: None,
             snapshots: 0,
             copies_json: true,
+            is_unchecked: false,
         }
     }
 }
@@ -96,6 +97,8 @@ pub struct Scan<'db> {
     /// How many there have been; the number of the latest.
     snapshots: u64,
     copies_json: bool,
+    /// Whether the database may have been replaced while the last batch was being asked.
+    is_unchecked: bool,
 }
 
 /// The filter that is being answered.
@@ -110,6 +113,15 @@ impl<'db> Scan<'db> {
     /// Promises that no event's JSON will be asked for, so that none needs to be copied.
     pub fn without_json(self) -> Self {
         Self { copies_json: false, ..self }
+    }
+
+    /// Whether what the last batch was asked came from the database that was opened.
+    fn check_last_batch(&mut self) -> Result<(), ReadError> {
+        match (std::mem::take(&mut self.is_unchecked), &self.kept) {
+            (false, _) => Ok(()),
+            (true, Some(snapshot)) => snapshot.is_whole().map(drop),
+            (true, None) => self.db.check_files().map(drop),
+        }
     }
 
     /// The next matches, at least one; `None` if there are no more.
@@ -249,9 +261,11 @@ impl<'db> Iterator for Scan<'db> {
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.filters.is_empty() && self.current.is_none() {
-            return None;
+            return self.check_last_batch().err().map(Err);
         }
         let batch = self.next_batch();
+        // Copies have been checked.
+        self.is_unchecked = matches!(batch, Ok(Some(_))) && !self.db.is_unlocked();
         if batch.is_err() {
             self.filters.clear();
             self.current = None;
