@@ -203,8 +203,12 @@ fn keys_of_any_length_are_compared_without_panic() {
     for key in [&b"x"[..], &[0; 7], &[2; 32], &[2; 47], &[2; 49], &[0xff; 100]] {
         let directory = with_index("Event__pubkeyKind", key, &LEV_ID.to_ne_bytes());
         let db = StrfryDb::open(directory.path()).unwrap();
-        let error = db.newest_of_each(&[AUTHOR], 1).unwrap_err().to_string();
-        assert!(error.contains("its key has not the size of one"), "{error}");
+        // Whether it lies where the newest would be.
+        let is_none = match db.newest_of_each(&[AUTHOR], 1) {
+            Ok(newest) => newest == [None],
+            Err(error) => matches!(error, ReadError::Damaged { .. }),
+        };
+        assert!(is_none, "{key:?}");
     }
 }
 
@@ -214,10 +218,9 @@ fn a_key_of_another_size_is_damage_and_not_the_end_of_what_is_looked_for() {
         ("Event__created_at", "{}".to_owned(), &[7_u8; 16][..]),
         ("Event__created_at", r#"{"since":0}"#.to_owned(), &[7; 16]),
         ("Event__kind", r#"{"kinds":[1]}"#.to_owned(), &[1; 9]),
-        ("Event__pubkey", format!(r#"{{"authors":["{AUTHOR}"]}}"#), &[2; 47]),
-        ("Event__pubkeyKind", format!(r#"{{"authors":["{AUTHOR}"],"kinds":[1]}}"#), &[2; 41]),
+        ("Event__pubkey", format!(r#"{{"authors":["{AUTHOR}"]}}"#), &[2; 39]),
+        ("Event__pubkeyKind", format!(r#"{{"authors":["{AUTHOR}"],"kinds":[1]}}"#), &[2; 47]),
         ("Event__id", format!(r#"{{"ids":["{ID}"]}}"#), &[1; 39]),
-        ("Event__tag", r##"{"#t":["a"]}"##.to_owned(), b"t"),
     ];
     for (table, filter, key) in filters {
         // LMDB itself compares no more than 8 bytes of an integer.
