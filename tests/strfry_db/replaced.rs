@@ -259,8 +259,10 @@ fn assert_replaced(ended: Result<usize, ReadError>, case: &str) {
     assert!(matches!(ended, Err(ReadError::Replaced { .. })), "{case}: {ended:?}");
 }
 
+type OpenFn = fn(&Path) -> Result<StrfryDb, OpenError>;
+
 /// A way to read: how to open, and whether one moment can be held.
-const WAYS: [(fn(&Path) -> Result<StrfryDb, OpenError>, bool, &str); 3] = [
+const WAYS: [(OpenFn, bool, &str); 3] = [
     (StrfryDb::open, false, "batches"),
     (StrfryDb::open, true, "one snapshot"),
     (StrfryDb::open_without_lock, false, "no lock"),
