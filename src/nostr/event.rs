@@ -38,7 +38,7 @@ pub enum Malformed {
     /// id, pubkey or sig is not lowercase hex of the right length.
     #[error("event {0} field is not lowercase hex of the right length")]
     BadHex(&'static str),
-    /// More tags, fields of tags and other values than [`MOST_VALUES`].
+    /// More tags, fields of tags and other values than `MOST_VALUES`.
     #[error("too many tags")]
     TooManyTags,
     /// `tags` is not an array.
