@@ -299,8 +299,8 @@ impl Requests {
         } else if let Some((_, again)) =
             self.just_compared.take_if(|(name, _)| name == subscription)
         {
-            self.compared -= 1;
-            self.outcome.complete -= 1;
+            self.compared = self.compared.saturating_sub(1);
+            self.outcome.complete = self.outcome.complete.saturating_sub(1);
             self.waiting.push_front(again);
         }
     }
