@@ -127,8 +127,35 @@ impl Meta {
 
     /// Both meta pages; `None` if the file ends before they do.
     pub(super) fn both(file: &File, page_size: u64) -> io::Result<Option<[Self; 2]>> {
-        let (first, second) = (read_meta(file, 0)?, read_meta(file, page_size)?);
-        Ok(first.zip(second).map(|(first, second)| [first, second]))
+        // In one read, because they are read at the beginning and the end of every batch.
+        let second = usize::try_from(page_size.min(*PAGE_SIZES.end())).unwrap_or(0);
+        let mut pages = vec![0; second + META_END];
+        if !read_whole(file, &mut pages, 0)? {
+            return Ok(None);
+        }
+        let (first, second) = pages.split_at(second);
+        Ok(Some([Self::from_page(first, 0), Self::from_page(second, 1)]))
+    }
+
+    /// Of the beginning of the meta page of this number.
+    fn from_page(page: &[u8], number: u64) -> Self {
+        let record = |at: usize| {
+            let record = page.get(at..at + Record::BYTES).and_then(Record::from_bytes);
+            record.unwrap_or_default()
+        };
+        let free = record(FREE_DB);
+        Self {
+            number,
+            is_meta: page::is_meta(page, number),
+            magic: u32_at(page, MAGIC),
+            version: u32_at(page, VERSION),
+            // LMDB keeps the page size in the otherwise unused first field of the free-list's record.
+            page_size: free.pad.into(),
+            free,
+            main: record(MAIN_DB),
+            last_page: u64_at(page, LAST_PAGE),
+            txn_id: u64_at(page, TXN_ID),
+        }
     }
 
     /// The one of the last commit.
@@ -159,28 +186,17 @@ impl Meta {
 /// `None` if the file ends before the meta page does.
 pub(super) fn read_meta(file: &File, offset: u64) -> io::Result<Option<Meta>> {
     let mut page = [0; META_END];
-    match file.read_exact_at(&mut page, offset) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
-        Err(error) => return Err(error),
+    let is_whole = read_whole(file, &mut page, offset)?;
+    Ok(is_whole.then(|| Meta::from_page(&page, u64::from(offset > 0))))
+}
+
+/// False if the file ends before that.
+fn read_whole(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<bool> {
+    match file.read_exact_at(bytes, offset) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(error) => Err(error),
     }
-    let record = |at: usize| {
-        let record = page.get(at..at + Record::BYTES).and_then(Record::from_bytes);
-        record.unwrap_or_default()
-    };
-    let (number, free) = (u64::from(offset > 0), record(FREE_DB));
-    Ok(Some(Meta {
-        number,
-        is_meta: page::is_meta(&page, number),
-        magic: u32_at(&page, MAGIC),
-        version: u32_at(&page, VERSION),
-        // LMDB keeps the page size in the otherwise unused first field of the free-list's record.
-        page_size: free.pad.into(),
-        free,
-        main: record(MAIN_DB),
-        last_page: u64_at(&page, LAST_PAGE),
-        txn_id: u64_at(&page, TXN_ID),
-    }))
 }
 
 /// Why the trees of a file cannot be followed to their ends.

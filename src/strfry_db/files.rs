@@ -91,12 +91,13 @@ impl Files {
         self.directory.join(LOCK)
     }
 
-    /// Whether the names still lead to the files that were found.
+    /// Whether the names still lead to the files that were found. Returns the length of the data
+    /// file.
     ///
     /// # Errors
     /// [`ReadError`]: one of them leads to another file, or to none, or a lock file has appeared.
-    pub(super) fn check(&self) -> Result<(), ReadError> {
-        self.check_data()?;
+    pub(super) fn check(&self) -> Result<u64, ReadError> {
+        let bytes = self.check_data()?;
         let own = self.lock_path();
         for path in &self.lock_paths {
             let now = identify(path).map_err(|source| ReadError::Files { source })?;
@@ -108,14 +109,14 @@ impl Files {
                 _ => return Err(ReadError::Replaced { path: path.clone() }),
             }
         }
-        Ok(())
+        Ok(bytes)
     }
 
     /// As [`Files::check`], of the data file alone.
-    pub(super) fn check_data(&self) -> Result<(), ReadError> {
+    pub(super) fn check_data(&self) -> Result<u64, ReadError> {
         let path = self.data_path();
-        match identify(&path).map_err(|source| ReadError::Files { source })? {
-            Some(now) if now == self.data => Ok(()),
+        match look_at(&path).map_err(|source| ReadError::Files { source })? {
+            Some((now, bytes)) if now == self.data => Ok(bytes),
             _ => Err(ReadError::Replaced { path }),
         }
     }
@@ -148,8 +149,13 @@ impl Drop for OpenHere {
 /// `None` if there is no such file. Opens nothing: to close a lock file would give up the locks of
 /// this process on it.
 fn identify(path: &Path) -> io::Result<Option<FileId>> {
+    Ok(look_at(path)?.map(|(file, _)| file))
+}
+
+/// As [`identify`], and the file's length.
+fn look_at(path: &Path) -> io::Result<Option<(FileId, u64)>> {
     match std::fs::metadata(path) {
-        Ok(file) => Ok(Some(FileId { device: file.dev(), inode: file.ino() })),
+        Ok(file) => Ok(Some((FileId { device: file.dev(), inode: file.ino() }, file.len()))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }

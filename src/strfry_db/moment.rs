@@ -32,8 +32,8 @@ const LOOKS: usize = 3;
 #[derive(Debug)]
 pub(super) struct Moment {
     pub(super) meta: Meta,
-    /// Of each meta page.
-    txn_ids: [u64; 2],
+    /// Both meta pages.
+    metas: [Meta; 2],
     /// Length of the file.
     bytes: u64,
     /// The root of its tables; `None` if there is none, or it may have been reused.
@@ -41,21 +41,16 @@ pub(super) struct Moment {
 }
 
 impl Moment {
-    /// `None` if the meta pages are none.
-    fn read(pages: &MetaPages) -> Result<Option<Self>, ReadError> {
-        let metas = match pages.both_at_one_moment() {
-            Ok(metas) => metas,
-            Err(ReadError::NoMetaPages) => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        let txn_ids = [&metas[0], &metas[1]].map(|meta| meta.txn_id);
-        let meta = Meta::newest_of(metas);
+    /// Of a file of this length and these meta pages, if they are still the same. `None` if they are
+    /// none.
+    fn read(pages: &MetaPages, bytes: u64, metas: [Meta; 2]) -> Result<Option<Self>, ReadError> {
+        let metas = pages.at_one_moment(metas)?;
+        let meta = Meta::newest_of(metas.clone());
         if meta.check().is_err() {
             return Ok(None);
         }
-        let bytes = pages.file.metadata().map_err(|source| ReadError::Size { source })?.len();
         let root = root(pages, &meta)?;
-        Ok(Some(Self { meta, txn_ids, bytes, root }))
+        Ok(Some(Self { meta, metas, bytes, root }))
     }
 
     /// The number of the commit.
@@ -63,14 +58,35 @@ impl Moment {
         self.meta.txn_id
     }
 
+    /// Whether a file of this length and these meta pages is what it was. Meta pages that are read
+    /// while somebody writes them, and show what they showed before, are what they were.
+    fn is_still(
+        &self,
+        pages: &MetaPages,
+        bytes: u64,
+        metas: &[Meta; 2],
+    ) -> Result<bool, ReadError> {
+        let is_same = self.bytes == bytes && self.metas == *metas && self.root.is_some();
+        Ok(is_same && self.is_as_it_was(pages)?)
+    }
+
     /// Whether a writer can have brought the file from there to here.
     fn may_follow(&self, before: &Self) -> bool {
-        let has_grown = |now: &[u64], then: &[u64]| now.iter().zip(then).all(|(a, b)| a >= b);
-        has_grown(&self.txn_ids, &before.txn_ids)
+        let mut numbers = self.metas.iter().zip(&before.metas);
+        numbers.all(|(now, then)| now.txn_id >= then.txn_id)
             && self.meta.last_page >= before.meta.last_page
             && self.bytes >= before.bytes
-            && (self.meta.txn_id != before.meta.txn_id
-                || self.meta == before.meta && is_same_root(&self.root, &before.root))
+            && (self.meta.txn_id != before.meta.txn_id || self.is_same_commit(before))
+    }
+
+    /// Whether they say the same, as far as it is known.
+    fn is_same_commit(&self, other: &Self) -> bool {
+        self.meta == other.meta && is_same_root(&self.root, &other.root)
+    }
+
+    /// Whether its commit was there `now`, with the same root.
+    pub(super) fn is_in(&self, now: &Self) -> bool {
+        self.root.is_some() && now.root.is_some() && self.is_same_commit(now)
     }
 
     /// Whether its root is still what it was; to be asked while nobody may reuse it.
@@ -109,12 +125,32 @@ fn read_root(pages: &MetaPages, meta: &Meta) -> Result<Option<Box<[u8]>>, ReadEr
 pub(super) struct Seen(Mutex<Option<Arc<Moment>>>);
 
 impl Seen {
-    /// Looks at the file; `None` if it does not hold the same database as before.
-    pub(super) fn look(&self, pages: &MetaPages) -> Result<Option<Arc<Moment>>, ReadError> {
+    /// Looks at the file, whose length `length` says; `None` if it does not hold the same database
+    /// as before.
+    pub(super) fn look(
+        &self,
+        pages: &MetaPages,
+        length: impl Fn() -> Result<u64, ReadError>,
+    ) -> Result<Option<Arc<Moment>>, ReadError> {
         for _ in 0..LOOKS {
             // Taken before the file is read: another thread may see a later moment meanwhile.
             let before = self.latest().clone();
-            let now = Moment::read(pages)?;
+            let bytes = length()?;
+            let now = match pages.both() {
+                Ok(metas) => {
+                    if let Some(before) = &before
+                        && before.is_still(pages, bytes, &metas)?
+                    {
+                        return Ok(Some(Arc::clone(before)));
+                    }
+                    Moment::read(pages, bytes, metas)
+                }
+                Err(error) => Err(error),
+            };
+            let now = match now {
+                Err(ReadError::NoMetaPages) => None,
+                now => now?,
+            };
             if let Some(now) = now
                 && before.is_none_or(|before| now.may_follow(&before))
             {

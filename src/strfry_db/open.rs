@@ -77,9 +77,9 @@ impl StrfryDb {
             .ok_or_else(|| OpenError::AlreadyOpen { path: files.directory().to_owned() })?;
         let has_lock_file = lock_file::check(&files.lock_path())?;
         let seen = Seen::default();
-        look_at(&files, &meta_pages, &seen)?;
+        let moment = look_at(&files, &meta_pages, &seen)?;
         // Before LMDB sees it, which believes its pages, and creates nothing in another version.
-        let (meta, _) = look(&files, &meta_pages)?;
+        let (meta, _) = look(&files, &meta_pages, &moment)?;
 
         // Opening takes slots too.
         let _ending_later = Open::new();
@@ -116,8 +116,8 @@ impl StrfryDb {
         let files = Files::find_data(path)?;
         let meta_pages = MetaPages::new(data_file::check(&files.data_path())?);
         let seen = Seen::default();
-        look_at(&files, &meta_pages, &seen)?;
-        let (meta, tables) = look(&files, &meta_pages)?;
+        let moment = look_at(&files, &meta_pages, &seen)?;
+        let (meta, tables) = look(&files, &meta_pages, &moment)?;
         let (access, dictionaries) = (Access::Pages, Mutex::default());
         Ok(Self { access, files, meta_pages, seen, tables, meta, dictionaries })
     }
@@ -187,11 +187,11 @@ impl StrfryDb {
     /// # Errors
     /// [`ReadError`]: they are not, or cannot be looked at.
     pub(super) fn check_files(&self) -> Result<Arc<Moment>, ReadError> {
-        match &self.access {
-            Access::Pages => self.files.check_data()?,
-            Access::Registered { .. } | Access::AtRest { .. } => self.files.check()?,
-        }
-        let now = self.seen.look(&self.meta_pages)?.ok_or_else(|| self.replaced())?;
+        let check = || match &self.access {
+            Access::Pages => self.files.check_data(),
+            Access::Registered { .. } | Access::AtRest { .. } => self.files.check(),
+        };
+        let now = self.seen.look(&self.meta_pages, check)?.ok_or_else(|| self.replaced())?;
         match &self.access {
             // Whoever writes has its lock file where we do not see it.
             Access::AtRest { txn_id, .. } if now.txn_id() != *txn_id => Err(ReadError::WrittenTo),
@@ -240,29 +240,35 @@ fn refuse_wrong_lmdb() -> Result<(), OpenError> {
 }
 
 /// What the file is like before anything of it is read.
-fn look_at(files: &Files, meta_pages: &MetaPages, seen: &Seen) -> Result<(), OpenError> {
+fn look_at(files: &Files, meta_pages: &MetaPages, seen: &Seen) -> Result<Arc<Moment>, OpenError> {
     let path = files.data_path();
-    match seen.look(meta_pages) {
-        Ok(Some(_)) => Ok(()),
+    match seen.look(meta_pages, || meta_pages.length()) {
+        Ok(Some(moment)) => Ok(moment),
         Ok(None) => Err(OpenError::Damaged { path, what: "its meta pages are none" }),
         Err(source) => Err(OpenError::Read { path, source }),
     }
 }
 
 /// What the database says of itself, and the tables that are there, both read without LMDB.
-fn look(files: &Files, meta_pages: &MetaPages) -> Result<(Meta, Tables), OpenError> {
+fn look(
+    files: &Files,
+    meta_pages: &MetaPages,
+    moment: &Moment,
+) -> Result<(Meta, Tables), OpenError> {
     let path = files.data_path();
     let read = |source| OpenError::Read { path: path.clone(), source };
-    let record = meta_pages.read(|pages| match pages.has(META)? {
-        true => Ok(Some(pages.get(META, &META_KEY.to_ne_bytes())?.map(<[u8]>::to_vec))),
-        false => Ok(None),
+    let looked = meta_pages.read_from(moment.meta.clone(), |pages| {
+        if !pages.has(META)? {
+            return Ok(None);
+        }
+        let record = pages.get(META, &META_KEY.to_ne_bytes())?.map(<[u8]>::to_vec);
+        // Another version has other tables, so the record comes first.
+        Ok(Some((record, Tables::find(|shape| pages.has(shape)))))
     });
     let not_strfry = || OpenError::NotStrfry { path: path.clone(), table: META.name };
-    let record = record.map_err(read)?.ok_or_else(not_strfry)?;
+    let (record, tables) = looked.map_err(read)?.ok_or_else(not_strfry)?;
     let meta = check_meta(&path, record.as_deref())?;
-    // Another version has other tables.
-    let tables = meta_pages.read(|pages| Tables::find(|shape| pages.has(shape))).map_err(read)?;
-    Ok((meta, tables))
+    Ok((meta, tables.map_err(read)?))
 }
 
 fn open_environment(directory: &Path, flags: EnvFlags) -> Result<Env<WithoutTls>, OpenError> {

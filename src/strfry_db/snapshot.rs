@@ -109,9 +109,9 @@ impl<'db> Snapshot<'db> {
         if !is_whole() {
             return Ok(false);
         }
-        self.db.check_files()?;
+        let now = self.db.check_files()?;
         let Some(moment) = &self.moment else { return Ok(true) };
-        match moment.is_as_it_was(self.db.meta_pages())? {
+        match moment.is_in(&now) || moment.is_as_it_was(self.db.meta_pages())? {
             true => Ok(true),
             // Reused since it was asked.
             false if !is_whole() => Ok(false),

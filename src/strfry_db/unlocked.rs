@@ -68,12 +68,18 @@ impl MetaPages {
         Self { file, page_size }
     }
 
+    /// The length of the file.
+    pub(super) fn length(&self) -> Result<u64, ReadError> {
+        let metadata = self.file.metadata().map_err(|source| ReadError::Size { source })?;
+        Ok(metadata.len())
+    }
+
     /// The meta page of the last commit.
     pub(super) fn newest(&self) -> Result<Meta, ReadError> {
         self.both().map(Meta::newest_of)
     }
 
-    fn both(&self) -> Result<[Meta; 2], ReadError> {
+    pub(super) fn both(&self) -> Result<[Meta; 2], ReadError> {
         fence(Ordering::Acquire);
         match Meta::both(&self.file, self.page_size) {
             Ok(Some(metas)) => Ok(metas),
@@ -82,35 +88,39 @@ impl MetaPages {
         }
     }
 
-    /// Both meta pages, at a moment at which nobody is writing them.
-    pub(super) fn both_at_one_moment(&self) -> Result<[Meta; 2], ReadError> {
+    /// Both meta pages, at a moment at which nobody is writing them: this look at them, if another
+    /// shows the same.
+    pub(super) fn at_one_moment(&self, mut metas: [Meta; 2]) -> Result<[Meta; 2], ReadError> {
         for _ in 0..ATTEMPTS_TO_BEGIN {
-            let metas = self.both()?;
-            if self.both()? == metas {
+            let again = self.both()?;
+            if again == metas {
                 return Ok(metas);
             }
+            metas = again;
         }
         Err(ReadError::Overtaken)
     }
 
     /// The meta page of the last commit, at such a moment.
     pub(super) fn begin(&self) -> Result<Meta, ReadError> {
-        let meta = Meta::newest_of(self.both_at_one_moment()?);
+        let meta = Meta::newest_of(self.at_one_moment(self.both()?)?);
         meta.check().map_err(|what| damaged("(pages)", "the meta pages", what))?;
         Ok(meta)
     }
 
-    /// Reads in one moment, and again in another if strfry has overtaken it.
-    pub(super) fn read<R>(
+    /// Reads in this moment, and in a later one if strfry has overtaken it.
+    pub(super) fn read_from<R>(
         &self,
+        mut meta: Meta,
         mut read: impl FnMut(&PageSnapshot<'_>) -> Result<R, ReadError>,
     ) -> Result<R, ReadError> {
         for _ in 0..ATTEMPTS {
-            let snapshot = PageSnapshot::new(self, self.begin()?);
+            let snapshot = PageSnapshot::new(self, meta);
             let result = read(&snapshot);
             if snapshot.is_whole() {
                 return result;
             }
+            meta = self.begin()?;
         }
         Err(ReadError::Overtaken)
     }
