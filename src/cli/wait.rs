@@ -47,18 +47,24 @@ pub(super) fn write_unless_told(mut bytes: &[u8]) -> io::Result<()> {
 /// Writes all of it to standard output, or whatever else this is. Once the run is told to stop and
 /// its time is over, what nobody reads is left out.
 pub(super) fn write_while_read(out: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
+    // A process that a signal ends may wait within the write.
+    let mut may_wait = STOP.get().is_none();
     while !bytes.is_empty() {
-        let mut ready = [PollFd::from_borrowed_fd(out, PollFlags::OUT)];
-        match poll(&mut ready, Some(&LOOK)) {
-            Ok(0) if STOP.get().is_some_and(Stop::is_overdue) => {
-                return Err(io::Error::new(io::ErrorKind::BrokenPipe, "nobody reads it"));
-            }
-            Ok(0) | Err(rustix::io::Errno::INTR) => continue,
-            polled => polled?,
-        };
-        let some = bytes.get(..PIPE_BUF).unwrap_or(bytes);
+        if !may_wait {
+            let mut ready = [PollFd::from_borrowed_fd(out, PollFlags::OUT)];
+            match poll(&mut ready, Some(&LOOK)) {
+                Ok(0) if STOP.get().is_some_and(Stop::is_overdue) => {
+                    return Err(io::Error::new(io::ErrorKind::BrokenPipe, "nobody reads it"));
+                }
+                Ok(0) | Err(rustix::io::Errno::INTR) => continue,
+                polled => polled?,
+            };
+        }
+        let some = if may_wait { bytes } else { bytes.get(..PIPE_BUF).unwrap_or(bytes) };
         match rustix::io::write(out, some) {
-            Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
+            Err(rustix::io::Errno::INTR) => {}
+            // Its writes do not wait.
+            Err(rustix::io::Errno::AGAIN) => may_wait = false,
             written => bytes = bytes.get(written?..).unwrap_or_default(),
         }
     }
