@@ -86,9 +86,12 @@ impl Watch {
                 child.log.wait_for_more_than(events, TICK);
             }
             Goal::Through(_) => thread::sleep(TICK),
+            // It says no more when it exits.
+            Goal::Exit if !child.log.has_ended() => child.log.wait_for_end(TICK),
             Goal::Read | Goal::Exit => {
                 thread::sleep(self.pause);
-                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+                // So that what is waited for is overslept by a quarter of its time at most.
+                self.pause = (self.pause + self.pause / 4).min(LONGEST_PAUSE);
             }
         }
     }
