@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::accounts::Class;
 use super::arrived::Arrived;
@@ -49,8 +49,8 @@ pub(super) struct Checks {
 struct Ticket {
     stat: Option<StatKey>,
     account: Arc<Account>,
-    /// It has been found genuine.
-    is_accepted: bool,
+    /// Room in memory, until the event has been found genuine; from then on the importer counts it.
+    room: Option<OwnedSemaphorePermit>,
 }
 
 /// What the pipeline tells is counted for the peer that sent the event.
@@ -109,9 +109,9 @@ fn submit(pipeline: &Pipeline<Batch, Accounts>, work: impl Iterator<Item = Work>
     let (mut batch, mut bytes) = (Vec::new(), 0);
     for item in work {
         match item {
-            Work::Check(Candidate { event, stat, account, .. }) => {
+            Work::Check(Candidate { event, stat, account, room }) => {
                 bytes += event.memory();
-                batch.push((event, Ticket { stat, account, is_accepted: false }));
+                batch.push((event, Ticket { stat, account, room: Some(room) }));
                 if bytes >= BATCH_BYTES {
                     pipeline.submit(std::mem::take(&mut batch));
                     bytes = 0;
@@ -137,13 +137,13 @@ impl Ledger for Accounts {
 
     fn accepted(&mut self, event: &StoredEvent, ticket: &mut Ticket) {
         self.arrived.note(event);
-        ticket.is_accepted = true;
+        ticket.room = None;
         ticket.account.progress.leave(&event.id(), true);
     }
 
     fn settled(&mut self, event: &StoredEvent, ticket: Ticket, fate: &Fate) {
-        let Ticket { stat, account, is_accepted } = ticket;
-        if !is_accepted {
+        let Ticket { stat, account, room } = ticket;
+        if room.is_some() {
             // Found by its id, here or on its way; or checked, and not to be taken.
             let is_genuine = matches!(
                 fate,

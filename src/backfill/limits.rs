@@ -5,9 +5,10 @@ use std::time::Duration;
 /// Events that wait to be checked, all peers together: a few batches of the checks.
 pub const WAITING_EVENTS: usize = 4 * crate::import::limits::BATCH;
 
-/// Memory of the events that wait to be checked, KiB. Ordinary events reach the other limit first;
-/// this one is for the largest.
-pub const WAITING_KIB: usize = 16 << 10;
+/// Memory of the events that wait to be checked or are being checked, all peers together, KiB.
+/// Ordinary events reach the other limit first; this one is for the largest. What has been checked
+/// and waits for strfry has a bound of its own (`import::limits::UNCONFIRMED_BYTES`).
+pub const WAITING_KIB: usize = 8 << 10;
 
 /// Without progress on a recent batch.
 pub const RECENT_TIME_OUT: Duration = Duration::from_secs(30);

@@ -47,8 +47,8 @@ pub(super) struct Candidate {
     pub(super) event: StoredEvent,
     pub(super) stat: Option<StatKey>,
     pub(super) account: Arc<Account>,
-    /// Room in memory, given back when the event has been checked.
-    _room: OwnedSemaphorePermit,
+    /// Room in memory, to be given back when the event has been checked.
+    pub(super) room: OwnedSemaphorePermit,
 }
 
 /// What the checks are given to do.
@@ -158,7 +158,7 @@ impl Sink for PeerSink {
         let account = Arc::clone(&self.account);
         let place = self.entrance.work.reserve().await.map_err(|_| Stopped)?;
         self.account.progress.enter();
-        place.send(Work::Check(Candidate { event: stored, stat, account, _room: room }));
+        place.send(Work::Check(Candidate { event: stored, stat, account, room }));
         unless_sent.0 = None;
         Ok(())
     }

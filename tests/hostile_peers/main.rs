@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use std::thread;
 
 use scenarios::{Hostile, all, author, honest_notes};
-use support::events::id_of;
+use support::events::{START, events, id_of};
 use support::node::Node;
 use support::scripted::Archive;
 use support::strfry_bin;
@@ -19,6 +19,8 @@ use watch::{Watched, watch};
 
 /// Own memory of a run with one hostile peer.
 const ONE_MIB: f64 = 48.0;
+/// Own memory of a run with one peer whose events are all large.
+const LARGE_MIB: f64 = 40.0;
 /// Own memory of a run with 150 of them.
 const MANY_MIB: f64 = 128.0;
 const MANY: usize = 150;
@@ -28,11 +30,12 @@ fn ids(events: impl IntoIterator<Item = String>) -> BTreeSet<String> {
 }
 
 /// `time_out`: seconds without progress. The floor is looked at after ten times as long.
-fn backfill(node: &Node, time_out: &str, relays: &[String]) -> Watched {
+fn backfill(node: &Node, time_out: &str, more: &[&str], relays: &[String]) -> Watched {
     let pubkeys = node.write("pubkeys.txt", format!("{}\n", author().pubkey()));
     let mut arguments = vec!["backfill", "--json", "--no-fallback", "--days", "0"];
     arguments.extend(["--timeout", time_out, "--connect-timeout", "2", "--kinds", "1"]);
-    arguments.extend(["--no-profiles", "--pubkeys", pubkeys.to_str().unwrap(), "--relay"]);
+    arguments.extend(["--no-profiles", "--pubkeys", pubkeys.to_str().unwrap()]);
+    arguments.extend(more.iter().chain(&["--relay"]));
     arguments.extend(relays.iter().map(String::as_str));
     watch(node.companion(&arguments))
 }
@@ -52,7 +55,7 @@ fn beside_an_honest_peer(hostile: &Hostile) -> Result<String, String> {
     let honest = Archive::new(&honest_notes(), 500).comparing();
     let node = Node::new(&strfry_bin());
     let relay = hostile.start();
-    let watched = backfill(&node, "1", &[honest.url(), relay.url()]);
+    let watched = backfill(&node, "1", &[], &[honest.url(), relay.url()]);
     let row = format!(
         "{:<62} {:>5.1} s {:>5.1} MiB  {} of {} honest  {}",
         hostile.name,
@@ -99,21 +102,49 @@ fn no_peer_holds_a_run_or_fills_its_memory_or_keeps_an_honest_one_from_giving_al
 }
 
 #[test]
-fn a_hundred_and_fifty_hostile_peers_together_are_no_worse() {
+fn large_events_take_no_more_memory_however_fast_they_come() {
+    let (author, text) = (author(), "x".repeat(63_000));
+    let large = events(600, |number| author.note(START + number, &format!("{number} {text}")));
+    let relay = Archive::new(&large, 500).comparing();
+    for more in [&[][..], &["--no-negentropy"]] {
+        let node = Node::new(&strfry_bin());
+        let watched = backfill(&node, "30", more, &[relay.url()]);
+        println!("large events: {:.1} s, {:.1} MiB", watched.seconds, watched.own_mib);
+        assert_eq!(ids(node.events()), ids(large.clone()));
+        assert_eq!(watched.code, 0);
+        assert!(watched.own_mib < LARGE_MIB, "{} MiB", watched.own_mib);
+    }
+}
+
+/// Asks 150 hostile peers and an honest one.
+fn ask_many(node: &Node, time_out: &str, more: &[&str]) -> Watched {
     let honest = Archive::new(&honest_notes(), 500).comparing();
-    let node = Node::new(&strfry_bin());
     let relays: Vec<_> = all().into_iter().map(|hostile| hostile.start()).collect();
     let each = MANY.div_ceil(relays.len());
     // One relay is many peers, each with an address of its own.
     let urls =
         (0..each).flat_map(|turn| relays.iter().map(move |it| format!("{}/{turn}", it.url())));
     let urls: Vec<String> = urls.take(MANY).chain([honest.url()]).collect();
-    // The relays of this test are as busy as the program, on the same cores.
-    let watched = backfill(&node, "5", &urls);
-    println!("{MANY} hostile peers: {:.1} s, {:.1} MiB", watched.seconds, watched.own_mib);
-    assert_eq!(ids(node.events()), ids(honest_notes()));
+    let watched = backfill(node, time_out, more, &urls);
+    println!("{MANY} hostile peers {more:?}: {:.1} s, {:.1} MiB", watched.seconds, watched.own_mib);
     assert_eq!(status(&watched, &honest.url()), "complete");
     assert_eq!(watched.code, 1);
     assert!(watched.own_mib < MANY_MIB, "{} MiB", watched.own_mib);
+    watched
+}
+
+#[test]
+fn a_hundred_and_fifty_hostile_peers_together_are_no_worse() {
+    let node = Node::new(&strfry_bin());
+    // The relays of this test are as busy as the program, on the same cores.
+    let watched = ask_many(&node, "5", &[]);
+    assert_eq!(ids(node.events()), ids(honest_notes()));
     assert!(watched.seconds < 120.0, "{} s", watched.seconds);
+}
+
+#[test]
+fn a_dry_run_keeps_its_memory_too() {
+    let node = Node::new(&strfry_bin());
+    ask_many(&node, "1", &["--dry-run"]);
+    assert!(node.events().is_empty());
 }
