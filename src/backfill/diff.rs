@@ -152,11 +152,8 @@ async fn with_peer(
     end: impl Future<Output = ()>,
 ) -> Result<PeerDiff, BackfillError> {
     let timings = &job.timings;
-    let dialler = Dialler {
-        url: peer.url.clone(),
-        allow_local: job.allow_local || !is_strangers(&peer.source),
-        time_out: timings.connect,
-    };
+    let allow_local = job.allow_local || !is_strangers(&peer.source);
+    let dialler = Dialler::new(peer.url.clone(), allow_local, timings.connect);
     let difference = Difference::with(common);
     let session = difference.session(dialler, job.negentropy).known_by(job.auth.clone());
     let mut session = session.within(room).not_after(job.until);

@@ -146,11 +146,8 @@ async fn probe(
     way: std::result::Result<Option<u16>, &str>,
     allow_local: bool,
 ) -> Looked {
-    let mut dialler = Dialler {
-        url: peer.url.clone(),
-        allow_local: allow_local || !matches!(peer.source, PeerSource::Swarm { .. }),
-        time_out: limits::CONNECT_TIME_OUT,
-    };
+    let allow_local = allow_local || !matches!(peer.source, PeerSource::Swarm { .. });
+    let mut dialler = Dialler::new(peer.url.clone(), allow_local, limits::CONNECT_TIME_OUT);
     if let Some(port) = way.map_err(str::to_owned)? {
         dialler.reach_through(port);
     }

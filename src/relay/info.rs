@@ -5,13 +5,13 @@
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, DATE, HOST};
+use hyper::header::{ACCEPT, DATE, HOST, USER_AGENT};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::connect::Dialler;
+use super::connect::{Dialler, PROGRAM};
 use super::limits::INFO_BYTES;
 
 /// NIP-77's number.
@@ -103,6 +103,7 @@ pub(super) async fn look(dialler: &Dialler) -> Option<Document> {
     let request = Request::get(path)
         .header(HOST, url.authority())
         .header(ACCEPT, "application/nostr+json")
+        .header(USER_AGENT, PROGRAM)
         .body(Empty::<Bytes>::new())
         .ok()?;
     let exchange = async {

@@ -68,6 +68,13 @@ pub const USELESS_MESSAGES: u64 = 1_000;
 /// Attempts in a row that bring no complete page before a peer is given up.
 pub const ATTEMPTS_WITHOUT_PROGRESS: u32 = 4;
 
+/// Attempts to connect to a peer that was never connected and whose answer allows another one
+/// (HTTP 503 and the like). A peer that is not reached at all costs one.
+pub const CONNECT_ATTEMPTS: u32 = 3;
+
+/// Longest pause that a peer may ask for with a `Retry-After`.
+pub const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(30);
+
 /// Times that a peer may answer "rate-limited" in a row before its query is given up.
 pub const RATE_LIMITED_IN_A_ROW: u32 = 6;
 

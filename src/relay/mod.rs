@@ -9,6 +9,7 @@ mod backoff;
 mod budget;
 mod by_id;
 mod connect;
+mod connect_error;
 mod connection;
 mod forged;
 mod info;
@@ -32,7 +33,8 @@ mod wanted;
 
 pub use auth::AuthKey;
 pub use backoff::Pace;
-pub use connect::{ConnectError, Dialler};
+pub use connect::Dialler;
+pub use connect_error::ConnectError;
 pub use forged::ForgedIds;
 pub use info::RelayInfo;
 pub use ledger::Ledger;

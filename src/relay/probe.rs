@@ -6,7 +6,8 @@ use serde::Serialize;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::connect::{ConnectError, Dialler};
+use super::connect::Dialler;
+use super::connect_error::ConnectError;
 use super::connection::Connection;
 use super::info::{self, RelayInfo};
 use super::limits::INFO_TIME_OUT;

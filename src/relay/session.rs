@@ -16,12 +16,13 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use super::auth::AuthKey;
 use super::backoff::{Pace, pause};
 use super::budget::Budget;
-use super::connect::{ConnectError, Dialler};
+use super::connect::Dialler;
+use super::connect_error::ConnectError;
 use super::connection::Connection;
 use super::forged::ForgedIds;
 use super::info;
 use super::ledger::{Ledger, Member};
-use super::limits::{ATTEMPTS_WITHOUT_PROGRESS, INFO_TIME_OUT};
+use super::limits::{ATTEMPTS_WITHOUT_PROGRESS, CONNECT_ATTEMPTS, INFO_TIME_OUT};
 use super::local::Local;
 use super::manners::{Comparing, Manners};
 use super::message::{self, RelayMessage};
@@ -68,7 +69,7 @@ impl Share {
 
 /// What ended an attempt before all was answered.
 enum Interruption {
-    NotConnected(String),
+    NotConnected(ConnectError),
     Cut(String),
     Overdue(GapReason),
     Useless,
@@ -155,10 +156,10 @@ impl PeerSession {
         sink: &impl Sink,
     ) -> FetchOutcome {
         let member = self.share.as_mut().and_then(|share| share.member.take());
-        let identity = self.auth.clone().map(|key| Identity {
-            key,
-            relay: self.dialler.url.as_str().trim_end_matches('/').to_owned(),
-        });
+        let identity = self
+            .auth
+            .clone()
+            .map(|key| Identity { key, relay: self.dialler.own_address().to_owned() });
         let manners = self.manners.clone();
         let budget = std::mem::take(&mut self.budget);
         let mut requests = Requests::new(queries, pace, (manners, budget), member, identity);
@@ -175,6 +176,10 @@ impl PeerSession {
             requests.ask_again();
             let is_progress = requests.budget.progress() > progress_before;
             attempts = if is_progress { 1 } else { attempts + 1 };
+            let retry_after = match &interruption {
+                Interruption::NotConnected(error) => error.retry_after(),
+                _ => None,
+            };
             if let Some(reason) = self.reason_to_give_up(interruption, attempts) {
                 requests.give_up(&reason);
                 // A peer that answered other queries may well answer those of the next fetch.
@@ -182,7 +187,8 @@ impl PeerSession {
                 self.given_up = (!is_of_one_query || requests.outcome.pages == 0).then_some(reason);
                 break;
             }
-            tokio::time::sleep(pause(pace.first_pause, attempts)).await;
+            let pause = pause(pace.first_pause, attempts);
+            tokio::time::sleep(retry_after.map_or(pause, |asked| asked.max(pause))).await;
         }
         self.tell_what_it_lacks(&mut requests);
         let (outcome, (manners, budget), member) = requests.into_parts();
@@ -206,7 +212,12 @@ impl PeerSession {
         let (give_up, reason) = match interruption {
             // A dead peer costs one connect time-out; one that was there a moment ago may be back.
             Interruption::NotConnected(error) => {
-                (exhausted || !self.was_connected, GapReason::NotConnected(error))
+                let most = match self.was_connected {
+                    true => ATTEMPTS_WITHOUT_PROGRESS,
+                    false if error.may_be_tried_again() => CONNECT_ATTEMPTS,
+                    false => 1,
+                };
+                (attempts >= most, GapReason::NotConnected(error.to_string()))
             }
             Interruption::Cut(error) => (exhausted, GapReason::Cut(error)),
             Interruption::Overdue(reason) => (true, reason),
@@ -293,7 +304,7 @@ impl PeerSession {
 
     /// Opens a connection, the first time together with what the relay says of itself.
     async fn connect(&mut self, requests: &mut Requests) -> Result<Connection, Interruption> {
-        let not_connected = |error: ConnectError| Interruption::NotConnected(error.to_string());
+        let not_connected = Interruption::NotConnected;
         if self.was_connected {
             return self.dialler.dial(&self.room).await.map_err(not_connected);
         }
@@ -385,7 +396,7 @@ impl PeerSession {
                 requests.neg_err(&subscription, &reason, has_maximum);
             }
             Some(RelayMessage::Auth(challenge)) => requests.challenge(&challenge),
-            Some(RelayMessage::Ok { id, accepted }) => requests.ok(&id, accepted),
+            Some(RelayMessage::Ok { id, accepted, .. }) => requests.ok(&id, accepted),
             Some(RelayMessage::Other) => requests.budget.note_idle(),
             None => no_message(requests, sink),
         }

@@ -1,0 +1,183 @@
+//! Connections as the web has them: what a relay is told of us, relays that are busy or have moved,
+//! names in any script, messages of any size and shape.
+
+mod support;
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use strfry_companion::nostr::Filter;
+use strfry_companion::relay::{Dialler, FetchOutcome, Gap, GapReason, PeerSession};
+use support::collector::{Collector, PATIENT, fetch, query};
+use support::events::Author;
+use support::scripted::{Archive, Arrival, ScriptedRelay, answer};
+
+const START: u64 = 1_700_000_000;
+
+fn notes() -> Filter {
+    query(&[Author::new(1)], &[1])
+}
+
+/// Nothing came, because no connection came about.
+fn not_connected(error: &str) -> FetchOutcome {
+    let reason = GapReason::NotConnected(error.to_owned());
+    FetchOutcome { gaps: vec![Gap { filter: notes(), reason }], ..FetchOutcome::default() }
+}
+
+/// A server that answers every connection with the same bytes and tells what it heard first.
+struct RawServer {
+    address: SocketAddr,
+    heard: mpsc::Receiver<Vec<u8>>,
+}
+
+impl RawServer {
+    fn start(answer: &'static str) -> Self {
+        Self::start_with(1, answer)
+    }
+
+    /// It answers so many connections at a time, when all of them have spoken.
+    fn start_with(together: usize, answer: &'static str) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let (tell, heard) = mpsc::channel();
+        thread::spawn(move || {
+            loop {
+                let streams: Vec<_> = listener.incoming().take(together).flatten().collect();
+                for mut stream in &streams {
+                    let mut first = vec![0; 4_096];
+                    let length = stream.read(&mut first).unwrap_or(0);
+                    first.truncate(length);
+                    if tell.send(first).is_err() {
+                        return;
+                    }
+                }
+                for mut stream in streams {
+                    let _ = stream.write_all(answer.as_bytes());
+                }
+            }
+        });
+        Self { address, heard }
+    }
+
+    /// What is said by a client that takes this server for the relay at another address.
+    async fn hear(&self, url: &str) -> (FetchOutcome, Vec<Vec<u8>>) {
+        let mut dialler = Dialler::new(url.parse().unwrap(), false, Duration::from_secs(20));
+        dialler.reach_through(self.address.port());
+        let collector = Collector::default();
+        let outcome = PeerSession::new(dialler).fetch(vec![notes()], PATIENT, &collector).await;
+        (outcome, self.heard.try_iter().collect())
+    }
+}
+
+/// So many handshakes. With each the relay may have been asked what it says of itself, and left
+/// before it could tell that from a handshake.
+fn assert_connections(relay: &ScriptedRelay, handshakes: usize) {
+    let connections = relay.record().connections;
+    assert!((handshakes..=2 * handshakes).contains(&connections), "{connections}");
+}
+
+fn lines(head: &[u8]) -> Vec<String> {
+    String::from_utf8_lossy(head).lines().map(str::to_ascii_lowercase).collect()
+}
+
+#[tokio::test]
+async fn a_relay_is_told_which_program_asks_and_its_own_name_in_ascii() {
+    let server = RawServer::start_with(2, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+    let (_, heads) = server.hear("ws://relais-é.example/a?b").await;
+    let program = concat!("user-agent: strfry-companion/", env!("CARGO_PKG_VERSION"));
+    let of = |what: &str| {
+        let heads = heads.iter().map(|head| lines(head));
+        heads.filter(|head| head.contains(&what.to_owned())).collect::<Vec<_>>()
+    };
+    let [handshake, document] = ["upgrade: websocket", "accept: application/nostr+json"].map(of);
+    assert_eq!((handshake.len(), document.len()), (1, 1), "{heads:?}");
+    for head in [handshake, document].concat() {
+        assert_eq!(head[0], "get /a?b http/1.1");
+        assert!(head.contains(&program.to_owned()), "{head:?}");
+        assert!(head.contains(&"host: xn--relais--hya.example".to_owned()), "{head:?}");
+    }
+}
+
+#[tokio::test]
+async fn tls_asks_for_the_relays_own_name_in_ascii_and_without_a_final_dot() {
+    for url in
+        ["wss://relais-é.example", "wss://RELAIS-É.example./", "wss://xn--relais--hya.example"]
+    {
+        let server = RawServer::start("no TLS");
+        let (_, heads) = server.hear(url).await;
+        let name = b"\x00\x17xn--relais--hya.example";
+        for hello in &heads {
+            assert!(hello.windows(name.len()).any(|some| some == name), "{url}: {hello:?}");
+        }
+        assert!(!heads.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_relay_that_is_busy_for_a_moment_is_asked_all_the_same() {
+    let all = [Author::new(1).note(START, "hello")];
+    for status in [429, 500, 502, 503, 504] {
+        let archive = Archive::new(&all, 500);
+        let arrival = move |connection| match connection {
+            1 | 2 => Arrival::Refuse(status),
+            _ => Arrival::Welcome,
+        };
+        let relay = ScriptedRelay::start_with(arrival, move |request| archive.answer(request));
+        let (outcome, collector) = fetch(&relay.url(), vec![notes()], PATIENT).await;
+        assert_eq!((collector.count(), outcome.gaps), (1, vec![]), "{status}");
+        assert_connections(&relay, 3);
+    }
+}
+
+#[tokio::test]
+async fn a_relay_that_is_busy_for_ever_is_tried_three_times_and_one_that_refuses_once() {
+    for (status, connections, error) in [
+        (
+            503,
+            3,
+            "the relay answers the WebSocket handshake with HTTP 503 Service Unavailable: try \
+             again later",
+        ),
+        (403, 1, "WebSocket handshake: HTTP error: 403 Forbidden"),
+    ] {
+        let relay = ScriptedRelay::start_with(move |_| Arrival::Refuse(status), |_| answer([]));
+        let (outcome, _) = fetch(&relay.url(), vec![notes()], PATIENT).await;
+        assert_eq!(outcome, not_connected(error));
+        assert_connections(&relay, connections);
+    }
+}
+
+#[tokio::test]
+async fn a_relay_is_left_alone_for_as_long_as_it_asks() {
+    let server = RawServer::start("HTTP/1.1 429 \r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n");
+    let began = std::time::Instant::now();
+    let (outcome, _) = server.hear("ws://relay.example").await;
+    assert!(outcome.failed() && began.elapsed() >= Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn a_relay_that_has_moved_is_not_followed_and_its_new_address_is_named() {
+    let server = RawServer::start(
+        "HTTP/1.1 301 \r\nLocation: https://new.example/\r\nContent-Length: 0\r\n\r\n",
+    );
+    let (outcome, _) = server.hear("ws://relay.example").await;
+    let error = "moved to wss://new.example/ (HTTP 301 Moved Permanently); use that address";
+    assert_eq!(outcome, not_connected(error));
+}
+
+#[tokio::test]
+async fn a_tor_service_is_refused_before_any_name_is_resolved() {
+    for host in ["abcdefghij.onion", "a.ABCDEFGHIJ.onion."] {
+        let url = format!("ws://{host}:7777");
+        let (outcome, _) = fetch(&url, vec![notes()], PATIENT).await;
+        let error = format!(
+            "{} is a Tor service, and this program does not connect through Tor: name the relay's \
+             address outside of Tor, or leave it out",
+            host.to_lowercase()
+        );
+        assert_eq!(outcome, not_connected(&error));
+    }
+}
