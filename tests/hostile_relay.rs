@@ -309,14 +309,26 @@ async fn the_end_of_a_relay_that_ignores_until_is_not_believed() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_too_large_is_not_read() {
+async fn a_message_that_never_ends_costs_one_time_out() {
+    for bytes in [
+        [&[0x81, 127][..], &(1u64 << 63).to_be_bytes(), b"[\"EVENT\","].concat(),
+        [&[0x01, 127][..], &(3u64 << 20).to_be_bytes(), &[b' '; 4 << 20]].concat(),
+    ] {
+        let relay = ScriptedRelay::start(move |_| answer([Act::Raw(bytes.clone())]));
+        let (outcome, _) = fetch(&relay.url(), vec![notes()], IMPATIENT).await;
+        assert_eq!(outcome, nothing(GapReason::TimedOut(0, None)));
+        assert_eq!(relay.record().connections, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_messages_that_are_too_large_is_given_up() {
     let large = Author::new(1).note(START, &"x".repeat(limits::MESSAGE));
-    let relay = ScriptedRelay::start(move |_| answer([Act::Event(large.clone()), Act::Eose]));
-    let (outcome, collector) = fetch(&relay.url(), vec![notes()], PATIENT).await;
-    let error = format!("IO error: a message is longer than {} bytes", limits::MESSAGE);
-    assert_eq!(outcome, nothing(GapReason::Cut(error)));
+    let relay = ScriptedRelay::start(move |_| answer(iter::repeat(Act::Event(large.clone()))));
+    let (outcome, collector) = fetch(&relay.url(), vec![notes()], IMPATIENT).await;
+    let reasons: Vec<GapReason> = outcome.gaps.into_iter().map(|gap| gap.reason).collect();
+    assert_eq!(reasons, [GapReason::TimedOut(0, None)]);
     assert_eq!(collector.count(), 0);
-    assert_eq!(relay.record().connections, 4);
 }
 
 #[tokio::test]

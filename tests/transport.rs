@@ -9,11 +9,12 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use serde_json::{Value, json};
 use strfry_companion::nostr::Filter;
-use strfry_companion::relay::{Dialler, FetchOutcome, Gap, GapReason, PeerSession};
-use support::collector::{Collector, PATIENT, fetch, query};
-use support::events::Author;
-use support::scripted::{Archive, Arrival, ScriptedRelay, answer};
+use strfry_companion::relay::{Dialler, FetchOutcome, Gap, GapReason, PeerSession, Unwanted};
+use support::collector::{Collector, Here, PATIENT, compare, fetch, query};
+use support::events::{Author, events, id_of, sorted_ids};
+use support::scripted::{Act, Archive, Arrival, ScriptedRelay, answer};
 
 const START: u64 = 1_700_000_000;
 
@@ -180,4 +181,125 @@ async fn a_tor_service_is_refused_before_any_name_is_resolved() {
         );
         assert_eq!(outcome, not_connected(&error));
     }
+}
+
+#[tokio::test]
+async fn a_document_that_is_too_long_gives_what_its_beginning_says() {
+    let info = json!({"name": "it", "supported_nips": ["1", 77.0], "z": "z".repeat(1 << 20)});
+    let relay = ScriptedRelay::start_informing(
+        Some(info),
+        |_| Arrival::Welcome,
+        |_| answer([Act::Eose]),
+        |_| answer([]),
+    );
+    let dialler = Dialler::new(relay.url().parse().unwrap(), true, Duration::from_secs(20));
+    let info = dialler.probe().await.unwrap().info.unwrap();
+    assert_eq!((info.name.as_deref(), info.supported_nips), (Some("it"), Some(vec![1, 77])));
+}
+
+/// A frame as a relay sends it.
+fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u64).to_be_bytes();
+    [&[first, 127], &length[..], payload].concat()
+}
+
+/// Every second event comes in this way.
+fn relay_that_sends(
+    all: &[String],
+    way: impl Fn(String) -> Vec<u8> + Send + Sync + 'static,
+) -> ScriptedRelay {
+    let archive = Archive::new(all, 500);
+    ScriptedRelay::start(move |request| {
+        let events = archive.page(&request.filter).into_iter().zip(0..);
+        let subscription = json!(request.subscription);
+        let acts: Vec<Act> = events
+            .map(|(event, number)| match number % 2 {
+                0 => Act::Event(event),
+                _ => Act::Raw(way(format!("[\"EVENT\",{subscription},{event}]"))),
+            })
+            .chain([Act::Eose])
+            .collect();
+        answer(acts)
+    })
+}
+
+#[tokio::test]
+async fn a_text_is_read_from_binary_messages_and_from_parts_cut_in_a_character() {
+    let all = events(9, |number| Author::new(1).note(START + number, "é€😀"));
+    let binary = |text: String| frame(0x82, text.as_bytes());
+    let ways: [Box<dyn Fn(String) -> Vec<u8> + Send + Sync>; 3] = [
+        Box::new(binary),
+        Box::new(|text| in_two(0x01, &text)),
+        Box::new(|text| in_two(0x02, &text)),
+    ];
+    for way in ways {
+        let relay = relay_that_sends(&all, way);
+        let (outcome, collector) = fetch(&relay.url(), vec![notes()], PATIENT).await;
+        assert_eq!((collector.ids(), outcome.gaps), (sorted_ids(&all), vec![]));
+        assert_eq!(collector.dropped(), repeated(collector.dropped().len()));
+        assert_eq!(relay.record().connections, 1);
+    }
+}
+
+/// A message in two parts, cut within a character, with a ping between.
+fn in_two(first: u8, text: &str) -> Vec<u8> {
+    let (one, other) = text.as_bytes().split_at(text.find('€').unwrap() + 1);
+    [frame(first, one), vec![0x89, 0], frame(0x80, other)].concat()
+}
+
+fn repeated(count: usize) -> Vec<Unwanted> {
+    vec![Unwanted::Repeated; count]
+}
+
+/// One event of 3 MB among 30 small ones: the small ones, the large one.
+fn one_large() -> (Vec<String>, String) {
+    let author = Author::new(1);
+    let small = events(30, |number| author.note(START + 2 * number, "small"));
+    (small, author.note(START + 31, &"B".repeat(3_000_000)))
+}
+
+#[tokio::test]
+async fn an_event_that_is_too_large_is_named_and_all_around_it_arrives() {
+    let (small, large) = one_large();
+    let all = [&small[..], std::slice::from_ref(&large)].concat();
+    let id = id_of(&large).parse().ok();
+    let whole = |text: String| frame(0x81, text.as_bytes());
+    let ways: [Box<dyn Fn(String) -> Vec<u8> + Send + Sync>; 3] = [
+        Box::new(whole),
+        Box::new(|text| {
+            let (one, other) = text.as_bytes().split_at(text.len() / 2);
+            [frame(0x01, one), vec![0x89, 0], frame(0x80, other)].concat()
+        }),
+        // As strfry writes them: the content comes before the id.
+        Box::new(move |text| {
+            let mut message: Value = serde_json::from_str(&text).unwrap();
+            message[2].sort_all_objects();
+            frame(0x82, message.to_string().as_bytes())
+        }),
+    ];
+    for way in ways {
+        let relay = relay_that_sends(&all, way);
+        let (outcome, collector) = fetch(&relay.url(), vec![notes()], PATIENT).await;
+        assert_eq!((collector.ids(), outcome.gaps), (sorted_ids(&small), vec![]));
+        let mut dropped = collector.dropped();
+        dropped.retain(|what| *what != Unwanted::Repeated);
+        assert_eq!(dropped.len(), 1, "{dropped:?}");
+        let Unwanted::TooLarge { id: named, bytes } = dropped[0] else { panic!("{dropped:?}") };
+        assert_eq!(named, id);
+        assert!((3_000_000..3_001_000).contains(&bytes), "{bytes}");
+        assert_eq!(relay.record().connections, 1);
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_is_too_large_is_not_asked_for_again_by_its_id() {
+    let (small, large) = one_large();
+    let all = [&small[..], std::slice::from_ref(&large)].concat();
+    let relay = Archive::new(&all, 500).comparing();
+    let (outcome, collector) =
+        compare(&relay.url(), vec![notes()], PATIENT, Here::of(&small[..10])).await;
+    assert_eq!((collector.ids(), outcome.gaps), (sorted_ids(&small[10..]), vec![]));
+    assert!(matches!(&collector.dropped()[..], [Unwanted::TooLarge { id: Some(_), .. }]));
+    let asked = relay.record().requests.iter().filter(|filter| filter["ids"].is_array()).count();
+    assert_eq!(asked, 1);
 }

@@ -23,7 +23,7 @@ use url::Url;
 
 use super::connect_error::ConnectError;
 use super::connection::Connection;
-use super::limits::{ADDRESSES, BETWEEN_ADDRESSES, MESSAGE, READ_AT_ONCE, UNSENT};
+use super::limits::{ADDRESSES, BETWEEN_ADDRESSES, MESSAGE, READ_AT_ONCE, SMALL_MESSAGE, UNSENT};
 use super::metered::Metered;
 use super::room::Room;
 use crate::node::address::is_local_ip;
@@ -75,7 +75,8 @@ impl Dialler {
         let mut request = self.url.as_str().into_client_request().map_err(handshake)?;
         request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(PROGRAM));
         let config = WebSocketConfig::default()
-            .max_message_size(Some(MESSAGE))
+            // Longer ones are read past before the library sees them, and leave a mark.
+            .max_message_size(Some(MESSAGE + SMALL_MESSAGE))
             .max_frame_size(Some(MESSAGE))
             .read_buffer_size(READ_AT_ONCE)
             // Without a bound a peer that sends pings and reads nothing fills the memory.

@@ -9,16 +9,33 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::{self, Bytes, Message, Utf8Bytes};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::limits::SMALL_MESSAGE;
-use super::metered::{Meter, Metered};
+use super::metered::{KEPT, Meter, Metered};
+use super::too_large::TooLarge;
 
 /// Long enough for a goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 
 type Socket = WebSocketStream<Metered<MaybeTlsStream<TcpStream>>>;
+
+/// What comes from a relay.
+#[derive(Debug)]
+pub(super) enum Received {
+    /// A text, also one in a binary frame.
+    Text(Utf8Bytes),
+    /// Something that is no text.
+    NotText,
+    /// A message that is too large for us.
+    TooLarge(TooLarge),
+    /// A ping and the like; the library has answered it.
+    Idle,
+    /// The relay ends the connection.
+    Close(Option<CloseFrame>),
+}
 
 /// An open connection to a relay.
 #[derive(Debug)]
@@ -36,8 +53,12 @@ impl Connection {
         Self { socket, meter, latest: None, is_between: true }
     }
 
-    /// The next message; `None`: the connection has ended. Loses nothing when it is dropped.
-    pub(super) async fn next(&mut self) -> Option<Result<Message, tungstenite::Error>> {
+    /// What comes next; `None`: the connection has ended. Loses nothing when it is dropped.
+    pub(super) async fn next(&mut self) -> Option<Result<Received, tungstenite::Error>> {
+        Some(self.next_message().await?.map(|message| self.received(message)))
+    }
+
+    async fn next_message(&mut self) -> Option<Result<Message, tungstenite::Error>> {
         let mut next = pin!(self.socket.next());
         let is_between = std::mem::replace(&mut self.is_between, false);
         let first = poll_fn(|context| Poll::Ready(next.as_mut().poll(context))).await;
@@ -60,6 +81,22 @@ impl Connection {
         message
     }
 
+    fn received(&self, message: Message) -> Received {
+        match message {
+            Message::Text(text) => Received::Text(text),
+            Message::Binary(bytes) => match self.meter.too_large(&bytes) {
+                Some((skipped, parts)) => {
+                    let beginning = if parts.is_empty() { &skipped.beginning } else { parts };
+                    let beginning = beginning.get(..KEPT).unwrap_or(beginning);
+                    Received::TooLarge(TooLarge::of(beginning, &skipped.end, skipped.bytes))
+                }
+                None => text(bytes).map_or(Received::NotText, Received::Text),
+            },
+            Message::Close(frame) => Received::Close(frame),
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Received::Idle,
+        }
+    }
+
     /// For how long the connection has waited for [room](super::Room) since this was called last.
     pub(super) fn take_waited(&self) -> Duration {
         self.meter.take_waited()
@@ -74,4 +111,9 @@ impl Connection {
     pub(super) async fn close(&mut self) {
         let _ = timeout(GOODBYE, self.socket.close(None)).await;
     }
+}
+
+/// The text in a binary message.
+fn text(bytes: Bytes) -> Option<Utf8Bytes> {
+    Utf8Bytes::try_from(bytes).ok()
 }

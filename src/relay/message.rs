@@ -102,6 +102,10 @@ const SHOWN: usize = 1_000;
 
 /// What a relay puts in the place of a text for people.
 fn told(json: &RawValue) -> Cow<'_, str> {
+    let inner = json.get().strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    if let Some(text) = inner.filter(|text| !text.contains('\\')) {
+        return text.into();
+    }
     match serde_json::from_str(json.get()) {
         Ok(Text(text)) => text,
         Err(_) if json.get() == "null" => "".into(),

@@ -29,6 +29,7 @@ mod requests;
 mod room;
 mod session;
 mod sink;
+mod too_large;
 mod wanted;
 
 pub use auth::AuthKey;

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::auth::AuthKey;
@@ -18,7 +17,7 @@ use super::backoff::{Pace, pause};
 use super::budget::Budget;
 use super::connect::Dialler;
 use super::connect_error::ConnectError;
-use super::connection::Connection;
+use super::connection::{Connection, Received};
 use super::forged::ForgedIds;
 use super::info;
 use super::ledger::{Ledger, Member};
@@ -30,6 +29,7 @@ use super::outcome::{FetchOutcome, GapReason};
 use super::requests::{Identity, Next, Requests, shortened};
 use super::room::Room;
 use super::sink::{Sink, Stopped, Unwanted};
+use super::too_large::TooLarge;
 use crate::nostr::Filter;
 
 /// One peer, for a whole run.
@@ -261,18 +261,18 @@ impl PeerSession {
             self.look_at_progress(requests, &connection, sink, since);
             let Some(received) = received else { continue };
             match received {
-                Ok(Some(Ok(Message::Text(text)))) => {
+                Ok(Some(Ok(Received::Text(text)))) => {
                     let handled = self.handle(requests, &text, sink).await?;
                     self.tell_what_it_lacks(requests);
                     if let Some(ended) = handled {
                         send(&mut connection, message::close(&ended), pace.time_out).await?;
                     }
                 }
-                Ok(Some(Ok(Message::Binary(_)))) => no_message(requests, sink),
-                Ok(Some(Ok(Message::Close(frame)))) => return Err(closed(frame)),
+                Ok(Some(Ok(Received::NotText))) => no_message(requests, sink),
+                Ok(Some(Ok(Received::TooLarge(it)))) => too_large(&it, requests, sink),
+                Ok(Some(Ok(Received::Close(frame)))) => return Err(closed(frame)),
                 Ok(None) => return Err(closed(None)),
-                // Pings are answered by the library.
-                Ok(Some(Ok(_))) => requests.budget.note_idle(),
+                Ok(Some(Ok(Received::Idle))) => requests.budget.note_idle(),
                 Err(_) => {}
                 Ok(Some(Err(error))) => return Err(cut(error)),
             }
@@ -418,6 +418,27 @@ impl PeerSession {
 fn no_message(requests: &mut Requests, sink: &impl Sink) {
     requests.budget.note_useless();
     sink.unwanted(Unwanted::NotAMessage);
+}
+
+/// A message that was too large for us: an event is set aside and named. It costs the peer as much
+/// trust as something useless, so that there is an end to them.
+fn too_large(message: &TooLarge, requests: &mut Requests, sink: &impl Sink) {
+    let subscription = message.subscription.as_deref().unwrap_or_default();
+    match message.name.as_deref() {
+        Some("EVENT") => {
+            requests.budget.note_useless();
+            let is_asked = requests.receive_too_large(subscription, message.id);
+            let (id, bytes) = (message.id, message.bytes);
+            let what = if is_asked { Unwanted::TooLarge { id, bytes } } else { Unwanted::Unasked };
+            sink.unwanted(what);
+        }
+        // Half of the question may have an answer that is not too large.
+        Some("NEG-MSG") => requests.neg_err(subscription, "too large: its message", false),
+        _ => {
+            requests.budget.note_size(usize::try_from(message.bytes).unwrap_or(usize::MAX));
+            no_message(requests, sink);
+        }
+    }
 }
 
 async fn send(

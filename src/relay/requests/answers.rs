@@ -60,6 +60,36 @@ impl Requests {
         }
     }
 
+    /// An event that is too large for us; false if nothing asked for it.
+    pub(in crate::relay) fn receive_too_large(
+        &mut self,
+        subscription: &str,
+        id: Option<EventId>,
+    ) -> bool {
+        let is_this = |open: &&mut Open| open.subscription == subscription;
+        let Some(open) = self.open.iter_mut().find(is_this) else { return false };
+        match &mut open.request {
+            // It fills a place of the page.
+            Request::Pages(request) => {
+                self.last_answer = Instant::now();
+                request.pass();
+                true
+            }
+            Request::Ids(request) => {
+                let id = id.or_else(|| request.only_missing());
+                let asked = id.filter(|id| request.asked().binary_search(id).is_ok());
+                if let Some(id) = &asked {
+                    self.last_answer = Instant::now();
+                    // The peer has given it. Another may have one that can be taken.
+                    request.receive(id);
+                    self.member.as_ref().map(|member| member.refuse([*id]));
+                }
+                asked.is_some()
+            }
+            Request::Compare { .. } | Request::Nothing => false,
+        }
+    }
+
     fn receive_event<'a>(
         &mut self,
         subscription: &str,
