@@ -174,7 +174,7 @@ async fn a_peer_that_refuses_by_notice_is_quoted() {
 async fn an_endless_notice_is_no_answer() {
     let notice = "x".repeat(1_000);
     let relay = ScriptedRelay::start(move |_| answer(iter::repeat(Act::Notice(notice.clone()))));
-    let (outcome, _) = fetch(&relay.url(), vec![notes()], IMPATIENT).await;
+    let (outcome, _) = fetch(&relay.url(), vec![notes()], PATIENT).await;
     assert_eq!(outcome, nothing(GapReason::Useless));
 }
 
