@@ -11,7 +11,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use strfry_companion::nostr::Filter;
-use strfry_companion::relay::{Dialler, FetchOutcome, Gap, GapReason, PeerSession, Unwanted};
+use strfry_companion::relay::{
+    AuthKey, Dialler, FetchOutcome, Gap, GapReason, PeerSession, Unwanted,
+};
 use support::collector::{Collector, Here, PATIENT, compare, fetch, query};
 use support::events::{Author, events, id_of, sorted_ids};
 use support::scripted::{Act, Archive, Arrival, ScriptedRelay, answer};
@@ -302,4 +304,49 @@ async fn an_event_that_is_too_large_is_not_asked_for_again_by_its_id() {
     assert!(matches!(&collector.dropped()[..], [Unwanted::TooLarge { id: Some(_), .. }]));
     let asked = relay.record().requests.iter().filter(|filter| filter["ids"].is_array()).count();
     assert_eq!(asked, 1);
+}
+
+#[tokio::test]
+async fn a_relay_that_refuses_before_it_sends_its_challenge_is_told_who_we_are_at_its_own_address()
+{
+    let all = events(9, |number| Author::new(1).note(START + number, "hello"));
+    let archive = Archive::new(&all, 500);
+    let relay = ScriptedRelay::start(move |request| match request.is_known {
+        true => archive.answer(request),
+        false => answer([
+            Act::Closed("auth-required: log in first".into()),
+            Act::Text(json!(["AUTH", "ch-1"]).to_string()),
+        ]),
+    });
+    let time_out = Duration::from_secs(20);
+    let mut dialler = Dialler::new("ws://127.0.0.1:7777/".parse().unwrap(), false, time_out);
+    dialler.reach_through(relay.address().port());
+    let key = AuthKey::new(&"07".repeat(32).parse().unwrap());
+    let collector = Collector::default();
+    let mut session = PeerSession::new(dialler).known_by(key);
+    let outcome = session.fetch(vec![notes()], PATIENT, &collector).await;
+    assert_eq!((collector.ids(), outcome.gaps), (sorted_ids(&all), vec![]));
+    let record = relay.record();
+    let tags: Vec<&Value> = record.auths.iter().map(|event| &event["tags"]).collect();
+    assert_eq!(tags, [&json!([["relay", "ws://127.0.0.1:7777"], ["challenge", "ch-1"]])]);
+}
+
+#[tokio::test]
+async fn an_empty_answer_of_a_relay_that_has_sent_a_challenge_is_not_believed() {
+    let all = events(9, |number| Author::new(1).note(START + number, "hello"));
+    let archive = Archive::new(&all, 500);
+    let challenge = Act::Text(json!(["AUTH", "ch-1"]).to_string());
+    let relay = ScriptedRelay::start_with(
+        move |_| Arrival::Greet(vec![challenge.clone()]),
+        move |request| match request.is_known {
+            true => archive.answer(request),
+            false => answer([Act::Eose]),
+        },
+    );
+    let collector = Collector::default();
+    let mut session = support::collector::peer(&relay.url())
+        .known_by(AuthKey::new(&"07".repeat(32).parse().unwrap()));
+    let outcome = session.fetch(vec![notes()], PATIENT, &collector).await;
+    assert_eq!((collector.ids(), outcome.gaps), (sorted_ids(&all), vec![]));
+    assert_eq!(relay.record().auths.len(), 1);
 }

@@ -396,7 +396,9 @@ impl PeerSession {
                 requests.neg_err(&subscription, &reason, has_maximum);
             }
             Some(RelayMessage::Auth(challenge)) => requests.challenge(&challenge),
-            Some(RelayMessage::Ok { id, accepted, .. }) => requests.ok(&id, accepted),
+            Some(RelayMessage::Ok { id, accepted, message }) => {
+                requests.ok(&id, accepted, &message);
+            }
             Some(RelayMessage::Other) => requests.budget.note_idle(),
             None => no_message(requests, sink),
         }

@@ -210,7 +210,14 @@ impl Requests {
     ) -> bool {
         let Some(open) = self.take(subscription) else { return false };
         self.backoff.answer();
+        let may_hide = self.identity.is_some() && self.auth.may_hide();
         let what = match open.request {
+            // The relay has sent a challenge, and may hide what only those may see who are known.
+            Request::Pages(request) if may_hide && request.ids() == 0 => {
+                self.auth.want();
+                self.put_back(Request::Pages(request));
+                return true;
+            }
             Request::Pages(request) => {
                 let ended = request.end(is_finish, &self.manners.page_limits(), self.expecting());
                 self.may_be_late |= ended.is_empty;
