@@ -22,10 +22,11 @@ use tokio_tungstenite::{MaybeTlsStream, client_async_with_config};
 use url::Url;
 
 use super::connect_error::ConnectError;
-use super::connection::Connection;
+use super::connection::{Connection, Socket};
 use super::limits::{ADDRESSES, BETWEEN_ADDRESSES, MESSAGE, READ_AT_ONCE, SMALL_MESSAGE, UNSENT};
-use super::metered::Metered;
+use super::metered::{Meter, Metered};
 use super::room::Room;
+use super::trace::{Conversation, Trace};
 use crate::node::address::is_local_ip;
 
 /// Where and how a peer is dialled.
@@ -39,6 +40,8 @@ pub struct Dialler {
     pub time_out: Duration,
     /// The port of this machine at which a tunnel to the relay begins.
     tunnel: Option<u16>,
+    /// Where its conversations are written down.
+    trace: Trace,
 }
 
 /// How this program names itself to relays.
@@ -47,7 +50,18 @@ pub(super) const PROGRAM: &str = concat!("strfry-companion/", env!("CARGO_PKG_VE
 impl Dialler {
     /// The relay is dialled at its own address.
     pub fn new(url: Url, allow_local: bool, time_out: Duration) -> Self {
-        Self { url, allow_local, time_out, tunnel: None }
+        Self { url, allow_local, time_out, tunnel: None, trace: Trace::default() }
+    }
+
+    /// Its conversations are written down there.
+    #[must_use]
+    pub fn traced(self, trace: &Trace) -> Self {
+        Self { trace: trace.clone(), ..self }
+    }
+
+    /// The beginning of a conversation with it, for the trace.
+    pub(super) fn conversation(&self) -> Conversation {
+        self.trace.conversation(self.own_address())
     }
 
     /// The relay is dialled at this port of this machine. It keeps its own address in everything
@@ -64,12 +78,27 @@ impl Dialler {
 
     /// Opens a connection whose large messages need some of this room.
     pub(super) async fn dial(&self, room: &Room) -> Result<Connection, ConnectError> {
-        timeout(self.time_out, self.dial_without_time_out(room))
+        let mut conversation = self.conversation();
+        let dialled = timeout(self.time_out, self.dial_without_time_out(room))
             .await
-            .unwrap_or(Err(ConnectError::TimedOut(self.time_out.as_secs())))
+            .unwrap_or(Err(ConnectError::TimedOut(self.time_out.as_secs())));
+        match dialled {
+            Ok((socket, meter)) => {
+                conversation.event("opened", None);
+                Ok(Connection::new(socket, meter, conversation))
+            }
+            Err(error) => {
+                conversation.event("not connected", Some(&error.to_string()));
+                conversation.forget();
+                Err(error)
+            }
+        }
     }
 
-    async fn dial_without_time_out(&self, room: &Room) -> Result<Connection, ConnectError> {
+    async fn dial_without_time_out(
+        &self,
+        room: &Room,
+    ) -> Result<(Socket, Arc<Meter>), ConnectError> {
         let stream = self.open().await?;
         let handshake = |error| ConnectError::of_handshake(error, &self.url);
         let mut request = self.url.as_str().into_client_request().map_err(handshake)?;
@@ -85,7 +114,7 @@ impl Dialler {
         let (stream, meter) = Metered::new(stream, room.clone());
         let (socket, _response) =
             client_async_with_config(request, stream, Some(config)).await.map_err(handshake)?;
-        Ok(Connection::new(socket, meter))
+        Ok((socket, meter))
     }
 
     /// Opens a connection without a WebSocket; it has as much time as the caller gives it.

@@ -187,7 +187,11 @@ pub(super) async fn look(dialler: &Dialler) -> Option<Document> {
         if !response.status().is_success() {
             return Some(Document { info: None, date });
         }
-        let info = RelayInfo::parse(&beginning(response.into_body()).await);
+        let document = beginning(response.into_body()).await;
+        let mut conversation = dialler.conversation();
+        conversation.event("says of itself", Some(&String::from_utf8_lossy(&document)));
+        conversation.forget();
+        let info = RelayInfo::parse(&document);
         Some(Document { info, date })
     };
     let mut exchange = std::pin::pin!(exchange);

@@ -229,3 +229,11 @@ pub const KEY_IN_FILTER: usize = 67;
 
 /// Bytes of a kind in a filter: five digits and a comma (NIP-01: up to 65535).
 pub const KIND_IN_FILTER: usize = 6;
+
+/// Largest trace of conversations, bytes: those of a first run over a million events fit, and a
+/// peer that sends without end does not fill the disk.
+pub const TRACE_BYTES: u64 = 1 << 30;
+
+/// Bytes of a trace that wait for the disk, after which lines are lost: a few of the largest
+/// messages.
+pub const TRACE_WAITING: usize = 8 << 20;

@@ -30,6 +30,7 @@ mod room;
 mod session;
 mod sink;
 mod too_large;
+mod trace;
 mod wanted;
 
 pub use auth::AuthKey;
@@ -45,3 +46,4 @@ pub use probe::Probe;
 pub use room::Room;
 pub use session::{PeerSession, Share};
 pub use sink::{Sink, Standing, Stopped, Unwanted};
+pub use trace::{Clean, Trace};
