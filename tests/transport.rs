@@ -5,10 +5,14 @@ mod support;
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Output;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 use strfry_companion::nostr::Filter;
 use strfry_companion::relay::{
@@ -16,7 +20,9 @@ use strfry_companion::relay::{
 };
 use support::collector::{Collector, Here, PATIENT, compare, fetch, query};
 use support::events::{Author, events, id_of, sorted_ids};
+use support::node::{Node, code};
 use support::scripted::{Act, Archive, Arrival, ScriptedRelay, answer};
+use support::strfry_bin;
 
 const START: u64 = 1_700_000_000;
 
@@ -334,19 +340,103 @@ async fn a_relay_that_refuses_before_it_sends_its_challenge_is_told_who_we_are_a
 #[tokio::test]
 async fn an_empty_answer_of_a_relay_that_has_sent_a_challenge_is_not_believed() {
     let all = events(9, |number| Author::new(1).note(START + number, "hello"));
-    let archive = Archive::new(&all, 500);
-    let challenge = Act::Text(json!(["AUTH", "ch-1"]).to_string());
+    for info in [None, Some(json!({"limitation": {"auth_required": true}}))] {
+        let archive = Archive::new(&all, 500);
+        let challenge = Act::Text(json!(["AUTH", "ch-1"]).to_string());
+        let relay = ScriptedRelay::start_informing(
+            info,
+            move |_| Arrival::Greet(vec![challenge.clone()]),
+            move |request| match request.is_known {
+                true => archive.answer(request),
+                false => answer([Act::Eose]),
+            },
+            |_| answer([]),
+        );
+        let collector = Collector::default();
+        let mut session = support::collector::peer(&relay.url())
+            .known_by(AuthKey::new(&"07".repeat(32).parse().unwrap()));
+        let outcome = session.fetch(vec![notes()], PATIENT, &collector).await;
+        assert_eq!((collector.ids(), outcome.gaps), (sorted_ids(&all), vec![]));
+        assert_eq!(relay.record().auths.len(), 1);
+    }
+}
+
+/// A node that asks one relay, and what its backfill with these flags says.
+fn traced_backfill(node: &Node, url: &str, trace: &Path) -> Output {
+    let pubkeys = node.write("pubkeys.txt", Author::new(1).pubkey().to_string());
+    let mut command = node.companion(&["backfill", "--no-fallback", "--no-profiles", "--json"]);
+    command.args(["--days", "0", "--relay", url, "--kinds", "1", "--pubkeys"]).arg(pubkeys);
+    command.arg("--trace-peers").arg(trace).output().unwrap()
+}
+
+#[test]
+fn a_trace_holds_every_message_of_a_run_and_not_who_we_are() {
+    let note = Author::new(1).note(START, "\u{202e}hello");
+    let archive = Archive::new(std::slice::from_ref(&note), 500);
+    let challenge = Act::Text(json!(["AUTH", "a secret challenge"]).to_string());
     let relay = ScriptedRelay::start_with(
         move |_| Arrival::Greet(vec![challenge.clone()]),
         move |request| match request.is_known {
             true => archive.answer(request),
-            false => answer([Act::Eose]),
+            false => answer([Act::Closed("auth-required: who?".into())]),
         },
     );
-    let collector = Collector::default();
-    let mut session = support::collector::peer(&relay.url())
-        .known_by(AuthKey::new(&"07".repeat(32).parse().unwrap()));
-    let outcome = session.fetch(vec![notes()], PATIENT, &collector).await;
-    assert_eq!((collector.ids(), outcome.gaps), (sorted_ids(&all), vec![]));
-    assert_eq!(relay.record().auths.len(), 1);
+    let node = Node::new(&strfry_bin());
+    let key = node.write("key", "07".repeat(32));
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let trace = node.home().join("trace.jsonl");
+    let pubkeys = node.write("pubkeys.txt", Author::new(1).pubkey().to_string());
+    let output = node
+        .companion(&["backfill", "--no-fallback", "--no-profiles", "--no-negentropy", "--json"])
+        .args(["--days", "0", "--kinds", "1", "--relay", &relay.url(), "--pubkeys"])
+        .arg(pubkeys)
+        .arg("--auth-key-file")
+        .arg(key)
+        .arg("--trace-peers")
+        .arg(&trace)
+        .output()
+        .unwrap();
+    assert_eq!(code(&output), 0, "{output:?}");
+    let text = std::fs::read_to_string(trace).unwrap();
+    assert!(!text.contains("secret") && !text.contains('\u{202e}'), "{text}");
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().all(|line| line["peer"] == relay.url() && line["time"].is_string()));
+    let said = |direction: &str, name: &str| {
+        let is_it = |line: &&Value| line["direction"] == direction && line["message"][0] == name;
+        lines.iter().filter(is_it).count()
+    };
+    let record = relay.record();
+    assert_eq!(said("out", "REQ"), record.requests.len() + record.for_nothing);
+    assert_eq!((said("out", "AUTH"), said("in", "AUTH"), said("in", "OK")), (1, 1, 1));
+    let note: Value = serde_json::from_str(&note).unwrap();
+    assert!(lines.iter().any(|line| line["message"][2] == note));
+    let events: Vec<&Value> = lines.iter().filter_map(|line| line.get("event")).collect();
+    assert!(events.contains(&&json!("opened")) && events.contains(&&json!("ended")), "{events:?}");
+}
+
+#[test]
+fn a_trace_is_written_over_nothing_that_matters() {
+    let relay = ScriptedRelay::start(|_| answer([Act::Eose]));
+    let node = Node::new(&strfry_bin());
+    let fifo = node.home().join("fifo");
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+    let link = node.home().join("link");
+    symlink(node.strfry_dir().join("strfry.conf"), &link).unwrap();
+    let pubkeys = node.home().join("pubkeys.txt");
+    let strfrys = node.strfry_dir();
+    for (path, what) in [
+        (fifo, "it is a pipe (FIFO), not a regular file; move it away"),
+        (link, "is strfry's executable or configuration; name another file"),
+        (strfrys.join("strfry-db/data.mdb"), "is in the directory of strfry's database"),
+        (strfrys.join("constellation-backfill.log"), "is the node's file"),
+        (pubkeys, "which is read; name another file with --trace-peers"),
+    ] {
+        let before = std::fs::metadata(&path).map(|it| it.len()).unwrap_or(0);
+        let output = traced_backfill(&node, &relay.url(), &path);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!((code(&output), said.contains(what)), (2, true), "{what}: {said}");
+        let after = std::fs::metadata(&path).map(|it| it.len()).unwrap_or(0);
+        assert!(after >= before, "{what}");
+    }
+    assert_eq!(relay.record().connections, 0);
 }

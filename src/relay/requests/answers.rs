@@ -210,9 +210,11 @@ impl Requests {
     ) -> bool {
         let Some(open) = self.take(subscription) else { return false };
         self.backoff.answer();
-        let may_hide = self.identity.is_some() && self.auth.may_hide();
+        let is_unknown = self.auth.may_hide() || self.auth.is_pending();
+        let was_unknown = is_unknown || self.accepted_at.is_some_and(|it| open.asked < it);
+        let may_hide = self.identity.is_some() && was_unknown;
         let what = match open.request {
-            // The relay has sent a challenge, and may hide what only those may see who are known.
+            // What a relay was asked before it knew us may hide what only those may see who are known.
             Request::Pages(request) if may_hide && request.ids() == 0 => {
                 self.auth.want();
                 self.put_back(Request::Pages(request));
