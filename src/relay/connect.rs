@@ -126,8 +126,7 @@ impl Dialler {
             return Ok(MaybeTlsStream::Plain(stream));
         }
         let host = self.url.host_str().ok_or(ConnectError::NoHost)?;
-        // RFC 6066, section 3: the name goes without a final dot.
-        let name = without_brackets(host).trim_end_matches('.').to_owned();
+        let name = without_brackets(host).to_owned();
         let name = ServerName::try_from(name).map_err(|_| ConnectError::NoHost)?;
         let connector = TlsConnector::from(tls_config().map_err(ConnectError::Tls)?);
         let handshake = |error| ConnectError::Handshake(Box::new(tungstenite::Error::Io(error)));
