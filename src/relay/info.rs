@@ -51,15 +51,14 @@ pub struct RelayInfo {
 const TEXT: usize = 100;
 
 impl RelayInfo {
-    /// Reads as much as can be read, also of a document that breaks off. `None`: no JSON object.
+    /// Reads as much as can be read, also of a document that breaks off. `None`: no JSON object, or
+    /// nothing of one.
     fn parse(document: &[u8]) -> Option<Self> {
         let document = String::from_utf8_lossy(document);
         let document = document.trim_start_matches('\u{feff}').trim_start();
-        document.starts_with('{').then(|| {
-            let mut info = Self::default();
-            each_field(document, |field, value| info.read(field, value));
-            info
-        })
+        let mut info = Self::default();
+        let is_whole = each_field(document, |field, value| info.read(field, value));
+        (is_whole || info != Self::default()).then_some(info)
     }
 
     /// A field of the document. Of one that comes again, the last that can be read counts.
@@ -70,14 +69,16 @@ impl RelayInfo {
             "version" => keep(&mut self.version, text(value)),
             "negentropy" => keep(&mut self.negentropy, number(value)),
             "supported_nips" => keep(&mut self.supported_nips, numbers(value)),
-            "limitation" => each_field(value.get(), |limit, value| match limit {
-                "max_limit" => keep(&mut self.max_limit, number(value)),
-                "max_subscriptions" => keep(&mut self.max_subscriptions, number(value)),
-                "max_message_length" => keep(&mut self.max_message_length, number(value)),
-                "max_filters" => keep(&mut self.max_filters, number(value)),
-                "auth_required" => keep(&mut self.auth_required, truth(value)),
-                _ => {}
-            }),
+            "limitation" => {
+                each_field(value.get(), |limit, value| match limit {
+                    "max_limit" => keep(&mut self.max_limit, number(value)),
+                    "max_subscriptions" => keep(&mut self.max_subscriptions, number(value)),
+                    "max_message_length" => keep(&mut self.max_message_length, number(value)),
+                    "max_filters" => keep(&mut self.max_filters, number(value)),
+                    "auth_required" => keep(&mut self.auth_required, truth(value)),
+                    _ => {}
+                });
+            }
             _ => {}
         }
     }
@@ -98,11 +99,10 @@ fn keep<T>(place: &mut Option<T>, read: Option<T>) {
 }
 
 /// Visits the fields of a JSON object, of one that breaks off those before that place. Whatever
-/// they hold, of any depth, is passed over without being built.
-fn each_field(object: &str, visit: impl FnMut(&str, &RawValue)) {
+/// they hold, of any depth, is passed over without being built. Returns whether it is whole.
+fn each_field(object: &str, visit: impl FnMut(&str, &RawValue)) -> bool {
     let mut json = serde_json::Deserializer::from_str(object);
-    // What was visited by then has been read.
-    let _ = json.deserialize_map(Fields(visit));
+    json.deserialize_map(Fields(visit)).is_ok()
 }
 
 struct Fields<F>(F);
