@@ -155,7 +155,8 @@ async fn with_peer(
 ) -> Result<PeerDiff, BackfillError> {
     let timings = &job.timings;
     let allow_local = job.allow_local || !is_strangers(&peer.source);
-    let dialler = Dialler::new(peer.url.clone(), allow_local, timings.connect).traced(&job.trace);
+    let dialler =
+        Dialler::new(peer.url.clone(), allow_local, timings.connect).traced(&job.trace, &peer.name);
     let difference = Difference::with(common);
     let session = difference.session(dialler, job.negentropy).known_by(job.auth.clone());
     let mut session = session.within(room).not_after(job.until);

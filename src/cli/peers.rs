@@ -163,8 +163,8 @@ async fn probe(
     trace: &Trace,
 ) -> Looked {
     let allow_local = allow_local || !matches!(peer.source, PeerSource::Swarm { .. });
-    let mut dialler =
-        Dialler::new(peer.url.clone(), allow_local, limits::CONNECT_TIME_OUT).traced(trace);
+    let mut dialler = Dialler::new(peer.url.clone(), allow_local, limits::CONNECT_TIME_OUT)
+        .traced(trace, &peer.name);
     if let Some(port) = way.map_err(str::to_owned)? {
         dialler.reach_through(port);
     }

@@ -42,6 +42,8 @@ pub struct Dialler {
     tunnel: Option<u16>,
     /// Where its conversations are written down.
     trace: Trace,
+    /// What it is called there.
+    name: String,
 }
 
 /// How this program names itself to relays.
@@ -50,18 +52,26 @@ pub(super) const PROGRAM: &str = concat!("strfry-companion/", env!("CARGO_PKG_VE
 impl Dialler {
     /// The relay is dialled at its own address.
     pub fn new(url: Url, allow_local: bool, time_out: Duration) -> Self {
-        Self { url, allow_local, time_out, tunnel: None, trace: Trace::default() }
+        Self {
+            url,
+            allow_local,
+            time_out,
+            tunnel: None,
+            trace: Trace::default(),
+            name: String::new(),
+        }
     }
 
-    /// Its conversations are written down there.
+    /// Its conversations are written down there, under its address and this name: stations that
+    /// are reached through tunnels have the same address.
     #[must_use]
-    pub fn traced(self, trace: &Trace) -> Self {
-        Self { trace: trace.clone(), ..self }
+    pub fn traced(self, trace: &Trace, name: &str) -> Self {
+        Self { trace: trace.clone(), name: name.to_owned(), ..self }
     }
 
     /// The beginning of a conversation with it, for the trace.
     pub(super) fn conversation(&self) -> Conversation {
-        self.trace.conversation(self.own_address())
+        self.trace.conversation(self.own_address(), &self.name)
     }
 
     /// The relay is dialled at this port of this machine. It keeps its own address in everything

@@ -48,6 +48,7 @@ enum Work {
 /// The conversation of one connection. When it is dropped, the trace says why the connection ended.
 pub(super) struct Conversation {
     shared: Option<Arc<Shared>>,
+    /// As lines give it.
     peer: String,
     number: u64,
     ended: Option<String>,
@@ -142,12 +143,16 @@ impl Trace {
         trouble.or_else(slow)
     }
 
-    /// A connection to this peer.
-    pub(super) fn conversation(&self, peer: &str) -> Conversation {
+    /// A connection to the peer at this address, which may have a name.
+    pub(super) fn conversation(&self, address: &str, name: &str) -> Conversation {
         let shared = self.0.clone().filter(|shared| !shared.is_over.load(Ordering::Relaxed));
         let count = |it: &Arc<Shared>| it.connections.fetch_add(1, Ordering::Relaxed) + 1;
         let number = shared.as_ref().map_or(0, count);
-        let peer = if shared.is_some() { peer.to_owned() } else { String::new() };
+        let peer = match (&shared, name) {
+            (None, _) => String::new(),
+            (Some(_), "") => Value::from(address).to_string(),
+            (Some(_), name) => format!(r#"{},"name":{}"#, Value::from(address), Value::from(name)),
+        };
         Conversation { shared, peer, number, ended: None }
     }
 }
@@ -267,7 +272,7 @@ impl Conversation {
 
     fn line(&self, body: &str) {
         let Some(shared) = &self.shared else { return };
-        let (time, peer, number) = (Timestamp::now(), Value::from(&*self.peer), self.number);
+        let (time, peer, number) = (Timestamp::now(), &self.peer, self.number);
         let line = format!(r#"{{"time":"{time:.6}","peer":{peer},"connection":{number},{body}}}"#);
         let waiting = shared.waiting.fetch_add(line.len(), Ordering::Relaxed);
         // One line always finds place.
@@ -322,8 +327,8 @@ mod tests {
     #[test]
     fn every_message_is_a_line_with_its_time_peer_connection_and_direction() {
         let (lines, trouble) = traced(1 << 20, |trace| {
-            let mut one = trace.conversation("wss://one.example");
-            let two = trace.conversation("wss://two.example");
+            let mut one = trace.conversation("wss://one.example", "");
+            let two = trace.conversation("wss://two.example", "");
             one.event("opened", None);
             one.message(Direction::Out, r#"["REQ","s",{}]"#);
             one.message(Direction::In, " [\"EVENT\",\"s\",{}]");
@@ -353,9 +358,22 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_that_has_a_name_is_called_by_it() {
+        let (lines, _) = traced(1 << 20, |trace| {
+            let mut conversation = trace.conversation("ws://127.0.0.1:7777", "12D3\"Koo");
+            conversation.event("opened", None);
+            conversation.forget();
+        });
+        let line = json!({
+            "peer": "ws://127.0.0.1:7777", "name": "12D3\"Koo", "connection": 1, "event": "opened",
+        });
+        assert_eq!(lines, [line]);
+    }
+
+    #[test]
     fn who_we_are_is_left_out_in_both_directions() {
         let (lines, _) = traced(1 << 20, |trace| {
-            let conversation = trace.conversation("wss://r");
+            let conversation = trace.conversation("wss://r", "");
             conversation.message(Direction::In, r#" [ "AUTH" , "secret challenge" ]"#);
             conversation.message(Direction::Out, r#"["AUTH",{"sig":"secret signature"}]"#);
             conversation.message(Direction::In, r#"["NOTICE","AUTH is wanted"]"#);
@@ -368,7 +386,7 @@ mod tests {
     #[test]
     fn nothing_is_told_by_a_trace_that_leads_nowhere() {
         let trace = Trace::default();
-        let conversation = trace.conversation("wss://r");
+        let conversation = trace.conversation("wss://r", "");
         conversation.message(Direction::In, "x");
         assert!(!conversation.is_traced());
         assert_eq!(trace.end(), None);
@@ -377,7 +395,7 @@ mod tests {
     #[test]
     fn a_trace_ends_at_its_largest_size_with_a_whole_line() {
         let (lines, trouble) = traced(1_000, |trace| {
-            let conversation = trace.conversation("wss://r");
+            let conversation = trace.conversation("wss://r", "");
             (0..100).for_each(|_| conversation.message(Direction::In, r#"["NOTICE","x"]"#));
         });
         assert_eq!(trouble.as_deref(), Some("it has reached its largest size, 1000 bytes"));
@@ -388,7 +406,7 @@ mod tests {
     fn a_full_disk_is_told_once_and_holds_nobody_up() {
         let full = File::options().write(true).open("/dev/full").unwrap();
         let trace = Trace::to(full, plain).unwrap();
-        let conversation = trace.conversation("wss://r");
+        let conversation = trace.conversation("wss://r", "");
         let large = json!(["NOTICE", "x".repeat(100_000)]).to_string();
         while conversation.is_traced() {
             conversation.message(Direction::In, &large);
@@ -401,7 +419,7 @@ mod tests {
     fn a_disk_that_takes_nothing_holds_nobody_up() {
         let (_reader, writer) = io::pipe().unwrap();
         let trace = Trace::to(File::from(std::os::fd::OwnedFd::from(writer)), plain).unwrap();
-        let conversation = trace.conversation("wss://r");
+        let conversation = trace.conversation("wss://r", "");
         let large = json!(["NOTICE", "x".repeat(100_000)]).to_string();
         for _ in 0..TRACE_WAITING / large.len() + 3 {
             conversation.message(Direction::In, &large);
