@@ -46,14 +46,14 @@ fn refused(address: SocketAddr) -> String {
 }
 
 #[tokio::test]
-async fn a_dead_peer_costs_one_attempt_and_is_not_asked_again() {
+async fn a_peer_that_cuts_every_handshake_is_tried_three_times_and_not_asked_again() {
     let relay = ScriptedRelay::start_with(|_| Arrival::HangUp, |_| answer([]));
     let mut session = peer(&relay.url());
     let dead = nothing(not_connected(UNANSWERED));
     assert_eq!(session.fetch(vec![notes()], PATIENT, &Collector::default()).await, dead);
-    // One for the conversation, and perhaps one for what the relay says of itself.
+    // Three for the conversation, and perhaps some for what the relay says of itself.
     let connections = relay.record().connections;
-    assert!((1..=2).contains(&connections), "{connections}");
+    assert!((3..=6).contains(&connections), "{connections}");
     assert_eq!(session.fetch(vec![notes()], PATIENT, &Collector::default()).await, dead);
     assert_eq!(relay.record().connections, connections);
 }
@@ -69,11 +69,8 @@ async fn a_port_where_nobody_listens_is_named() {
 #[tokio::test]
 async fn a_peer_that_does_not_answer_the_handshake_costs_the_time_of_one_connection() {
     let listener = MuteListener::start();
-    let mut session = PeerSession::new(Dialler {
-        url: listener.url().parse().unwrap(),
-        allow_local: true,
-        time_out: Duration::from_millis(100),
-    });
+    let (url, time_out) = (listener.url().parse().unwrap(), Duration::from_millis(100));
+    let mut session = PeerSession::new(Dialler::new(url, true, time_out));
     let mute = nothing(not_connected("no connection within 0 s"));
     assert_eq!(session.fetch(vec![notes()], PATIENT, &Collector::default()).await, mute);
     assert_eq!(session.fetch(vec![notes()], PATIENT, &Collector::default()).await, mute);
@@ -104,7 +101,7 @@ async fn a_local_address_is_not_dialled_for_a_stranger_whatever_its_name() {
         let url = format!("ws://{host}:{port}").parse::<url::Url>().unwrap();
         let shown = url.host_str().unwrap().to_owned();
         let time_out = Duration::from_secs(20);
-        let mut session = PeerSession::new(Dialler { url, allow_local: false, time_out });
+        let mut session = PeerSession::new(Dialler::new(url, false, time_out));
         let outcome = session.fetch(vec![notes()], PATIENT, &Collector::default()).await;
         let error = format!(
             "{shown} has only loopback or private addresses, which are not dialled for a peer \
@@ -177,7 +174,7 @@ async fn a_peer_that_refuses_by_notice_is_quoted() {
 async fn an_endless_notice_is_no_answer() {
     let notice = "x".repeat(1_000);
     let relay = ScriptedRelay::start(move |_| answer(iter::repeat(Act::Notice(notice.clone()))));
-    let (outcome, _) = fetch(&relay.url(), vec![notes()], IMPATIENT).await;
+    let (outcome, _) = fetch(&relay.url(), vec![notes()], PATIENT).await;
     assert_eq!(outcome, nothing(GapReason::Useless));
 }
 
@@ -312,14 +309,26 @@ async fn the_end_of_a_relay_that_ignores_until_is_not_believed() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_too_large_is_not_read() {
+async fn a_message_that_never_ends_costs_one_time_out() {
+    for bytes in [
+        [&[0x81, 127][..], &(1u64 << 63).to_be_bytes(), b"[\"EVENT\","].concat(),
+        [&[0x01, 127][..], &(3u64 << 20).to_be_bytes(), &[b' '; 4 << 20]].concat(),
+    ] {
+        let relay = ScriptedRelay::start(move |_| answer([Act::Raw(bytes.clone())]));
+        let (outcome, _) = fetch(&relay.url(), vec![notes()], IMPATIENT).await;
+        assert_eq!(outcome, nothing(GapReason::TimedOut(0, None)));
+        assert_eq!(relay.record().connections, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_messages_that_are_too_large_is_given_up() {
     let large = Author::new(1).note(START, &"x".repeat(limits::MESSAGE));
-    let relay = ScriptedRelay::start(move |_| answer([Act::Event(large.clone()), Act::Eose]));
-    let (outcome, collector) = fetch(&relay.url(), vec![notes()], PATIENT).await;
-    let error = format!("IO error: a message is longer than {} bytes", limits::MESSAGE);
-    assert_eq!(outcome, nothing(GapReason::Cut(error)));
+    let relay = ScriptedRelay::start(move |_| answer(iter::repeat(Act::Event(large.clone()))));
+    let (outcome, collector) = fetch(&relay.url(), vec![notes()], IMPATIENT).await;
+    let reasons: Vec<GapReason> = outcome.gaps.into_iter().map(|gap| gap.reason).collect();
+    assert_eq!(reasons, [GapReason::TimedOut(0, None)]);
     assert_eq!(collector.count(), 0);
-    assert_eq!(relay.record().connections, 4);
 }
 
 #[tokio::test]

@@ -265,11 +265,7 @@ async fn a_relay_with_too_many_requests_open_is_asked_fewer_at_once() {
 
 #[tokio::test]
 async fn a_short_look_shows_what_a_relay_can_do() {
-    let dialler = |url: String| Dialler {
-        url: url.parse().unwrap(),
-        allow_local: true,
-        time_out: Duration::from_secs(20),
-    };
+    let dialler = |url: String| Dialler::new(url.parse().unwrap(), true, Duration::from_secs(20));
     let archive = Archive::new(&notes_of(&Author::new(1), 9), 500);
     let info = json!({"software": "test", "supported_nips": [], "limitation": {"max_limit": 5}});
     let relay = archive.informing(Some(info));

@@ -67,6 +67,7 @@ fn job(node: &Node, relays: &[&ScriptedRelay], pubkeys: Vec<Pubkey>) -> Job {
         plain: false,
         ipfs: "ipfs".into(),
         auth: None,
+        trace: Default::default(),
         state: None,
         full: false,
         negentropy: true,

@@ -22,7 +22,7 @@ use super::tunnels::{Ipfs, Tunnels};
 use super::write_relays::is_strangers;
 use crate::node::{Blacklist, Peer};
 use crate::nostr::{Filter, Pubkey};
-use crate::relay::{AuthKey, Dialler, FetchOutcome, Gap, GapReason, Pace, Room};
+use crate::relay::{AuthKey, Dialler, FetchOutcome, Gap, GapReason, Pace, Room, Trace};
 use crate::stop::Stop;
 use crate::strfry_db::scan::{ScanFilter, ScanOptions};
 use crate::strfry_db::{ReadError, StrfryDb};
@@ -52,6 +52,8 @@ pub struct DiffJob {
     pub ipfs: PathBuf,
     /// For relays that want to know who we are (NIP-42).
     pub auth: Option<AuthKey>,
+    /// Where conversations with peers are written down.
+    pub trace: Trace,
     /// Whether peers that can (NIP-77) are compared with; else all are asked page by page.
     pub negentropy: bool,
     /// Whether peers of the swarm may be dialled at loopback and private addresses.
@@ -152,11 +154,9 @@ async fn with_peer(
     end: impl Future<Output = ()>,
 ) -> Result<PeerDiff, BackfillError> {
     let timings = &job.timings;
-    let dialler = Dialler {
-        url: peer.url.clone(),
-        allow_local: job.allow_local || !is_strangers(&peer.source),
-        time_out: timings.connect,
-    };
+    let allow_local = job.allow_local || !is_strangers(&peer.source);
+    let dialler =
+        Dialler::new(peer.url.clone(), allow_local, timings.connect).traced(&job.trace, &peer.name);
     let difference = Difference::with(common);
     let session = difference.session(dialler, job.negentropy).known_by(job.auth.clone());
     let mut session = session.within(room).not_after(job.until);

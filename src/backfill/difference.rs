@@ -336,7 +336,7 @@ impl Sink for Arc<Difference> {
     }
 
     fn unwanted(&self, what: Unwanted) {
-        if matches!(what, Unwanted::Unasked | Unwanted::TooNew | Unwanted::Malformed(_)) {
+        if !matches!(what, Unwanted::Repeated | Unwanted::NotAMessage) {
             self.account().unwanted += 1;
         }
     }

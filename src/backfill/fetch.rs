@@ -194,11 +194,9 @@ impl<'a> Fetch<'a> {
     }
 
     fn session(&self, peer: &Peer, difference: Option<&Arc<Difference>>) -> PeerSession {
-        let dialler = Dialler {
-            url: peer.url.clone(),
-            allow_local: self.job.allow_local || !is_strangers(&peer.source),
-            time_out: self.job.timings.connect,
-        };
+        let allow_local = self.job.allow_local || !is_strangers(&peer.source);
+        let dialler = Dialler::new(peer.url.clone(), allow_local, self.job.timings.connect)
+            .traced(&self.job.trace, &peer.name);
         let session = if let Some(difference) = difference {
             difference.session(dialler, self.job.negentropy)
         } else if !self.job.negentropy || is_for_profiles(peer) {

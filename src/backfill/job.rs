@@ -8,7 +8,7 @@ use super::limits::{CONNECT_TIME_OUT, FIRST_PAUSE, FULL_TIME_OUT, RECENT_TIME_OU
 use crate::import::StrfryCommand;
 use crate::node::{Blacklist, EventLimits, Peer};
 use crate::nostr::Pubkey;
-use crate::relay::AuthKey;
+use crate::relay::{AuthKey, Trace};
 
 /// What a run is to do.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ pub struct Job {
     pub ipfs: PathBuf,
     /// For relays that want to know who we are (NIP-42).
     pub auth: Option<AuthKey>,
+    /// Where conversations with peers are written down.
+    pub trace: Trace,
     /// What is remembered of peers from one run to the next.
     pub state: Option<PathBuf>,
     /// Ask for no more than `days`, whatever is remembered.

@@ -12,6 +12,7 @@ use super::strangers::Strangers;
 use crate::import::{EventLimits, Refusal, StoredEvent};
 use crate::node::Blacklist;
 use crate::nostr::{Event, kind};
+use crate::relay::limits::MESSAGE;
 use crate::relay::{ForgedIds, Sink, Standing, Stopped, Unwanted};
 use crate::report::StatKey;
 
@@ -170,6 +171,19 @@ impl Sink for PeerSink {
             Unwanted::Repeated => Class::Duplicate,
             Unwanted::Unasked => Class::Unasked,
             Unwanted::TooNew => Class::TooNew,
+            Unwanted::TooLarge { id, bytes } => {
+                let reason = match id {
+                    Some(id) => format!(
+                        "event {id} came in a message of {bytes} bytes, larger than {MESSAGE}"
+                    ),
+                    None => format!(
+                        "an event came in a message of {bytes} bytes, larger than {MESSAGE}"
+                    ),
+                };
+                self.account.tally.receive();
+                self.account.tally.count_because(Class::Oversize, reason);
+                return;
+            }
             Unwanted::Malformed(malformed) => {
                 self.account.tally.receive();
                 self.account.tally.count_because(Class::Malformed, malformed);

@@ -1,6 +1,6 @@
 //! Options of the commands that ask peers: which peers, which authors, kinds and times, and how.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -11,11 +11,12 @@ use super::auth_key::read_auth_key;
 use super::exit::{Failure, OrFail, Result};
 use super::node::{NodeArguments, read_pubkeys};
 use super::resources::{need_open_files, need_threads};
+use super::trace::Tracing;
 use crate::backfill::kinds::{self, KindsError};
 use crate::backfill::{Timings, limits};
 use crate::node::{Blacklist, Discovery, Peer, PeerPolicy, PubkeySources, explicit_peer};
 use crate::nostr::{Pubkey, kind};
-use crate::relay::AuthKey;
+use crate::relay::{AuthKey, Trace};
 
 #[derive(Debug, Args)]
 pub(super) struct Asking {
@@ -57,6 +58,8 @@ pub(super) struct Asking {
     /// Stop asking after this time and write what has come: seconds, or 90s, 50m, 2h; 0 for no limit
     #[arg(long, value_name = "TIME", default_value = "50m", value_parser = parse_time)]
     max_time: Duration,
+    #[command(flatten)]
+    pub(super) tracing: Tracing,
 }
 
 /// Seconds, or a whole number with its unit.
@@ -130,6 +133,13 @@ impl Asking {
         pubkeys.sort_unstable();
         pubkeys.dedup();
         Ok(Some(pubkeys))
+    }
+
+    /// Where conversations are written down.
+    pub(super) fn trace(&self, node: &NodeArguments, strfry: Option<&Path>) -> Result<Trace> {
+        let read: Vec<PathBuf> =
+            self.pubkeys.iter().chain(self.auth_key_file.as_ref()).cloned().collect();
+        self.tracing.open(node, strfry, &read)
     }
 
     pub(super) fn auth(&self) -> Result<Option<AuthKey>> {

@@ -236,6 +236,7 @@ impl Arguments {
             plain: self.plain,
             ipfs: self.asking.reaching.ipfs_bin.clone(),
             auth: self.asking.auth()?,
+            trace: self.asking.trace(&self.node, Some(&self.strfry_bin()?))?,
             state: Some(paths.peer_state()),
             full: self.asking.full,
             negentropy: !self.asking.no_negentropy,
@@ -262,6 +263,7 @@ impl Arguments {
         let summary = runtime.block_on(run).or_cannot_run();
         // A name that is still being resolved, for a peer that was given up, holds nobody up.
         runtime.shutdown_background();
+        self.asking.tracing.end(&job.trace, |trouble| log.warn(clean_for_log(&trouble)));
         summary
     }
 }

@@ -50,6 +50,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         Ok((peers, job.too_new_here(&db).or_cannot_run()?))
     });
     runtime.shutdown_background();
+    let tracing = &arguments.asking.tracing;
+    tracing.end(&job.trace, |trouble| tell(format_args!("warning: {trouble}")));
     let (peers, too_new) = found?;
     // All tunnels are closed: a signal may end the process, also while nobody reads its output.
     end_between_snapshots()?;
@@ -110,6 +112,7 @@ impl Arguments {
             blacklist,
             ipfs: asking.reaching.ipfs_bin.clone(),
             auth: asking.auth()?,
+            trace: asking.trace(&self.node, None)?,
             negentropy: !asking.no_negentropy,
             allow_local: asking.reaching.allow_local_peers,
             max_time: asking.max_time(),

@@ -19,6 +19,7 @@ mod resources;
 mod scan;
 mod signals;
 mod stats;
+mod trace;
 mod verify;
 mod wait;
 

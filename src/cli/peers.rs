@@ -2,18 +2,20 @@
 
 use std::fmt::Write;
 
+use anyhow::anyhow;
 use clap::Args;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::asking::{Reaching, runtime};
-use super::exit::{OrFail, Outcome, Result, answer};
+use super::exit::{Failure, OrFail, Outcome, Result, answer, tell};
 use super::node::{NodeArguments, skipped_as_json, subject};
 use super::output::{print, print_json};
 use super::signals::{end_between_snapshots, stop_on_signals};
+use super::trace::Tracing;
 use crate::backfill::{Ipfs, Tunnels, limits};
 use crate::node::{Peer, PeerSource, explicit_peer};
-use crate::relay::{Dialler, Probe};
+use crate::relay::{Dialler, Probe, Trace};
 use crate::report::clean;
 use crate::stop::Stop;
 
@@ -31,6 +33,8 @@ pub(super) struct Arguments {
     #[command(flatten)]
     reaching: Reaching,
     #[command(flatten)]
+    tracing: Tracing,
+    #[command(flatten)]
     node: NodeArguments,
 }
 
@@ -38,7 +42,18 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let discovery = arguments.node.discover(arguments.reaching.policy());
     let discovery = discovery.with_explicit(explicit_peers(&arguments.relays)?);
     let probes = match arguments.probe {
-        true => probe_all(&discovery.peers, &arguments.reaching)?,
+        true => {
+            let trace = arguments.tracing.open(&arguments.node, None, &[])?;
+            let probes = probe_all(&discovery.peers, &arguments.reaching, &trace);
+            let tracing = &arguments.tracing;
+            tracing.end(&trace, |trouble| tell(format_args!("warning: {trouble}")));
+            probes?
+        }
+        false if arguments.tracing.is_on() => {
+            return Err(Failure::Usage(anyhow!(
+                "--trace-peers has nothing to write without --probe"
+            )));
+        }
         false => Vec::new(),
     };
     let all_answer = probes.iter().all(std::result::Result::is_ok);
@@ -115,7 +130,7 @@ fn explicit_peers(urls: &[String]) -> Result<Vec<Peer>> {
 type Looked = std::result::Result<Probe, String>;
 
 /// Looks at all peers at once, through the tunnels that a backfill would use.
-fn probe_all(peers: &[Peer], reaching: &Reaching) -> Result<Vec<Looked>> {
+fn probe_all(peers: &[Peer], reaching: &Reaching, trace: &Trace) -> Result<Vec<Looked>> {
     let runtime = runtime()?;
     let probes = runtime.block_on(async {
         let stop = Stop::default();
@@ -126,7 +141,7 @@ fn probe_all(peers: &[Peer], reaching: &Reaching) -> Result<Vec<Looked>> {
             let (way, stop) = (tunnels.port(position), &stop);
             async move {
                 tokio::select! {
-                    looked = probe(peer, way, reaching.allow_local_peers) => looked,
+                    looked = probe(peer, way, reaching.allow_local_peers, trace) => looked,
                     () = stop.told() => Err("stopped before the end".to_owned()),
                 }
             }
@@ -145,12 +160,11 @@ async fn probe(
     peer: &Peer,
     way: std::result::Result<Option<u16>, &str>,
     allow_local: bool,
+    trace: &Trace,
 ) -> Looked {
-    let mut dialler = Dialler {
-        url: peer.url.clone(),
-        allow_local: allow_local || !matches!(peer.source, PeerSource::Swarm { .. }),
-        time_out: limits::CONNECT_TIME_OUT,
-    };
+    let allow_local = allow_local || !matches!(peer.source, PeerSource::Swarm { .. });
+    let mut dialler = Dialler::new(peer.url.clone(), allow_local, limits::CONNECT_TIME_OUT)
+        .traced(trace, &peer.name);
     if let Some(port) = way.map_err(str::to_owned)? {
         dialler.reach_through(port);
     }

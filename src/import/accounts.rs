@@ -54,7 +54,7 @@ classes! {
     NotConfirmed: "not_confirmed",
     /// Not an event as strfry defines it.
     Malformed: "malformed",
-    /// Larger than `events.maxEventSize`.
+    /// Larger than `events.maxEventSize`, or than any message of a peer that is read.
     Oversize: "oversize",
     /// Its id is not the hash of its text.
     BadId: "bad_id",

@@ -84,6 +84,12 @@ impl IdRequest {
         self.missing.remove(id)
     }
 
+    /// What has not come yet, if it is one event.
+    pub(super) fn only_missing(&self) -> Option<EventId> {
+        let mut missing = self.missing.iter();
+        missing.next().copied().filter(|_| missing.next().is_none())
+    }
+
     /// All that was asked for; sorted.
     pub(super) fn asked(&self) -> &[EventId] {
         &self.asked

@@ -3,8 +3,7 @@
 //! A peer that a stranger's file named is never dialled at a loopback or private address, whatever
 //! its host name resolves to.
 
-use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -15,16 +14,19 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::http::header::USER_AGENT;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest};
 use tokio_tungstenite::{MaybeTlsStream, client_async_with_config};
 use url::Url;
 
-use super::connection::Connection;
-use super::limits::{ADDRESSES, BETWEEN_ADDRESSES, MESSAGE, READ_AT_ONCE, UNSENT};
-use super::metered::Metered;
+use super::connect_error::ConnectError;
+use super::connection::{Connection, Socket};
+use super::limits::{ADDRESSES, BETWEEN_ADDRESSES, MESSAGE, READ_AT_ONCE, SMALL_MESSAGE, UNSENT};
+use super::metered::{Meter, Metered};
 use super::room::Room;
+use super::trace::{Conversation, Trace};
 use crate::node::address::is_local_ip;
 
 /// Where and how a peer is dialled.
@@ -36,71 +38,84 @@ pub struct Dialler {
     pub allow_local: bool,
     /// For everything from name resolution to the end of the handshake.
     pub time_out: Duration,
+    /// The port of this machine at which a tunnel to the relay begins.
+    tunnel: Option<u16>,
+    /// Where its conversations are written down.
+    trace: Trace,
+    /// What it is called there.
+    name: String,
 }
 
-/// Why no connection came about.
-#[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages say it")]
-pub enum ConnectError {
-    #[error("no connection within {0} s")]
-    TimedOut(u64),
-    #[error("the URL has no host or port")]
-    NoHost,
-    #[error("cannot resolve {host}: {}", cause_of(source))]
-    Resolve { host: String, source: io::Error },
-    #[error(
-        "{host} has only loopback or private addresses, which are not dialled for a peer that a swarm file names (--allow-local-peers permits it)"
-    )]
-    LocalAddress { host: String },
-    #[error("cannot connect to {address}: {source}")]
-    Tcp { address: SocketAddr, source: io::Error },
-    #[error("WebSocket handshake: {0}")]
-    Handshake(Box<tungstenite::Error>),
-    #[error(
-        "the other side ended the connection before it answered the WebSocket handshake, as a tunnel does whose far end is not reached"
-    )]
-    Unanswered,
-    #[error("TLS: {0}")]
-    Tls(rustls::Error),
-}
-
-/// The standard library puts words of its own in front of what the resolver says.
-fn cause_of(error: &io::Error) -> String {
-    let text = error.to_string();
-    let (_, cause) = text.split_once("lookup address information: ").unwrap_or(("", &text));
-    cause.to_owned()
-}
+/// How this program names itself to relays.
+pub(super) const PROGRAM: &str = concat!("strfry-companion/", env!("CARGO_PKG_VERSION"));
 
 impl Dialler {
-    /// The relay is reached at this port of this machine.
+    /// The relay is dialled at its own address.
+    pub fn new(url: Url, allow_local: bool, time_out: Duration) -> Self {
+        Self {
+            url,
+            allow_local,
+            time_out,
+            tunnel: None,
+            trace: Trace::default(),
+            name: String::new(),
+        }
+    }
+
+    /// Its conversations are written down there, under its address and this name: stations that
+    /// are reached through tunnels have the same address.
+    #[must_use]
+    pub fn traced(self, trace: &Trace, name: &str) -> Self {
+        Self { trace: trace.clone(), name: name.to_owned(), ..self }
+    }
+
+    /// The beginning of a conversation with it, for the trace.
+    pub(super) fn conversation(&self) -> Conversation {
+        self.trace.conversation(self.own_address(), &self.name)
+    }
+
+    /// The relay is dialled at this port of this machine. It keeps its own address in everything
+    /// that it is told.
     pub fn reach_through(&mut self, port: u16) {
-        // Errors leave the address as it is, where nobody listens for us.
-        let _ = self.url.set_host(Some("127.0.0.1"));
-        let _ = self.url.set_port(Some(port));
-        self.allow_local = true;
+        self.tunnel = Some(port);
+    }
+
+    /// The relay's own address as people write it, also where a tunnel leads to it: what a relay
+    /// wants to see in the answer to its challenge (NIP-42).
+    pub(super) fn own_address(&self) -> &str {
+        self.url.as_str().trim_end_matches('/')
     }
 
     /// Opens a connection whose large messages need some of this room.
     pub(super) async fn dial(&self, room: &Room) -> Result<Connection, ConnectError> {
-        timeout(self.time_out, self.dial_without_time_out(room))
+        let mut conversation = self.conversation();
+        let dialled = timeout(self.time_out, self.dial_without_time_out(room))
             .await
-            .unwrap_or(Err(ConnectError::TimedOut(self.time_out.as_secs())))
+            .unwrap_or(Err(ConnectError::TimedOut(self.time_out.as_secs())));
+        match dialled {
+            Ok((socket, meter)) => {
+                conversation.event("opened", None);
+                Ok(Connection::new(socket, meter, conversation))
+            }
+            Err(error) => {
+                conversation.event("not connected", Some(&error.to_string()));
+                conversation.forget();
+                Err(error)
+            }
+        }
     }
 
-    async fn dial_without_time_out(&self, room: &Room) -> Result<Connection, ConnectError> {
+    async fn dial_without_time_out(
+        &self,
+        room: &Room,
+    ) -> Result<(Socket, Arc<Meter>), ConnectError> {
         let stream = self.open().await?;
-        let handshake = |error| match error {
-            tungstenite::Error::Protocol(ProtocolError::HandshakeIncomplete) => {
-                ConnectError::Unanswered
-            }
-            tungstenite::Error::Io(error) if error.kind() == io::ErrorKind::ConnectionReset => {
-                ConnectError::Unanswered
-            }
-            error => ConnectError::Handshake(Box::new(error)),
-        };
-        let request = self.url.as_str().into_client_request().map_err(handshake)?;
+        let handshake = |error| ConnectError::of_handshake(error, &self.url);
+        let mut request = self.url.as_str().into_client_request().map_err(handshake)?;
+        request.headers_mut().insert(USER_AGENT, HeaderValue::from_static(PROGRAM));
         let config = WebSocketConfig::default()
-            .max_message_size(Some(MESSAGE))
+            // Longer ones are read past before the library sees them, and leave a mark.
+            .max_message_size(Some(MESSAGE + SMALL_MESSAGE))
             .max_frame_size(Some(MESSAGE))
             .read_buffer_size(READ_AT_ONCE)
             // Without a bound a peer that sends pings and reads nothing fills the memory.
@@ -109,7 +124,7 @@ impl Dialler {
         let (stream, meter) = Metered::new(stream, room.clone());
         let (socket, _response) =
             client_async_with_config(request, stream, Some(config)).await.map_err(handshake)?;
-        Ok(Connection::new(socket, meter))
+        Ok((socket, meter))
     }
 
     /// Opens a connection without a WebSocket; it has as much time as the caller gives it.
@@ -121,7 +136,7 @@ impl Dialler {
             return Ok(MaybeTlsStream::Plain(stream));
         }
         let host = self.url.host_str().ok_or(ConnectError::NoHost)?;
-        let name = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = without_brackets(host).to_owned();
         let name = ServerName::try_from(name).map_err(|_| ConnectError::NoHost)?;
         let connector = TlsConnector::from(tls_config().map_err(ConnectError::Tls)?);
         let handshake = |error| ConnectError::Handshake(Box::new(tungstenite::Error::Io(error)));
@@ -130,12 +145,17 @@ impl Dialler {
     }
 
     async fn connect(&self) -> Result<TcpStream, ConnectError> {
+        if let Some(port) = self.tunnel {
+            return attempt((SocketAddr::from((Ipv4Addr::LOCALHOST, port)), 0)).await;
+        }
         let host = self.url.host_str().ok_or(ConnectError::NoHost)?;
+        if is_onion(host) {
+            return Err(ConnectError::Onion { host: host.to_owned() });
+        }
         let port = self.url.port_or_known_default().ok_or(ConnectError::NoHost)?;
-        // Brackets belong to the URL's spelling of an IPv6 address, not to the address.
-        let name = host.trim_start_matches('[').trim_end_matches(']');
         let resolve = |source| ConnectError::Resolve { host: host.to_owned(), source };
-        let addresses = tokio::net::lookup_host((name, port)).await.map_err(resolve)?;
+        let addresses = tokio::net::lookup_host((without_brackets(host), port)).await;
+        let addresses = addresses.map_err(resolve)?;
         let addresses = addresses.filter(|it| self.allow_local || !is_local_ip(it.ip()));
         let attempts: Vec<_> = addresses.take(ADDRESSES).zip(0..).map(attempt).collect();
         if attempts.is_empty() {
@@ -144,6 +164,17 @@ impl Dialler {
         let (stream, _) = select_ok(attempts).await?;
         Ok(stream)
     }
+}
+
+/// Brackets belong to the URL's spelling of an IPv6 address, not to the address.
+fn without_brackets(host: &str) -> &str {
+    host.trim_start_matches('[').trim_end_matches(']')
+}
+
+/// Whether a host is a Tor service (RFC 7686: such a name is not for the DNS).
+fn is_onion(host: &str) -> bool {
+    let host = host.trim_end_matches('.');
+    host.rsplit('.').next().is_some_and(|last| last.eq_ignore_ascii_case("onion"))
 }
 
 /// One of several addresses, each a moment after the other: the first that answers wins, so that

@@ -9,16 +9,34 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::{self, Message};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::limits::SMALL_MESSAGE;
-use super::metered::{Meter, Metered};
+use super::metered::{KEPT, Meter, Metered};
+use super::too_large::TooLarge;
+use super::trace::{Conversation, Direction};
 
 /// Long enough for a goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-type Socket = WebSocketStream<Metered<MaybeTlsStream<TcpStream>>>;
+pub(super) type Socket = WebSocketStream<Metered<MaybeTlsStream<TcpStream>>>;
+
+/// What comes from a relay.
+#[derive(Debug)]
+pub(super) enum Received {
+    /// A text, also one in a binary frame.
+    Text(Utf8Bytes),
+    /// Something that is no text.
+    NotText,
+    /// A message that is too large for us.
+    TooLarge(TooLarge),
+    /// A ping and the like; the library has answered it.
+    Idle,
+    /// The relay ends the connection.
+    Close(Option<CloseFrame>),
+}
 
 /// An open connection to a relay.
 #[derive(Debug)]
@@ -29,15 +47,33 @@ pub(super) struct Connection {
     latest: Option<Message>,
     /// Nothing has been read since the latest message.
     is_between: bool,
+    conversation: Conversation,
 }
 
 impl Connection {
-    pub(super) fn new(socket: Socket, meter: Arc<Meter>) -> Self {
-        Self { socket, meter, latest: None, is_between: true }
+    pub(super) fn new(socket: Socket, meter: Arc<Meter>, conversation: Conversation) -> Self {
+        Self { socket, meter, latest: None, is_between: true, conversation }
     }
 
-    /// The next message; `None`: the connection has ended. Loses nothing when it is dropped.
-    pub(super) async fn next(&mut self) -> Option<Result<Message, tungstenite::Error>> {
+    /// What comes next; `None`: the connection has ended. Loses nothing when it is dropped.
+    pub(super) async fn next(&mut self) -> Option<Result<Received, tungstenite::Error>> {
+        let next = self.next_message().await;
+        match &next {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => self.conversation.ends(|| error.to_string()),
+            None => self.conversation.ends(|| "ended by the relay".to_owned()),
+        }
+        let received = self.received(next?);
+        if let Ok(Received::Close(frame)) = &received {
+            self.conversation.ends(|| match frame {
+                Some(frame) => format!("closed by the relay: {frame}"),
+                None => "closed by the relay".to_owned(),
+            });
+        }
+        Some(received)
+    }
+
+    async fn next_message(&mut self) -> Option<Result<Message, tungstenite::Error>> {
         let mut next = pin!(self.socket.next());
         let is_between = std::mem::replace(&mut self.is_between, false);
         let first = poll_fn(|context| Poll::Ready(next.as_mut().poll(context))).await;
@@ -60,6 +96,46 @@ impl Connection {
         message
     }
 
+    fn received(
+        &self,
+        message: Result<Message, tungstenite::Error>,
+    ) -> Result<Received, tungstenite::Error> {
+        let conversation = &self.conversation;
+        Ok(match message? {
+            Message::Text(text) => {
+                conversation.message(Direction::In, &text);
+                Received::Text(text)
+            }
+            Message::Binary(bytes) => match self.meter.too_large(&bytes) {
+                Some((skipped, parts)) => {
+                    let beginning = if parts.is_empty() { &skipped.beginning } else { parts };
+                    let beginning = beginning.get(..KEPT).unwrap_or(beginning);
+                    let what = TooLarge::of(beginning, &skipped.end, skipped.bytes);
+                    conversation.came(format_args!("too large: {what}"));
+                    Received::TooLarge(what)
+                }
+                None => {
+                    let length = bytes.len();
+                    match Utf8Bytes::try_from(bytes) {
+                        Ok(text) => {
+                            conversation.message(Direction::In, &text);
+                            Received::Text(text)
+                        }
+                        Err(_) => {
+                            conversation.came(format_args!("{length} bytes that are no text"));
+                            Received::NotText
+                        }
+                    }
+                }
+            },
+            Message::Close(frame) => Received::Close(frame),
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {
+                conversation.came("a ping or the like");
+                Received::Idle
+            }
+        })
+    }
+
     /// For how long the connection has waited for [room](super::Room) since this was called last.
     pub(super) fn take_waited(&self) -> Duration {
         self.meter.take_waited()
@@ -67,11 +143,17 @@ impl Connection {
 
     /// Sends a message; waits while the relay does not read.
     pub(super) async fn send(&mut self, text: String) -> Result<(), tungstenite::Error> {
-        self.socket.send(Message::text(text)).await
+        self.conversation.message(Direction::Out, &text);
+        let sent = self.socket.send(Message::text(text)).await;
+        if let Err(error) = &sent {
+            self.conversation.ends(|| error.to_string());
+        }
+        sent
     }
 
     /// Says goodbye. Not needed for correctness, and never waits long.
     pub(super) async fn close(&mut self) {
+        self.conversation.ends(|| "nothing is left to be asked".to_owned());
         let _ = timeout(GOODBYE, self.socket.close(None)).await;
     }
 }

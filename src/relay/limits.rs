@@ -68,6 +68,13 @@ pub const USELESS_MESSAGES: u64 = 1_000;
 /// Attempts in a row that bring no complete page before a peer is given up.
 pub const ATTEMPTS_WITHOUT_PROGRESS: u32 = 4;
 
+/// Attempts to connect to a peer that was never connected and whose answer allows another one
+/// (HTTP 503 and the like). A peer that is not reached at all costs one.
+pub const CONNECT_ATTEMPTS: u32 = 3;
+
+/// Longest pause that a peer may ask for with a `Retry-After`.
+pub const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(30);
+
 /// Times that a peer may answer "rate-limited" in a row before its query is given up.
 pub const RATE_LIMITED_IN_A_ROW: u32 = 6;
 
@@ -222,3 +229,11 @@ pub const KEY_IN_FILTER: usize = 67;
 
 /// Bytes of a kind in a filter: five digits and a comma (NIP-01: up to 65535).
 pub const KIND_IN_FILTER: usize = 6;
+
+/// Largest trace of conversations, bytes: those of a first run over a million events fit, and a
+/// peer that sends without end does not fill the disk.
+pub const TRACE_BYTES: u64 = 1 << 30;
+
+/// Bytes of a trace that wait for the disk, after which lines are lost: a few of the largest
+/// messages.
+pub const TRACE_WAITING: usize = 8 << 20;

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message;
 
-use super::connect::{ConnectError, Dialler};
-use super::connection::Connection;
+use super::connect::Dialler;
+use super::connect_error::ConnectError;
+use super::connection::{Connection, Received};
 use super::info::{self, RelayInfo};
 use super::limits::INFO_TIME_OUT;
 use super::local::ItemSet;
@@ -113,7 +113,7 @@ async fn ask<T>(
     let conversation = async {
         connection.send(request).await.ok()?;
         while let Some(Ok(received)) = connection.next().await {
-            let Message::Text(text) = received else { continue };
+            let Received::Text(text) = received else { continue };
             let Some(message) = RelayMessage::parse(&text) else { continue };
             *sends_challenge |= matches!(message, RelayMessage::Auth(_));
             if let Some(end) = end_of(&message) {

@@ -10,18 +10,18 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::auth::AuthKey;
 use super::backoff::{Pace, pause};
 use super::budget::Budget;
-use super::connect::{ConnectError, Dialler};
-use super::connection::Connection;
+use super::connect::Dialler;
+use super::connect_error::ConnectError;
+use super::connection::{Connection, Received};
 use super::forged::ForgedIds;
 use super::info;
 use super::ledger::{Ledger, Member};
-use super::limits::{ATTEMPTS_WITHOUT_PROGRESS, INFO_TIME_OUT};
+use super::limits::{ATTEMPTS_WITHOUT_PROGRESS, CONNECT_ATTEMPTS, INFO_TIME_OUT};
 use super::local::Local;
 use super::manners::{Comparing, Manners};
 use super::message::{self, RelayMessage};
@@ -29,6 +29,7 @@ use super::outcome::{FetchOutcome, GapReason};
 use super::requests::{Identity, Next, Requests, shortened};
 use super::room::Room;
 use super::sink::{Sink, Stopped, Unwanted};
+use super::too_large::TooLarge;
 use crate::nostr::Filter;
 
 /// One peer, for a whole run.
@@ -68,7 +69,7 @@ impl Share {
 
 /// What ended an attempt before all was answered.
 enum Interruption {
-    NotConnected(String),
+    NotConnected(ConnectError),
     Cut(String),
     Overdue(GapReason),
     Useless,
@@ -155,10 +156,10 @@ impl PeerSession {
         sink: &impl Sink,
     ) -> FetchOutcome {
         let member = self.share.as_mut().and_then(|share| share.member.take());
-        let identity = self.auth.clone().map(|key| Identity {
-            key,
-            relay: self.dialler.url.as_str().trim_end_matches('/').to_owned(),
-        });
+        let identity = self
+            .auth
+            .clone()
+            .map(|key| Identity { key, relay: self.dialler.own_address().to_owned() });
         let manners = self.manners.clone();
         let budget = std::mem::take(&mut self.budget);
         let mut requests = Requests::new(queries, pace, (manners, budget), member, identity);
@@ -175,6 +176,10 @@ impl PeerSession {
             requests.ask_again();
             let is_progress = requests.budget.progress() > progress_before;
             attempts = if is_progress { 1 } else { attempts + 1 };
+            let retry_after = match &interruption {
+                Interruption::NotConnected(error) => error.retry_after(),
+                _ => None,
+            };
             if let Some(reason) = self.reason_to_give_up(interruption, attempts) {
                 requests.give_up(&reason);
                 // A peer that answered other queries may well answer those of the next fetch.
@@ -182,7 +187,8 @@ impl PeerSession {
                 self.given_up = (!is_of_one_query || requests.outcome.pages == 0).then_some(reason);
                 break;
             }
-            tokio::time::sleep(pause(pace.first_pause, attempts)).await;
+            let pause = pause(pace.first_pause, attempts);
+            tokio::time::sleep(retry_after.map_or(pause, |asked| asked.max(pause))).await;
         }
         self.tell_what_it_lacks(&mut requests);
         let (outcome, (manners, budget), member) = requests.into_parts();
@@ -206,7 +212,12 @@ impl PeerSession {
         let (give_up, reason) = match interruption {
             // A dead peer costs one connect time-out; one that was there a moment ago may be back.
             Interruption::NotConnected(error) => {
-                (exhausted || !self.was_connected, GapReason::NotConnected(error))
+                let most = match self.was_connected {
+                    true => ATTEMPTS_WITHOUT_PROGRESS,
+                    false if error.may_be_tried_again() => CONNECT_ATTEMPTS,
+                    false => 1,
+                };
+                (attempts >= most, GapReason::NotConnected(error.to_string()))
             }
             Interruption::Cut(error) => (exhausted, GapReason::Cut(error)),
             Interruption::Overdue(reason) => (true, reason),
@@ -250,18 +261,18 @@ impl PeerSession {
             self.look_at_progress(requests, &connection, sink, since);
             let Some(received) = received else { continue };
             match received {
-                Ok(Some(Ok(Message::Text(text)))) => {
+                Ok(Some(Ok(Received::Text(text)))) => {
                     let handled = self.handle(requests, &text, sink).await?;
                     self.tell_what_it_lacks(requests);
                     if let Some(ended) = handled {
                         send(&mut connection, message::close(&ended), pace.time_out).await?;
                     }
                 }
-                Ok(Some(Ok(Message::Binary(_)))) => no_message(requests, sink),
-                Ok(Some(Ok(Message::Close(frame)))) => return Err(closed(frame)),
+                Ok(Some(Ok(Received::NotText))) => no_message(requests, sink),
+                Ok(Some(Ok(Received::TooLarge(it)))) => too_large(&it, requests, sink),
+                Ok(Some(Ok(Received::Close(frame)))) => return Err(closed(frame)),
                 Ok(None) => return Err(closed(None)),
-                // Pings are answered by the library.
-                Ok(Some(Ok(_))) => requests.budget.note_idle(),
+                Ok(Some(Ok(Received::Idle))) => requests.budget.note_idle(),
                 Err(_) => {}
                 Ok(Some(Err(error))) => return Err(cut(error)),
             }
@@ -293,7 +304,7 @@ impl PeerSession {
 
     /// Opens a connection, the first time together with what the relay says of itself.
     async fn connect(&mut self, requests: &mut Requests) -> Result<Connection, Interruption> {
-        let not_connected = |error: ConnectError| Interruption::NotConnected(error.to_string());
+        let not_connected = Interruption::NotConnected;
         if self.was_connected {
             return self.dialler.dial(&self.room).await.map_err(not_connected);
         }
@@ -385,7 +396,9 @@ impl PeerSession {
                 requests.neg_err(&subscription, &reason, has_maximum);
             }
             Some(RelayMessage::Auth(challenge)) => requests.challenge(&challenge),
-            Some(RelayMessage::Ok { id, accepted }) => requests.ok(&id, accepted),
+            Some(RelayMessage::Ok { id, accepted, message }) => {
+                requests.ok(&id, accepted, &message);
+            }
             Some(RelayMessage::Other) => requests.budget.note_idle(),
             None => no_message(requests, sink),
         }
@@ -407,6 +420,27 @@ impl PeerSession {
 fn no_message(requests: &mut Requests, sink: &impl Sink) {
     requests.budget.note_useless();
     sink.unwanted(Unwanted::NotAMessage);
+}
+
+/// A message that was too large for us: an event is set aside and named. It costs the peer as much
+/// trust as something useless, so that there is an end to them.
+fn too_large(message: &TooLarge, requests: &mut Requests, sink: &impl Sink) {
+    let subscription = message.subscription.as_deref().unwrap_or_default();
+    match message.name.as_deref() {
+        Some("EVENT") => {
+            requests.budget.note_useless();
+            let is_asked = requests.receive_too_large(subscription, message.id);
+            let (id, bytes) = (message.id, message.bytes);
+            let what = if is_asked { Unwanted::TooLarge { id, bytes } } else { Unwanted::Unasked };
+            sink.unwanted(what);
+        }
+        // Half of the question may have an answer that is not too large.
+        Some("NEG-MSG") => requests.neg_err(subscription, "too large: its message", false),
+        _ => {
+            requests.budget.note_size(usize::try_from(message.bytes).unwrap_or(usize::MAX));
+            no_message(requests, sink);
+        }
+    }
 }
 
 async fn send(

@@ -1,6 +1,6 @@
 //! Where the events of a conversation go, and what it says of everything else that comes.
 
-use crate::nostr::{Event, Malformed};
+use crate::nostr::{Event, EventId, Malformed};
 
 /// Where the events of one peer go.
 pub trait Sink: Sync {
@@ -41,6 +41,14 @@ pub enum Unwanted {
     TooNew,
     /// Something in the place of an event.
     Malformed(Malformed),
+    /// An event that was asked for, in a message larger than [`super::limits::MESSAGE`]: its id, if
+    /// that could be read, as claimed, and the bytes of the message.
+    TooLarge {
+        /// As the relay claims.
+        id: Option<EventId>,
+        /// Of the whole message.
+        bytes: u64,
+    },
     /// No message of the protocol at all.
     NotAMessage,
 }

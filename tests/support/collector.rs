@@ -89,7 +89,7 @@ impl Sink for Collector {
 /// A peer that may be on this machine.
 pub fn peer(url: &str) -> PeerSession {
     let time_out = Duration::from_secs(20);
-    PeerSession::new(Dialler { url: url.parse().unwrap(), allow_local: true, time_out })
+    PeerSession::new(Dialler::new(url.parse().unwrap(), true, time_out))
 }
 
 /// Asks a new peer.
@@ -153,7 +153,7 @@ impl Local for Here {
 /// A peer that may be on this machine, for what is needed beside these events.
 pub fn sharing_peer(url: &str, ledger: &Arc<Ledger>, here: Here) -> PeerSession {
     let time_out = Duration::from_secs(20);
-    let dialler = Dialler { url: url.parse().unwrap(), allow_local: true, time_out };
+    let dialler = Dialler::new(url.parse().unwrap(), true, time_out);
     PeerSession::sharing(dialler, Share::new(ledger, Arc::new(here)))
 }
 

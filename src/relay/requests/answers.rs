@@ -60,6 +60,36 @@ impl Requests {
         }
     }
 
+    /// An event that is too large for us; false if nothing asked for it.
+    pub(in crate::relay) fn receive_too_large(
+        &mut self,
+        subscription: &str,
+        id: Option<EventId>,
+    ) -> bool {
+        let is_this = |open: &&mut Open| open.subscription == subscription;
+        let Some(open) = self.open.iter_mut().find(is_this) else { return false };
+        match &mut open.request {
+            // It fills a place of the page.
+            Request::Pages(request) => {
+                self.last_answer = Instant::now();
+                request.pass();
+                true
+            }
+            Request::Ids(request) => {
+                let id = id.or_else(|| request.only_missing());
+                let asked = id.filter(|id| request.asked().binary_search(id).is_ok());
+                if let Some(id) = &asked {
+                    self.last_answer = Instant::now();
+                    // The peer has given it. Another may have one that can be taken.
+                    request.receive(id);
+                    self.member.as_ref().map(|member| member.refuse([*id]));
+                }
+                asked.is_some()
+            }
+            Request::Compare { .. } | Request::Nothing => false,
+        }
+    }
+
     fn receive_event<'a>(
         &mut self,
         subscription: &str,
@@ -180,7 +210,16 @@ impl Requests {
     ) -> bool {
         let Some(open) = self.take(subscription) else { return false };
         self.backoff.answer();
+        let is_unknown = self.auth.may_hide() || self.auth.is_pending();
+        let was_unknown = is_unknown || self.accepted_at.is_some_and(|it| open.asked < it);
+        let may_hide = self.identity.is_some() && was_unknown;
         let what = match open.request {
+            // What a relay was asked before it knew us may hide what only those may see who are known.
+            Request::Pages(request) if may_hide && request.ids() == 0 => {
+                self.auth.want();
+                self.put_back(Request::Pages(request));
+                return true;
+            }
             Request::Pages(request) => {
                 let ended = request.end(is_finish, &self.manners.page_limits(), self.expecting());
                 self.may_be_late |= ended.is_empty;

@@ -214,6 +214,9 @@ impl Requests {
     /// What a relay says of itself, before anything has been asked of it.
     pub(super) fn learn(&mut self, info: &RelayInfo) {
         self.manners.learn(info);
+        if info.auth_required == Some(true) {
+            self.auth.want();
+        }
         self.begin();
     }
 
@@ -265,7 +268,7 @@ impl Requests {
 
     /// The next thing to do, under this name if it is a request.
     pub(super) fn next(&mut self, subscription: &str) -> Next {
-        if let Some(text) = self.outbox.pop_front() {
+        if let Some(text) = self.say_who_we_are().or_else(|| self.outbox.pop_front()) {
             return Next::Send(text);
         }
         if self.auth.is_pending() || !self.backoff.may_ask() {

@@ -93,6 +93,8 @@ impl Requests {
         }
         if self.auth_until().is_some_and(|until| now >= until) {
             self.auth.expire();
+            // An answer may have been accepted without a word.
+            self.accepted_at = self.auth.is_accepted().then_some(now);
         }
         let may = self.does_time_run();
         may.then(|| self.budget.verdict(now, self.notice.as_ref())).flatten()

@@ -54,19 +54,32 @@ impl Requests {
             }
             Refusal::AuthRequired => {
                 let was_before = self.accepted_at.is_none_or(|accepted| asked < accepted);
-                let (key, relay) = match &self.identity {
-                    Some(identity) => (Some(&identity.key), identity.relay.as_str()),
-                    None => (None, ""),
-                };
-                match self.auth.required(key, relay, was_before) {
-                    AuthStep::Send(text) => self.outbox.push_back(text),
-                    AuthStep::Repeat => {}
-                    AuthStep::Refused => return false,
+                let step = self.auth.required(self.identity.is_some(), was_before);
+                if self.auth.is_pending() {
+                    // Until then the relay may send its challenge.
+                    self.last_answer = Instant::now();
                 }
-                true
+                step == AuthStep::Repeat
             }
             _ => false,
         }
+    }
+
+    /// Why a request was refused for good: in the relay's words, with those about our key.
+    fn reason(&self, refusal: Refusal, message: &str) -> String {
+        let is_about_us = matches!(refusal, Refusal::AuthRequired | Refusal::Restricted);
+        match self.auth.refusal().filter(|_| is_about_us) {
+            Some(why) => shortened(&format!("{message} (it did not accept our key: {why})")),
+            None => shortened(message),
+        }
+    }
+
+    /// The answer to a challenge, if it is to be sent now.
+    pub(super) fn say_who_we_are(&mut self) -> Option<String> {
+        let identity = self.identity.as_ref()?;
+        let answer = self.auth.answer(&identity.key, &identity.relay)?;
+        self.last_answer = Instant::now();
+        Some(answer)
     }
 
     /// The relay wants to know who we are; that is answered when it refuses something for it.
@@ -76,8 +89,8 @@ impl Requests {
     }
 
     /// What the relay thinks of an event that it was sent.
-    pub(in crate::relay) fn ok(&mut self, id: &str, accepted: bool) {
-        if self.auth.ok(id, accepted) {
+    pub(in crate::relay) fn ok(&mut self, id: &str, accepted: bool, message: &str) {
+        if self.auth.ok(id, accepted, &shortened(message)) {
             self.last_answer = Instant::now();
             self.accepted_at = accepted.then(Instant::now);
         } else {
@@ -90,6 +103,7 @@ impl Requests {
         let Some(open) = self.take(subscription) else { return };
         let refusal = Refusal::of(message);
         let again = self.may_repeat(refusal, open.asked);
+        let reason = self.reason(refusal, message);
         match open.request {
             Request::Pages(request) if again || request.is_shared() => {
                 if !again {
@@ -101,7 +115,7 @@ impl Requests {
             }
             Request::Pages(request) => {
                 for pager in request.into_pagers() {
-                    self.end_with_gap(pager, GapReason::Closed(shortened(message)));
+                    self.end_with_gap(pager, GapReason::Closed(reason.clone()));
                 }
             }
             Request::Ids(request) => {
@@ -111,7 +125,7 @@ impl Requests {
                     member.release(request.missing());
                 } else {
                     let lost = member.refuse(request.missing());
-                    self.notice = Some(shortened(message));
+                    self.notice = Some(reason);
                     self.note_not_given(lost);
                 }
             }
