@@ -68,7 +68,7 @@ fn job(node: &Node, relays: &[&ScriptedRelay], pubkeys: Vec<Pubkey>) -> Job {
         ipfs: "ipfs".into(),
         auth: None,
         state: None,
-        full: false,
+        ignore_state: false,
         negentropy: true,
         dry_run: false,
         limits: EventLimits::default(),

@@ -10,18 +10,21 @@ use futures_util::future::join_all;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
+use super::arrived::Arrived;
+use super::coverage::Question;
 use super::difference::{Common, Difference, Sides};
 use super::error::BackfillError;
 use super::here::Here;
 use super::job::{Timings, deadline};
 use super::limits::{COMPARED_PEERS, STRANGERS_COMPARED};
-use super::plan::{Span, author_queries, station_query};
-use super::remembered::read_state;
-use super::summary::{GapSummary, PeerStatus, gaps_of, status_of};
+use super::plan::{Span, author_queries, earliest, station_query};
+use super::promise::{Promise, State, Terms};
+use super::recovery::missing_profiles;
+use super::summary::{GapSummary, PeerStatus, WithheldSummary, gaps_of, status_of, withheld_of};
 use super::tunnels::{Ipfs, Tunnels};
 use super::write_relays::is_strangers;
 use crate::node::{Blacklist, Peer};
-use crate::nostr::{Filter, Pubkey};
+use crate::nostr::{Filter, Pubkey, kind};
 use crate::relay::{AuthKey, Dialler, FetchOutcome, Gap, GapReason, Pace, Room};
 use crate::stop::Stop;
 use crate::strfry_db::scan::{ScanFilter, ScanOptions};
@@ -38,14 +41,18 @@ pub struct DiffJob {
     pub kinds: Vec<u64>,
     /// Kinds that are compared whoever their authors are.
     pub station_kinds: Vec<u64>,
-    /// Earliest second; `None` is all time.
+    /// Earliest second; `None` is all time. Of authors without a profile everything is compared.
     pub since: Option<u64>,
+    /// When the comparison began, seconds since 1970.
+    pub began: u64,
     /// Last second: the last of which a backfill would take events.
     pub until: u64,
-    /// What backfills remember of peers, for which a longer time may be compared.
+    /// The operator has named the pubkeys in place of the node's own.
+    pub names_pubkeys: bool,
+    /// The state file of backfills: what is covered is not compared, what is owed is.
     pub state: Option<PathBuf>,
-    /// Compare no more than from `since` on, whatever is remembered.
-    pub full: bool,
+    /// Compare no more and no less than from `since` on, whatever the state says.
+    pub ignore_state: bool,
     /// Authors whose events are not compared.
     pub blacklist: Blacklist,
     /// The command `ipfs`, for peers that are reached through a tunnel.
@@ -77,6 +84,8 @@ pub struct PeerDiff {
     pub gaps: Vec<GapSummary>,
     /// How many parts are not known.
     pub gap_count: usize,
+    /// What it keeps for the parties to it, and so is on neither side.
+    pub withheld: Vec<WithheldSummary>,
     /// The difference.
     #[serde(flatten)]
     pub sides: Sides,
@@ -85,17 +94,17 @@ pub struct PeerDiff {
 }
 
 /// Compares with all peers, a few at a time. `stop` ends that early: what is not known by then is a gap of
-/// each peer. `warn` is told of trouble with what is remembered.
+/// each peer.
 ///
 /// # Errors
-/// The database cannot be read.
+/// The database or the state file cannot be read.
 pub async fn diff(
     job: &DiffJob,
     db: &Arc<StrfryDb>,
-    warn: impl FnOnce(&str),
     stop: &Stop,
 ) -> Result<Vec<PeerDiff>, BackfillError> {
-    let state = read_state(job.state.as_deref(), job.full, warn);
+    let missing = job.missing(db).await?;
+    let promise = job.promise(db, &missing)?;
     let common = Arc::new(Common {
         db: Arc::clone(db),
         here: Arc::new(Here::new(Arc::clone(db))),
@@ -115,8 +124,8 @@ pub async fn diff(
     };
     let end = end.shared();
     let diffs = job.peers.iter().enumerate().map(|(position, peer)| {
-        let since = job.since.map(|since| state.since(peer, since));
-        with_peer(job, &common, (position, peer, since), &tunnels, &shared, end.clone())
+        let queries = promise.owed_by(peer);
+        with_peer(job, &common, (position, peer, queries), &tunnels, &shared, end.clone())
     });
     let diffs = join_all(diffs).await;
     tunnels.close().await;
@@ -124,6 +133,41 @@ pub async fn diff(
 }
 
 impl DiffJob {
+    /// Authors of whom a backfill would ask for everything.
+    async fn missing(&self, db: &Arc<StrfryDb>) -> Result<Vec<Pubkey>, BackfillError> {
+        if self.since.is_none() || !self.kinds.contains(&kind::PROFILE) {
+            return Ok(Vec::new());
+        }
+        missing_profiles(db, &Arrived::default(), &self.pubkeys).await
+    }
+
+    fn promise<'a>(
+        &'a self,
+        db: &StrfryDb,
+        missing: &'a [Pubkey],
+    ) -> Result<Promise<'a>, BackfillError> {
+        let state = State {
+            path: self.state.as_deref(),
+            is_ignored: self.ignore_state,
+            is_read_only: true,
+        };
+        let question = Question {
+            authors: &self.pubkeys,
+            kinds: &self.kinds,
+            station_kinds: &self.station_kinds,
+        };
+        let terms = Terms {
+            question,
+            names_authors: self.names_pubkeys,
+            missing,
+            since: self.since,
+            began: self.began,
+            until: self.until,
+            key: self.auth.as_ref().map(AuthKey::pubkey),
+        };
+        Ok(Promise::make(&state, terms, self.peers.iter(), db, |_| {})?)
+    }
+
     fn queries(&self, span: Span) -> Vec<Filter> {
         let mut queries = author_queries(&self.pubkeys, &self.kinds, span);
         queries.extend(station_query(self.station_kinds.clone(), span));
@@ -146,7 +190,7 @@ impl DiffJob {
 async fn with_peer(
     job: &DiffJob,
     common: &Arc<Common>,
-    (position, peer, since): (usize, &Peer, Option<u64>),
+    (position, peer, queries): (usize, &Peer, Vec<Filter>),
     tunnels: &Tunnels,
     (room, conversations): &(Room, Semaphore),
     end: impl Future<Output = ()>,
@@ -162,8 +206,8 @@ async fn with_peer(
     let mut session = session.within(room).not_after(job.until);
     // Why a tunnel is not open becomes the reason of the gaps.
     let _ = tunnels.lead(position, &mut session);
-    let queries = job.queries(Span { since, until: job.until });
-    let time_out = if job.since.is_some() { timings.recent } else { timings.full };
+    let since = earliest(&queries);
+    let time_out = if since.is_some() { timings.recent } else { timings.full };
     let pace = Pace { time_out, first_pause: timings.first_pause };
     let mut turn = None;
     let fetched = async {
@@ -186,6 +230,7 @@ async fn with_peer(
         status: status_of(&outcome),
         gaps: gaps_of(&outcome),
         gap_count: outcome.gaps.len(),
+        withheld: withheld_of(&outcome),
         sides,
         refused: difference.refused(),
     })
