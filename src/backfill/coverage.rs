@@ -309,6 +309,17 @@ impl Coverage {
         }
     }
 
+    /// Forgets what is covered of a question from this second on.
+    pub(super) fn uncover_from(&mut self, peer: &str, question: Question<'_>, second: u64) {
+        let Some(peer) = self.peers.get_mut(peer) else { return };
+        for (authors, kinds) in question.parts() {
+            let subjects = self.subjects.of_filter(authors);
+            peer.known.change(Some(&subjects), Some(&sorted(kinds)), &|cell| {
+                cell.covered.remove(second, u64::MAX);
+            });
+        }
+    }
+
     /// Forgets coverage that ends later than this second: the clock of an earlier run was wrong, and
     /// when it asked is not known.
     pub(super) fn distrust_after(&mut self, latest: u64) {

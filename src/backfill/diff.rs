@@ -1,5 +1,5 @@
-//! Compares with peers and imports nothing: the same peers, authors, kinds and times of which a
-//! backfill would ask.
+//! Compares with peers and imports nothing: the same peers, authors and kinds of which a backfill
+//! would ask, the whole time that is named, and what peers still owe from before.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,7 +10,6 @@ use futures_util::future::join_all;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
-use super::arrived::Arrived;
 use super::coverage::Question;
 use super::difference::{Common, Difference, Sides};
 use super::error::BackfillError;
@@ -19,12 +18,11 @@ use super::job::{Timings, deadline};
 use super::limits::{COMPARED_PEERS, STRANGERS_COMPARED};
 use super::plan::{Span, author_queries, earliest, station_query};
 use super::promise::{Promise, State, Terms};
-use super::recovery::missing_profiles;
 use super::summary::{GapSummary, PeerStatus, WithheldSummary, gaps_of, status_of, withheld_of};
 use super::tunnels::{Ipfs, Tunnels};
 use super::write_relays::is_strangers;
 use crate::node::{Blacklist, Peer};
-use crate::nostr::{Filter, Pubkey, kind};
+use crate::nostr::{Filter, Pubkey};
 use crate::relay::{AuthKey, Dialler, FetchOutcome, Gap, GapReason, Pace, Room};
 use crate::stop::Stop;
 use crate::strfry_db::scan::{ScanFilter, ScanOptions};
@@ -41,7 +39,7 @@ pub struct DiffJob {
     pub kinds: Vec<u64>,
     /// Kinds that are compared whoever their authors are.
     pub station_kinds: Vec<u64>,
-    /// Earliest second; `None` is all time. Of authors without a profile everything is compared.
+    /// Earliest second; `None` is all time.
     pub since: Option<u64>,
     /// When the comparison began, seconds since 1970.
     pub began: u64,
@@ -49,9 +47,9 @@ pub struct DiffJob {
     pub until: u64,
     /// The operator has named the pubkeys in place of the node's own.
     pub names_pubkeys: bool,
-    /// The state file of backfills: what is covered is not compared, what is owed is.
+    /// The state file of backfills: what peers still owe from before `since` is compared too.
     pub state: Option<PathBuf>,
-    /// Compare no more and no less than from `since` on, whatever the state says.
+    /// Compare no more than from `since` on, whatever the state says.
     pub ignore_state: bool,
     /// Authors whose events are not compared.
     pub blacklist: Blacklist,
@@ -103,8 +101,7 @@ pub async fn diff(
     db: &Arc<StrfryDb>,
     stop: &Stop,
 ) -> Result<Vec<PeerDiff>, BackfillError> {
-    let missing = job.missing(db).await?;
-    let promise = job.promise(db, &missing)?;
+    let mut promise = job.promise(db)?;
     let common = Arc::new(Common {
         db: Arc::clone(db),
         here: Arc::new(Here::new(Arc::clone(db))),
@@ -124,7 +121,7 @@ pub async fn diff(
     };
     let end = end.shared();
     let diffs = job.peers.iter().enumerate().map(|(position, peer)| {
-        let queries = promise.owed_by(peer);
+        let queries = promise.compared_with(peer);
         with_peer(job, &common, (position, peer, queries), &tunnels, &shared, end.clone())
     });
     let diffs = join_all(diffs).await;
@@ -133,19 +130,7 @@ pub async fn diff(
 }
 
 impl DiffJob {
-    /// Authors of whom a backfill would ask for everything.
-    async fn missing(&self, db: &Arc<StrfryDb>) -> Result<Vec<Pubkey>, BackfillError> {
-        if self.since.is_none() || !self.kinds.contains(&kind::PROFILE) {
-            return Ok(Vec::new());
-        }
-        missing_profiles(db, &Arrived::default(), &self.pubkeys).await
-    }
-
-    fn promise<'a>(
-        &'a self,
-        db: &StrfryDb,
-        missing: &'a [Pubkey],
-    ) -> Result<Promise<'a>, BackfillError> {
+    fn promise(&self, db: &StrfryDb) -> Result<Promise<'_>, BackfillError> {
         let state = State {
             path: self.state.as_deref(),
             is_ignored: self.ignore_state,
@@ -159,7 +144,8 @@ impl DiffJob {
         let terms = Terms {
             question,
             names_authors: self.names_pubkeys,
-            missing,
+            // Nobody's whole history is asked for because of a profile.
+            missing: &[],
             since: self.since,
             began: self.began,
             until: self.until,

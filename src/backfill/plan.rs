@@ -21,11 +21,12 @@ pub(super) struct Span {
 }
 
 /// What a peer owes, as queries to it: authors in batches, private messages apart (kinds 4 and 1059:
-/// relays may hide them after counting them, or refuse the whole request), recent events first.
+/// relays may hide them after counting them, or refuse the whole request), recent events first, and
+/// what is asked of everybody last.
 pub(super) fn queries(owed: Vec<Filter>) -> Vec<Filter> {
     let owed = if owed.len() > OWED_PARTS { hulls(&owed) } else { owed };
     let mut queries: Vec<Filter> = owed.iter().flat_map(batches).collect();
-    queries.sort_by_key(|query| (sort_of(query), Reverse(query.since)));
+    queries.sort_by_key(|query| (query.authors.is_none(), sort_of(query), Reverse(query.since)));
     queries
 }
 

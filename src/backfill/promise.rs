@@ -118,6 +118,15 @@ impl<'a> Promise<'a> {
         queries(self.coverage().owed(&peer.key(), self.terms.question, self.terms.until))
     }
 
+    /// What a comparison asks about: the whole time of the question, whatever is covered, and what
+    /// the peer still owes from before.
+    pub(super) fn compared_with(&mut self, peer: &Peer) -> Vec<Filter> {
+        let (key, Terms { question, since, .. }) = (peer.key(), self.terms);
+        let coverage = self.own.as_mut().unwrap_or(&mut self.file.coverage);
+        coverage.uncover_from(&key, question, since.unwrap_or(0));
+        self.owed_by(peer)
+    }
+
     /// Writes what is promised to the disk, before the first event is imported: what comes in may
     /// be what told that something is owed.
     ///

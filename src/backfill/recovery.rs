@@ -31,7 +31,8 @@ pub(super) async fn recover(
     if job.days > 0 {
         log_recovered(fetch.log, owed, &missing);
     } else {
-        log_missing(fetch.log, &missing, job.pubkeys.len(), "");
+        log_missing(fetch.log, &missing);
+        log_counts(fetch.log, &missing, job.pubkeys.len());
     }
     if fetch.is_over() {
         return Ok(());
@@ -52,7 +53,7 @@ pub(super) async fn recover(
 
 /// Tells of whom everything will be asked for, because their profile is missing.
 pub(super) fn log_full_history(log: &RunLog, missing: &[Pubkey], pubkeys: usize, peers: &[Peer]) {
-    log_missing(log, missing, pubkeys, " - scheduling full sync");
+    log_counts(log, missing, pubkeys);
     if missing.is_empty() {
         return;
     }
@@ -155,18 +156,29 @@ async fn blocking<T: Send + 'static>(
     Ok(read.map_err(|error| BackfillError::Thread(io::Error::other(error)))??)
 }
 
-fn log_missing(log: &RunLog, missing: &[Pubkey], pubkeys: usize, next: &str) {
-    for pubkey in missing {
-        log.warn(format_args!("  ❌ {}... NO PROFILE FOUND{next}", pubkey.short()));
-    }
+fn log_counts(log: &RunLog, missing: &[Pubkey], pubkeys: usize) {
     let found = pubkeys.saturating_sub(missing.len());
     log.info(format_args!("📊 Found {found} HEX pubkeys with profiles"));
     log.info(format_args!("📊 Found {} HEX pubkeys WITHOUT profiles", missing.len()));
 }
 
+/// Tells whose profile has come, and whose no peer has: the next run asks for their full history
+/// again.
 fn log_recovered(log: &RunLog, before: &[Pubkey], missing: &[Pubkey]) {
-    let missing: HashSet<&Pubkey> = missing.iter().collect();
-    for pubkey in before.iter().filter(|pubkey| !missing.contains(pubkey)) {
+    let still: HashSet<&Pubkey> = missing.iter().collect();
+    for pubkey in before.iter().filter(|pubkey| !still.contains(pubkey)) {
         log.info(format_args!("    ✅ Full sync successful for {}", pubkey.short()));
+    }
+    for pubkey in missing {
+        log.warn(format_args!(
+            "  ❌ {}... NO PROFILE FOUND - scheduling full sync",
+            pubkey.short()
+        ));
+    }
+}
+
+fn log_missing(log: &RunLog, missing: &[Pubkey]) {
+    for pubkey in missing {
+        log.warn(format_args!("  ❌ {}... NO PROFILE FOUND", pubkey.short()));
     }
 }
