@@ -76,6 +76,7 @@ fn peer(url: &str, only_there: &[String], only_here: &[String]) -> Value {
         "only_there": side(only_there),
         "only_here": side(only_here),
         "refused": 0,
+        "withheld": [],
     })
 }
 

@@ -71,7 +71,7 @@ impl<'a> Promise<'a> {
             Some(Ok(file)) => file,
             Some(Err(error)) if state.is_ignored => {
                 if path.take().is_some() {
-                    warn(&format!("{error}; this run adds nothing to it"));
+                    warn(&format!("this run reads and notes nothing: {error}"));
                 }
                 StateFile::default()
             }

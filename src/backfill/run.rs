@@ -22,7 +22,7 @@ use super::tunnels::Ipfs;
 use crate::import::{Settings, Status, choose_form};
 use crate::nostr::{Pubkey, kind};
 use crate::relay::AuthKey;
-use crate::report::{Progress, RunLog, clean_for_log, with_causes};
+use crate::report::{Progress, RunLog, clean_whole_for_log, with_causes};
 use crate::stop::Stop;
 use crate::strfry_db::StrfryDb;
 
@@ -193,7 +193,7 @@ fn make_promise<'a>(
         until,
         key: job.auth.as_ref().map(AuthKey::pubkey),
     };
-    let warn = |warning: &str| log.warn(clean_for_log(warning));
+    let warn = |warning: &str| log.warn(clean_whole_for_log(warning));
     let mut promise = Promise::make(&state, terms, job.peers.iter(), db, warn)?;
     promise.note(db)?;
     Ok(promise)
