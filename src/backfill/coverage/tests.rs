@@ -211,3 +211,285 @@ proptest! {
         }
     }
 }
+
+fn all_time<'a>(authors: &'a [Pubkey], kinds: &'a [u64]) -> Question<'a> {
+    Question { authors, kinds, station_kinds: &[] }
+}
+
+#[test]
+fn what_is_withheld_is_not_missing_and_asked_for_again_of_another_key_alone() {
+    let (authors, keys) = ([author(1)], [author(7), author(8)]);
+    let mut coverage = Coverage::default();
+    let question = all_time(&authors, &[1, 4]);
+    let ask_as = |coverage: &mut Coverage, key| {
+        coverage.ask_as(PEER, key, 0);
+        coverage.promise(PEER, Some(&authors), &[1, 4], 0);
+        coverage.owed(PEER, question, UNTIL)
+    };
+    let settle = |coverage: &mut Coverage, asked: &[Filter], withheld: Option<&Filter>| {
+        let answer = Answer {
+            asked,
+            gaps: Vec::new(),
+            withheld: withheld.into_iter().collect(),
+            holes: Some(&[]),
+            until: UNTIL,
+            lasting: LASTING,
+        };
+        coverage.settle(PEER, &answer, question)
+    };
+    let owed = ask_as(&mut coverage, None);
+    let dms = Filter { kinds: Some(vec![4]), ..owed[0].clone() };
+    assert!(settle(&mut coverage, &owed, Some(&dms)));
+    let late = |kinds: &[u64]| Filter {
+        authors: Some(authors.into()),
+        kinds: Some(kinds.into()),
+        since: Some(LASTING + 1),
+        until: Some(UNTIL),
+        ..Filter::default()
+    };
+    assert_eq!(ask_as(&mut coverage, None), [late(&[1, 4])]);
+    let whole = Filter { since: None, ..late(&[4]) };
+    let owed = ask_as(&mut coverage, Some(keys[0]));
+    assert_eq!(owed, [late(&[1]), whole.clone()]);
+    assert!(settle(&mut coverage, &owed, None));
+    assert_eq!(ask_as(&mut coverage, Some(keys[1])), [late(&[1, 4])]);
+    // A gap in what is withheld elsewhere is a gap.
+    let owed = ask_as(&mut coverage, None);
+    let answer = Answer {
+        asked: &owed,
+        gaps: owed.iter().collect(),
+        withheld: owed.iter().collect(),
+        holes: Some(&[]),
+        until: UNTIL,
+        lasting: LASTING,
+    };
+    assert!(!coverage.settle(PEER, &answer, question));
+}
+
+#[test]
+fn a_full_history_is_owed_anew_once_it_has_been_given_and_carried_on_until_then() {
+    let authors = [author(1)];
+    let mut coverage = Coverage::default();
+    let question = all_time(&authors, &[1]);
+    let filter = |first: u64, last| Filter {
+        authors: Some(authors.into()),
+        kinds: Some(vec![1]),
+        since: (first > 0).then_some(first),
+        until: Some(last),
+        ..Filter::default()
+    };
+    let settle = |coverage: &mut Coverage, gaps: &[Filter]| {
+        let asked = coverage.owed(PEER, question, UNTIL);
+        let answer = Answer {
+            asked: &asked,
+            gaps: gaps.iter().collect(),
+            withheld: Vec::new(),
+            holes: Some(&[]),
+            until: UNTIL,
+            lasting: LASTING,
+        };
+        coverage.settle(PEER, &answer, question)
+    };
+    assert!(coverage.promise_anew(PEER, &authors, &[1]));
+    assert!(!settle(&mut coverage, &[filter(5, 9)]));
+    assert!(!coverage.promise_anew(PEER, &authors, &[1]));
+    let rest = [filter(5, 9), filter(LASTING + 1, UNTIL)];
+    assert_eq!(coverage.owed(PEER, question, UNTIL), rest);
+    assert!(settle(&mut coverage, &[]));
+    assert!(coverage.promise_anew(PEER, &authors, &[1]));
+    assert_eq!(coverage.owed(PEER, question, UNTIL), [filter(0, UNTIL)]);
+}
+
+#[test]
+fn when_it_is_not_known_what_came_nothing_is_covered() {
+    let authors = [author(1)];
+    let question = all_time(&authors, &[1]);
+    let by_id = Filter { ids: Some(Vec::new()), ..Filter::default() };
+    for (gaps, holes) in [(vec![&by_id], Some(&[][..])), (Vec::new(), None)] {
+        let mut coverage = Coverage::default();
+        coverage.promise(PEER, Some(&authors), &[1], 3);
+        let asked = coverage.owed(PEER, question, UNTIL);
+        let (until, lasting) = (UNTIL, LASTING);
+        let answer = Answer { asked: &asked, gaps, withheld: Vec::new(), holes, until, lasting };
+        assert!(!coverage.settle(PEER, &answer, question));
+        assert_eq!(coverage.owed(PEER, question, UNTIL), asked);
+    }
+}
+
+#[test]
+fn what_takes_too_much_room_is_forgotten_as_covered_and_stays_promised() {
+    let authors: Vec<Pubkey> = (1..=200).map(author).collect();
+    let question = all_time(&authors, &[1]);
+    let mut coverage = Coverage::default();
+    coverage.promise(PEER, Some(&authors), &[1], 100);
+    for (number, one) in authors.iter().enumerate() {
+        coverage.promise(PEER, Some(&[*one]), &[1], number as u64);
+        let pieces: Vec<Filter> = (0..60)
+            .map(|piece| Filter {
+                authors: Some(vec![*one]),
+                kinds: Some(vec![1]),
+                since: Some(1_000 * piece + number as u64),
+                until: Some(1_000 * piece + 500),
+                ..Filter::default()
+            })
+            .collect();
+        let answer = Answer {
+            asked: &pieces,
+            gaps: Vec::new(),
+            withheld: Vec::new(),
+            holes: Some(&[]),
+            until: 100_000,
+            lasting: 100_000,
+        };
+        coverage.settle(PEER, &answer, question);
+    }
+    let before = coverage.owed(PEER, question, 100_000).len();
+    assert!(before > 10_000, "{before}");
+    coverage.bound();
+    let owed = expanded_areas(&coverage.owed(PEER, question, 100_000));
+    let expected = authors.iter().zip(0u64..).map(|(author, number)| {
+        let since = Some(number.min(100)).filter(|&since| since > 0);
+        (Some(*author), 1, since, Some(100_000))
+    });
+    assert_eq!(owed, expected.collect());
+    for number in 0..1_100 {
+        coverage.ask_as(&format!("wss://{number}.example/"), None, number + 1);
+    }
+    coverage.bound();
+    assert_eq!(coverage.peers.len(), MOST_PEERS);
+    assert!(
+        !coverage.peers.contains_key(PEER) && coverage.peers.contains_key("wss://1099.example/")
+    );
+}
+
+#[test]
+fn coverage_that_no_run_can_have_reached_yet_is_not_believed() {
+    let authors = [author(1)];
+    let question = all_time(&authors, &[1]);
+    let mut coverage = Coverage::default();
+    coverage.promise(PEER, Some(&authors), &[1], 0);
+    let asked = coverage.owed(PEER, question, UNTIL);
+    let answer = Answer {
+        asked: &asked,
+        gaps: Vec::new(),
+        withheld: Vec::new(),
+        holes: Some(&[]),
+        until: UNTIL,
+        lasting: LASTING,
+    };
+    assert!(coverage.settle(PEER, &answer, question));
+    coverage.distrust_after(LASTING);
+    assert_ne!(coverage.owed(PEER, question, UNTIL), asked);
+    coverage.distrust_after(LASTING - 1);
+    assert_eq!(coverage.owed(PEER, question, UNTIL), asked);
+}
+
+/// A state that many peers and authors share, with some that are told apart.
+fn large(authors: &[Pubkey], peers: usize) -> Coverage {
+    let kinds: Vec<u64> = (0..60).collect();
+    let mut coverage = Coverage::default();
+    for number in 0..peers {
+        let peer = format!("wss://{number}.example/");
+        let question = Question { authors, kinds: &kinds, station_kinds: &kinds[..3] };
+        coverage.ask_as(&peer, None, 1);
+        coverage.promise(&peer, Some(authors), &kinds, 1_000);
+        coverage.promise(&peer, None, &kinds[..3], 1_000);
+        let some: Vec<Pubkey> = authors.iter().skip(number % 7).step_by(7).copied().collect();
+        coverage.promise(&peer, Some(&some), &kinds, 0);
+        let asked = coverage.owed(&peer, question, 100_000);
+        let holes: Vec<Hole> = authors
+            .iter()
+            .step_by(50)
+            .zip(2_000..)
+            .map(|(author, second)| Hole { author: *author, kind: 1, second })
+            .collect();
+        let answer = Answer {
+            asked: &asked,
+            gaps: Vec::new(),
+            withheld: asked[..1].iter().collect(),
+            holes: Some(&holes),
+            until: 100_000,
+            lasting: 90_000,
+        };
+        coverage.settle(&peer, &answer, question);
+    }
+    coverage
+}
+
+#[test]
+fn what_is_written_is_read_again() {
+    let directory = crate::strfry_db::golden::golden_database("strfry-1.1.1");
+    let db = crate::strfry_db::StrfryDb::open(directory.path()).unwrap();
+    let path = directory.path().join("state.json");
+    let authors: Vec<Pubkey> = (1..=200).map(author).collect();
+    let kinds: Vec<u64> = (0..60).collect();
+    let question = Question { authors: &authors, kinds: &kinds, station_kinds: &kinds };
+    let mut file = StateFile { coverage: large(&authors, 5), ..StateFile::default() };
+    file.write(&path, &db).unwrap();
+    let first = std::fs::read_to_string(&path).unwrap();
+    let mut read = StateFile::read(&path, &db).unwrap();
+    for number in 0..5 {
+        let peer = format!("wss://{number}.example/");
+        let owed = |file: &StateFile| {
+            let owed = file.coverage.owed(&peer, question, 100_000);
+            expanded_areas(&owed)
+        };
+        assert_eq!(owed(&read), owed(&file));
+    }
+    read.write(&path, &db).unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), first);
+    assert_eq!(
+        std::fs::read_dir(directory.path())
+            .unwrap()
+            .filter(|it| {
+                it.as_ref().unwrap().file_name().to_string_lossy().starts_with(".strfry")
+            })
+            .count(),
+        0
+    );
+}
+
+/// Author, kind and seconds of each part.
+fn expanded_areas(filters: &[Filter]) -> BTreeSet<(Option<Pubkey>, u64, Option<u64>, Option<u64>)> {
+    let mut areas = BTreeSet::new();
+    for filter in filters {
+        let authors: Vec<Option<Pubkey>> = match &filter.authors {
+            None => vec![None],
+            Some(authors) => authors.iter().copied().map(Some).collect(),
+        };
+        for author in authors {
+            for &kind in filter.kinds.iter().flatten() {
+                areas.insert((author, kind, filter.since, filter.until));
+            }
+        }
+    }
+    areas
+}
+
+/// `cargo test --release --lib -- --ignored --nocapture time_that`
+#[test]
+#[ignore = "a measurement"]
+fn the_time_that_a_large_state_takes() {
+    let directory = crate::strfry_db::golden::golden_database("strfry-1.1.1");
+    let db = crate::strfry_db::StrfryDb::open(directory.path()).unwrap();
+    let path = directory.path().join("state.json");
+    let authors: Vec<Pubkey> = (0..500u64)
+        .map(|number| {
+            let mut bytes = [0; 32];
+            bytes[..8].copy_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
+            Pubkey::from_bytes(bytes)
+        })
+        .collect();
+    let began = std::time::Instant::now();
+    let mut file = StateFile { coverage: large(&authors, 50), ..StateFile::default() };
+    println!("made in {:?}", began.elapsed());
+    for _ in 0..3 {
+        let began = std::time::Instant::now();
+        file.write(&path, &db).unwrap();
+        let written = began.elapsed();
+        let began = std::time::Instant::now();
+        StateFile::read(&path, &db).unwrap();
+        let bytes = std::fs::metadata(&path).unwrap().len();
+        println!("{bytes} bytes written in {written:?}, read in {:?}", began.elapsed());
+    }
+}
