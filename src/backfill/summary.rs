@@ -103,7 +103,7 @@ pub struct PeerSummary {
     pub received: u64,
     /// What became of them, by class.
     pub events: BTreeMap<&'static str, u64>,
-    /// In a dry run, how it and the database differ in what was asked in the recent phase.
+    /// In a dry run, how it and the database differ in what was asked.
     #[serde(flatten)]
     pub sides: Option<Sides>,
 }

@@ -29,9 +29,8 @@ use crate::report::{Progress, RunLog, Terminal, clean_for_log};
 use crate::stop::Stop;
 use crate::strfry_db::StrfryDb;
 
-/// Asked for profiles that no peer has. The first one collects nothing but profiles and lists, the
-/// other two are large and open to all. relay.nostr.band is gone since 2025, relay.damus.io since
-/// the end of July 2026.
+/// Asked for profiles that no peer has. The first one collects profiles and lists, the other two are
+/// large and open to all. relay.nostr.band is gone, and relay.damus.io since the end of July 2026.
 const PUBLIC_RELAYS: &[&str] = &["wss://purplepag.es", "wss://relay.primal.net", "wss://nos.lol"];
 
 #[derive(Debug, Args)]
