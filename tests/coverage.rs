@@ -14,8 +14,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use support::events::{Author, events, id_of};
+use support::no_relays::ClosedPort;
 use support::node::Node;
-use support::scripted::{Archive, Request, ScriptedRelay, answer};
+use support::scripted::{Act, Archive, Request, ScriptedRelay, answer};
 use support::{NO_STRFRY, real_strfry, strfry_bin};
 
 const DAY: u64 = 86_400;
@@ -128,11 +129,11 @@ fn a_first_run_that_is_killed_at_any_moment_is_carried_on_by_the_next_one() {
             until("the peers have been asked", || {
                 peers.iter().all(|peer| peer.asked.load(Ordering::SeqCst) >= silent_from)
             });
-            child.kill().unwrap();
-            child.wait().unwrap();
             if silent_from > 3 {
                 until("something has been imported", || !node.events().is_empty());
             }
+            child.kill().unwrap();
+            child.wait().unwrap();
             peers.iter().for_each(Moody::be_honest);
             let (code, summary) = node.backfill(&flags);
             assert_eq!((code, &summary["status"]), (0, &json!("complete")), "{summary:#}");
@@ -273,6 +274,32 @@ fn days_are_asked_for_once_and_again_if_the_state_is_to_be_ignored() {
     let (asked, _) = run(&["--days", "60", "--ignore-state"]);
     assert_eq!(asked, of(60));
     assert_eq!(run(&["--days", "60"]).0, of(1));
+}
+
+#[test]
+fn the_last_lines_say_why_a_run_is_incomplete() {
+    let author = Author::new(1);
+    let all = histories(std::slice::from_ref(&author), 5);
+    let node = node_of(&strfry_bin(), &[author]);
+    let honest = archive(&all);
+    let closed = ScriptedRelay::start(|_| answer([Act::Closed("error: no \u{1b}[2J".into())]));
+    let dead = ClosedPort::reserve();
+    let urls = [honest.url(), closed.url(), dead.url()];
+    let arguments =
+        [&["backfill", "--no-fallback", "--relay"][..], &urls.each_ref().map(String::as_str)]
+            .concat();
+    let output = node.companion(&arguments).output().unwrap();
+    assert_eq!(support::node::code(&output), 1);
+    let said = String::from_utf8(output.stdout).unwrap();
+    let (_, why) = said.split_once("Incomplete, because:\n").unwrap();
+    let lines: Vec<&str> = why.lines().collect();
+    let [closed_line, dead_line] = lines[..] else { panic!("{why}") };
+    let expected = format!("  {} gave nothing: refused by the relay: error: no ", urls[1]);
+    assert!(closed_line.starts_with(&expected), "{why}");
+    let expected = format!("  {} gave nothing: no connection: ", urls[2]);
+    assert!(dead_line.starts_with(&expected), "{why}");
+    assert!(lines.iter().all(|line| line.ends_with("; the next run asks for the rest")), "{why}");
+    assert!(!why.contains('\u{1b}'));
 }
 
 /// What a run with this state says, on a node with one event of its own.

@@ -167,7 +167,7 @@ impl Areas {
         if count * 2 > self.profiles.len() {
             return;
         }
-        let old = std::mem::replace(self, Self::default());
+        let old = std::mem::take(self);
         for (subject, number) in old.profile_of.into_iter().enumerate() {
             let number = self.number(old.profiles.get(number).cloned().unwrap_or_default());
             self.set(subject, number);
@@ -179,7 +179,7 @@ impl Areas {
     }
 
     fn forget_covered(&mut self) {
-        let old = std::mem::replace(self, Self::default());
+        let old = std::mem::take(self);
         for (subject, number) in old.profile_of.into_iter().enumerate() {
             let promised = old.profiles.get(number).map(Profile::without_coverage);
             let number = self.number(promised.unwrap_or_default());

@@ -153,6 +153,62 @@ mod tests {
     }
 
     #[test]
+    fn what_is_owed_is_asked_for_recent_events_first_private_ones_apart_and_stations_last() {
+        let authors: Vec<Pubkey> = (0..101).map(author).collect();
+        let filter = |authors: Option<&[Pubkey]>, kinds: &[u64], since, until| Filter {
+            authors: authors.map(<[Pubkey]>::to_vec),
+            kinds: Some(kinds.to_vec()),
+            since,
+            until: Some(until),
+            ..Filter::default()
+        };
+        let owed = vec![
+            filter(Some(&authors[..1]), &[1, 4], None, 9),
+            filter(Some(&authors), &[1, 4], Some(5), 7),
+            filter(None, &[30_800], Some(6), 9),
+        ];
+        let expected = [
+            filter(Some(&authors[..100]), &[1], Some(5), 7),
+            filter(Some(&authors[100..]), &[1], Some(5), 7),
+            filter(Some(&authors[..1]), &[1], None, 9),
+            filter(Some(&authors[..100]), &[4], Some(5), 7),
+            filter(Some(&authors[100..]), &[4], Some(5), 7),
+            filter(Some(&authors[..1]), &[4], None, 9),
+            filter(None, &[30_800], Some(6), 9),
+        ];
+        assert_eq!(queries(owed), expected);
+    }
+
+    #[test]
+    fn what_is_owed_in_too_many_parts_is_asked_for_as_a_whole_full_histories_apart() {
+        let part = |byte: u8, since: Option<u64>| Filter {
+            authors: Some(vec![author(byte)]),
+            kinds: Some(vec![u64::from(byte)]),
+            since,
+            until: Some(1_000 + since.unwrap_or(0)),
+            ..Filter::default()
+        };
+        let parts = |count: u64| -> Vec<Filter> {
+            let recent = (1..=count).map(|since| part(10 + (since % 3) as u8, Some(since)));
+            [part(8, None), part(9, None)].into_iter().chain(recent).collect()
+        };
+        let few = OWED_PARTS as u64 - 2;
+        assert_eq!(queries(parts(few)).len(), OWED_PARTS);
+        let whole = |bytes: &[u8], since, until| Filter {
+            authors: Some(bytes.iter().map(|&byte| author(byte)).collect()),
+            kinds: Some(bytes.iter().map(|&byte| u64::from(byte)).collect()),
+            since,
+            until: Some(until),
+            ..Filter::default()
+        };
+        let count = few + 1;
+        assert_eq!(
+            queries(parts(count)),
+            [whole(&[10, 11, 12], Some(1), 1_000 + count), whole(&[8, 9], None, 1_000)]
+        );
+    }
+
+    #[test]
     fn stations_are_asked_for_no_later_events_either() {
         let span = Span { since: None, until: 9 };
         let expected = Filter { kinds: Some(vec![30_800]), until: Some(9), ..Filter::default() };

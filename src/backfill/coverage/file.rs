@@ -269,7 +269,9 @@ impl Legacy {
             has_pubkeys && question.kinds.iter().all(|kind| kinds.contains(kind))
         });
         if is_all {
-            peers.for_each(|peer| drop(self.peers.remove(peer)));
+            for peer in peers {
+                self.peers.remove(peer);
+            }
         }
         !self.peers.is_empty()
     }

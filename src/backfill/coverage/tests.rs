@@ -449,8 +449,10 @@ fn what_is_written_is_read_again() {
     );
 }
 
-/// Author, kind and seconds of each part.
-fn expanded_areas(filters: &[Filter]) -> BTreeSet<(Option<Pubkey>, u64, Option<u64>, Option<u64>)> {
+/// Author, kind, first and last second.
+type Part = (Option<Pubkey>, u64, Option<u64>, Option<u64>);
+
+fn expanded_areas(filters: &[Filter]) -> BTreeSet<Part> {
     let mut areas = BTreeSet::new();
     for filter in filters {
         let authors: Vec<Option<Pubkey>> = match &filter.authors {
