@@ -177,6 +177,23 @@ fn what_a_run_owes_is_not_forgotten_by_runs_that_ask_for_less() {
 }
 
 #[test]
+fn profiles_that_a_run_of_fewer_kinds_brings_do_not_hide_that_everything_is_owed() {
+    let authors = Author::all(1..3);
+    let mut all = histories(&authors, 10);
+    all.push(authors[0].event(4, now() - 100 * DAY, json!([["p", "11".repeat(32)]]), "secret"));
+    let relay = archive(&all);
+    for less in [&["--kinds", "0"][..], &["--kinds", "0", "--days", "0"], &["--no-dms"]] {
+        let node = node_of(&strfry_bin(), &authors);
+        let flags = ["--relay", &relay.url()];
+        assert_eq!(node.backfill(&[&flags[..], less].concat()).0, 0);
+        assert!(node.events().len() < all.len());
+        let (code, summary) = node.backfill(&flags);
+        assert_eq!((code, &summary["status"]), (0, &json!("complete")), "{summary:#}");
+        assert_eq!(ids(&node.events()), ids(&all), "{less:?}");
+    }
+}
+
+#[test]
 fn an_event_that_did_not_come_into_the_database_is_asked_for_again_and_no_other() {
     for (trouble, every) in [("STAND_IN_REJECT_EVERY", "3"), ("STAND_IN_DROP_EVERY", "1")] {
         let author = Author::new(1);

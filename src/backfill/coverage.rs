@@ -340,17 +340,28 @@ impl Coverage {
                 peer.withheld = Areas::default();
             }
         }
-        while self.peers.len() > MOST_PEERS {
-            let oldest = self.peers.iter().min_by_key(|(_, peer)| peer.asked_at);
-            let Some(oldest) = oldest.map(|(name, _)| name.clone()) else { break };
-            self.peers.remove(&oldest);
+        while self.peers.len() > MOST_PEERS && self.forget_oldest_peer() {}
+    }
+
+    /// Forgets more, for a file that is too large: what is covered at all peers, then the peer that
+    /// was asked longest ago. Whether there was anything left to forget.
+    fn shrink(&mut self) -> bool {
+        let weight = |peer: &PeerCoverage| peer.known.profiles.len() + peer.withheld.profiles.len();
+        let before: usize = self.peers.values().map(weight).sum();
+        for peer in self.peers.values_mut() {
+            peer.known.forget_covered();
+            peer.withheld = Areas::default();
         }
+        self.peers.values().map(weight).sum::<usize>() < before || self.forget_oldest_peer()
+    }
+
+    fn forget_oldest_peer(&mut self) -> bool {
+        let oldest = self.peers.iter().min_by_key(|(_, peer)| peer.asked_at);
+        let Some(oldest) = oldest.map(|(name, _)| name.clone()) else { return false };
+        self.peers.remove(&oldest).is_some()
     }
 
     fn peer(&mut self, peer: &str) -> &mut PeerCoverage {
-        if !self.peers.contains_key(peer) {
-            self.peers.insert(peer.to_owned(), PeerCoverage::default());
-        }
         self.peers.entry(peer.to_owned()).or_default()
     }
 }

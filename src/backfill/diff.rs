@@ -146,6 +146,7 @@ impl DiffJob {
             names_authors: self.names_pubkeys,
             // Nobody's whole history is asked for because of a profile.
             missing: &[],
+            hidden: &[],
             since: self.since,
             began: self.began,
             until: self.until,

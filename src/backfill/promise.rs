@@ -5,6 +5,7 @@
 use std::path::Path;
 
 use super::coverage::{Answer, Coverage, Hole, Question, StateError, StateFile};
+use super::kinds::node_kinds;
 use super::limits::{CLOCK_AHEAD, OVERLAP};
 use super::plan::queries;
 use crate::node::Peer;
@@ -20,6 +21,9 @@ pub(super) struct Terms<'a> {
     pub(super) names_authors: bool,
     /// Authors of whom everything is to be asked for, because their profile is missing.
     pub(super) missing: &'a [Pubkey],
+    /// Authors whose profile is missing and may come in now: after that nothing tells that their
+    /// full history is owed, also of the node's kinds that this run leaves out.
+    pub(super) hidden: &'a [Pubkey],
     /// Earliest second for the others; `None` is all time.
     pub(super) since: Option<u64>,
     /// When the run began, seconds since 1970.
@@ -183,11 +187,14 @@ impl<'a> Promise<'a> {
 /// Promises all that a run asks one peer for. Whether anything of that is new.
 fn promise(coverage: &mut Coverage, peer: &str, terms: Terms<'_>, from: u64) -> bool {
     let Question { authors, kinds, station_kinds } = terms.question;
+    let mut left_out = node_kinds();
+    left_out.retain(|kind| !kinds.contains(kind));
     coverage.ask_as(peer, terms.key, terms.began);
     [
         coverage.promise(peer, Some(authors), kinds, from),
         coverage.promise(peer, None, station_kinds, from),
         coverage.promise_anew(peer, terms.missing, kinds),
+        coverage.promise(peer, Some(terms.hidden), &left_out, 0),
     ]
     .contains(&true)
 }

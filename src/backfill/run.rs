@@ -153,19 +153,20 @@ fn recovers(job: &Job) -> bool {
     job.profiles && job.kinds.contains(&kind::PROFILE)
 }
 
-/// Authors whose full history is to be asked for.
+/// Authors without a profile when the run begins, if it looks for profiles.
 async fn missing_at_first(
     job: &Job,
     db: &Arc<StrfryDb>,
     arrived: &Arrived,
     log: &RunLog,
 ) -> Result<Vec<Pubkey>, BackfillError> {
-    // Without a time limit all peers are asked for everything anyhow.
-    if !recovers(job) || job.days == 0 {
+    if !recovers(job) {
         return Ok(Vec::new());
     }
     let missing = missing_profiles(db, arrived, &job.pubkeys).await?;
-    log_full_history(log, &missing, job.pubkeys.len(), &job.peers);
+    if job.days > 0 {
+        log_full_history(log, &missing, job.pubkeys.len(), &job.peers);
+    }
     Ok(missing)
 }
 
@@ -187,7 +188,9 @@ fn make_promise<'a>(
     let terms = Terms {
         question,
         names_authors: job.names_pubkeys,
-        missing,
+        // Without a time limit all peers are asked for everything anyhow.
+        missing: if job.days > 0 { missing } else { &[] },
+        hidden: missing,
         since: since(began, job.days),
         began,
         until,

@@ -224,11 +224,12 @@ impl StateFile {
         db: &StrfryDb,
     ) -> Result<(), StateError> {
         self.coverage.bound();
-        let document = Document::of(self, Mark::of(db)?);
-        let written = files::replace(path, MODE, |out| {
-            serde_json::to_writer(&mut *out, &document)?;
-            out.write_all(b"\n")
-        });
+        let mark = Mark::of(db)?;
+        let mut text = Document::of(self, mark.clone()).text();
+        while text.len() as u64 > MAX_BYTES && self.coverage.shrink() {
+            text = Document::of(self, mark.clone()).text();
+        }
+        let written = files::replace(path, MODE, |out| out.write_all(&text));
         written.map_err(|source| StateError::Unwritable { path: path.to_owned(), source })
     }
 }
@@ -328,9 +329,24 @@ impl Mark {
 }
 
 impl Document {
+    fn text(&self) -> Vec<u8> {
+        // Nothing in it can fail to be written.
+        let mut text = serde_json::to_vec(self).unwrap_or_default();
+        text.push(b'\n');
+        text
+    }
+
     fn of(state: &StateFile, database: Mark) -> Self {
         let coverage = &state.coverage;
-        let mut authors: Vec<Pubkey> = coverage.subjects.names.iter().copied().flatten().collect();
+        let is_known = |number: usize| {
+            let knows = |peer: &PeerCoverage| {
+                peer.known.number_of(number) > 0 || peer.withheld.number_of(number) > 0
+            };
+            coverage.peers.values().any(knows)
+        };
+        let names = coverage.subjects.names.iter().enumerate();
+        let known = names.filter_map(|(number, name)| name.filter(|_| is_known(number)));
+        let mut authors: Vec<Pubkey> = known.collect();
         authors.sort_unstable();
         let places: BTreeMap<Subject, usize> = authors.iter().copied().map(Some).zip(0..).collect();
         let groups = |areas: &Areas| {
@@ -339,7 +355,7 @@ impl Document {
                 let group = members.entry(number).or_default();
                 match places.get(subject) {
                     Some(&place) => group.0.push(place),
-                    None => group.1 = true,
+                    None => group.1 |= subject.is_none(),
                 }
             }
             let group = |(number, (mut places, everybody)): (usize, (Vec<usize>, bool))| {

@@ -352,6 +352,7 @@ fn what_takes_too_much_room_is_forgotten_as_covered_and_stays_promised() {
         (Some(*author), 1, since, Some(100_000))
     });
     assert_eq!(owed, expected.collect());
+    assert!(coverage.peers[PEER].known.profiles.len() > 100);
     for number in 0..1_100 {
         coverage.ask_as(&format!("wss://{number}.example/"), None, number + 1);
     }
@@ -360,6 +361,8 @@ fn what_takes_too_much_room_is_forgotten_as_covered_and_stays_promised() {
     assert!(
         !coverage.peers.contains_key(PEER) && coverage.peers.contains_key("wss://1099.example/")
     );
+    while coverage.shrink() {}
+    assert_eq!(coverage.peers.len(), 0);
 }
 
 #[test]
