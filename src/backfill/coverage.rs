@@ -26,6 +26,9 @@ use crate::nostr::{Filter, Pubkey};
 /// forgotten as covered.
 const PEER_WEIGHT: usize = 10_000;
 
+/// Gaps of one answer that are noted one by one. With more, nothing of the answer counts as here.
+const GAPS_TOLD_APART: usize = 5_000;
+
 /// Peers that are kept. Those that were asked longest ago go first.
 const MOST_PEERS: usize = 1_000;
 
@@ -272,7 +275,8 @@ impl Coverage {
     ) -> bool {
         let subjects = &mut self.subjects;
         let Some(peer) = self.peers.get_mut(peer) else { return false };
-        let is_known = !answer.gaps.iter().any(|gap| gap.ids.is_some());
+        let is_known = answer.gaps.len() <= GAPS_TOLD_APART
+            && !answer.gaps.iter().any(|gap| gap.ids.is_some());
         let Some(holes) = answer.holes.filter(|_| is_known) else { return false };
         for asked in answer.asked {
             peer.known.cover(subjects, asked, answer.until);

@@ -279,3 +279,62 @@ impl Summary {
         self.peers.iter().filter(|peer| peer.status == PeerStatus::Complete).count()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::explicit_peer;
+    use crate::nostr::Filter;
+    use crate::relay::Withheld;
+
+    fn of_kinds(kinds: &[u64]) -> Filter {
+        Filter { kinds: Some(kinds.to_vec()), ..Filter::default() }
+    }
+
+    #[test]
+    fn what_a_peer_withholds_is_told_once_and_is_not_missing() {
+        let peer = explicit_peer("wss://peer.example").unwrap();
+        let withheld =
+            |kind, reason: &str| Withheld { filter: of_kinds(&[kind]), reason: reason.to_owned() };
+        let outcome = FetchOutcome {
+            complete: 1,
+            withheld: vec![
+                withheld(1059, "auth-required: no"),
+                withheld(4, "auth-required: no"),
+                withheld(4, "auth-required: no"),
+                withheld(4, "left out"),
+            ],
+            ..FetchOutcome::default()
+        };
+        let tally = Tally::default();
+        let summary = PeerSummary::new(&peer, &outcome, &tally).lacking(true, 0, &tally);
+        assert_eq!((summary.status, summary.gap_count), (PeerStatus::Complete, 0));
+        let told: Vec<String> = summary.withheld.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "kinds 4 1059, for the parties to them only: auth-required: no",
+                "kind 4, for the parties to them only: left out",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_peer_whose_events_are_not_in_the_database_has_not_given_all() {
+        let peer = explicit_peer("wss://peer.example").unwrap();
+        let (outcome, tally) = (FetchOutcome::default(), Tally::default());
+        tally.count(Class::Rejected);
+        tally.count(Class::NotConfirmed);
+        tally.count(Class::NotConfirmed);
+        let lacking = |is_complete, unsettled| {
+            let summary = PeerSummary::new(&peer, &outcome, &tally);
+            let summary = summary.lacking(is_complete, unsettled, &tally);
+            (summary.status, summary.gap_count, summary.reasons())
+        };
+        let why = "3 events that it gave are not in the database (2 not confirmed, 1 rejected)";
+        assert_eq!(lacking(false, 3), (PeerStatus::Incomplete, 1, why.to_owned()));
+        let why = "too many events that came are not in the database";
+        assert_eq!(lacking(false, 0), (PeerStatus::Incomplete, 1, why.to_owned()));
+        assert_eq!(lacking(true, 0), (PeerStatus::Complete, 0, String::new()));
+    }
+}

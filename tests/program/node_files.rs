@@ -139,7 +139,7 @@ fn the_log_tells_the_whole_run_in_lines_that_people_and_programs_know() {
     let known = ["INFO", "WARN", "ERROR", "DEBUG", "PERF"];
     assert!(levels(&small.node.log()).iter().all(|level| known.contains(level)));
     assert_eq!(failures(&small.node.log()), [""; 0]);
-    assert_eq!(small.node.read(ERROR_LOG).lines().count(), 2);
+    assert_eq!(small.node.read(ERROR_LOG).lines().count(), 1);
     assert_eq!(small.node.read(LOCK), "");
 
     let profile_log = small.node.read(PROFILE_LOG);

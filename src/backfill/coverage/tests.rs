@@ -305,7 +305,9 @@ fn when_it_is_not_known_what_came_nothing_is_covered() {
     let authors = [author(1)];
     let question = all_time(&authors, &[1]);
     let by_id = Filter { ids: Some(Vec::new()), ..Filter::default() };
-    for (gaps, holes) in [(vec![&by_id], Some(&[][..])), (Vec::new(), None)] {
+    let elsewhere = Filter { authors: Some(vec![author(2)]), ..Filter::default() };
+    let many = vec![&elsewhere; GAPS_TOLD_APART + 1];
+    for (gaps, holes) in [(vec![&by_id], Some(&[][..])), (Vec::new(), None), (many, Some(&[]))] {
         let mut coverage = Coverage::default();
         coverage.promise(PEER, Some(&authors), &[1], 3);
         let asked = coverage.owed(PEER, question, UNTIL);
