@@ -413,7 +413,7 @@ fn the_first_version_of_the_state_is_taken_over_with_the_time_that_a_node_was_of
     let author = Author::new(1);
     let relay = archive(&histories(std::slice::from_ref(&author), 5));
     let url = relay.url();
-    let node = node_of(&strfry_bin(), &[author.clone()]);
+    let node = node_of(&strfry_bin(), &[author]);
     let old = json!({
         "version": 1,
         "question": {"kinds": [0, 1, 7], "pubkeys": null},
