@@ -5,24 +5,24 @@
 //! Pure: it reads no clock, no file and no database. What does not fit is forgotten as covered,
 //! never as promised: then a run asks for more than it needs.
 
+mod by_kind;
 mod file;
 mod intervals;
-mod profile;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
+use by_kind::{ByKind, Cell};
 use intervals::Intervals;
-use profile::{Cell, Profile};
 
 pub use file::StateError;
 pub(super) use file::StateFile;
 
 use crate::nostr::{Filter, Pubkey};
 
-/// Room that one peer takes, in ranges and classes of kinds: 1 MB or so. A peer that needs more is
+/// Room that one peer takes, in ranges and groups of kinds: 1 MB or so. A peer that needs more is
 /// forgotten as covered.
 const PEER_WEIGHT: usize = 10_000;
 
@@ -77,46 +77,46 @@ struct PeerCoverage {
     asked_at: u64,
 }
 
-/// What is known of each subject, as a number of a profile that many share.
+/// What is known of each subject, as a number of a form that many share.
 #[derive(Debug, Clone)]
 struct Areas {
     /// By the number of the subject; those beyond the end know nothing.
-    profile_of: Vec<usize>,
+    form_of: Vec<usize>,
     /// The first one knows nothing.
-    profiles: Vec<Profile>,
-    numbers: HashMap<Profile, usize>,
+    forms: Vec<ByKind>,
+    numbers: HashMap<ByKind, usize>,
 }
 
 impl Default for Areas {
     fn default() -> Self {
-        let nothing = Profile::default();
+        let nothing = ByKind::default();
         let numbers = HashMap::from([(nothing.clone(), 0)]);
-        Self { profile_of: Vec::new(), profiles: vec![nothing], numbers }
+        Self { form_of: Vec::new(), forms: vec![nothing], numbers }
     }
 }
 
 impl Areas {
     fn number_of(&self, subject: usize) -> usize {
-        self.profile_of.get(subject).copied().unwrap_or(0)
+        self.form_of.get(subject).copied().unwrap_or(0)
     }
 
-    fn profile(&self, number: usize) -> Option<&Profile> {
-        self.profiles.get(number)
+    fn form(&self, number: usize) -> Option<&ByKind> {
+        self.forms.get(number)
     }
 
-    fn number(&mut self, profile: Profile) -> usize {
-        let profiles = &mut self.profiles;
-        *self.numbers.entry(profile).or_insert_with_key(|profile| {
-            profiles.push(profile.clone());
-            profiles.len() - 1
+    fn number(&mut self, form: ByKind) -> usize {
+        let forms = &mut self.forms;
+        *self.numbers.entry(form).or_insert_with_key(|form| {
+            forms.push(form.clone());
+            forms.len() - 1
         })
     }
 
     fn set(&mut self, subject: usize, number: usize) {
-        if subject >= self.profile_of.len() {
-            self.profile_of.resize(subject + 1, 0);
+        if subject >= self.form_of.len() {
+            self.form_of.resize(subject + 1, 0);
         }
-        if let Some(place) = self.profile_of.get_mut(subject) {
+        if let Some(place) = self.form_of.get_mut(subject) {
             *place = number;
         }
     }
@@ -133,7 +133,7 @@ impl Areas {
         let subjects = match subjects {
             Some(subjects) => subjects,
             None => {
-                all = (0..self.profile_of.len()).collect();
+                all = (0..self.form_of.len()).collect();
                 &all
             }
         };
@@ -144,7 +144,7 @@ impl Areas {
             let after = match done.get(&before) {
                 Some(&after) => after,
                 None => {
-                    let changed = self.profile(before).map(|it| it.changed(kinds, change));
+                    let changed = self.form(before).map(|it| it.changed(kinds, change));
                     let after = self.number(changed.unwrap_or_default());
                     done.insert(before, after);
                     after
@@ -157,34 +157,34 @@ impl Areas {
         is_other
     }
 
-    /// Drops profiles that nobody has any more, once they are most of all.
+    /// Drops forms that nobody has any more, once they are most of all.
     fn tidy(&mut self) {
-        if self.profiles.len() < 64 {
+        if self.forms.len() < 64 {
             return;
         }
-        let mut used = vec![false; self.profiles.len()];
-        for &number in self.profile_of.iter().chain(&[0]) {
+        let mut used = vec![false; self.forms.len()];
+        for &number in self.form_of.iter().chain(&[0]) {
             used.get_mut(number).into_iter().for_each(|it| *it = true);
         }
         let count = used.iter().filter(|&&it| it).count();
-        if count * 2 > self.profiles.len() {
+        if count * 2 > self.forms.len() {
             return;
         }
         let old = std::mem::take(self);
-        for (subject, number) in old.profile_of.into_iter().enumerate() {
-            let number = self.number(old.profiles.get(number).cloned().unwrap_or_default());
+        for (subject, number) in old.form_of.into_iter().enumerate() {
+            let number = self.number(old.forms.get(number).cloned().unwrap_or_default());
             self.set(subject, number);
         }
     }
 
     fn weight(&self) -> usize {
-        self.profiles.iter().map(Profile::weight).sum()
+        self.forms.iter().map(ByKind::weight).sum()
     }
 
     fn forget_covered(&mut self) {
         let old = std::mem::take(self);
-        for (subject, number) in old.profile_of.into_iter().enumerate() {
-            let promised = old.profiles.get(number).map(Profile::without_coverage);
+        for (subject, number) in old.form_of.into_iter().enumerate() {
+            let promised = old.forms.get(number).map(ByKind::without_coverage);
             let number = self.number(promised.unwrap_or_default());
             self.set(subject, number);
         }
@@ -350,7 +350,7 @@ impl Coverage {
     /// Forgets more, for a file that is too large: what is covered at all peers, then the peer that
     /// was asked longest ago. Whether there was anything left to forget.
     fn shrink(&mut self) -> bool {
-        let weight = |peer: &PeerCoverage| peer.known.profiles.len() + peer.withheld.profiles.len();
+        let weight = |peer: &PeerCoverage| peer.known.forms.len() + peer.withheld.forms.len();
         let before: usize = self.peers.values().map(weight).sum();
         for peer in self.peers.values_mut() {
             peer.known.forget_covered();
@@ -441,9 +441,9 @@ fn owed_of(
     };
     for subject in all {
         let Some(&number) = subjects.numbers.get(&subject) else { continue };
-        let profiles = (peer.known.number_of(number), peer.withheld.number_of(number));
-        let need = need_of.entry(profiles).or_insert_with(|| {
-            need(peer.known.profile(profiles.0), peer.withheld.profile(profiles.1), kinds, until)
+        let forms = (peer.known.number_of(number), peer.withheld.number_of(number));
+        let need = need_of.entry(forms).or_insert_with(|| {
+            need(peer.known.form(forms.0), peer.withheld.form(forms.1), kinds, until)
         });
         if !need.is_empty() {
             needs.add(need, subject);
@@ -469,7 +469,7 @@ fn owed_of(
 type Need = Vec<(Intervals, Vec<u64>)>;
 
 /// What of these kinds is promised up to a second, not covered and not withheld.
-fn need(known: Option<&Profile>, withheld: Option<&Profile>, kinds: &[u64], until: u64) -> Need {
+fn need(known: Option<&ByKind>, withheld: Option<&ByKind>, kinds: &[u64], until: u64) -> Need {
     let mut needs = Grouped::default();
     for &kind in kinds {
         let Some(cell) = known.and_then(|known| known.cell(kind)) else { continue };

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::by_kind::{ByKind, Cell, KindGroup};
 use super::intervals::Intervals;
-use super::profile::{Cell, Class, Profile};
 use super::{Areas, Coverage, PeerCoverage, Subject};
 use crate::files::{self, ReplaceError};
 use crate::nostr::{EventId, Pubkey, kind};
@@ -351,7 +351,7 @@ impl Document {
         let places: BTreeMap<Subject, usize> = authors.iter().copied().map(Some).zip(0..).collect();
         let groups = |areas: &Areas| {
             let mut members: BTreeMap<usize, (Vec<usize>, bool)> = BTreeMap::new();
-            for (subject, &number) in coverage.subjects.names.iter().zip(&areas.profile_of) {
+            for (subject, &number) in coverage.subjects.names.iter().zip(&areas.form_of) {
                 let group = members.entry(number).or_default();
                 match places.get(subject) {
                     Some(&place) => group.0.push(place),
@@ -359,9 +359,9 @@ impl Document {
                 }
             }
             let group = |(number, (mut places, everybody)): (usize, (Vec<usize>, bool))| {
-                let profile = areas.profile(number)?;
+                let form = areas.form(number)?;
                 places.sort_unstable();
-                let kinds: Vec<_> = profile.classes().iter().map(KindsRecord::of).collect();
+                let kinds: Vec<_> = form.groups().iter().map(KindsRecord::of).collect();
                 let authors = places.into_iter().map(|place| place as u64);
                 let authors = ranges(authors).into_iter().map(|(first, last)| {
                     (usize::try_from(first).unwrap_or(0), usize::try_from(last).unwrap_or(0))
@@ -400,9 +400,9 @@ impl Document {
         let areas = |groups: Vec<Group>| {
             let mut areas = Areas::default();
             for group in groups {
-                let classes = group.kinds.into_iter().map(KindsRecord::class);
-                let profile = Profile::from_classes(classes.collect::<Result<Vec<_>, _>>()?);
-                let number = areas.number(profile);
+                let groups = group.kinds.into_iter().map(KindsRecord::group);
+                let form = ByKind::from_groups(groups.collect::<Result<Vec<_>, _>>()?);
+                let number = areas.number(form);
                 for (first, last) in group.authors {
                     let members = numbers.get(first..=last).filter(|_| last < numbers.len());
                     let members = members.ok_or("a group names an author that is not listed")?;
@@ -430,15 +430,15 @@ impl Document {
 }
 
 impl KindsRecord {
-    fn of(class: &Class) -> Self {
+    fn of(group: &KindGroup) -> Self {
         Self {
-            kinds: ranges(class.kinds.iter().copied()),
-            promised_from: class.cell.promised_from,
-            covered: class.cell.covered.ranges().to_vec(),
+            kinds: ranges(group.kinds.iter().copied()),
+            promised_from: group.cell.promised_from,
+            covered: group.cell.covered.ranges().to_vec(),
         }
     }
 
-    fn class(self) -> Result<Class, String> {
+    fn group(self) -> Result<KindGroup, String> {
         let mut kinds = Vec::new();
         for (first, last) in self.kinds {
             if last > u64::from(u16::MAX) {
@@ -448,7 +448,7 @@ impl KindsRecord {
         }
         let mut covered = Intervals::from_ranges(self.covered);
         covered.bound();
-        Ok(Class { kinds, cell: Cell { promised_from: self.promised_from, covered } })
+        Ok(KindGroup { kinds, cell: Cell { promised_from: self.promised_from, covered } })
     }
 }
 

@@ -354,7 +354,7 @@ fn what_takes_too_much_room_is_forgotten_as_covered_and_stays_promised() {
         (Some(*author), 1, since, Some(100_000))
     });
     assert_eq!(owed, expected.collect());
-    assert!(coverage.peers[PEER].known.profiles.len() > 100);
+    assert!(coverage.peers[PEER].known.forms.len() > 100);
     for number in 0..1_100 {
         coverage.ask_as(&format!("wss://{number}.example/"), None, number + 1);
     }

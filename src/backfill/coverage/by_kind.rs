@@ -28,35 +28,35 @@ impl Cell {
 
 /// Kinds of which the same is known.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Class {
+pub(super) struct KindGroup {
     /// Sorted.
     pub(super) kinds: Vec<u64>,
     pub(super) cell: Cell,
 }
 
-/// All kinds of which something is known, by class. The same knowledge has one form only.
+/// All kinds of which something is known, by group. The same knowledge has one form only.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub(super) struct Profile(Vec<Class>);
+pub(super) struct ByKind(Vec<KindGroup>);
 
-impl Profile {
-    /// Classes in any order, such as a file holds. Of a kind in two classes the first counts.
-    pub(super) fn from_classes(classes: impl IntoIterator<Item = Class>) -> Self {
-        let mut profile = Self::default();
-        for class in classes {
-            let mut new = class.kinds;
-            new.retain(|&kind| profile.cell(kind).is_none());
-            profile.add(new, class.cell);
+impl ByKind {
+    /// Groups in any order, such as a file holds. Of a kind in two groups the first counts.
+    pub(super) fn from_groups(groups: impl IntoIterator<Item = KindGroup>) -> Self {
+        let mut form = Self::default();
+        for group in groups {
+            let mut new = group.kinds;
+            new.retain(|&kind| form.cell(kind).is_none());
+            form.add(new, group.cell);
         }
-        profile.tidied()
+        form.tidied()
     }
 
-    pub(super) fn classes(&self) -> &[Class] {
+    pub(super) fn groups(&self) -> &[KindGroup] {
         &self.0
     }
 
     pub(super) fn cell(&self, kind: u64) -> Option<&Cell> {
-        let class = self.0.iter().find(|class| class.kinds.binary_search(&kind).is_ok());
-        class.map(|class| &class.cell)
+        let group = self.0.iter().find(|group| group.kinds.binary_search(&kind).is_ok());
+        group.map(|group| &group.cell)
     }
 
     /// The same after a change of these kinds (sorted); `None` is every kind of which something is
@@ -64,11 +64,11 @@ impl Profile {
     pub(super) fn changed(&self, kinds: Option<&[u64]>, change: &dyn Fn(&mut Cell)) -> Self {
         let mut changed = Self::default();
         let concerns = |kind: &u64| kinds.is_none_or(|kinds| kinds.binary_search(kind).is_ok());
-        for class in &self.0 {
+        for group in &self.0 {
             let (concerned, others): (Vec<u64>, Vec<u64>) =
-                class.kinds.iter().partition(|kind| concerns(kind));
-            changed.add(others, class.cell.clone());
-            let mut cell = class.cell.clone();
+                group.kinds.iter().partition(|kind| concerns(kind));
+            changed.add(others, group.cell.clone());
+            let mut cell = group.cell.clone();
             change(&mut cell);
             changed.add(concerned, cell);
         }
@@ -84,33 +84,36 @@ impl Profile {
     /// room, and promises no less.
     pub(super) fn without_coverage(&self) -> Self {
         let mut cell = Cell::default();
-        for from in self.0.iter().filter_map(|class| class.cell.promised_from) {
+        for from in self.0.iter().filter_map(|group| group.cell.promised_from) {
             cell.promise(from);
         }
         let mut forgotten = Self::default();
-        forgotten.add(self.0.iter().flat_map(|class| class.kinds.iter().copied()).collect(), cell);
+        forgotten.add(self.0.iter().flat_map(|group| group.kinds.iter().copied()).collect(), cell);
         forgotten.tidied()
     }
 
-    /// How much room it takes, in ranges and classes.
+    /// How much room it takes, in ranges and groups.
     pub(super) fn weight(&self) -> usize {
-        self.0.iter().map(|class| 1 + class.cell.covered.ranges().len()).sum()
+        self.0.iter().map(|group| 1 + group.cell.covered.ranges().len()).sum()
     }
 
     fn add(&mut self, kinds: Vec<u64>, cell: Cell) {
         if kinds.is_empty() || cell == Cell::default() {
             return;
         }
-        match self.0.iter_mut().find(|class| class.cell == cell) {
-            Some(class) => class.kinds.extend(kinds),
-            None => self.0.push(Class { kinds, cell }),
+        match self.0.iter_mut().find(|group| group.cell == cell) {
+            Some(group) => {
+                group.kinds.extend(kinds);
+                group.kinds.sort_unstable();
+            }
+            None => self.0.push(KindGroup { kinds, cell }),
         }
     }
 
     fn tidied(mut self) -> Self {
-        for class in &mut self.0 {
-            class.kinds.sort_unstable();
-            class.kinds.dedup();
+        for group in &mut self.0 {
+            group.kinds.sort_unstable();
+            group.kinds.dedup();
         }
         self.0.sort_unstable_by(|one, other| one.kinds.cmp(&other.kinds));
         self
