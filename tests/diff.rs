@@ -76,6 +76,7 @@ fn peer(url: &str, only_there: &[String], only_here: &[String]) -> Value {
         "only_there": side(only_there),
         "only_here": side(only_here),
         "refused": 0,
+        "withheld": [],
     })
 }
 
@@ -208,7 +209,7 @@ fn a_dry_run_tells_of_each_peer_what_a_difference_does_and_counts_each_event_onc
 }
 
 #[test]
-fn what_a_dry_run_finds_while_it_looks_for_profiles_is_no_part_of_the_difference() {
+fn a_dry_run_tells_apart_all_that_it_asks_for_also_while_it_looks_for_profiles() {
     let author = Author::new(1);
     let (recent, old) = (author.note(now() - 100, "recent"), author.note(START, "old"));
     for flags in [&[][..], &["--no-negentropy"]] {
@@ -217,8 +218,15 @@ fn what_a_dry_run_finds_while_it_looks_for_profiles_is_no_part_of_the_difference
         let dry = ["--dry-run", "--relay", &relay.url()];
         let (_, summary) = node.backfill(&[&dry, flags].concat());
         assert_eq!(summary["events"]["would_import"], 2, "{flags:?}");
-        assert_eq!(summary["peers"][0]["only_there"], side(from_ref(&recent)));
+        let both = [recent.clone(), old.clone()];
+        assert_eq!(summary["peers"][0]["only_there"], side(&both));
         assert_eq!(summary["peers"][0]["only_here"], side(&[]));
+        // A comparison is about the time that is named.
+        let url = relay.url();
+        let arguments = [&["diff", "--json", "--relay", &url], flags].concat();
+        let output = node.companion(&arguments).output().unwrap();
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(found["peers"][0]["only_there"], side(from_ref(&recent)));
     }
 }
 
@@ -324,11 +332,11 @@ fn a_peer_is_compared_for_as_long_as_a_backfill_would_ask_it() {
         let found: Value = serde_json::from_slice(&output.stdout).unwrap();
         (found["peers"][0]["since"].clone(), found["since"].clone())
     };
-    let dry_run = ["backfill", "--dry-run", "--no-fallback"];
+    let dry_run = ["backfill", "--dry-run", "--no-fallback", "--no-profiles"];
     let expected = json!(complete - 86_400);
     assert_eq!(since_of(&["diff"]).0, expected);
     assert_eq!(since_of(&dry_run).0, expected);
-    let (of_peer, of_all) = since_of(&["diff", "--full"]);
+    let (of_peer, of_all) = since_of(&["diff", "--ignore-state"]);
     assert_eq!(of_peer, of_all);
     assert!(of_all.as_u64().unwrap() >= now() - 86_400 - 600);
 }

@@ -96,7 +96,10 @@ async fn a_relay_that_says_that_there_is_no_more_is_asked_once() {
         answer(page.chain([Act::Text(eose)]))
     });
     let (outcome, _) = fetch(&relay.url(), vec![query(&[author], &[1])], PATIENT).await;
-    assert_eq!(outcome, FetchOutcome { events: 9, pages: 1, complete: 1, gaps: vec![] });
+    assert_eq!(
+        outcome,
+        FetchOutcome { events: 9, pages: 1, complete: 1, ..FetchOutcome::default() }
+    );
 }
 
 /// 100 notes of each of 12 authors, and what an honest relay of small pages says.

@@ -89,7 +89,10 @@ async fn an_empty_answer_is_a_success_once_nothing_comes_after_it() {
     let relay = ScriptedRelay::start(|_| answer([Act::Eose]));
     let filter = Filter { since: Some(START), ..query(&[Author::new(1)], &[0]) };
     let (outcome, _) = fetch(&relay.url(), vec![filter.clone()], PATIENT).await;
-    assert_eq!(outcome, FetchOutcome { events: 0, pages: 1, complete: 1, gaps: vec![] });
+    assert_eq!(
+        outcome,
+        FetchOutcome { events: 0, pages: 1, complete: 1, ..FetchOutcome::default() }
+    );
     let record = relay.record();
     assert_eq!(record.requests, [json(&Filter { limit: Some(500), ..filter })]);
     assert_eq!(record.for_nothing, 1);
@@ -103,7 +106,10 @@ async fn the_end_is_reached_when_nothing_older_exists() {
     let relay = ScriptedRelay::start(move |request| archive.answer(request));
     let filter = query(&[author], &[1]);
     let (outcome, collector) = fetch(&relay.url(), vec![filter.clone()], PATIENT).await;
-    assert_eq!(outcome, FetchOutcome { events: 9, pages: 3, complete: 1, gaps: vec![] });
+    assert_eq!(
+        outcome,
+        FetchOutcome { events: 9, pages: 3, complete: 1, ..FetchOutcome::default() }
+    );
     assert_eq!(collector.ids(), sorted_ids(&all));
     assert_eq!(collector.dropped(), [Unwanted::Repeated]);
     let page = |until| json(&Filter { until, limit: Some(500), ..filter.clone() });
@@ -122,7 +128,10 @@ async fn a_relay_that_answers_in_no_order_is_read_to_the_end() {
     });
     let (outcome, collector) = fetch(&relay.url(), vec![query(&[author], &[1])], PATIENT).await;
     let pages = relay.record().requests.len() as u64;
-    assert_eq!(outcome, FetchOutcome { events: 700, pages, complete: 1, gaps: vec![] });
+    assert_eq!(
+        outcome,
+        FetchOutcome { events: 700, pages, complete: 1, ..FetchOutcome::default() }
+    );
     assert_eq!(collector.ids(), sorted_ids(&all));
 }
 
@@ -134,7 +143,10 @@ async fn all_fetches_of_a_peer_share_one_connection_and_close_their_subscription
     let queries: Vec<Filter> = authors.chunks(1).map(|author| query(author, &[1])).collect();
     for _ in 0..2 {
         let outcome = session.fetch(queries.clone(), PATIENT, &Collector::default()).await;
-        assert_eq!(outcome, FetchOutcome { events: 0, pages: 6, complete: 6, gaps: vec![] });
+        assert_eq!(
+            outcome,
+            FetchOutcome { events: 0, pages: 6, complete: 6, ..FetchOutcome::default() }
+        );
     }
     let nothing = session.fetch(vec![], PATIENT, &Collector::default()).await;
     assert_eq!(nothing, FetchOutcome::default());
@@ -161,7 +173,10 @@ async fn a_rate_limited_query_is_asked_again_until_it_is_answered() {
         _ => archive.answer(request),
     });
     let (outcome, _) = fetch(&relay.url(), vec![query(&[author], &[1])], PATIENT).await;
-    assert_eq!(outcome, FetchOutcome { events: 9, pages: 3, complete: 1, gaps: vec![] });
+    assert_eq!(
+        outcome,
+        FetchOutcome { events: 9, pages: 3, complete: 1, ..FetchOutcome::default() }
+    );
     assert_eq!(relay.record().requests.len(), 9);
 }
 
@@ -174,7 +189,10 @@ async fn queries_that_are_rate_limited_together_do_not_use_up_each_others_tries(
     let authors = Author::all(0..8);
     let queries = authors.chunks(1).map(|author| query(author, &[1])).collect();
     let (outcome, _) = fetch(&relay.url(), queries, PATIENT).await;
-    assert_eq!(outcome, FetchOutcome { events: 0, pages: 8, complete: 8, gaps: vec![] });
+    assert_eq!(
+        outcome,
+        FetchOutcome { events: 0, pages: 8, complete: 8, ..FetchOutcome::default() }
+    );
 }
 
 #[tokio::test]
@@ -204,7 +222,16 @@ async fn a_query_that_the_relay_refuses_is_named_and_the_others_complete() {
     let queries = vec![query(&authors, &[4]), query(&authors, &[1])];
     let (outcome, _) = fetch(&relay.url(), queries, PATIENT).await;
     let gap = Gap { filter: query(&authors, &[4]), reason: GapReason::Closed(message.into()) };
-    assert_eq!(outcome, FetchOutcome { events: 9, pages: 3, complete: 1, gaps: vec![gap] });
+    assert_eq!(
+        outcome,
+        FetchOutcome {
+            events: 9,
+            pages: 3,
+            complete: 1,
+            gaps: vec![gap],
+            ..FetchOutcome::default()
+        }
+    );
 }
 
 #[tokio::test]
@@ -223,7 +250,10 @@ async fn a_connection_that_is_lost_in_the_middle_of_a_page_costs_no_event() {
     let record = relay.record();
     let lost = record.connections - 1;
     let pages = (record.requests.len() - lost) as u64;
-    assert_eq!(outcome, FetchOutcome { events: 900, pages, complete: 1, gaps: vec![] });
+    assert_eq!(
+        outcome,
+        FetchOutcome { events: 900, pages, complete: 1, ..FetchOutcome::default() }
+    );
     assert_eq!(collector.ids(), sorted_ids(&all));
     assert!(lost > 2);
 }
@@ -242,7 +272,10 @@ async fn a_peer_that_comes_back_after_a_while_is_read_to_the_end() {
         _ => archive.answer(request),
     });
     let (outcome, collector) = fetch(&relay.url(), vec![query(&[author], &[1])], PATIENT).await;
-    assert_eq!(outcome, FetchOutcome { events: 9, pages: 3, complete: 1, gaps: vec![] });
+    assert_eq!(
+        outcome,
+        FetchOutcome { events: 9, pages: 3, complete: 1, ..FetchOutcome::default() }
+    );
     assert_eq!(collector.ids(), sorted_ids(&all));
     assert_eq!(relay.record().connections, 4);
 }
@@ -257,7 +290,10 @@ async fn a_connection_that_died_between_two_fetches_is_replaced() {
     for _ in 0..2 {
         let queries = vec![query(&[Author::new(1)], &[1])];
         let outcome = session.fetch(queries, IMPATIENT, &Collector::default()).await;
-        assert_eq!(outcome, FetchOutcome { events: 0, pages: 1, complete: 1, gaps: vec![] });
+        assert_eq!(
+            outcome,
+            FetchOutcome { events: 0, pages: 1, complete: 1, ..FetchOutcome::default() }
+        );
     }
     assert_eq!(relay.record().connections, 2);
 }
@@ -273,9 +309,21 @@ async fn one_query_without_an_answer_spoils_neither_the_others_nor_the_next_fetc
     let queries = vec![ask(4), ask(0), ask(1), ask(2), ask(3), ask(5), ask(6)];
     let outcome = session.fetch(queries, IMPATIENT, &Collector::default()).await;
     let gap = Gap { filter: ask(4), reason: GapReason::TimedOut(0, None) };
-    assert_eq!(outcome, FetchOutcome { events: 0, pages: 6, complete: 6, gaps: vec![gap] });
+    assert_eq!(
+        outcome,
+        FetchOutcome {
+            events: 0,
+            pages: 6,
+            complete: 6,
+            gaps: vec![gap],
+            ..FetchOutcome::default()
+        }
+    );
     let outcome = session.fetch(vec![ask(0)], IMPATIENT, &Collector::default()).await;
-    assert_eq!(outcome, FetchOutcome { events: 0, pages: 1, complete: 1, gaps: vec![] });
+    assert_eq!(
+        outcome,
+        FetchOutcome { events: 0, pages: 1, complete: 1, ..FetchOutcome::default() }
+    );
 }
 
 #[tokio::test]
@@ -289,7 +337,10 @@ async fn a_page_that_waits_for_its_turn_is_not_overdue() {
     });
     let queries = authors.chunks(1).map(|author| query(author, &[1])).collect();
     let (outcome, _) = fetch(&relay.url(), queries, IMPATIENT).await;
-    assert_eq!(outcome, FetchOutcome { events: 9, pages: 4, complete: 2, gaps: vec![] });
+    assert_eq!(
+        outcome,
+        FetchOutcome { events: 9, pages: 4, complete: 2, ..FetchOutcome::default() }
+    );
 }
 
 #[tokio::test]
@@ -306,7 +357,10 @@ async fn all_events_come_also_from_a_relay_that_says_the_end_first_and_it_is_not
     let (outcome, collector) = fetch(&relay.url(), vec![asked.clone()], PATIENT).await;
     let page = Filter { limit: Some(500), ..asked };
     let gaps = vec![Gap { filter: page, reason: GapReason::AfterItsEnd }];
-    assert_eq!(outcome, FetchOutcome { events: 9, pages: 1, complete: 1, gaps });
+    assert_eq!(
+        outcome,
+        FetchOutcome { events: 9, pages: 1, complete: 1, gaps, ..FetchOutcome::default() }
+    );
     assert_eq!(collector.ids(), sorted_ids(&all));
 }
 
@@ -317,7 +371,10 @@ async fn a_relay_that_does_not_answer_a_request_for_nothing_has_answered_all_the
         _ => answer([]),
     });
     let (outcome, _) = fetch(&relay.url(), vec![query(&[Author::new(1)], &[1])], IMPATIENT).await;
-    assert_eq!(outcome, FetchOutcome { events: 0, pages: 1, complete: 1, gaps: vec![] });
+    assert_eq!(
+        outcome,
+        FetchOutcome { events: 0, pages: 1, complete: 1, ..FetchOutcome::default() }
+    );
     let record = relay.record();
     assert_eq!((record.requests.len(), record.for_nothing), (1, 1));
 }
@@ -335,7 +392,10 @@ async fn what_is_published_while_a_relay_is_asked_is_taken_and_no_gap() {
         }
     });
     let (outcome, collector) = fetch(&relay.url(), vec![query(&[author], &[1])], PATIENT).await;
-    assert_eq!(outcome, FetchOutcome { events: 1, pages: 1, complete: 1, gaps: vec![] });
+    assert_eq!(
+        outcome,
+        FetchOutcome { events: 1, pages: 1, complete: 1, ..FetchOutcome::default() }
+    );
     assert_eq!(collector.ids(), sorted_ids(&[late]));
 }
 
@@ -361,7 +421,10 @@ async fn events_that_come_after_the_end_of_their_page_are_taken_and_named() {
     let (outcome, collector) = fetch(&relay.url(), vec![asked.clone()], PATIENT).await;
     let page = Filter { limit: Some(500), ..asked };
     let gaps = vec![Gap { filter: page, reason: GapReason::AfterItsEnd }];
-    assert_eq!(outcome, FetchOutcome { events: 11, pages: 3, complete: 1, gaps });
+    assert_eq!(
+        outcome,
+        FetchOutcome { events: 11, pages: 3, complete: 1, gaps, ..FetchOutcome::default() }
+    );
     assert_eq!(collector.ids(), sorted_ids(&[all, late.to_vec()].concat()));
     assert_eq!(collector.dropped(), [const { Unwanted::Repeated }; 3]);
 }
@@ -422,7 +485,10 @@ async fn while_the_sink_has_no_room_nothing_is_read_and_the_peer_is_not_blamed()
     });
     let sink = Slow { relay: &relay, collector: Collector::default() };
     let outcome = peer(&relay.url()).fetch(vec![query(&[author], &[1])], IMPATIENT, &sink).await;
-    assert_eq!(outcome, FetchOutcome { events: 3_000, pages: 3, complete: 1, gaps: vec![] });
+    assert_eq!(
+        outcome,
+        FetchOutcome { events: 3_000, pages: 3, complete: 1, ..FetchOutcome::default() }
+    );
     assert_eq!(sink.collector.ids(), sorted_ids(&all));
     assert_eq!(relay.record().connections, 1);
 }

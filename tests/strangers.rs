@@ -69,7 +69,7 @@ fn job(node: &Node, relays: &[&ScriptedRelay], pubkeys: Vec<Pubkey>) -> Job {
         auth: None,
         trace: Default::default(),
         state: None,
-        full: false,
+        ignore_state: false,
         negentropy: true,
         dry_run: false,
         limits: EventLimits::default(),

@@ -11,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::accounts::Class;
 use super::arrived::Arrived;
+use super::coverage::Hole;
 use super::screen::{Account, Candidate, Work};
 use crate::import::limits::{BATCH, BATCH_BYTES};
 use crate::import::{Examples, Fate, ImportError, Ledger, Pipeline, Settings, StoredEvent};
@@ -89,7 +90,7 @@ fn run(pipeline: Pipeline<Batch, Accounts>, mut work: mpsc::Receiver<Work>) -> C
     work.close();
     while let Ok(left) = work.try_recv() {
         if let Work::Check(candidate) = left {
-            candidate.account.tally.count(Class::Dropped);
+            candidate.account.drop_event(hole(&candidate.event));
         }
     }
     let ended = pipeline.finish();
@@ -163,11 +164,18 @@ impl Ledger for Accounts {
             account.strangers.note(&event.packed().pubkey());
         }
         self.examples.add(event.id(), fate);
+        account.holes.note(fate.class(), hole(event));
         match fate {
             Fate::Rejected(reason) => account.tally.count_because(Class::Rejected, reason),
             _ => account.tally.count(fate.class()),
         }
     }
+}
+
+/// What is missing if the event does not come into the database.
+fn hole(event: &StoredEvent) -> Hole {
+    let packed = event.packed();
+    Hole { author: packed.pubkey(), kind: packed.kind(), second: packed.created_at() }
 }
 
 /// Whether the event is genuine and was not here, whatever became of it.

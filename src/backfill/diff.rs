@@ -1,5 +1,5 @@
-//! Compares with peers and imports nothing: the same peers, authors, kinds and times of which a
-//! backfill would ask.
+//! Compares with peers and imports nothing: the same peers, authors and kinds of which a backfill
+//! would ask, the whole time that is named, and what peers still owe from before.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,14 +10,15 @@ use futures_util::future::join_all;
 use serde::Serialize;
 use tokio::sync::Semaphore;
 
+use super::coverage::Question;
 use super::difference::{Common, Difference, Sides};
 use super::error::BackfillError;
 use super::here::Here;
 use super::job::{Timings, deadline};
 use super::limits::{COMPARED_PEERS, STRANGERS_COMPARED};
-use super::plan::{Span, author_queries, station_query};
-use super::remembered::read_state;
-use super::summary::{GapSummary, PeerStatus, gaps_of, status_of};
+use super::plan::{Span, author_queries, earliest, station_query};
+use super::promise::{Promise, State, Terms};
+use super::summary::{GapSummary, PeerStatus, WithheldSummary, gaps_of, status_of, withheld_of};
 use super::tunnels::{Ipfs, Tunnels};
 use super::write_relays::is_strangers;
 use crate::node::{Blacklist, Peer};
@@ -40,12 +41,16 @@ pub struct DiffJob {
     pub station_kinds: Vec<u64>,
     /// Earliest second; `None` is all time.
     pub since: Option<u64>,
+    /// When the comparison began, seconds since 1970.
+    pub began: u64,
     /// Last second: the last of which a backfill would take events.
     pub until: u64,
-    /// What backfills remember of peers, for which a longer time may be compared.
+    /// The operator has named the pubkeys in place of the node's own.
+    pub names_pubkeys: bool,
+    /// The state file of backfills: what peers still owe from before `since` is compared too.
     pub state: Option<PathBuf>,
-    /// Compare no more than from `since` on, whatever is remembered.
-    pub full: bool,
+    /// Compare no more than from `since` on, whatever the state says.
+    pub ignore_state: bool,
     /// Authors whose events are not compared.
     pub blacklist: Blacklist,
     /// The command `ipfs`, for peers that are reached through a tunnel.
@@ -79,6 +84,8 @@ pub struct PeerDiff {
     pub gaps: Vec<GapSummary>,
     /// How many parts are not known.
     pub gap_count: usize,
+    /// What it keeps for the parties to it, and so is on neither side.
+    pub withheld: Vec<WithheldSummary>,
     /// The difference.
     #[serde(flatten)]
     pub sides: Sides,
@@ -87,17 +94,16 @@ pub struct PeerDiff {
 }
 
 /// Compares with all peers, a few at a time. `stop` ends that early: what is not known by then is a gap of
-/// each peer. `warn` is told of trouble with what is remembered.
+/// each peer.
 ///
 /// # Errors
-/// The database cannot be read.
+/// The database or the state file cannot be read.
 pub async fn diff(
     job: &DiffJob,
     db: &Arc<StrfryDb>,
-    warn: impl FnOnce(&str),
     stop: &Stop,
 ) -> Result<Vec<PeerDiff>, BackfillError> {
-    let state = read_state(job.state.as_deref(), job.full, warn);
+    let mut promise = job.promise(db)?;
     let common = Arc::new(Common {
         db: Arc::clone(db),
         here: Arc::new(Here::new(Arc::clone(db))),
@@ -117,8 +123,8 @@ pub async fn diff(
     };
     let end = end.shared();
     let diffs = job.peers.iter().enumerate().map(|(position, peer)| {
-        let since = job.since.map(|since| state.since(peer, since));
-        with_peer(job, &common, (position, peer, since), &tunnels, &shared, end.clone())
+        let queries = promise.compared_with(peer);
+        with_peer(job, &common, (position, peer, queries), &tunnels, &shared, end.clone())
     });
     let diffs = join_all(diffs).await;
     tunnels.close().await;
@@ -126,6 +132,31 @@ pub async fn diff(
 }
 
 impl DiffJob {
+    fn promise(&self, db: &StrfryDb) -> Result<Promise<'_>, BackfillError> {
+        let state = State {
+            path: self.state.as_deref(),
+            is_ignored: self.ignore_state,
+            is_read_only: true,
+        };
+        let question = Question {
+            authors: &self.pubkeys,
+            kinds: &self.kinds,
+            station_kinds: &self.station_kinds,
+        };
+        let terms = Terms {
+            question,
+            names_authors: self.names_pubkeys,
+            // Nobody's whole history is asked for because of a profile.
+            missing: &[],
+            hidden: &[],
+            since: self.since,
+            began: self.began,
+            until: self.until,
+            key: self.auth.as_ref().map(AuthKey::pubkey),
+        };
+        Ok(Promise::make(&state, terms, self.peers.iter(), db, |_| {})?)
+    }
+
     fn queries(&self, span: Span) -> Vec<Filter> {
         let mut queries = author_queries(&self.pubkeys, &self.kinds, span);
         queries.extend(station_query(self.station_kinds.clone(), span));
@@ -148,7 +179,7 @@ impl DiffJob {
 async fn with_peer(
     job: &DiffJob,
     common: &Arc<Common>,
-    (position, peer, since): (usize, &Peer, Option<u64>),
+    (position, peer, queries): (usize, &Peer, Vec<Filter>),
     tunnels: &Tunnels,
     (room, conversations): &(Room, Semaphore),
     end: impl Future<Output = ()>,
@@ -162,8 +193,8 @@ async fn with_peer(
     let mut session = session.within(room).not_after(job.until);
     // Why a tunnel is not open becomes the reason of the gaps.
     let _ = tunnels.lead(position, &mut session);
-    let queries = job.queries(Span { since, until: job.until });
-    let time_out = if job.since.is_some() { timings.recent } else { timings.full };
+    let since = earliest(&queries);
+    let time_out = if since.is_some() { timings.recent } else { timings.full };
     let pace = Pace { time_out, first_pause: timings.first_pause };
     let mut turn = None;
     let fetched = async {
@@ -186,6 +217,7 @@ async fn with_peer(
         status: status_of(&outcome),
         gaps: gaps_of(&outcome),
         gap_count: outcome.gaps.len(),
+        withheld: withheld_of(&outcome),
         sides,
         refused: difference.refused(),
     })

@@ -12,6 +12,8 @@ pub enum BackfillError {
     Strfry(#[from] crate::import::ImportError),
     #[error("cannot read the database: {0}")]
     Database(#[from] ReadError),
+    #[error(transparent)]
+    State(#[from] super::coverage::StateError),
     #[error("cannot start a thread: {0}; too many processes or too little memory")]
     Thread(#[source] io::Error),
 }

@@ -1,6 +1,5 @@
-//! Asking peers, all of them at once: their sessions, what each has given so far, and one phase of
-//! a run, at whose end everything that came has been checked. Which phases there are besides the
-//! recent one is no business of this file.
+//! Asks all peers at once: their sessions, what each is asked and has given, and one phase of a run,
+//! at whose end everything that came has been checked. It does not decide what is asked.
 
 use std::pin::Pin;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -14,9 +13,10 @@ use super::check::Forgeries;
 use super::difference::{Common, Difference, Sides, Watched};
 use super::error::BackfillError;
 use super::here::Here;
+use super::holes::Holes;
 use super::job::{Job, deadline};
 use super::limits::{COMPARED_PEERS, FORGERIES_OF_AN_HONEST_PEER, ROUNDS_AFTER_FORGERIES};
-use super::plan::{Span, author_queries, station_query};
+use super::plan::Span;
 use super::progress::{PeerProgress, Seen};
 use super::screen::{Account, Entrance};
 use super::strangers::Strangers;
@@ -35,12 +35,12 @@ use crate::strfry_db::StrfryDb;
 pub(super) struct Asked {
     pub(super) peer: Peer,
     pub(super) account: Arc<Account>,
+    /// What it is asked.
+    pub(super) queries: Vec<Filter>,
     pub(super) outcome: FetchOutcome,
-    /// Earliest second that it is asked for in the recent phase; `None` is all time.
-    pub(super) since: Option<u64>,
-    /// Nothing of that phase is missing.
-    pub(super) recent_is_complete: bool,
-    /// In a dry run, until the end of the recent phase.
+    /// It owes nothing any more; known when everything is settled.
+    pub(super) is_complete: bool,
+    /// In a dry run, until all its answers are there.
     difference: Option<Arc<Difference>>,
     /// What came of that.
     pub(super) sides: Option<Sides>,
@@ -56,6 +56,8 @@ pub(super) struct Fetch<'a> {
     progress: &'a Progress,
     entrance: Entrance,
     forged: Forgeries,
+    /// Events of all peers that are to be asked for again.
+    pub(super) holes: Arc<Holes>,
     /// All others are strangers; sorted.
     known: Arc<[Pubkey]>,
     /// Which events are needed, of which peer.
@@ -76,6 +78,14 @@ pub(super) struct Fetch<'a> {
     deadline: Pin<Box<dyn Future<Output = ()> + 'a>>,
     /// Why no peer is asked any more.
     pub(super) stopped: Option<StopReason>,
+}
+
+impl Asked {
+    /// Nothing that it is asked is known to have come.
+    fn miss_all(&mut self, reason: &GapReason) {
+        let gap = |filter: &Filter| Gap { filter: filter.clone(), reason: reason.clone() };
+        self.outcome.gaps.extend(self.queries.iter().map(gap));
+    }
 }
 
 /// Why a run ends before all peers have been asked for everything.
@@ -154,6 +164,7 @@ impl<'a> Fetch<'a> {
             progress,
             entrance,
             forged,
+            holes: Arc::default(),
             known,
             ledger: Arc::default(),
             seen: Arc::default(),
@@ -179,13 +190,14 @@ impl<'a> Fetch<'a> {
                 peer: peer.clone(),
                 account: Arc::new(Account {
                     tally: Tally::default(),
+                    holes: Arc::clone(&self.holes),
                     strangers: Strangers::bounded(&self.known, self.job.strangers),
                     progress: PeerProgress::new(&self.seen),
                     forged,
                 }),
+                queries: Vec::new(),
                 outcome: FetchOutcome::default(),
-                since: None,
-                recent_is_complete: false,
+                is_complete: false,
                 difference,
                 sides: None,
             }
@@ -224,20 +236,9 @@ impl<'a> Fetch<'a> {
         }
     }
 
-    /// Asks for what is recent: of these authors, and of stations.
-    pub(super) async fn recent(&mut self, peers: &mut [Asked]) -> Result<(), BackfillError> {
-        let job = self.job;
-        let span = self.span(None);
-        let queries = |asked: &Asked| {
-            let span = Span { since: asked.since, ..span };
-            let mut queries = author_queries(&job.pubkeys, &job.kinds, span);
-            queries.extend(station_query(job.station_kinds.clone(), span));
-            queries
-        };
-        self.ask("Recent events", peers, queries, self.pace(job.timings.recent)).await;
-        for asked in peers.iter_mut() {
-            asked.recent_is_complete = asked.outcome.gaps.is_empty() && self.stopped.is_none();
-        }
+    /// Asks the node's peers for what each owes.
+    pub(super) async fn ask_peers(&mut self, peers: &mut [Asked]) -> Result<(), BackfillError> {
+        self.ask("Asking peers", peers).await;
         for asked in peers {
             if let Some(difference) = asked.difference.take() {
                 asked.sides = Some(difference.end().await?);
@@ -256,21 +257,22 @@ impl<'a> Fetch<'a> {
         Span { since, until: self.entrance.latest() }
     }
 
-    pub(super) fn pace(&self, time_out: Duration) -> Pace {
-        Pace { time_out, first_pause: self.job.timings.first_pause }
+    /// Full histories take a relay longer, but not those of one kind.
+    fn pace(&self, asked: &Asked) -> Pace {
+        let timings = &self.job.timings;
+        let is_full = asked.queries.iter().any(|query| query.since.is_none());
+        let time_out = match is_full && !is_for_profiles(&asked.peer) {
+            true => timings.full,
+            false => timings.recent,
+        };
+        Pace { time_out, first_pause: timings.first_pause }
     }
 
-    /// Asks all peers at once, each in a task of its own, and waits until all have answered and
-    /// what they sent has been checked.
-    pub(super) async fn ask(
-        &mut self,
-        phase: &str,
-        peers: &mut [Asked],
-        queries: impl Fn(&Asked) -> Vec<Filter>,
-        pace: Pace,
-    ) {
+    /// Asks all peers at once for their queries, each in a task of its own, and waits until all have
+    /// answered and what they sent has been checked.
+    pub(super) async fn ask(&mut self, phase: &str, peers: &mut [Asked]) {
         let started = Instant::now();
-        self.ask_once(phase, peers, &queries, pace).await;
+        self.ask_once(phase, peers, |_| true).await;
         for _ in 0..ROUNDS_AFTER_FORGERIES {
             let forged = std::mem::take(&mut *self.forged());
             // In a dry run all peers are asked for everything anyhow.
@@ -278,20 +280,16 @@ impl<'a> Fetch<'a> {
                 break;
             }
             self.ledger.reopen(&forged);
-            let others = |asked: &Asked| match asked.account.forged.len() {
-                0..=FORGERIES_OF_AN_HONEST_PEER => queries(asked),
-                _ => Vec::new(),
-            };
-            self.ask_once(phase, peers, others, pace).await;
+            let is_honest =
+                |asked: &Asked| asked.account.forged.len() <= FORGERIES_OF_AN_HONEST_PEER;
+            self.ask_once(phase, peers, is_honest).await;
         }
         let left = std::mem::take(&mut *self.forged());
         if !left.is_empty() && !self.is_over() && !self.job.dry_run {
             // Whose genuine events were displaced last is not known.
             let reason = GapReason::Forged(left.len() as u64);
             for asked in peers.iter_mut() {
-                let gaps = queries(asked).into_iter();
-                let gap = |filter| Gap { filter, reason: reason.clone() };
-                asked.outcome.gaps.extend(gaps.map(gap));
+                asked.miss_all(&reason);
             }
         }
         self.log.perf(format_args!("{phase}: {:.1} s", started.elapsed().as_secs_f64()));
@@ -305,13 +303,13 @@ impl<'a> Fetch<'a> {
         &mut self,
         phase: &str,
         peers: &mut [Asked],
-        queries: impl Fn(&Asked) -> Vec<Filter>,
-        pace: Pace,
+        is_asked: impl Fn(&Asked) -> bool,
     ) {
         self.here.forget();
         let mut tasks = JoinSet::new();
         for (position, asked) in peers.iter_mut().enumerate() {
-            let queries = queries(asked);
+            let queries = if is_asked(asked) { asked.queries.clone() } else { Vec::new() };
+            let pace = self.pace(asked);
             let Some(mut session) = asked.session.take() else { continue };
             if self.stopped.is_some() {
                 continue;
@@ -368,8 +366,7 @@ impl<'a> Fetch<'a> {
             None => GapReason::Cut("the task of this conversation panicked".to_owned()),
         };
         for asked in peers.iter_mut().filter(|asked| asked.session.is_none()) {
-            let gaps = queries(asked).into_iter();
-            asked.outcome.gaps.extend(gaps.map(|filter| Gap { filter, reason: reason.clone() }));
+            asked.miss_all(&reason);
         }
         self.entrance.wait_until_checked().await;
     }

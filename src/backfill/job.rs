@@ -41,10 +41,10 @@ pub struct Job {
     pub auth: Option<AuthKey>,
     /// Where conversations with peers are written down.
     pub trace: Trace,
-    /// What is remembered of peers from one run to the next.
+    /// The state file: what peers have promised to earlier runs, and what of it is here.
     pub state: Option<PathBuf>,
-    /// Ask for no more than `days`, whatever is remembered.
-    pub full: bool,
+    /// Ask for no more and no less than `days`, whatever the state says.
+    pub ignore_state: bool,
     /// Whether peers that can (NIP-77) are compared with; else all are asked page by page.
     pub negentropy: bool,
     /// Fetch and check, but import and write nothing.

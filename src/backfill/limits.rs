@@ -92,9 +92,20 @@ pub const RELAYS_OF_ONE_AUTHOR: usize = 4;
 /// Write relays of all authors together that are asked, those of most authors first.
 pub const RELAYS_OF_ALL_AUTHORS: usize = 30;
 
-/// Seconds by which a peer's window reaches back behind the last complete run: events are sent to
-/// relays late, and clocks differ. A day, as the script's hourly call has always asked for.
+/// Seconds before a run for which it is asked again in the next: events are sent to relays late, and
+/// clocks differ. A day, as the script's hourly call has always asked for.
 pub const OVERLAP: u64 = 86_400;
+
+/// Seconds by which the clock may have been set back since a run noted what is here.
+pub const CLOCK_AHEAD: u64 = 3_600;
+
+/// Events that came and are not in the database, and are noted one by one. With more, strfry or its
+/// disk is in trouble, and everything is asked for again.
+pub const HOLES: usize = 1_000;
+
+/// Parts in which what a peer owes is asked for. Of more, it is asked for all from the first second
+/// of any to the last.
+pub const OWED_PARTS: usize = 200;
 
 /// Times that peers are asked anew because one of them gave forged events in the place of others.
 /// Each time only a peer that had not forged these events before can do so.

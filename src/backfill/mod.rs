@@ -3,18 +3,20 @@
 
 mod arrived;
 mod check;
+mod coverage;
 mod diff;
 mod difference;
 mod error;
 mod fetch;
 mod here;
+mod holes;
 mod job;
 pub mod kinds;
 pub mod limits;
 mod plan;
 mod progress;
+mod promise;
 mod recovery;
-mod remembered;
 mod results;
 mod run;
 mod screen;
@@ -29,6 +31,7 @@ mod accounts {
 }
 
 pub use crate::import::{Class, Status, Tally};
+pub use coverage::StateError;
 pub use diff::{DiffJob, PeerDiff, diff};
 pub use difference::{Side, Sides};
 pub use error::BackfillError;
@@ -36,5 +39,5 @@ pub use job::{Job, Output, Timings};
 pub use kinds::KindsError;
 pub use plan::since;
 pub use run::run;
-pub use summary::{GapSummary, PeerStatus, PeerSummary, ProfileCounts, Summary};
+pub use summary::{GapSummary, PeerStatus, PeerSummary, ProfileCounts, Summary, WithheldSummary};
 pub use tunnels::{Ipfs, Tunnels};

@@ -1,6 +1,6 @@
-//! Recovers profiles that are still missing after the peers were asked for recent events. Asks every
-//! peer for the full history of each author whose profile is missing, then the relays to which these
-//! authors publish, then public relays. A profile counts as found when it is in the database or on
+//! Looks for profiles that are still missing after the peers were asked: at the relays to which
+//! their authors publish, then at public relays. These relays are help, not a duty: what they do
+//! not answer makes no run incomplete. A profile counts as found when it is in the database or on
 //! its way there.
 
 use std::collections::{HashMap, HashSet};
@@ -17,27 +17,27 @@ use crate::nostr::{Pubkey, kind};
 use crate::report::{RunLog, clean_for_log};
 use crate::strfry_db::{ReadError, StrfryDb};
 
-/// Asks one place after the other while a profile is missing. `peers` have been asked for recent
-/// events already. Relays that are asked besides them are added to `others`.
+/// Asks one place after the other while a profile is missing. `owed`: the authors of whom the
+/// peers, who have been asked, owed everything. Relays that are asked are added to `others`.
 pub(super) async fn recover(
     fetch: &mut Fetch<'_>,
     arrived: &Arrived,
-    peers: &mut [Asked],
+    owed: &[Pubkey],
+    peers: &[Asked],
     others: &mut Vec<Asked>,
 ) -> Result<(), BackfillError> {
     let (job, db) = (fetch.job, Arc::clone(&fetch.db));
-    // Without a time limit the peers have been asked for everything already.
-    let is_bounded = job.days > 0;
     let mut missing = missing_profiles(&db, arrived, &job.pubkeys).await?;
-    log_missing(fetch.log, &missing, job.pubkeys.len(), is_bounded);
-    if !missing.is_empty() && is_bounded {
-        log_full_history(fetch.log, &missing, peers);
-        ask_full_history(fetch, &missing, peers).await;
-        let before = std::mem::take(&mut missing);
-        missing = missing_profiles(&db, arrived, &before).await?;
-        log_recovered(fetch.log, &before, &missing);
+    if job.days > 0 {
+        log_recovered(fetch.log, owed, &missing);
+    } else {
+        log_missing(fetch.log, &missing);
+        log_counts(fetch.log, &missing, job.pubkeys.len());
     }
-    if !missing.is_empty() && !fetch.is_over() {
+    if fetch.is_over() {
+        return Ok(());
+    }
+    if !missing.is_empty() {
         let lists = relay_lists_of(&db, arrived, &missing).await?;
         let asked = ask_write_relays(fetch, lists, peers).await;
         if !asked.is_empty() {
@@ -51,21 +51,25 @@ pub(super) async fn recover(
     Ok(())
 }
 
-async fn ask_full_history(fetch: &mut Fetch<'_>, missing: &[Pubkey], peers: &mut [Asked]) {
-    let job = fetch.job;
-    let span = fetch.span(None);
-    let queries = |asked: &Asked| {
-        let mut queries = author_queries(missing, &job.kinds, span);
-        // What a peer has given completely is not asked for again.
-        if asked.outcome.gaps.is_empty() {
-            let before = asked.since.and_then(|since| since.checked_sub(1));
-            let until = before.unwrap_or(span.until);
-            queries.iter_mut().for_each(|query| query.until = Some(until));
-        }
-        queries
-    };
-    let pace = fetch.pace(job.timings.full);
-    fetch.ask("Full sync", peers, queries, pace).await;
+/// Tells of whom everything will be asked for, because their profile is missing.
+pub(super) fn log_full_history(log: &RunLog, missing: &[Pubkey], pubkeys: usize, peers: &[Peer]) {
+    log_counts(log, missing, pubkeys);
+    if missing.is_empty() {
+        return;
+    }
+    log.info(format_args!(
+        "🔄 Triggering FULL SYNC (no time limit) for {} HEX pubkeys without profiles...",
+        missing.len()
+    ));
+    for pubkey in missing {
+        log.info(format_args!(
+            "  🔄 FULL SYNC for {}... (all messages, no time limit)",
+            pubkey.short()
+        ));
+    }
+    for peer in peers {
+        log.info(format_args!("    📡 Syncing from: {}", clean_for_log(peer.address())));
+    }
 }
 
 /// Asks each relay for those authors alone who publish to it; returns the relays that are no peers.
@@ -86,12 +90,11 @@ async fn ask_write_relays(
     let authors: HashMap<&str, Vec<Pubkey>> =
         relays.iter().map(Peer::address).zip(authors).collect();
     let span = fetch.span(None);
-    let queries = |asked: &Asked| {
+    for asked in &mut asked {
         let authors = authors.get(asked.peer.address()).map_or(&[][..], Vec::as_slice);
-        author_queries(authors, &[kind::PROFILE], span)
-    };
-    let pace = fetch.pace(fetch.job.timings.recent);
-    fetch.ask("Authors' relays", &mut asked, queries, pace).await;
+        asked.queries = author_queries(authors, &[kind::PROFILE], span);
+    }
+    fetch.ask("Authors' relays", &mut asked).await;
     asked
 }
 
@@ -104,13 +107,15 @@ async fn ask_public_relays(fetch: &mut Fetch<'_>, missing: &[Pubkey]) -> Vec<Ask
     ));
     let mut public = fetch.ask_list(&job.fallback);
     let queries = author_queries(missing, &[kind::PROFILE], fetch.span(None));
-    let pace = fetch.pace(job.timings.recent);
-    fetch.ask("Public relays", &mut public, |_| queries.clone(), pace).await;
+    for asked in &mut public {
+        asked.queries.clone_from(&queries);
+    }
+    fetch.ask("Public relays", &mut public).await;
     public
 }
 
 /// Those of these pubkeys that have no profile, neither in the database nor on its way there.
-async fn missing_profiles(
+pub(super) async fn missing_profiles(
     db: &Arc<StrfryDb>,
     arrived: &Arrived,
     pubkeys: &[Pubkey],
@@ -151,35 +156,29 @@ async fn blocking<T: Send + 'static>(
     Ok(read.map_err(|error| BackfillError::Thread(io::Error::other(error)))??)
 }
 
-fn log_missing(log: &RunLog, missing: &[Pubkey], pubkeys: usize, is_bounded: bool) {
-    let next = if is_bounded { " - scheduling full sync" } else { "" };
-    for pubkey in missing {
-        log.warn(format_args!("  ❌ {}... NO PROFILE FOUND{next}", pubkey.short()));
-    }
+fn log_counts(log: &RunLog, missing: &[Pubkey], pubkeys: usize) {
     let found = pubkeys.saturating_sub(missing.len());
     log.info(format_args!("📊 Found {found} HEX pubkeys with profiles"));
     log.info(format_args!("📊 Found {} HEX pubkeys WITHOUT profiles", missing.len()));
 }
 
-fn log_full_history(log: &RunLog, missing: &[Pubkey], peers: &[Asked]) {
-    log.info(format_args!(
-        "🔄 Triggering FULL SYNC (no time limit) for {} HEX pubkeys without profiles...",
-        missing.len()
-    ));
+/// Tells whose profile has come, and whose no peer has: the next run asks for their full history
+/// again.
+fn log_recovered(log: &RunLog, before: &[Pubkey], missing: &[Pubkey]) {
+    let still: HashSet<&Pubkey> = missing.iter().collect();
+    for pubkey in before.iter().filter(|pubkey| !still.contains(pubkey)) {
+        log.info(format_args!("    ✅ Full sync successful for {}", pubkey.short()));
+    }
     for pubkey in missing {
-        log.info(format_args!(
-            "  🔄 FULL SYNC for {}... (all messages, no time limit)",
+        log.warn(format_args!(
+            "  ❌ {}... NO PROFILE FOUND - scheduling full sync",
             pubkey.short()
         ));
     }
-    for asked in peers {
-        log.info(format_args!("    📡 Syncing from: {}", clean_for_log(asked.peer.address())));
-    }
 }
 
-fn log_recovered(log: &RunLog, before: &[Pubkey], missing: &[Pubkey]) {
-    let missing: HashSet<&Pubkey> = missing.iter().collect();
-    for pubkey in before.iter().filter(|pubkey| !missing.contains(pubkey)) {
-        log.info(format_args!("    ✅ Full sync successful for {}", pubkey.short()));
+fn log_missing(log: &RunLog, missing: &[Pubkey]) {
+    for pubkey in missing {
+        log.warn(format_args!("  ❌ {}... NO PROFILE FOUND", pubkey.short()));
     }
 }

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::accounts::Class;
 use super::job::Output;
-use super::summary::{PeerStatus, Summary};
+use super::summary::{PeerStatus, PeerSummary, Summary};
 use crate::import::Status;
 use crate::nostr::{Event, Pubkey, kind};
 use crate::profile::{self, Profile, ProfileRecord};
@@ -89,28 +89,49 @@ pub(super) fn write_profiles(output: &Output, records: &[ProfileRecord]) -> Vec<
         .collect()
 }
 
+fn log_peer(log: &RunLog, peer: &PeerSummary) {
+    let (name, url) = (clean_for_log(&peer.name), clean_for_log(&peer.url));
+    let reasons = peer.reasons();
+    let reasons = clean_for_log(&reasons);
+    match peer.status {
+        PeerStatus::Complete => log
+            .info(format_args!("Peer {name} ({url}): complete, {} events received", peer.received)),
+        PeerStatus::Incomplete => log.warn(format_args!(
+            "Peer {name} ({url}): incomplete, {} events received, {} parts missing: {reasons}",
+            peer.received, peer.gap_count
+        )),
+        PeerStatus::Failed => log.warn(format_args!("Peer {name} ({url}) failed: {reasons}")),
+    }
+    if !peer.withheld.is_empty() {
+        let withheld: Vec<String> = peer.withheld.iter().map(ToString::to_string).collect();
+        let withheld = withheld.join("; ");
+        log.info(format_args!("Peer {name} ({url}) withholds {}", clean_for_log(&withheld)));
+    }
+}
+
+/// A relay that only helps with profiles fails nobody.
+fn log_help(log: &RunLog, relay: &PeerSummary) {
+    let url = clean_for_log(&relay.url);
+    match relay.status {
+        PeerStatus::Complete => {
+            log.info(format_args!("Relay {url}: {} events received", relay.received));
+        }
+        PeerStatus::Incomplete | PeerStatus::Failed => log.info(format_args!(
+            "Relay {url}: {} events received, and not all that was asked: {}",
+            relay.received,
+            clean_for_log(&relay.reasons())
+        )),
+    }
+}
+
 /// The lines at the end of a run. Other programs read the `SYNC_` lines, and count every line
 /// that holds the word "failed".
 pub(super) fn log_summary(log: &RunLog, summary: &Summary) {
-    for peer in summary.peers.iter().chain(&summary.fallback) {
-        let name = clean_for_log(&peer.name);
-        let reasons = peer.reasons();
-        let reasons = clean_for_log(&reasons);
-        match peer.status {
-            PeerStatus::Complete => log.info(format_args!(
-                "Peer {name} ({}): complete, {} events received",
-                clean_for_log(&peer.url),
-                peer.received
-            )),
-            PeerStatus::Incomplete => log.warn(format_args!(
-                "Peer {name} ({}): incomplete, {} events received, {} parts missing: {reasons}",
-                clean_for_log(&peer.url),
-                peer.received,
-                peer.gap_count
-            )),
-            PeerStatus::Failed => log
-                .warn(format_args!("Peer {name} ({}) failed: {reasons}", clean_for_log(&peer.url))),
-        }
+    for peer in &summary.peers {
+        log_peer(log, peer);
+    }
+    for relay in &summary.fallback {
+        log_help(log, relay);
     }
     let classes: Vec<String> =
         summary.classes().map(|(class, count)| format!("{class}={count}")).collect();

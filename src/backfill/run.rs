@@ -6,22 +6,23 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::accounts::Class;
 use super::arrived::Arrived;
 use super::check::{Checked, Checks, Forgeries};
+use super::coverage::Question;
 use super::error::BackfillError;
 use super::fetch::{Asked, Fetch, StopReason, close, state_of};
 use super::job::{Job, Output};
-use super::plan::since;
-use super::recovery::recover;
-use super::remembered::read_state;
+use super::plan::{earliest, since};
+use super::promise::{Promise, State, Terms};
+use super::recovery::{log_full_history, missing_profiles, recover};
 use super::results::{log_summary, open_profile_log, profile_records, write_profiles};
 use super::screen::{Entrance, Rules};
-use super::summary::{AUTHOR, PeerStatus, PeerSummary, ProfileCounts, Summary, VERSION};
+use super::summary::{PeerSummary, ProfileCounts, Summary, VERSION};
 use super::tunnels::Ipfs;
 use crate::import::{Settings, Status, choose_form};
 use crate::nostr::{Pubkey, kind};
-use crate::report::{Progress, RunLog, clean_for_log, with_causes};
+use crate::relay::AuthKey;
+use crate::report::{Progress, RunLog, clean_whole_for_log, with_causes};
 use crate::stop::Stop;
 use crate::strfry_db::StrfryDb;
 
@@ -29,7 +30,7 @@ use crate::strfry_db::StrfryDb;
 /// strfry takes it before `stop` is overdue, and accounted for.
 ///
 /// # Errors
-/// What makes a run impossible, before any peer is asked.
+/// What makes a run impossible, before any peer is asked; or the database cannot be read any more.
 pub async fn run(
     job: &Job,
     db: Arc<StrfryDb>,
@@ -42,13 +43,11 @@ pub async fn run(
         job.strfry.check()?;
     }
     let now = u64::try_from(started_at.as_second()).unwrap_or(0);
-    let since = since(now, job.days);
     let rules = Rules { limits: job.limits, blacklist: job.blacklist.clone(), began: now };
     let (entrance, work) = Entrance::new(rules);
     let (arrived, forged) = (Arrived::default(), Forgeries::default());
-    let mut state = read_state(job.state.as_deref(), job.full, |warning| {
-        log.warn(clean_for_log(warning));
-    });
+    let missing = missing_at_first(job, &db, &arrived, log).await?;
+    let mut promise = make_promise(job, &db, log, &missing, (now, entrance.latest()))?;
     let settings = Settings {
         strfry: (!job.dry_run).then(|| job.strfry.clone()),
         form: choose_form(&db, job.plain, |warning| log.warn(warning))?,
@@ -69,10 +68,11 @@ pub async fn run(
     let ipfs = Ipfs { command: job.ipfs.clone(), stop: stop.clone() };
     let (mut peers, mut fallback) = (fetch.ask_list(&job.peers), Vec::new());
     for asked in &mut peers {
-        asked.since = since.map(|since| state.since(&asked.peer, since));
+        asked.queries = promise.owed_by(&asked.peer);
     }
-    let fetched = ask_all(&mut fetch, &ipfs, &arrived, &mut peers, &mut fallback).await;
+    let fetched = ask_all(&mut fetch, &ipfs, &arrived, &missing, &mut peers, &mut fallback).await;
     let (stopped, tunnels) = (fetch.stopped, std::mem::take(&mut fetch.tunnels));
+    let holes = Arc::clone(&fetch.holes);
     // With it the last entrance goes, at which the checks end.
     drop(fetch);
     let checked = tokio::task::spawn_blocking(move || checks.join());
@@ -86,6 +86,16 @@ pub async fn run(
         _ => Checked { panicked: true, ..Checked::default() },
     };
     progress.finish();
+
+    // After a panic nobody knows which events are in the database.
+    let holes = holes.all().filter(|_| !checked.panicked);
+    for asked in &mut peers {
+        let is_covered =
+            promise.settle(&asked.peer, &asked.queries, &asked.outcome, holes.as_deref());
+        let has_all = asked.outcome.gaps.is_empty() && asked.account.unsettled() == 0;
+        asked.is_complete = is_covered && has_all;
+    }
+    let not_noted = promise.write(&db);
     fetched?;
 
     let mut errors = errors_of(&checked, stopped, job.max_time);
@@ -96,6 +106,7 @@ pub async fn run(
     } else {
         profile_counts(&db, &job.pubkeys)?
     };
+    errors.extend(not_noted);
     let mut summary = Summary {
         version: VERSION,
         status: Status::Complete,
@@ -103,7 +114,7 @@ pub async fn run(
         seconds: started.elapsed().as_secs_f64(),
         dry_run: job.dry_run,
         verified: job.verify,
-        since,
+        since: since(now, job.days),
         pubkeys: job.pubkeys.len(),
         profiles,
         received: 0,
@@ -111,8 +122,8 @@ pub async fn run(
         reasons: BTreeMap::new(),
         superseded: checked.examples.superseded,
         deleted: checked.examples.deleted,
-        peers: summaries(&mut peers),
-        fallback: summaries(&mut fallback),
+        peers: peers.iter_mut().map(Asked::summary).collect(),
+        fallback: fallback.iter_mut().map(Asked::help_summary).collect(),
         errors,
         stats: checked.stats,
     };
@@ -128,60 +139,99 @@ pub async fn run(
     let has_failed = checked.error.is_some_and(|error| error.is_failure());
     summary.status = if has_failed || checked.panicked {
         Status::Failed
-    } else if is_complete(&summary) {
+    } else if peers.iter().all(|asked| asked.is_complete) && summary.errors.is_empty() {
         Status::Complete
     } else {
         Status::Incomplete
     };
-    // An event that was received and is not in the database must be asked for again.
-    let unsettled = [Class::NotConfirmed, Class::Rejected, Class::Dropped];
-    if summary.status != Status::Failed && unsettled.iter().all(|&it| summary.events_of(it) == 0) {
-        let complete = peers.iter().filter(|asked| asked.recent_is_complete);
-        summary.errors.extend(state.write(job, complete.map(|asked| &asked.peer), now));
-        if !summary.errors.is_empty() {
-            summary.status = summary.status.max(Status::Incomplete);
-        }
-    }
     log_summary(log, &summary);
     Ok(summary)
 }
 
-/// Goes through the phases. Whoever is asked for profiles alone ends up in `fallback`.
+/// Whether this run looks for profiles.
+fn recovers(job: &Job) -> bool {
+    job.profiles && job.kinds.contains(&kind::PROFILE)
+}
+
+/// Authors without a profile when the run begins, if it looks for profiles.
+async fn missing_at_first(
+    job: &Job,
+    db: &Arc<StrfryDb>,
+    arrived: &Arrived,
+    log: &RunLog,
+) -> Result<Vec<Pubkey>, BackfillError> {
+    if !recovers(job) {
+        return Ok(Vec::new());
+    }
+    let missing = missing_profiles(db, arrived, &job.pubkeys).await?;
+    if job.days > 0 {
+        log_full_history(log, &missing, job.pubkeys.len(), &job.peers);
+    }
+    Ok(missing)
+}
+
+/// Promises all that is to be asked for, and has that on the disk before anything is imported.
+fn make_promise<'a>(
+    job: &'a Job,
+    db: &StrfryDb,
+    log: &RunLog,
+    missing: &'a [Pubkey],
+    (began, until): (u64, u64),
+) -> Result<Promise<'a>, BackfillError> {
+    let state = State {
+        path: job.state.as_deref(),
+        is_ignored: job.ignore_state,
+        is_read_only: job.dry_run,
+    };
+    let question =
+        Question { authors: &job.pubkeys, kinds: &job.kinds, station_kinds: &job.station_kinds };
+    let terms = Terms {
+        question,
+        names_authors: job.names_pubkeys,
+        // Without a time limit all peers are asked for everything anyhow.
+        missing: if job.days > 0 { missing } else { &[] },
+        hidden: missing,
+        since: since(began, job.days),
+        began,
+        until,
+        key: job.auth.as_ref().map(AuthKey::pubkey),
+    };
+    let warn = |warning: &str| log.warn(clean_whole_for_log(warning));
+    let mut promise = Promise::make(&state, terms, job.peers.iter(), db, warn)?;
+    promise.note(db)?;
+    Ok(promise)
+}
+
+/// Asks the peers, then others for profiles that are still missing; those end up in `fallback`.
 async fn ask_all(
     fetch: &mut Fetch<'_>,
     ipfs: &Ipfs,
     arrived: &Arrived,
+    missing: &[Pubkey],
     peers: &mut [Asked],
     fallback: &mut Vec<Asked>,
 ) -> Result<(), BackfillError> {
     fetch.open_tunnels(ipfs, peers).await;
-    fetch.recent(peers).await?;
-    let job = fetch.job;
-    if fetch.is_over() || !job.profiles || !job.kinds.contains(&kind::PROFILE) {
+    fetch.ask_peers(peers).await?;
+    if !recovers(fetch.job) {
         return Ok(());
     }
-    recover(fetch, arrived, peers, fallback).await
+    recover(fetch, arrived, missing, peers, fallback).await
 }
 
-fn summaries(asked: &mut [Asked]) -> Vec<PeerSummary> {
-    let summary = |it: &mut Asked| {
-        let summary = PeerSummary::new(&it.peer, it.since, &it.outcome, &it.account.tally);
-        PeerSummary { sides: it.sides.take(), ..summary }
-    };
-    asked.iter_mut().map(summary).collect()
-}
+impl Asked {
+    /// How it went with one of the node's peers.
+    fn summary(&mut self) -> PeerSummary {
+        let whole = PeerSummary::new(&self.peer, &self.outcome, &self.account.tally);
+        let unsettled = self.account.unsettled();
+        let summary = whole.lacking(self.is_complete, unsettled, &self.account.tally);
+        PeerSummary { since: earliest(&self.queries), sides: self.sides.take(), ..summary }
+    }
 
-/// A public relay that does not answer matters only while a profile is still missing; one that an
-/// author names never: many are long gone.
-fn is_complete(summary: &Summary) -> bool {
-    let is_complete =
-        |peer: &PeerSummary| peer.status == PeerStatus::Complete || peer.source == AUTHOR;
-    let all = |peers: &[PeerSummary]| peers.iter().all(is_complete);
-    let unsettled = [Class::NotConfirmed, Class::Rejected, Class::Dropped];
-    all(&summary.peers)
-        && (summary.profiles.missing == 0 || all(&summary.fallback))
-        && unsettled.iter().all(|&class| summary.events_of(class) == 0)
-        && summary.errors.is_empty()
+    /// How it went with a relay that was asked for profiles alone.
+    fn help_summary(&mut self) -> PeerSummary {
+        PeerSummary::new(&self.peer, &self.outcome, &self.account.tally)
+    }
 }
 
 fn errors_of(

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::accounts::{Class, Tally};
+use super::coverage::Hole;
+use super::holes::{Holes, UNSETTLED};
 use super::limits::{WAITING_EVENTS, WAITING_KIB};
 use super::progress::PeerProgress;
 use super::strangers::Strangers;
@@ -38,9 +40,24 @@ impl Rules {
 /// What one peer has brought.
 pub(super) struct Account {
     pub(super) tally: Tally,
+    /// Of all peers.
+    pub(super) holes: Arc<Holes>,
     pub(super) strangers: Strangers,
     pub(super) progress: PeerProgress,
     pub(super) forged: Arc<ForgedIds>,
+}
+
+impl Account {
+    /// An event was dropped.
+    pub(super) fn drop_event(&self, event: Hole) {
+        self.tally.count(Class::Dropped);
+        self.holes.note(Class::Dropped, event);
+    }
+
+    /// Its events that are to be asked for again.
+    pub(super) fn unsettled(&self) -> u64 {
+        UNSETTLED.iter().map(|&class| self.tally.of(class)).sum()
+    }
 }
 
 /// An event on its way to the checks.
@@ -151,7 +168,8 @@ impl Sink for PeerSink {
             }
         };
         // Counted as dropped unless it gets through, also when the run is stopped while it waits.
-        let mut unless_sent = CountDropped(Some(&self.account.tally));
+        let hole = Hole { author: event.pubkey, kind: event.kind, second: event.created_at };
+        let mut unless_sent = CountDropped(Some((&self.account, hole)));
         let stat = StatKey::of(event);
         let kib = u32::try_from(stored.memory().div_ceil(1024).min(WAITING_KIB)).unwrap_or(1);
         let room = Arc::clone(&self.entrance.room).acquire_many_owned(kib).await;
@@ -204,12 +222,12 @@ impl Sink for PeerSink {
     }
 }
 
-struct CountDropped<'a>(Option<&'a Tally>);
+struct CountDropped<'a>(Option<(&'a Account, Hole)>);
 
 impl Drop for CountDropped<'_> {
     fn drop(&mut self) {
-        if let Some(tally) = self.0 {
-            tally.count(Class::Dropped);
+        if let Some((account, event)) = self.0 {
+            account.drop_event(event);
         }
     }
 }
@@ -242,6 +260,7 @@ mod tests {
         let (entrance, _work) = Entrance::new(rules);
         let account = Arc::new(Account {
             tally: Tally::default(),
+            holes: Arc::default(),
             strangers: Strangers::bounded(&[].into(), 0),
             progress: PeerProgress::new(&Arc::default()),
             forged: Arc::default(),

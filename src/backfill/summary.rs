@@ -2,12 +2,14 @@
 //!
 //! The JSON form is described in `schema/backfill-summary.schema.json`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::Serialize;
 
 use super::accounts::{Class, Tally};
 use super::difference::Sides;
+use super::holes::UNSETTLED;
 use crate::import::{Instead, Status};
 use crate::node::{Peer, PeerSource};
 use crate::nostr::Pubkey;
@@ -18,7 +20,7 @@ use crate::report::SyncStats;
 const GAPS_NAMED: usize = 20;
 
 /// As the source of a peer: named by an author as a place where they publish.
-pub(super) const AUTHOR: &str = "author";
+const AUTHOR: &str = "author";
 
 /// Version of the JSON form; raised when a field changes its meaning or goes away.
 pub const VERSION: u32 = 1;
@@ -38,7 +40,7 @@ pub struct Summary {
     pub dry_run: bool,
     /// Signatures were checked.
     pub verified: bool,
-    /// Earliest second asked for in the recent phase; null is all time.
+    /// Earliest second of the last `--days`; null is all time.
     pub since: Option<u64>,
     /// Pubkeys asked for.
     pub pubkeys: usize,
@@ -85,7 +87,7 @@ pub struct PeerSummary {
     pub url: String,
     /// Who named it: swarm, command-line, fallback or author.
     pub source: &'static str,
-    /// Earliest second that it was asked for in the recent phase; null is all time.
+    /// Earliest second that it was asked for; null is all time.
     pub since: Option<u64>,
     /// How it went.
     pub status: PeerStatus,
@@ -93,27 +95,50 @@ pub struct PeerSummary {
     pub gaps: Vec<GapSummary>,
     /// How many parts are missing.
     pub gap_count: usize,
+    /// What it keeps for the parties to it: not missing, for nobody else can have it.
+    pub withheld: Vec<WithheldSummary>,
     /// Pages that it answered.
     pub pages: u64,
     /// Events that it sent.
     pub received: u64,
     /// What became of them, by class.
     pub events: BTreeMap<&'static str, u64>,
-    /// In a dry run, how it and the database differ in what was asked in the recent phase.
+    /// In a dry run, how it and the database differ in what was asked.
     #[serde(flatten)]
     pub sides: Option<Sides>,
 }
 
 /// How it went with one peer, in a word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PeerStatus {
-    /// It gave all that was asked.
+    /// All that it was asked for is here, or withheld.
     Complete,
     /// It gave something, and not all.
     Incomplete,
     /// It gave nothing.
     Failed,
+}
+
+/// What a peer gives only to the parties to it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct WithheldSummary {
+    /// The kinds concerned.
+    pub kinds: Vec<u64>,
+    /// Why, in its words or ours.
+    pub reason: String,
+}
+
+impl fmt::Display for WithheldSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds: Vec<String> = self.kinds.iter().map(u64::to_string).collect();
+        let kinds = match kinds.as_slice() {
+            [] => "some events".to_owned(),
+            [kind] => format!("kind {kind}"),
+            kinds => format!("kinds {}", kinds.join(" ")),
+        };
+        write!(f, "{kinds}, for the parties to them only: {}", self.reason)
+    }
 }
 
 /// A part of what was asked that did not come.
@@ -132,12 +157,7 @@ pub struct GapSummary {
 }
 
 impl PeerSummary {
-    pub(super) fn new(
-        peer: &Peer,
-        since: Option<u64>,
-        outcome: &FetchOutcome,
-        tally: &Tally,
-    ) -> Self {
+    pub(super) fn new(peer: &Peer, outcome: &FetchOutcome, tally: &Tally) -> Self {
         Self {
             name: peer.name.clone(),
             url: peer.address().to_owned(),
@@ -147,10 +167,11 @@ impl PeerSummary {
                 PeerSource::Fallback => "fallback",
                 PeerSource::Author => AUTHOR,
             },
-            since,
+            since: None,
             status: status_of(outcome),
             gaps: gaps_of(outcome),
             gap_count: outcome.gaps.len(),
+            withheld: withheld_of(outcome),
             pages: outcome.pages,
             received: tally.received(),
             events: tally.by_class(),
@@ -158,10 +179,43 @@ impl PeerSummary {
         }
     }
 
+    /// The same if it is known what it owes: `unsettled` events that it gave are not in the
+    /// database, or `is_complete`.
+    pub(super) fn lacking(mut self, is_complete: bool, unsettled: u64, tally: &Tally) -> Self {
+        if unsettled > 0 {
+            let classes = UNSETTLED.iter().map(|&class| (class.name(), tally.of(class)));
+            let classes = classes.filter(|&(_, count)| count > 0);
+            let classes: Vec<_> = classes
+                .map(|(name, count)| format!("{count} {}", name.replace('_', " ")))
+                .collect();
+            self.lack(format!(
+                "{unsettled} events that it gave are not in the database ({})",
+                classes.join(", ")
+            ));
+        } else if !is_complete && self.gaps.is_empty() {
+            self.lack("too many events that came are not in the database".to_owned());
+        }
+        if !is_complete {
+            self.status = self.status.max(PeerStatus::Incomplete);
+        }
+        self
+    }
+
+    fn lack(&mut self, reason: String) {
+        self.gap_count += 1;
+        self.gaps.truncate(GAPS_NAMED - 1);
+        let (authors, kinds) = (None, Vec::new());
+        self.gaps.push(GapSummary { reason, authors, kinds, since: None, until: None });
+    }
+
     /// The reasons of its gaps, each once.
     pub fn reasons(&self) -> String {
-        let mut reasons: Vec<&str> = self.gaps.iter().map(|gap| gap.reason.as_str()).collect();
-        reasons.dedup();
+        let mut reasons: Vec<&str> = Vec::new();
+        for gap in &self.gaps {
+            if !reasons.contains(&gap.reason.as_str()) {
+                reasons.push(&gap.reason);
+            }
+        }
         reasons.join("; ")
     }
 }
@@ -189,6 +243,20 @@ pub(super) fn gaps_of(outcome: &FetchOutcome) -> Vec<GapSummary> {
     outcome.gaps.iter().take(GAPS_NAMED).map(gap).collect()
 }
 
+/// What it withholds, each kind and reason once.
+pub(super) fn withheld_of(outcome: &FetchOutcome) -> Vec<WithheldSummary> {
+    let mut kinds: BTreeMap<&str, BTreeSet<u64>> = BTreeMap::new();
+    for withheld in &outcome.withheld {
+        let of_filter = withheld.filter.kinds.iter().flatten();
+        kinds.entry(&withheld.reason).or_default().extend(of_filter);
+    }
+    let summary = |(reason, kinds): (&str, BTreeSet<u64>)| WithheldSummary {
+        kinds: kinds.into_iter().collect(),
+        reason: reason.to_owned(),
+    };
+    kinds.into_iter().take(GAPS_NAMED).map(summary).collect()
+}
+
 /// A peer that the run itself turned away from has not failed.
 fn is_all_stopped(outcome: &FetchOutcome) -> bool {
     outcome.gaps.iter().all(|gap| gap.reason == GapReason::Stopped)
@@ -209,5 +277,64 @@ impl Summary {
     /// Peers that gave all that was asked.
     pub fn complete_peers(&self) -> usize {
         self.peers.iter().filter(|peer| peer.status == PeerStatus::Complete).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::explicit_peer;
+    use crate::nostr::Filter;
+    use crate::relay::Withheld;
+
+    fn of_kinds(kinds: &[u64]) -> Filter {
+        Filter { kinds: Some(kinds.to_vec()), ..Filter::default() }
+    }
+
+    #[test]
+    fn what_a_peer_withholds_is_told_once_and_is_not_missing() {
+        let peer = explicit_peer("wss://peer.example").unwrap();
+        let withheld =
+            |kind, reason: &str| Withheld { filter: of_kinds(&[kind]), reason: reason.to_owned() };
+        let outcome = FetchOutcome {
+            complete: 1,
+            withheld: vec![
+                withheld(1059, "auth-required: no"),
+                withheld(4, "auth-required: no"),
+                withheld(4, "auth-required: no"),
+                withheld(4, "left out"),
+            ],
+            ..FetchOutcome::default()
+        };
+        let tally = Tally::default();
+        let summary = PeerSummary::new(&peer, &outcome, &tally).lacking(true, 0, &tally);
+        assert_eq!((summary.status, summary.gap_count), (PeerStatus::Complete, 0));
+        let told: Vec<String> = summary.withheld.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            told,
+            [
+                "kinds 4 1059, for the parties to them only: auth-required: no",
+                "kind 4, for the parties to them only: left out",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_peer_whose_events_are_not_in_the_database_has_not_given_all() {
+        let peer = explicit_peer("wss://peer.example").unwrap();
+        let (outcome, tally) = (FetchOutcome::default(), Tally::default());
+        tally.count(Class::Rejected);
+        tally.count(Class::NotConfirmed);
+        tally.count(Class::NotConfirmed);
+        let lacking = |is_complete, unsettled| {
+            let summary = PeerSummary::new(&peer, &outcome, &tally);
+            let summary = summary.lacking(is_complete, unsettled, &tally);
+            (summary.status, summary.gap_count, summary.reasons())
+        };
+        let why = "3 events that it gave are not in the database (2 not confirmed, 1 rejected)";
+        assert_eq!(lacking(false, 3), (PeerStatus::Incomplete, 1, why.to_owned()));
+        let why = "too many events that came are not in the database";
+        assert_eq!(lacking(false, 0), (PeerStatus::Incomplete, 1, why.to_owned()));
+        assert_eq!(lacking(true, 0), (PeerStatus::Complete, 0, String::new()));
     }
 }

@@ -8,12 +8,12 @@ use clap::Args;
 use tokio::runtime::Runtime;
 
 use super::auth_key::read_auth_key;
-use super::exit::{Failure, OrFail, Result};
+use super::exit::{Failure, OrFail, Result, tell};
 use super::node::{NodeArguments, read_pubkeys};
 use super::resources::{need_open_files, need_threads};
 use super::trace::Tracing;
 use crate::backfill::kinds::{self, KindsError};
-use crate::backfill::{Timings, limits};
+use crate::backfill::{BackfillError, StateError, Timings, limits};
 use crate::node::{Blacklist, Discovery, Peer, PeerPolicy, PubkeySources, explicit_peer};
 use crate::nostr::{Pubkey, kind};
 use crate::relay::{AuthKey, Trace};
@@ -42,9 +42,12 @@ pub(super) struct Asking {
     /// Kinds to ask for, such as 0,1,30500-30503 [default: the node's]
     #[arg(long, value_name = "LIST")]
     kinds: Option<String>,
-    /// Ignore the saved state: ask for the last --days only
+    /// Ask for no more and no less than --days, whatever earlier runs have noted in the state file
     #[arg(long)]
-    pub(super) full: bool,
+    ignore_state: bool,
+    /// The old name of --ignore-state
+    #[arg(long, hide = true)]
+    full: bool,
     #[command(flatten)]
     pub(super) reaching: Reaching,
     /// Longest wait for a connection, in seconds
@@ -142,6 +145,14 @@ impl Asking {
         self.tracing.open(node, strfry, &read)
     }
 
+    /// Whether the state file is passed over; tells the new name to who uses the old one.
+    pub(super) fn ignores_state(&self) -> bool {
+        if self.full {
+            tell("--full is called --ignore-state now; the old name still works");
+        }
+        self.ignore_state || self.full
+    }
+
     pub(super) fn auth(&self) -> Result<Option<AuthKey>> {
         self.auth_key_file.as_deref().map(read_auth_key).transpose()
     }
@@ -207,6 +218,17 @@ impl Named {
                 node.paths().blacklist().display()
             ),
         }))
+    }
+}
+
+/// A state file that cannot be relied on is bad input.
+pub(super) fn failure_of(error: BackfillError) -> Failure {
+    match error {
+        BackfillError::State(StateError::Unwritable { .. } | StateError::Database(_)) => {
+            Failure::CannotRun(error.into())
+        }
+        BackfillError::State(_) => Failure::Usage(error.into()),
+        _ => Failure::CannotRun(error.into()),
     }
 }
 

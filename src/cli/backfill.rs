@@ -8,7 +8,7 @@ use anyhow::anyhow;
 use clap::Args;
 use jiff::Zoned;
 
-use super::asking::{Asking, Named, runtime};
+use super::asking::{Asking, Named, failure_of, runtime};
 use super::diff::sides_in_words;
 use super::exit::{Failure, OrFail, Outcome, Result, outcome_of, tell};
 use super::node::NodeArguments;
@@ -29,8 +29,9 @@ use crate::report::{Progress, RunLog, Terminal, clean_for_log};
 use crate::stop::Stop;
 use crate::strfry_db::StrfryDb;
 
-/// Asked for profiles that no peer has.
-const PUBLIC_RELAYS: &[&str] = &["wss://relay.damus.io", "wss://nos.lol", "wss://relay.nostr.band"];
+/// Asked for profiles that no peer has. The first one collects profiles and lists, the other two are
+/// large and open to all. relay.nostr.band is gone, and relay.damus.io since the end of July 2026.
+const PUBLIC_RELAYS: &[&str] = &["wss://purplepag.es", "wss://relay.primal.net", "wss://nos.lol"];
 
 #[derive(Debug, Args)]
 #[command(after_help = super::EXIT_CODES)]
@@ -61,7 +62,8 @@ pub(super) struct Arguments {
     /// The strfry executable [default: strfry in strfry's working directory]
     #[arg(long, value_name = "FILE")]
     strfry_bin: Option<PathBuf>,
-    /// Public relay to ask for profiles that no peer has [default: three well-known ones]
+    /// Public relay to ask for profiles that no peer has, in place of the default ones (repeatable)
+    /// [default: wss://purplepag.es wss://relay.primal.net wss://nos.lol]
     #[arg(long = "fallback-relay", value_name = "URL", num_args = 1.., conflicts_with = "no_fallback")]
     fallback_relays: Vec<String>,
     /// Ask no public relays
@@ -238,7 +240,7 @@ impl Arguments {
             auth: self.asking.auth()?,
             trace: self.asking.trace(&self.node, Some(&self.strfry_bin()?))?,
             state: Some(paths.peer_state()),
-            full: self.asking.full,
+            ignore_state: self.asking.ignores_state(),
             negentropy: !self.asking.no_negentropy,
             dry_run: self.dry_run,
             limits: config.limits,
@@ -260,7 +262,7 @@ impl Arguments {
         log.attach(progress.clone());
         let runtime = runtime()?;
         let run = backfill::run(job, db, log, &progress, stop);
-        let summary = runtime.block_on(run).or_cannot_run();
+        let summary = runtime.block_on(run).map_err(failure_of);
         // A name that is still being resolved, for a peer that was given up, holds nobody up.
         runtime.shutdown_background();
         self.asking.tracing.end(&job.trace, |trouble| log.warn(clean_for_log(&trouble)));
@@ -365,7 +367,27 @@ fn in_words(summary: &Summary) -> String {
     for (class, count) in summary.classes() {
         text.push_str(&format!("  {class:<16} {count:>9}\n"));
     }
+    if summary.status == Status::Incomplete {
+        text.push_str("Incomplete, because:\n");
+        for why in reasons(summary) {
+            text.push_str(&format!("  {}\n", clean_for_log(&why)));
+        }
+    }
     text
+}
+
+/// Why a run is incomplete: a line for each peer that still owes something, and for each error.
+fn reasons(summary: &Summary) -> Vec<String> {
+    let of_peer = |peer: &PeerSummary| {
+        let what = match peer.status {
+            PeerStatus::Complete => return None,
+            PeerStatus::Incomplete => "gave a part",
+            PeerStatus::Failed => "gave nothing",
+        };
+        Some(format!("{} {what}: {}; the next run asks for the rest", peer.url, peer.reasons()))
+    };
+    let peers = summary.peers.iter().filter_map(of_peer);
+    peers.chain(summary.errors.iter().cloned()).collect()
 }
 
 fn dry_run_in_words(text: &mut String, peer: &PeerSummary) {

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::Args;
 use serde_json::json;
 
-use super::asking::{Asking, runtime};
+use super::asking::{Asking, failure_of, runtime};
 use super::exit::{OrFail, Outcome, Result, answer, tell};
 use super::node::{NodeArguments, skipped_as_json};
 use super::output::{print, print_json};
@@ -44,9 +44,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         let stop = Stop::default();
         stop_on_signals(&stop)?;
         let db = Arc::new(arguments.node.open_database()?);
-        let peers = diff(&job, &db, |warning| tell(format_args!("warning: {warning}")), &stop)
-            .await
-            .or_cannot_run()?;
+        let peers = diff(&job, &db, &stop).await.map_err(failure_of)?;
         Ok((peers, job.too_new_here(&db).or_cannot_run()?))
     });
     runtime.shutdown_background();
@@ -105,10 +103,12 @@ impl Arguments {
             pubkeys: named.pubkeys(sources, &blacklist, &self.node)?,
             station_kinds: named.station_kinds(),
             since: since(now, asking.days),
+            began: now,
+            names_pubkeys: named.pubkeys.is_some(),
             until: self.node.event_limits()?.latest(now),
             kinds: named.kinds,
             state: Some(paths.peer_state()),
-            full: asking.full,
+            ignore_state: asking.ignores_state(),
             blacklist,
             ipfs: asking.reaching.ipfs_bin.clone(),
             auth: asking.auth()?,
@@ -133,6 +133,9 @@ fn in_words(peers: &[PeerDiff], with_ids: bool) -> String {
         let _ = writeln!(text, "{}  {}: {status}", clean(&peer.url), clean(&peer.name));
         for gap in &peer.gaps {
             let _ = writeln!(text, "  not known: {}", clean(&gap.reason));
+        }
+        for withheld in &peer.withheld {
+            let _ = writeln!(text, "  withheld: {}", clean(&withheld.to_string()));
         }
         let more = peer.gap_count.saturating_sub(peer.gaps.len());
         if more > 0 {

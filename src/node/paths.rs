@@ -99,7 +99,7 @@ impl NodePaths {
         self.records_dir.join("constellation-backfill.error.log")
     }
 
-    /// What is remembered of peers from one run to the next.
+    /// The state file: what peers owe, and what of it is here.
     pub fn peer_state(&self) -> PathBuf {
         self.records_dir.join("constellation-backfill.state.json")
     }

@@ -64,7 +64,7 @@ impl Peer {
 
     /// The same for every way to write the same address: differences in a final `/` or a final
     /// dot of the host do not count.
-    pub(super) fn key(&self) -> String {
+    pub(crate) fn key(&self) -> String {
         // Every such station says the same address.
         if let Some(station) = &self.tunnel {
             return format!("/p2p/{station}");

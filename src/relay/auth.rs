@@ -29,9 +29,14 @@ impl AuthKey {
         Keypair::from_secret_bytes(*secret.as_bytes()).ok().map(Self)
     }
 
+    /// The pubkey by which relays know us.
+    pub fn pubkey(&self) -> Pubkey {
+        Pubkey::from_bytes(self.0.x_only_public_key().0.to_byte_array())
+    }
+
     /// The event that answers a challenge of the relay at this address, and its id.
     fn answer(&self, relay: &str, challenge: &str) -> (EventId, Value) {
-        let pubkey = Pubkey::from_bytes(self.0.x_only_public_key().0.to_byte_array());
+        let pubkey = self.pubkey();
         let created_at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |it| it.as_secs());
         let tags = [["relay", relay], ["challenge", challenge]];
         let event = Event {

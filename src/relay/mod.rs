@@ -41,7 +41,7 @@ pub use forged::ForgedIds;
 pub use info::RelayInfo;
 pub use ledger::Ledger;
 pub use local::{ItemSet, Local, LocalError, LocalItems, MissingIds};
-pub use outcome::{FetchOutcome, Gap, GapReason};
+pub use outcome::{FetchOutcome, Gap, GapReason, Withheld};
 pub use probe::Probe;
 pub use room::Room;
 pub use session::{PeerSession, Share};

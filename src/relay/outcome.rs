@@ -15,6 +15,8 @@ pub struct FetchOutcome {
     pub complete: usize,
     /// What could not be had. Empty: the peer gave all that it has.
     pub gaps: Vec<Gap>,
+    /// What the peer keeps for the parties to it: never to be had by us, and so not missing.
+    pub withheld: Vec<Withheld>,
 }
 
 impl FetchOutcome {
@@ -29,7 +31,17 @@ impl FetchOutcome {
         self.pages += other.pages;
         self.complete += other.complete;
         self.gaps.extend(other.gaps);
+        self.withheld.extend(other.withheld);
     }
+}
+
+/// A part of what was asked that a peer gives only to the parties to it (kinds 4 and 1059).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Withheld {
+    /// What was asked.
+    pub filter: Filter,
+    /// In the relay's words, or in ours if it says nothing.
+    pub reason: String,
 }
 
 /// A part of what was asked that a peer did not give, or of which that is not known.

@@ -91,7 +91,7 @@ fn a_pipe_in_the_place_of_a_file_that_a_run_can_do_without_costs_only_that() {
     let small = SmallNode::new();
     let csv = "tmp/coucou/_NIP101.profiles.csv";
     fs::create_dir_all(small.node.home().join("tmp/coucou")).unwrap();
-    for file in [PROFILE_LOG, STATE, PROFILES, csv] {
+    for file in [PROFILE_LOG, PROFILES, csv] {
         put_pipe(&small.node.home().join(file));
     }
     let pipe = "it is a pipe (FIFO), not a regular file; move it away";
@@ -101,18 +101,33 @@ fn a_pipe_in_the_place_of_a_file_that_a_run_can_do_without_costs_only_that() {
         (
             1,
             format!(
-                "[WARN] cannot read \"HOME/{STATE}\": not a regular file; remove it or put a file \
-                 in its place\n\
-                 [ERROR] cannot write the profiles file HOME/{PROFILES}: cannot replace what is \
+                "[ERROR] cannot write the profiles file HOME/{PROFILES}: cannot replace what is \
                  there: {pipe}\n\
                  [ERROR] cannot write the profiles file HOME/{csv}: cannot replace what is there: \
                  {pipe}\n\
-                 [ERROR] cannot open the log HOME/{PROFILE_LOG}: {pipe}\n\
-                 [ERROR] cannot remember which peers are complete in HOME/{STATE}: cannot replace \
-                 what is there: {pipe}\n"
+                 [ERROR] cannot open the log HOME/{PROFILE_LOG}: {pipe}\n"
             )
         )
     );
+    assert!(small.holds(&small.events));
+}
+
+#[test]
+fn a_pipe_in_the_place_of_the_state_is_refused_because_nothing_could_be_noted_in_it() {
+    let small = SmallNode::new();
+    put_pipe(&small.node.home().join(STATE));
+    let said = backfill(&small);
+    let expected = format!(
+        "[ERROR] cannot read the state of earlier runs \"HOME/{STATE}\": it is a pipe (FIFO), not a \
+         regular file; move it away; delete it to begin anew: "
+    );
+    assert!(said.code == 2 && said.err.starts_with(&expected), "{}", said.err);
+    assert!(small.holds(&[]));
+    // Then nothing is read or noted, and the run says so.
+    let flags = ["backfill", "--allow-local-peers", "--no-fallback", "--ignore-state"];
+    let said = soon(&small, &mut small.node.companion(&flags));
+    let expected = expected.replace("[ERROR]", "[WARN] this run reads and notes nothing:");
+    assert!(said.code == 0 && said.err.starts_with(&expected), "{}", said.err);
     assert!(small.holds(&small.events));
 }
 
@@ -262,26 +277,37 @@ fn files_are_written_through_a_link_only_where_nobody_else_can_make_one() {
         fs::write(small.node.home().join(file), "").unwrap();
     }
     fs::write(small.node.home().join(LOG), "").unwrap();
+    // What stands in the state is not one.
+    let said = backfill(&small);
+    assert!(said.code == 2 && said.err.contains("is damaged"), "{}", said.err);
+    let target = elsewhere.path().join(Path::new(STATE).file_name().unwrap());
+    let old = r#"{"version":1,"peers":{}}"#;
+    fs::write(&target, old).unwrap();
+    let said = backfill(&small);
+    assert!(said.code == 3 && said.err.contains(&link(STATE)), "{}", said.err);
+    assert_eq!(contents(), ["precious", "precious", "precious", "precious", old, "precious"]);
+    let flags = ["backfill", "--allow-local-peers", "--no-fallback", "--csv", "--dry-run"];
+    assert_eq!(soon(&small, &mut small.node.companion(&flags)).code, 0);
+    fs::remove_file(small.node.home().join(STATE)).unwrap();
     let said = backfill(&small);
     assert_eq!(said.code, 1, "{}", said.err);
-    for file in [PROFILE_LOG, STATE, PROFILES] {
+    for file in [PROFILE_LOG, PROFILES] {
         assert!(said.err.contains(&link(file)), "{file}: {}", said.err);
     }
-    assert_eq!(contents(), ["precious"; 6]);
+    assert_eq!(contents(), ["precious", "precious", "precious", "precious", old, "precious"]);
 
     chmod("strfry", 0o755);
     chmod("tmp/coucou", 0o755);
-    for file in [LOCK, ERROR_LOG, LOG] {
+    for file in [LOCK, ERROR_LOG, LOG, STATE] {
         let path = small.node.home().join(file);
         fs::remove_file(&path).unwrap();
         symlink(elsewhere.path().join(path.file_name().unwrap()), &path).unwrap();
     }
-    // What stands in the state is not understood, which is warned of.
     let said = backfill(&small);
     assert_eq!(said.code, 0, "{}", said.err);
     let [lock, error_log, log, profile_log, state, profiles] = &contents()[..] else { panic!() };
     assert_eq!(lock, "");
-    assert!(error_log.starts_with("precious[") && error_log.lines().count() == 1, "{error_log}");
+    assert_eq!(error_log, "precious");
     assert!(log.contains("Backfill process completed") && !log.contains("precious"));
     assert!(profile_log.contains("Profile: Alice") && !profile_log.contains("precious"));
     assert!(state.starts_with('{') && profiles.starts_with("[\n"));
