@@ -454,7 +454,7 @@ fn what_is_not_known_of_a_peer_is_named_and_not_counted() {
     let archive = Archive::new(&[there.clone(), here[0].clone()], 500);
     let refusing = ScriptedRelay::start(move |request| {
         if request.filter["kinds"] == json!([4]) {
-            return answer([Act::Closed("restricted: not for you".into())]);
+            return answer([Act::Closed("blocked: not for you".into())]);
         }
         archive.answer(request)
     });
@@ -468,7 +468,7 @@ fn what_is_not_known_of_a_peer_is_named_and_not_counted() {
     assert_eq!(
         refusing["gaps"],
         json!([{
-            "reason": "refused by the relay: restricted: not for you",
+            "reason": "refused by the relay: blocked: not for you",
             "authors": 1, "kinds": [4], "since": null, "until": found["until"],
         }])
     );
@@ -532,7 +532,7 @@ fn people_are_told_what_is_not_known_and_no_text_of_a_peer_reaches_the_terminal_
     let archive = Archive::new(&[forged(&here[1])], 500);
     let relay = ScriptedRelay::start(move |request| {
         if request.filter["kinds"] == json!([4]) {
-            return answer([Act::Closed("restricted: \u{1b}[31m\u{202e}\nno".into())]);
+            return answer([Act::Closed("blocked: \u{1b}[31m\u{202e}\nno".into())]);
         }
         archive.answer(request)
     });
@@ -554,7 +554,7 @@ fn people_are_told_what_is_not_known_and_no_text_of_a_peer_reaches_the_terminal_
         said,
         format!(
             "{url}  {host}: incomplete\n  \
-             not known: refused by the relay: restricted: \\u{{1b}}[31m\\u{{202e}}\\u{{a}}no\n  \
+             not known: refused by the relay: blocked: \\u{{1b}}[31m\\u{{202e}}\\u{{a}}no\n  \
              1 sent that are not genuine or not asked for\n  \
              only there         0 events\n  \
              only here         11 events\n{kinds}    and 1 more kinds\n    {pubkey}        11\n\

@@ -3,13 +3,13 @@
 
 mod support;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use strfry_companion::nostr::{Event, SecretKey, signature};
-use strfry_companion::relay::{AuthKey, Dialler, FetchOutcome, GapReason, Pace};
+use strfry_companion::relay::{AuthKey, Dialler, FetchOutcome, GapReason};
 use support::collector::{Collector, Here, PATIENT, compare, fetch, peer, query, sharing_peer};
 use support::events::{Author, START, events, notes_of, sorted_ids};
 use support::no_relays::ClosedPort;
@@ -23,18 +23,18 @@ fn limit_of(filter: &Value) -> u64 {
 async fn pages_and_batches_fit_what_a_relay_says_of_itself() {
     let author = Author::new(1);
     let all = notes_of(&author, 300);
-    let info = json!({"limitation": {"max_limit": 50, "max_filters": 3}});
+    let info = json!({"limitation": {"max_limit": 50}});
     let relay = Archive::new(&all, 50).informing(Some(info));
     let queries = || vec![query(std::slice::from_ref(&author), &[1])];
     let (outcome, collector) = fetch(&relay.url(), queries(), PATIENT).await;
     assert_eq!((collector.ids(), outcome.gaps), (sorted_ids(&all), vec![]));
     let requests = relay.record().requests;
-    assert!(requests.iter().all(|filter| limit_of(filter) == 50));
+    // A control asks for one.
+    assert!(requests.iter().all(|filter| [1, 50].contains(&limit_of(filter))));
     let (outcome, collector) = compare(&relay.url(), queries(), PATIENT, Here::of(&[])).await;
     assert_eq!((collector.ids(), outcome.gaps), (sorted_ids(&all), vec![]));
     let by_id = relay.record().requests.len() - requests.len();
-    // 300 ids, 50 in each filter, 3 filters in each request.
-    assert_eq!(by_id, 2);
+    assert_eq!(by_id, 300 / 50);
 }
 
 #[tokio::test]
@@ -103,75 +103,6 @@ async fn a_relay_that_says_that_there_is_no_more_is_asked_once() {
 }
 
 /// 100 notes of each of 12 authors, and what an honest relay of small pages says.
-fn many_notes() -> (Vec<Author>, Vec<String>, Archive) {
-    let authors = Author::all(0..12);
-    let all = events(1_200, |number| authors[number as usize % 12].note(START + number, "hello"));
-    let archive = Archive::new(&all, 20);
-    (authors, all, archive)
-}
-
-#[tokio::test]
-async fn a_relay_of_small_pages_is_asked_for_as_many_at_once_as_it_takes() {
-    let (authors, all, archive) = many_notes();
-    for (info, most) in [(json!({}), 10), (json!({"limitation": {"max_filters": 3}}), 3)] {
-        let filters = Arc::<Mutex<Vec<usize>>>::default();
-        let (seen, archive) = (Arc::clone(&filters), archive.clone());
-        let relay = ScriptedRelay::start_informing(
-            Some(info),
-            |_| Arrival::Welcome,
-            move |request| {
-                seen.lock().unwrap().push(request.filters.len());
-                archive.answer(request)
-            },
-            |_| answer([Act::Notice("unknown command".into())]),
-        );
-        let (outcome, collector) = fetch(&relay.url(), vec![query(&authors, &[1])], PATIENT).await;
-        assert_eq!((collector.ids(), outcome.gaps), (sorted_ids(&all), vec![]));
-        let filters = filters.lock().unwrap().clone();
-        assert_eq!(filters.iter().max(), Some(&most));
-        // One page in each request would be more than sixty.
-        assert!(filters.len() < 50, "{filters:?}");
-        // Again comes the second in which a page ends.
-        let again = collector.dropped().len();
-        assert!(again <= filters.iter().sum::<usize>(), "{again} of {filters:?}");
-    }
-}
-
-/// Makes something else of an honest answer.
-type Refuse = fn(Vec<Act>) -> Vec<Act>;
-
-#[tokio::test]
-async fn a_relay_that_takes_one_filter_whatever_it_does_about_more_is_read_to_the_end() {
-    let (authors, all, archive) = many_notes();
-    // What it does, and connections that this takes.
-    let refusals: [(Refuse, usize); 6] = [
-        (|_| vec![Act::Closed("ERROR: too many filters".into())], 1),
-        (|_| vec![Act::Notice("ERROR: bad req: too many filters".into())], 1),
-        (|_| vec![Act::Cut], 2),
-        (|_| vec![], 1),
-        // No more events than for one filter, or none for the others.
-        (|honest| honest.into_iter().take(20).chain([Act::Eose]).collect(), 1),
-        (|_| vec![Act::Eose], 1),
-    ];
-    let pace = Pace { time_out: Duration::from_secs(5), ..PATIENT };
-    for (refuse, connections) in refusals {
-        let refused = Arc::<AtomicUsize>::default();
-        let (count, archive) = (Arc::clone(&refused), archive.clone());
-        let relay = ScriptedRelay::start(move |request| {
-            let honest = archive.answer(request);
-            if request.filters.len() == 1 {
-                return honest;
-            }
-            count.fetch_add(1, Ordering::Relaxed);
-            answer(refuse(honest.collect()))
-        });
-        let (outcome, collector) = fetch(&relay.url(), vec![query(&authors, &[1])], pace).await;
-        assert_eq!((collector.ids(), outcome.gaps), (sorted_ids(&all), vec![]));
-        assert!(refused.load(Ordering::Relaxed) > 0, "it was never asked for more");
-        assert_eq!(relay.record().connections, connections);
-    }
-}
-
 const SECRET: &str = "0707070707070707070707070707070707070707070707070707070707070707";
 
 fn auth_key() -> Option<AuthKey> {

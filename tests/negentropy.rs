@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use strfry_companion::nostr::Filter;
-use strfry_companion::relay::{FetchOutcome, Gap, GapReason, Ledger, Pace};
+use strfry_companion::relay::{FetchOutcome, Gap, GapReason, Pace, WantList, Withheld};
 use support::collector::{Collector, Here, IMPATIENT, PATIENT, compare, query, sharing_peer};
 use support::events::{Author, START, events, forged, id_of, notes_of, sorted_ids};
 use support::relays::Relay;
@@ -102,7 +102,7 @@ async fn three_peers_share_the_work_and_no_event_comes_twice() {
     let all = notes_of(&author, 4_000);
     let archive = Archive::new(&all, 500);
     let relays = [archive.comparing(), archive.comparing(), archive.comparing()];
-    let ledger = Arc::<Ledger>::default();
+    let ledger = Arc::<WantList>::default();
     let collector = Collector::default();
     let mut peers =
         relays.each_ref().map(|relay| sharing_peer(&relay.url(), &ledger, Here::of(&[])));
@@ -144,7 +144,7 @@ async fn what_a_failing_peer_leaves_behind_comes_from_another() {
         )
     };
     let good = archive.comparing();
-    let ledger = Arc::<Ledger>::default();
+    let ledger = Arc::<WantList>::default();
     let collector = Collector::default();
     let ask = || vec![query(std::slice::from_ref(&author), &[1])];
     let mut bad = sharing_peer(&failing.url(), &ledger, Here::of(&[]));
@@ -189,7 +189,7 @@ async fn a_slow_peer_loses_its_share() {
     };
     // Says what it has when the slow one has been asked.
     let good = archive.behind(&gate);
-    let ledger = Arc::<Ledger>::default();
+    let ledger = Arc::<WantList>::default();
     let collector = Collector::default();
     let ask = || vec![query(std::slice::from_ref(&author), &[1])];
     let mut lame = sharing_peer(&slow.url(), &ledger, Here::of(&[]));
@@ -334,12 +334,22 @@ async fn a_connection_that_is_lost_while_ids_are_fetched_costs_no_event() {
 
 #[tokio::test]
 async fn what_a_relay_counts_and_does_not_give_is_named() {
+    names_and_does_not_give(3).await;
+}
+
+#[tokio::test]
+async fn private_messages_that_a_relay_counts_and_does_not_give_are_withheld() {
+    names_and_does_not_give(4).await;
+}
+
+async fn names_and_does_not_give(hidden_kind: u64) {
     let author = Author::new(1);
     let all = events(40, |number| {
-        author.event(4 - number % 2 * 3, START + number, json!([]), &number.to_string())
+        let kind = if number % 2 == 0 { hidden_kind } else { 1 };
+        author.event(kind, START + number, json!([]), &number.to_string())
     });
-    let (hidden, given): (Vec<String>, Vec<String>) =
-        all.iter().cloned().partition(|event| event.contains("\"kind\":4"));
+    let (_hidden, given): (Vec<String>, Vec<String>) =
+        all.iter().cloned().partition(|event| !event.contains("\"kind\":1,"));
     let comparer = Archive::new(&all, 500).comparer();
     let archive = Archive::new(&given, 500);
     let relay = ScriptedRelay::start_comparing(
@@ -348,12 +358,22 @@ async fn what_a_relay_counts_and_does_not_give_is_named() {
         comparer,
     );
     let authors = [author];
-    let queries = vec![query(&authors, &[1]), query(&authors, &[4])];
+    let queries = vec![query(&authors, &[1]), query(&authors, &[hidden_kind])];
     let (outcome, collector) = compare(&relay.url(), queries, PATIENT, Here::of(&[])).await;
     assert_eq!(collector.ids(), sorted_ids(&given));
-    let ids = sorted_ids(&hidden).iter().map(|id| id.parse().unwrap()).collect();
-    let filter = Filter { ids: Some(ids), ..Filter::default() };
-    assert_eq!(outcome.gaps, [Gap { filter, reason: GapReason::NotGiven(20, None) }]);
+    let reason = GapReason::NotGiven(20, None);
+    let named = query(&authors, &[hidden_kind]);
+    match hidden_kind {
+        // Whom they do not concern, a relay does not give them.
+        4 => {
+            let withheld = [Withheld { filter: named, reason: reason.to_string() }];
+            assert_eq!((outcome.gaps, &outcome.withheld[..]), (vec![], &withheld[..]));
+        }
+        _ => assert_eq!(
+            (outcome.gaps, outcome.withheld),
+            (vec![Gap { filter: named, reason }], vec![])
+        ),
+    }
 }
 
 #[tokio::test]
@@ -391,7 +411,7 @@ async fn an_event_that_only_claims_an_id_does_not_stand_for_it() {
         )
     };
     let good = archive.comparing();
-    let ledger = Arc::<Ledger>::default();
+    let ledger = Arc::<WantList>::default();
     let (bad, collector) = (Collector::default(), Collector::default());
     let ask = || vec![query(std::slice::from_ref(&author), &[1])];
     let mut forger = sharing_peer(&hostile.url(), &ledger, Here::of(&[]));
@@ -442,11 +462,12 @@ async fn a_relay_that_promises_without_end_is_asked_page_by_page() {
         (0..30).map(|kind| query(std::slice::from_ref(&author), &[kind])).collect();
     let (outcome, collector) = compare(&relay.url(), filters, PATIENT, Here::of(&[])).await;
     assert_eq!((collector.count(), outcome.complete), (0, 30));
-    let [Gap { reason: GapReason::NotGiven(count, None), .. }] = outcome.gaps[..] else {
+    let [Gap { reason: GapReason::NotGiven(count, None), .. }, ..] = outcome.gaps[..] else {
         panic!("{outcome:?}");
     };
     assert!((1_000..1_500).contains(&count), "{count}");
-    assert_eq!(pages_asked(&relay), 30);
+    // The controls of "nothing" are among them.
+    assert!((30..34).contains(&pages_asked(&relay)), "{}", pages_asked(&relay));
 }
 
 #[tokio::test]

@@ -132,6 +132,9 @@ async fn a_peer_that_signs_as_strangers_without_end_is_given_up_and_others_go_on
     assert!(endless.events["imported"] > MOST, "{:?}", endless.events);
 }
 
+/// Why something of a peer is missing, each reason once.
 fn reasons(peer: &PeerSummary) -> Vec<&str> {
-    peer.gaps.iter().map(|gap| gap.reason.as_str()).collect()
+    let mut reasons: Vec<&str> = peer.gaps.iter().map(|gap| gap.reason.as_str()).collect();
+    reasons.dedup();
+    reasons
 }

@@ -386,8 +386,9 @@ impl Hole {
         Filter {
             authors: Some(vec![self.author]),
             kinds: Some(vec![self.kind]),
-            since: Some(self.second),
-            until: Some(self.second),
+            // A second more on either side: some relays leave out the bounds of what is asked.
+            since: Some(self.second.saturating_sub(1)),
+            until: Some(self.second.saturating_add(1)),
             ..Filter::default()
         }
     }

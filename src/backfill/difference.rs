@@ -25,8 +25,8 @@ use super::strangers::Strangers;
 use crate::node::Blacklist;
 use crate::nostr::{Event, EventId, ExpectedId, Filter, Pubkey, Signature, signature};
 use crate::relay::{
-    Dialler, Ledger, Local, LocalItems, MissingIds, PeerSession, Share, Sink, Standing, Stopped,
-    Unwanted,
+    Dialler, Local, LocalItems, MissingIds, PeerSession, Share, Sink, Standing, Stopped, Unwanted,
+    WantList,
 };
 use crate::strfry_db::scan::{ScanFilter, ScanOptions};
 use crate::strfry_db::{ReadError, StrfryDb};
@@ -131,7 +131,7 @@ impl Difference {
     /// The conversation that this is to learn from; its events are to be given to this, too.
     pub(super) fn session(self: &Arc<Self>, dialler: Dialler, negentropy: bool) -> PeerSession {
         // A ledger of its own: what another peer has given is asked of this one too.
-        let ledger = Arc::<Ledger>::default();
+        let ledger = Arc::<WantList>::default();
         let local: Arc<dyn Local> = Arc::<Self>::clone(self);
         let session = PeerSession::sharing(dialler, Share::new(&ledger, local));
         if negentropy { session } else { session.without_comparing() }

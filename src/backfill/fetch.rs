@@ -26,7 +26,7 @@ use crate::node::{Peer, PeerSource};
 use crate::nostr::{EventId, Filter, Pubkey};
 use crate::relay::limits::CONVERSATIONS;
 use crate::relay::{
-    Dialler, FetchOutcome, ForgedIds, Gap, GapReason, Ledger, Pace, PeerSession, Room, Share,
+    Dialler, FetchOutcome, ForgedIds, Gap, GapReason, Pace, PeerSession, Room, Share, WantList,
 };
 use crate::report::{Progress, ProgressState, RunLog, clean_for_log};
 use crate::strfry_db::StrfryDb;
@@ -61,7 +61,7 @@ pub(super) struct Fetch<'a> {
     /// All others are strangers; sorted.
     known: Arc<[Pubkey]>,
     /// Which events are needed, of which peer.
-    ledger: Arc<Ledger>,
+    ledger: Arc<WantList>,
     /// Which events each peer has given.
     seen: Arc<Seen>,
     /// Memory for large messages of all peers.

@@ -17,6 +17,7 @@ mod plan;
 mod progress;
 mod promise;
 mod recovery;
+mod rehearsal;
 mod results;
 mod run;
 mod screen;
@@ -38,6 +39,8 @@ pub use error::BackfillError;
 pub use job::{Job, Output, Timings};
 pub use kinds::KindsError;
 pub use plan::since;
+#[doc(hidden)]
+pub use rehearsal::{Rehearsal, RehearsedRun, SavedState};
 pub use run::run;
 pub use summary::{GapSummary, PeerStatus, PeerSummary, ProfileCounts, Summary, WithheldSummary};
 pub use tunnels::{Ipfs, Tunnels};

@@ -81,13 +81,29 @@ impl<'a> Promise<'a> {
             }
             Some(Err(error)) => return Err(error),
         };
-        let own = state.is_ignored.then(Coverage::default);
-        let mut promise = Self { terms, file, own, path, has_changed: false };
+        Ok(Self { path, ..Self::begin(file, state.is_ignored, terms, peers) })
+    }
+
+    /// Adds what this run promises to the state of earlier runs. Of a state that is ignored this run
+    /// makes no use.
+    pub(super) fn begin<'p>(
+        file: StateFile,
+        is_ignored: bool,
+        terms: Terms<'a>,
+        peers: impl Iterator<Item = &'p Peer> + Clone,
+    ) -> Self {
+        let own = is_ignored.then(Coverage::default);
+        let mut promise = Self { terms, file, own, path: None, has_changed: false };
         let latest = terms.began.saturating_sub(OVERLAP).saturating_add(CLOCK_AHEAD);
         promise.file.coverage.distrust_after(latest);
         peers.clone().for_each(|peer| promise.add(&peer.key()));
         promise.take_over(peers.map(Peer::key).collect());
-        Ok(promise)
+        promise
+    }
+
+    /// What is kept for later runs.
+    pub(super) fn file(&self) -> &StateFile {
+        &self.file
     }
 
     fn add(&mut self, peer: &str) {

@@ -1,6 +1,8 @@
 //! When a peer may be asked again that wants to be asked less often, and pauses between attempts.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::limits::{LONGEST_PAUSE, RATE_LIMITED_IN_A_ROW};
 

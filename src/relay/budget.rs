@@ -7,11 +7,13 @@
 //!
 //! Pure: it is told the time and what has come.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::limits::{
-    FLOOR_TIME, FLOOR_TIME_OUTS, IDLE_MESSAGES, PAUSE_TIME_OUTS, QUERY_WORTH, SMALL_MESSAGE,
-    USELESS_MESSAGES,
+    FLOOR_TIME, FLOOR_TIME_OUTS, IDLE_MESSAGES, PAUSE_TIME_OUTS, PIECES, QUERY_WORTH,
+    SMALL_MESSAGE, USELESS_MESSAGES,
 };
 use super::outcome::GapReason;
 
@@ -25,6 +27,8 @@ pub(super) struct Budget {
     progress: u64,
     /// Queries whose end still counts.
     queries: usize,
+    /// Pieces of queries whose end still counts, beside those.
+    pieces: usize,
     last_progress: Instant,
     /// The same, or the end of a pause since.
     quiet_until: Instant,
@@ -53,6 +57,7 @@ impl Default for Budget {
             genuine: 0,
             progress: 0,
             queries: 0,
+            pieces: 0,
             last_progress: now,
             quiet_until: now,
             stretch: Stretch { began: now, progress: 0 },
@@ -84,12 +89,24 @@ impl Budget {
         self.count(new, now);
     }
 
-    /// So many queries, or parts of some, have ended. A query that was divided counts no more often
-    /// than one that was not.
-    pub(super) fn note_ended(&mut self, queries: usize, now: Instant) {
-        let counted = queries.min(self.queries);
-        self.queries -= counted;
-        self.count(QUERY_WORTH.saturating_mul(counted as u64), now);
+    /// Queries have been divided into so many more pieces, since the peer does not answer larger
+    /// ones.
+    pub(super) fn note_pieces(&mut self, pieces: usize) {
+        self.pieces = self.pieces.saturating_add(pieces).min(PIECES);
+    }
+
+    /// So many queries, or pieces of some, have ended. Those that were asked count as much as if none
+    /// had been divided. A piece more is no silence, and does not count for the floor.
+    pub(super) fn note_ended(&mut self, ended: usize, now: Instant) {
+        let queries = ended.min(self.queries);
+        self.queries -= queries;
+        let pieces = (ended - queries).min(self.pieces);
+        self.pieces -= pieces;
+        self.count(QUERY_WORTH.saturating_mul(queries as u64), now);
+        if pieces > 0 {
+            self.last_progress = now;
+            self.quiet_until = self.quiet_until.max(now);
+        }
     }
 
     /// All progress so far: events, and what ended queries are worth.

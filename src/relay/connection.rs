@@ -14,9 +14,10 @@ use tokio_tungstenite::tungstenite::{self, Message, Utf8Bytes};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::limits::SMALL_MESSAGE;
+use super::line::LineEnds;
 use super::metered::{KEPT, Meter, Metered};
 use super::too_large::TooLarge;
-use super::trace::{Conversation, Direction};
+use super::trace::{Conversation, Direction, Trace};
 
 /// Long enough for a goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -41,18 +42,36 @@ pub(super) enum Received {
 /// An open connection to a relay.
 #[derive(Debug)]
 pub(super) struct Connection {
+    way: Way,
+    conversation: Conversation,
+}
+
+/// How messages come and go.
+#[derive(Debug)]
+enum Way {
+    Web(Box<Web>),
+    Line(LineEnds),
+}
+
+#[derive(Debug)]
+struct Web {
     socket: Socket,
     meter: Arc<Meter>,
     /// The latest message, if it is a large one.
     latest: Option<Message>,
     /// Nothing has been read since the latest message.
     is_between: bool,
-    conversation: Conversation,
 }
 
 impl Connection {
     pub(super) fn new(socket: Socket, meter: Arc<Meter>, conversation: Conversation) -> Self {
-        Self { socket, meter, latest: None, is_between: true, conversation }
+        let web = Web { socket, meter, latest: None, is_between: true };
+        Self { way: Way::Web(Box::new(web)), conversation }
+    }
+
+    /// A connection without a socket, which nobody traces.
+    pub(super) fn over(line: LineEnds) -> Self {
+        Self { way: Way::Line(line), conversation: Trace::default().conversation("", "") }
     }
 
     /// What comes next; `None`: the connection has ended. Loses nothing when it is dropped.
@@ -74,26 +93,10 @@ impl Connection {
     }
 
     async fn next_message(&mut self) -> Option<Result<Message, tungstenite::Error>> {
-        let mut next = pin!(self.socket.next());
-        let is_between = std::mem::replace(&mut self.is_between, false);
-        let first = poll_fn(|context| Poll::Ready(next.as_mut().poll(context))).await;
-        if is_between {
-            // The library uses the buffer of a message again when nobody has the message any more,
-            // and the buffer never becomes smaller. By now it has got itself another.
-            self.latest = None;
-            self.meter.give_room_back();
+        match &mut self.way {
+            Way::Web(web) => web.next().await,
+            Way::Line(line) => line.from_relay.recv().await.map(|text| Ok(Message::text(text))),
         }
-        let message = match first {
-            Poll::Ready(message) => message,
-            Poll::Pending => next.await,
-        };
-        self.is_between = true;
-        if let Some(Ok(message)) = &message
-            && message.len() > SMALL_MESSAGE
-        {
-            self.latest = Some(message.clone());
-        }
-        message
     }
 
     fn received(
@@ -106,7 +109,7 @@ impl Connection {
                 conversation.message(Direction::In, &text);
                 Received::Text(text)
             }
-            Message::Binary(bytes) => match self.meter.too_large(&bytes) {
+            Message::Binary(bytes) => match self.meter().and_then(|it| it.too_large(&bytes)) {
                 Some((skipped, parts)) => {
                     let beginning = if parts.is_empty() { &skipped.beginning } else { parts };
                     let beginning = beginning.get(..KEPT).unwrap_or(beginning);
@@ -138,13 +141,31 @@ impl Connection {
 
     /// For how long the connection has waited for [room](super::Room) since this was called last.
     pub(super) fn take_waited(&self) -> Duration {
-        self.meter.take_waited()
+        self.meter().map_or(Duration::ZERO, Meter::take_waited)
+    }
+
+    /// Whether it keeps [room](super::Room) from others, as it does until it is read from again after
+    /// a large message.
+    pub(super) fn holds_room(&self) -> bool {
+        self.meter().is_some_and(Meter::holds_room)
+    }
+
+    fn meter(&self) -> Option<&Meter> {
+        match &self.way {
+            Way::Web(web) => Some(&web.meter),
+            Way::Line(_) => None,
+        }
     }
 
     /// Sends a message; waits while the relay does not read.
     pub(super) async fn send(&mut self, text: String) -> Result<(), tungstenite::Error> {
         self.conversation.message(Direction::Out, &text);
-        let sent = self.socket.send(Message::text(text)).await;
+        let sent = match &mut self.way {
+            Way::Web(web) => web.socket.send(Message::text(text)).await,
+            Way::Line(line) => {
+                line.to_relay.send(text).await.map_err(|_| tungstenite::Error::ConnectionClosed)
+            }
+        };
         if let Err(error) = &sent {
             self.conversation.ends(|| error.to_string());
         }
@@ -154,6 +175,33 @@ impl Connection {
     /// Says goodbye. Not needed for correctness, and never waits long.
     pub(super) async fn close(&mut self) {
         self.conversation.ends(|| "nothing is left to be asked".to_owned());
-        let _ = timeout(GOODBYE, self.socket.close(None)).await;
+        if let Way::Web(web) = &mut self.way {
+            let _ = timeout(GOODBYE, web.socket.close(None)).await;
+        }
+    }
+}
+
+impl Web {
+    async fn next(&mut self) -> Option<Result<Message, tungstenite::Error>> {
+        let mut next = pin!(self.socket.next());
+        let is_between = std::mem::replace(&mut self.is_between, false);
+        let first = poll_fn(|context| Poll::Ready(next.as_mut().poll(context))).await;
+        if is_between {
+            // The library uses the buffer of a message again when nobody has the message any more,
+            // and the buffer never becomes smaller. By now it has got itself another.
+            self.latest = None;
+            self.meter.give_room_back();
+        }
+        let message = match first {
+            Poll::Ready(message) => message,
+            Poll::Pending => next.await,
+        };
+        self.is_between = true;
+        if let Some(Ok(message)) = &message
+            && message.len() > SMALL_MESSAGE
+        {
+            self.latest = Some(message.clone());
+        }
+        message
     }
 }

@@ -230,6 +230,36 @@ pub const KEY_IN_FILTER: usize = 67;
 /// Bytes of a kind in a filter: five digits and a comma (NIP-01: up to 65535).
 pub const KIND_IN_FILTER: usize = 6;
 
+/// Kinds of a small question that tells whether a relay has something.
+pub const CONTROL_KINDS: usize = 3;
+
+/// Authors of the smaller of these questions.
+pub const CONTROL_AUTHORS: usize = 10;
+
+/// Queries answered with nothing, after which it is looked whether that is true before others are
+/// asked.
+pub const DOUBTS: usize = 64;
+
+/// Refusals of the smallest question, for different authors or kinds, after which a peer that has
+/// answered nothing is asked nothing more, and one that refuses a kind is not asked for that kind.
+pub const SMALLEST_REFUSALS: usize = 2;
+
+/// Bytes that the id of a page's event takes: itself and its second, in a table that is half empty.
+pub const BYTES_OF_PAGE_ID: usize = 34;
+
+/// Sizes of questions that are remembered for what they have shown, none of them within another.
+pub const PROVEN: usize = 64;
+
+/// Pieces of queries in one fetch whose end keeps a peer from being taken for silent.
+pub const PIECES: usize = 10_000;
+
+/// How long an answer is waited for after a text for people, which may be the refusal.
+pub const AFTER_A_NOTICE: Duration = Duration::from_millis(250);
+
+/// How long a peer that has given nothing at all is listened to after its last answer: some relays
+/// announce an end before they look.
+pub const LINGER: Duration = Duration::from_millis(1_500);
+
 /// Largest trace of conversations, bytes: those of a first run over a million events fit, and a
 /// peer that sends without end does not fill the disk.
 pub const TRACE_BYTES: u64 = 1 << 30;

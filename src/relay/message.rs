@@ -44,15 +44,8 @@ impl<'a> RelayMessage<'a> {
 }
 
 /// The text of a REQ.
-pub(super) fn req(subscription: &str, filters: &[Filter]) -> String {
-    let mut text = serde_json::json!(["REQ", subscription]).to_string();
-    text.pop();
-    for filter in filters {
-        text.push(',');
-        text.push_str(&serde_json::json!(filter).to_string());
-    }
-    text.push(']');
-    text
+pub(super) fn req(subscription: &str, filter: &Filter) -> String {
+    serde_json::json!(["REQ", subscription, filter]).to_string()
 }
 
 /// A filter that no event matches: a relay's answer to it is only its end.
@@ -311,8 +304,7 @@ mod tests {
     #[test]
     fn requests_are_written_as_nip_01_wants() {
         let filter = Filter { kinds: Some(vec![0]), limit: Some(500), ..Filter::default() };
-        let filters = [filter.clone(), Filter::default()];
-        assert_eq!(req("s1", &filters), r#"["REQ","s1",{"kinds":[0],"limit":500},{}]"#);
+        assert_eq!(req("s1", &filter), r#"["REQ","s1",{"kinds":[0],"limit":500}]"#);
         assert_eq!(
             neg_open("s1", &filter, &[0x61, 0xff]),
             r#"["NEG-OPEN","s1",{"kinds":[0],"limit":500},"61ff"]"#

@@ -15,7 +15,9 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -72,6 +74,11 @@ impl Meter {
         if !state.is_large {
             state.held = None;
         }
+    }
+
+    /// Whether room for a large message is held.
+    pub(super) fn holds_room(&self) -> bool {
+        self.state().held.is_some()
     }
 
     /// For how long the connection has waited for room since this was called last.

@@ -13,7 +13,7 @@ pub struct FetchOutcome {
     pub pages: u64,
     /// Queries that were answered to their end, or parts of one that was divided.
     pub complete: usize,
-    /// What could not be had. Empty: the peer gave all that it has.
+    /// What could not be had. Empty: the peer gave all that it has, but for what it withholds.
     pub gaps: Vec<Gap>,
     /// What the peer keeps for the parties to it: never to be had by us, and so not missing.
     pub withheld: Vec<Withheld>,
@@ -25,6 +25,37 @@ impl FetchOutcome {
         self.complete == 0 && self.events == 0 && !self.gaps.is_empty()
     }
 
+    /// Puts together gaps that were one question before it was divided.
+    pub(super) fn join_gaps(&mut self) {
+        let gaps = std::mem::take(&mut self.gaps);
+        let gaps = joined(gaps, |one, other| {
+            // The older one ends where the newer one begins, or a little later.
+            let is_next = one.since.is_some_and(|since| {
+                other.until.is_some_and(|until| until.saturating_add(1) >= since)
+                    && other.until <= one.until
+                    && other.since <= Some(since)
+            });
+            let is_alike =
+                (&one.authors, &one.kinds, &one.ids) == (&other.authors, &other.kinds, &other.ids);
+            (is_next && is_alike).then(|| Filter { until: one.until, ..other.clone() })
+        });
+        let gaps = joined(gaps, |one, other| {
+            let is_alike = (&one.kinds, one.since, one.until, &one.ids)
+                == (&other.kinds, other.since, other.until, &other.ids);
+            let authors = union(one.authors.as_ref()?, other.authors.as_ref()?);
+            is_alike.then(|| Filter { authors: Some(authors), ..one.clone() })
+        });
+        self.gaps = joined(gaps, |one, other| {
+            let is_alike = (&one.authors, one.since, one.until, &one.ids)
+                == (&other.authors, other.since, other.until, &other.ids);
+            let kinds = union(one.kinds.as_ref()?, other.kinds.as_ref()?);
+            let is_private =
+                |kinds: &Option<Vec<u64>>| kinds == &Some(vec![4]) || kinds == &Some(vec![1059]);
+            let are_apart = is_private(&one.kinds) != is_private(&other.kinds);
+            (is_alike && !are_apart).then(|| Filter { kinds: Some(kinds), ..one.clone() })
+        });
+    }
+
     /// Adds what another conversation with the same peer gave.
     pub fn merge(&mut self, other: Self) {
         self.events += other.events;
@@ -33,6 +64,31 @@ impl FetchOutcome {
         self.gaps.extend(other.gaps);
         self.withheld.extend(other.withheld);
     }
+}
+
+/// Joins what `join` says is one, as far as it has the same reason.
+fn joined(gaps: Vec<Gap>, join: impl Fn(&Filter, &Filter) -> Option<Filter>) -> Vec<Gap> {
+    let mut result: Vec<Gap> = Vec::new();
+    for gap in gaps {
+        let found = result.iter_mut().filter(|it| it.reason == gap.reason).find_map(|known| {
+            let filter =
+                join(&known.filter, &gap.filter).or_else(|| join(&gap.filter, &known.filter));
+            filter.map(|filter| (known, filter))
+        });
+        match found {
+            Some((known, filter)) => known.filter = filter,
+            None => result.push(gap),
+        }
+    }
+    result
+}
+
+/// All of both, each once, sorted.
+fn union<T: Ord + Clone>(one: &[T], other: &[T]) -> Vec<T> {
+    let mut all = [one, other].concat();
+    all.sort_unstable();
+    all.dedup();
+    all
 }
 
 /// A part of what was asked that a peer gives only to the parties to it (kinds 4 and 1059).
@@ -64,8 +120,12 @@ pub enum GapReason {
     IgnoresFilter,
     /// The peer said that these were all events, and sent more.
     AfterItsEnd,
-    /// The peer ended the subscription.
+    /// The peer refused the smallest question: the text of its CLOSED, NEG-ERR or NOTICE.
     Closed(String),
+    /// The peer did not answer a question within so many seconds.
+    Unanswered(u64),
+    /// The peer gives its events in no order that can be followed.
+    NoOrder,
     /// No progress for this many seconds; the peer's last NOTICE, if it sent one.
     TimedOut(u64, Option<String>),
     /// Fewer new events than seconds, over so many seconds.
@@ -95,6 +155,10 @@ impl fmt::Display for GapReason {
             Self::IgnoresFilter => f.write_str("the relay answers with what was not asked for"),
             Self::AfterItsEnd => f.write_str("the relay sends events after the end of its answer"),
             Self::Closed(message) => write!(f, "refused by the relay: {message}"),
+            Self::Unanswered(seconds) => write!(f, "a question was not answered for {seconds} s"),
+            Self::NoOrder => {
+                f.write_str("the relay gives its events neither newest first nor oldest first")
+            }
             Self::TimedOut(seconds, None) => write!(f, "nothing new for {seconds} s"),
             Self::TimedOut(seconds, Some(notice)) => {
                 write!(f, "nothing new for {seconds} s, after the notice: {notice}")

@@ -8,12 +8,12 @@ use tokio::time::timeout;
 use super::connect::Dialler;
 use super::connect_error::ConnectError;
 use super::connection::{Connection, Received};
+use super::conversation::shortened;
 use super::info::{self, RelayInfo};
 use super::limits::INFO_TIME_OUT;
 use super::local::ItemSet;
 use super::message::{self, RelayMessage};
 use super::reconcile::Reconciliation;
-use super::requests::shortened;
 use super::room::Room;
 use crate::nostr::Filter;
 
@@ -55,7 +55,7 @@ impl Dialler {
 
         let nothing = message::for_nothing();
         let began = Instant::now();
-        let request = message::req("probe", std::slice::from_ref(&nothing));
+        let request = message::req("probe", &nothing);
         let end_of = |message: &RelayMessage<'_>| match message {
             RelayMessage::EndOfStoredEvents { subscription, .. } if subscription == "probe" => {
                 Some(Ok(()))

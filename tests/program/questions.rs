@@ -56,6 +56,8 @@ fn requests(flags: &[&str]) -> (Vec<Value>, Value) {
 /// relay takes events.
 fn but_for_until(mut asked: Vec<Value>) -> Vec<Value> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    // That is how it is found out whether nothing is true.
+    asked.retain(|filter| filter["limit"] != 1);
     for filter in &mut asked {
         let until = filter.as_object_mut().unwrap().remove("until").unwrap();
         assert!((now + 600..=now + 900).contains(&until.as_u64().unwrap()), "{until}");

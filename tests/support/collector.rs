@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::Value;
 use strfry_companion::nostr::{Event, EventId, Filter};
 use strfry_companion::relay::{
-    Dialler, FetchOutcome, ItemSet, Ledger, Local, LocalError, LocalItems, MissingIds, Pace,
-    PeerSession, Share, Sink, Standing, Stopped, Unwanted,
+    Dialler, FetchOutcome, ItemSet, Local, LocalError, LocalItems, MissingIds, Pace, PeerSession,
+    Share, Sink, Standing, Stopped, Unwanted, WantList,
 };
 
 use super::events::Author;
@@ -151,7 +151,7 @@ impl Local for Here {
 }
 
 /// A peer that may be on this machine, for what is needed beside these events.
-pub fn sharing_peer(url: &str, ledger: &Arc<Ledger>, here: Here) -> PeerSession {
+pub fn sharing_peer(url: &str, ledger: &Arc<WantList>, here: Here) -> PeerSession {
     let time_out = Duration::from_secs(20);
     let dialler = Dialler::new(url.parse().unwrap(), true, time_out);
     PeerSession::sharing(dialler, Share::new(ledger, Arc::new(here)))

@@ -86,10 +86,10 @@ impl Model {
             areas.iter().flat_map(|area| area.seconds(&known)).collect()
         };
         let gaps: BTreeSet<Second> = answer.gaps.iter().flat_map(Area::touched).collect();
-        let holes = answer
-            .holes
-            .iter()
-            .flat_map(|&(subject, kind, second)| [(subject, kind, second), (0, kind, second)]);
+        let holes = answer.holes.iter().flat_map(|&(subject, kind, at)| {
+            let around = at.saturating_sub(1)..=at + 1;
+            around.flat_map(move |second| [(subject, kind, second), (0, kind, second)])
+        });
         let lost: BTreeSet<Second> = gaps.iter().copied().chain(holes).collect();
         let withheld = of(&answer.withheld);
         let mut told = self.clone();

@@ -22,6 +22,25 @@ pub(in crate::relay) fn author(byte: u8) -> Pubkey {
     Pubkey::from_bytes([byte; 32])
 }
 
+/// What is known of an event that came.
+pub(in crate::relay) fn outline(event: &Stored) -> Outline {
+    let (id, pubkey) = (id_of(event), author(event.0));
+    Outline { id, pubkey, kind: event.1, created_at: event.2 }
+}
+
+/// One event of that second.
+fn of_second(created_at: u64) -> Outline {
+    Outline { id: EventId::from_bytes([1; 32]), pubkey: author(1), kind: 1, created_at }
+}
+
+fn asking(query: Filter) -> PagedQuery {
+    PagedQuery::new(query, PAGE, Order::NewestFirst)
+}
+
+fn end(query: &mut PagedQuery, is_finish: bool) {
+    query.end_of_page(is_finish, SMALLEST_PAGE_LIMIT);
+}
+
 /// A relay that gives the newest events first and at most `limit` of them.
 pub(in crate::relay) struct Relay {
     pub(in crate::relay) events: BTreeSet<Stored>,
@@ -46,14 +65,14 @@ impl Relay {
 
 /// Checks that no event is said to be new twice.
 fn fetch(relay: &mut Relay, query: Filter) -> (BTreeSet<Stored>, Vec<Gap>) {
-    let mut pager = Pager::new(query, PAGE);
+    let mut pager = asking(query);
     let mut received = BTreeSet::new();
-    while let Some(filter) = pager.next() {
+    while let Some(filter) = pager.next(LeftOut::default()) {
         for event in relay.answer(&filter) {
-            let novelty = pager.event(&id_of(&event), &author(event.0), event.1, event.2);
-            assert_eq!(novelty == Novelty::New, received.insert(event), "{event:?}");
+            let novelty = pager.event(&outline(&event));
+            assert_eq!(novelty == Some(Novelty::New), received.insert(event), "{event:?}");
         }
-        pager.end_of_page(false);
+        end(&mut pager, false);
         assert!(relay.pages < 10_000, "paging does not end");
     }
     (received, pager.into_gaps())
@@ -90,12 +109,12 @@ fn a_few_events_cost_three_pages() {
 fn a_relay_that_says_that_there_is_no_more_is_asked_once() {
     let stored = events((0..9).map(|number| (1, 1, 100 + number, 0)));
     let mut relay = Relay { events: stored, limit: 500, pages: 0 };
-    let mut pager = Pager::new(query(), PAGE);
-    for event in relay.answer(&pager.next().unwrap()) {
-        pager.event(&id_of(&event), &author(event.0), event.1, event.2);
+    let mut pager = asking(query());
+    for event in relay.answer(&pager.next(LeftOut::default()).unwrap()) {
+        pager.event(&outline(&event));
     }
-    pager.end_of_page(true);
-    assert_eq!(pager.next(), None);
+    end(&mut pager, true);
+    assert_eq!(pager.next(LeftOut::default()), None);
     assert_eq!(pager.into_gaps(), []);
 }
 
@@ -137,18 +156,18 @@ fn a_second_that_cannot_be_split_is_named_and_the_rest_still_comes() {
 
 #[test]
 fn a_relay_that_never_runs_out_of_new_events_in_one_second_is_not_asked_for_ever() {
-    let mut pager = Pager::new(query(), PAGE);
+    let mut pager = asking(query());
     let mut number = 0;
     let mut pages = 0;
-    while let Some(filter) = pager.next() {
+    while let Some(filter) = pager.next(LeftOut::default()) {
         for _ in 0..30 {
             number += 1;
             let event = (1, 1, 77, number);
             if filter.matches(&id_of(&event), &author(1), 1, 77) {
-                pager.event(&id_of(&event), &author(1), 1, 77);
+                pager.event(&outline(&event));
             }
         }
-        pager.end_of_page(false);
+        end(&mut pager, false);
         pages += 1;
         assert!(pages < 1_000);
     }
@@ -159,18 +178,18 @@ fn a_relay_that_never_runs_out_of_new_events_in_one_second_is_not_asked_for_ever
 fn a_page_asked_for_again_after_a_lost_connection_loses_nothing() {
     let stored = events((0..100).map(|number| (1, 1, 1000 - u64::from(number) / 3, number)));
     let mut relay = Relay { events: stored.clone(), limit: 40, pages: 0 };
-    let mut pager = Pager::new(query(), PAGE);
+    let mut pager = asking(query());
     let mut received = BTreeSet::new();
     let mut attempt = 0;
-    while let Some(filter) = pager.next() {
+    while let Some(filter) = pager.next(LeftOut::default()) {
         attempt += 1;
         let cut_after = if attempt % 2 == 1 { 17 } else { 500 };
         for event in relay.answer(&filter).into_iter().take(cut_after) {
-            let novelty = pager.event(&id_of(&event), &author(event.0), event.1, event.2);
-            assert_eq!(novelty == Novelty::New, received.insert(event), "{event:?}");
+            let novelty = pager.event(&outline(&event));
+            assert_eq!(novelty == Some(Novelty::New), received.insert(event), "{event:?}");
         }
         if cut_after == 500 {
-            pager.end_of_page(false);
+            end(&mut pager, false);
         }
     }
     assert_eq!(received, stored);
@@ -178,16 +197,16 @@ fn a_page_asked_for_again_after_a_lost_connection_loses_nothing() {
 
 #[test]
 fn an_answer_of_nothing_but_what_was_not_asked_for_is_no_end() {
-    let mut pager = Pager::new(query(), PAGE);
-    pager.next().unwrap();
-    pager.event(&EventId::from_bytes([1; 32]), &author(1), 1, 1000);
+    let mut pager = asking(query());
+    pager.next(LeftOut::default()).unwrap();
+    pager.event(&of_second(1_000));
     pager.stray();
-    pager.end_of_page(false);
-    pager.next().unwrap();
-    pager.event(&EventId::from_bytes([1; 32]), &author(1), 1, 1000);
+    end(&mut pager, false);
+    pager.next(LeftOut::default()).unwrap();
+    pager.event(&of_second(1_000));
     pager.stray();
-    pager.end_of_page(false);
-    assert_eq!(pager.next(), None);
+    end(&mut pager, false);
+    assert_eq!(pager.next(LeftOut::default()), None);
     let reason = GapReason::IgnoresFilter;
     assert_eq!(pager.into_gaps(), [Gap { filter: query(), reason }]);
 }
@@ -195,16 +214,16 @@ fn an_answer_of_nothing_but_what_was_not_asked_for_is_no_end() {
 #[test]
 fn what_is_dated_too_far_ahead_ends_a_query_only_where_it_may_hide_something() {
     for (passed, gaps) in [(SMALLEST_PAGE_LIMIT - 1, 0), (SMALLEST_PAGE_LIMIT, 1)] {
-        let mut pager = Pager::new(query(), PAGE);
+        let mut pager = asking(query());
         for second in [1_000, 999] {
-            pager.next().unwrap();
+            pager.next(LeftOut::default()).unwrap();
             (0..passed).for_each(|_| pager.pass());
-            pager.event(&EventId::from_bytes([1; 32]), &author(1), 1, second);
-            pager.end_of_page(false);
+            pager.event(&of_second(second));
+            end(&mut pager, false);
         }
-        while pager.next().is_some() {
+        while pager.next(LeftOut::default()).is_some() {
             (0..passed).for_each(|_| pager.pass());
-            pager.end_of_page(false);
+            end(&mut pager, false);
         }
         let found = pager.into_gaps();
         assert_eq!(found.len(), gaps, "{found:?}");

@@ -7,18 +7,19 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
+use tokio::time::Instant;
 
 use super::limits::{IDS_IN_ALL, IDS_KEPT, IDS_OF_EACH, IDS_WAITING, SETTLED_IDS, STEAL_AFTER};
-use super::wanted::{Claim, HalfId, Place, Wanted, WantedIds, half_of};
+use super::wanted_ids::{Claim, HalfId, Place, Wanted, WantedIds, half_of};
 use crate::nostr::EventId;
 
 /// The needed events of a run.
 #[derive(Debug)]
-pub struct Ledger {
+pub struct WantList {
     /// Claims are dated from here.
     began: Instant,
     state: Mutex<State>,
@@ -52,27 +53,27 @@ struct Queue {
     seen: u64,
 }
 
-/// One peer's place in the ledger. When it is dropped, all that the peer has claimed is free for
+/// One peer's place in the want list. When it is dropped, all that the peer has claimed is free for
 /// others.
 #[derive(Debug)]
 pub struct Member {
-    ledger: Arc<Ledger>,
+    list: Arc<WantList>,
     number: u32,
 }
 
-impl Default for Ledger {
+impl Default for WantList {
     fn default() -> Self {
         Self { began: Instant::now(), state: Mutex::default(), changed: Notify::default() }
     }
 }
 
-impl Ledger {
+impl WantList {
     /// A place for one more peer.
     pub fn join(self: &Arc<Self>) -> Member {
         let mut state = self.lock();
         let number = u32::try_from(state.queues.len()).unwrap_or(u32::MAX);
         state.queues.push(Queue::default());
-        Member { number, ledger: Arc::clone(self) }
+        Member { number, list: Arc::clone(self) }
     }
 
     /// These events have come, but were not genuine: they are needed again.
@@ -100,7 +101,7 @@ impl Ledger {
 impl Member {
     /// The peer has these events and we have not. False: there is no room for all of them.
     pub(super) fn offer(&self, ids: impl IntoIterator<Item = EventId>) -> bool {
-        let mut state = self.ledger.lock();
+        let mut state = self.list.lock();
         let State { settled, wanted, queues, .. } = &mut *state;
         let Some(queue) = queues.get_mut(self.number as usize) else { return false };
         for id in ids {
@@ -123,7 +124,7 @@ impl Member {
     /// Whether more can be offered, while fewer than so many of this peer wait: otherwise the ids
     /// that peers name would fill the memory.
     pub(super) fn has_room(&self, most: usize) -> bool {
-        let state = self.ledger.lock();
+        let state = self.list.lock();
         let own = state.queues.get(self.number as usize).map_or(0, Queue::len);
         own == 0 || (own < most && state.wanted.len() < IDS_IN_ALL)
     }
@@ -131,23 +132,23 @@ impl Member {
     /// How many ids of this peer wait, also for what others have claimed.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {
-        self.ledger.lock().queues.get(self.number as usize).map_or(0, Queue::len)
+        self.list.lock().queues.get(self.number as usize).map_or(0, Queue::len)
     }
 
     /// How many of so many requests are this peer's share: at least one.
     pub(super) fn share_of(&self, requests: usize) -> usize {
-        let state = self.ledger.lock();
+        let state = self.list.lock();
         let peers = state.queues.iter().filter(|queue| queue.len() > 0).count();
         (requests / peers.max(1)).max(1)
     }
 
     /// Ids to ask this peer for, at most so many.
     pub(super) fn claim(&self, most: usize) -> Vec<EventId> {
-        let mut state = self.ledger.lock();
+        let mut state = self.list.lock();
         let releases = state.releases;
         let State { wanted, queues, .. } = &mut *state;
         let Some(queue) = queues.get_mut(self.number as usize) else { return Vec::new() };
-        let claim = Claim { by: self.number, since: self.ledger.now() };
+        let claim = Claim { by: self.number, since: self.list.now() };
         let mut claimed = Vec::new();
         while claimed.len() < most {
             let Some(place) = queue.fresh.pop_front() else { break };
@@ -178,19 +179,19 @@ impl Member {
 
     /// The event has come; false if it had come already.
     pub(super) fn settle(&self, id: &EventId) -> bool {
-        let mut state = self.ledger.lock();
+        let mut state = self.list.lock();
         state.wanted.remove(id);
         state.settled.insert(id)
     }
 
     /// Whether the event has come, a short while ago, from whichever peer.
     pub(super) fn is_settled(&self, id: &EventId) -> bool {
-        self.ledger.lock().settled.contains(id)
+        self.list.lock().settled.contains(id)
     }
 
     /// The peer did not give these after all; returns those that nobody else has.
     pub(super) fn refuse(&self, ids: impl IntoIterator<Item = EventId>) -> Vec<EventId> {
-        let mut state = self.ledger.lock();
+        let mut state = self.list.lock();
         let mut lost = Vec::new();
         for id in ids {
             let place = state.wanted.find(&id);
@@ -205,7 +206,7 @@ impl Member {
 
     /// The peer is not asked for these now; it, or others, will be later.
     pub(super) fn release(&self, ids: impl IntoIterator<Item = EventId>) {
-        let mut state = self.ledger.lock();
+        let mut state = self.list.lock();
         let State { wanted, queues, .. } = &mut *state;
         let Some(queue) = queues.get_mut(self.number as usize) else { return };
         for id in ids {
@@ -221,19 +222,19 @@ impl Member {
 
     /// Some of what was claimed has come: whoever waits may look.
     pub(super) fn announce(&self) {
-        self.ledger.lock().releases += 1;
-        self.ledger.changed.notify_waiters();
+        self.list.lock().releases += 1;
+        self.list.changed.notify_waiters();
     }
 
     /// The ledger that this is a place in.
-    pub(super) fn ledger(&self) -> Arc<Ledger> {
-        Arc::clone(&self.ledger)
+    pub(super) fn want_list(&self) -> Arc<WantList> {
+        Arc::clone(&self.list)
     }
 
     /// Whether some of what the peer has is still needed: unclaimed, or claimed by another peer
     /// that may yet fail.
     pub(super) fn is_waiting(&self) -> bool {
-        let mut state = self.ledger.lock();
+        let mut state = self.list.lock();
         let State { wanted, queues, .. } = &mut *state;
         let Some(queue) = queues.get_mut(self.number as usize) else { return false };
         while queue.fresh.front().is_some_and(|&place| !wanted.contains(place)) {
@@ -247,7 +248,7 @@ impl Member {
 
     /// Nothing more is asked of the peer.
     pub(super) fn leave(&self) {
-        let mut state = self.ledger.lock();
+        let mut state = self.list.lock();
         let Some(queue) = state.queues.get_mut(self.number as usize) else { return };
         let Queue { fresh, deferred, .. } = std::mem::take(queue);
         let claimed = state.wanted.claimed_by(self.number);
@@ -335,8 +336,8 @@ mod tests {
         numbers.map(|number| EventId::from_bytes([number; 32])).collect()
     }
 
-    fn ledger() -> (Arc<Ledger>, Member, Member) {
-        let ledger = Arc::<Ledger>::default();
+    fn ledger() -> (Arc<WantList>, Member, Member) {
+        let ledger = Arc::<WantList>::default();
         let (first, second) = (ledger.join(), ledger.join());
         (ledger, first, second)
     }

@@ -1,8 +1,9 @@
-//! What a relay means when it refuses: the prefixes of NIP-01, and what relays say instead.
+//! What a relay means when it refuses: the prefixes of NIP-01, and what relays say instead. A hint:
+//! nothing depends on it.
 
-/// Why a request was refused.
+/// What the words say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum Wording {
     /// The client must say who it is (NIP-42).
     AuthRequired,
     /// Whoever the client is, it must not ask this.
@@ -40,7 +41,7 @@ const TOO_MUCH_AT_ONCE: [&str; 19] = [
     "subscriptions limit",
 ];
 
-impl Refusal {
+impl Wording {
     /// What the text of a CLOSED, NEG-ERR or NOTICE means.
     pub(super) fn of(message: &str) -> Self {
         let message = message.strip_prefix("ERROR: ").unwrap_or(message);
@@ -72,34 +73,34 @@ mod tests {
     #[test]
     fn refusals_are_understood_whoever_words_them() {
         for (message, refusal) in [
-            ("auth-required: kind 4", Refusal::AuthRequired),
-            ("ERROR: auth-required: kind 4", Refusal::AuthRequired),
-            ("restricted: not yours", Refusal::Restricted),
-            ("rate-limited: slow down", Refusal::RateLimited),
-            ("ERROR: too many concurrent REQs", Refusal::RateLimited),
-            ("too many concurrent NEG requests", Refusal::RateLimited),
-            ("Maximum concurrent subscription count reached", Refusal::RateLimited),
-            ("ERROR: too many subscriptions", Refusal::RateLimited),
-            ("error: too many open subscriptions", Refusal::RateLimited),
-            ("Too Many Subs", Refusal::RateLimited),
-            ("too many requests", Refusal::RateLimited),
-            ("blocked: too many active REQs", Refusal::RateLimited),
-            ("Maximum number of subscriptions exceeded", Refusal::RateLimited),
-            ("invalid: subscription limit reached (20)", Refusal::RateLimited),
-            ("You are rate limited", Refusal::RateLimited),
-            ("ERROR: bad req: subscription id too long, maximum 64", Refusal::Other),
-            ("error: too many filters", Refusal::Other),
-            ("error: too many authors in the request", Refusal::Other),
-            ("blocked: too many query results", Refusal::TooLarge),
-            ("RESULTS_TOO_BIG", Refusal::TooLarge),
-            ("blocked: you are not welcome", Refusal::Other),
-            ("closed: unknown subscription handle", Refusal::Ended),
-            ("PROTOCOL-ERROR", Refusal::Other),
-            ("error: negentropy disabled", Refusal::Other),
-            ("Not a prefix: here", Refusal::Other),
-            ("", Refusal::Other),
+            ("auth-required: kind 4", Wording::AuthRequired),
+            ("ERROR: auth-required: kind 4", Wording::AuthRequired),
+            ("restricted: not yours", Wording::Restricted),
+            ("rate-limited: slow down", Wording::RateLimited),
+            ("ERROR: too many concurrent REQs", Wording::RateLimited),
+            ("too many concurrent NEG requests", Wording::RateLimited),
+            ("Maximum concurrent subscription count reached", Wording::RateLimited),
+            ("ERROR: too many subscriptions", Wording::RateLimited),
+            ("error: too many open subscriptions", Wording::RateLimited),
+            ("Too Many Subs", Wording::RateLimited),
+            ("too many requests", Wording::RateLimited),
+            ("blocked: too many active REQs", Wording::RateLimited),
+            ("Maximum number of subscriptions exceeded", Wording::RateLimited),
+            ("invalid: subscription limit reached (20)", Wording::RateLimited),
+            ("You are rate limited", Wording::RateLimited),
+            ("ERROR: bad req: subscription id too long, maximum 64", Wording::Other),
+            ("error: too many filters", Wording::Other),
+            ("error: too many authors in the request", Wording::Other),
+            ("blocked: too many query results", Wording::TooLarge),
+            ("RESULTS_TOO_BIG", Wording::TooLarge),
+            ("blocked: you are not welcome", Wording::Other),
+            ("closed: unknown subscription handle", Wording::Ended),
+            ("PROTOCOL-ERROR", Wording::Other),
+            ("error: negentropy disabled", Wording::Other),
+            ("Not a prefix: here", Wording::Other),
+            ("", Wording::Other),
         ] {
-            assert_eq!(Refusal::of(message), refusal, "{message}");
+            assert_eq!(Wording::of(message), refusal, "{message}");
         }
     }
 }

@@ -31,7 +31,7 @@ pub(super) struct Wanted {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Claim {
     pub(super) by: u32,
-    /// Milliseconds after the ledger began.
+    /// Milliseconds after the want list began.
     pub(super) since: u32,
 }
 

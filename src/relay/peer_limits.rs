@@ -1,26 +1,27 @@
-//! What is known of how a peer wants to be asked: what it says of itself, corrected by what it
-//! does. Kept for the run.
+//! What is known of how a peer wants to be asked, and of how far its answers can be relied on:
+//! what it says of itself, corrected by what it does. Kept for the run.
 
-use super::by_id::IdLimits;
+use super::id_fetch::IdLimits;
 use super::info::RelayInfo;
 use super::limits::{
-    FILTERS, FRAME_OVERHEAD, IDS_PER_FILTER, KEY_IN_FILTER, LARGEST_PAGE, PAGE,
+    FIRST_ROUND, FRAME_OVERHEAD, IDS_PER_FILTER, KEY_IN_FILTER, KIND_IN_FILTER, LARGEST_PAGE, PAGE,
     PARALLEL_COMPARISONS, PARALLEL_ID_REQUESTS, PARALLEL_SUBSCRIPTIONS, PEERS_MESSAGE,
     SMALLEST_MESSAGE, SMALLEST_PAGE_LIMIT,
 };
-use super::page_request::PageLimits;
+use super::paged_query::{LeftOut, Order};
+use super::size::{Proven, Sizes};
 
-/// How a peer wants to be asked.
+/// How a peer wants to be asked, and how it answers.
 #[derive(Debug, Clone)]
-pub(super) struct Manners {
+pub(super) struct PeerLimits {
     pub(super) comparing: Comparing,
     /// The peer says that it does; that is not known before it has been tried.
     pub(super) says_it_compares: bool,
     pub(super) ids: IdLimits,
     /// Events to ask for in one page.
     pub(super) page: u64,
-    /// Pages that may be asked for in one request.
-    pub(super) pages: usize,
+    /// How large a question it answers.
+    pub(super) sizes: Sizes,
     /// Requests for pages that may be open at once, beside comparisons or not.
     pub(super) parallel: usize,
     /// Comparisons that may be open at once.
@@ -31,6 +32,17 @@ pub(super) struct Manners {
     pub(super) max_message: usize,
     /// How often it has complained that it is asked too often: pauses grow with it.
     pub(super) complaints: u32,
+    /// Which of its events it gives when it does not give all.
+    pub(super) order: Order,
+    /// Sizes at which it has been seen to keep to that order.
+    pub(super) ordered: Proven,
+    /// Bounds of time that it leaves out.
+    pub(super) left_out: LeftOut,
+    /// Sizes at which it has given something.
+    pub(super) given: Proven,
+    pub(super) says_nothing: SaysNothing,
+    /// Events in the largest page that it has given.
+    pub(super) largest_page: usize,
 }
 
 /// Whether a peer compares (NIP-77).
@@ -41,24 +53,38 @@ pub(super) enum Comparing {
     Refused,
 }
 
-impl Default for Manners {
+/// Whether it is true when a peer that has given nothing says that it has nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum SaysNothing {
+    NotKnown,
+    Truly,
+    Falsely,
+}
+
+impl Default for PeerLimits {
     fn default() -> Self {
         Self {
             comparing: Comparing::Untried,
             says_it_compares: false,
             ids: IdLimits::default(),
             page: PAGE,
-            pages: FILTERS,
+            sizes: Sizes::default(),
             parallel: PARALLEL_SUBSCRIPTIONS,
             comparisons: PARALLEL_SUBSCRIPTIONS,
             parallel_ids: PARALLEL_ID_REQUESTS,
             max_message: PEERS_MESSAGE,
             complaints: 0,
+            order: Order::default(),
+            ordered: Proven::default(),
+            left_out: LeftOut::default(),
+            given: Proven::default(),
+            says_nothing: SaysNothing::NotKnown,
+            largest_page: 0,
         }
     }
 }
 
-impl Manners {
+impl PeerLimits {
     /// What a relay says of itself, as far as that is plausible: a limit that would make asking
     /// useless is not believed.
     pub(super) fn learn(&mut self, info: &RelayInfo) {
@@ -74,16 +100,10 @@ impl Manners {
         if let Some(limit) = info.max_limit {
             self.page = limit.clamp(smallest, LARGEST_PAGE);
         }
-        let per_filter =
+        let per_request =
             usize::try_from(self.page).map_or(IDS_PER_FILTER, |page| page.min(IDS_PER_FILTER));
-        let filters = number(info.max_filters).unwrap_or(FILTERS).max(1);
-        self.pages = filters;
         let in_message = self.max_message.saturating_sub(FRAME_OVERHEAD) / KEY_IN_FILTER;
-        self.ids = IdLimits {
-            per_filter: per_filter.min(in_message).max(1),
-            most: per_filter.min(in_message).max(1),
-            filters: (in_message.min(IDS_PER_FILTER) / per_filter.max(1)).clamp(1, filters),
-        };
+        self.ids = IdLimits::bounded(per_request.min(in_message));
         if let Some(limit) = number(info.max_subscriptions) {
             self.parallel = (limit / 2).clamp(1, PARALLEL_SUBSCRIPTIONS);
             self.comparisons = (limit / 2).clamp(1, PARALLEL_COMPARISONS);
@@ -92,8 +112,15 @@ impl Manners {
         }
     }
 
-    pub(super) fn page_limits(&self) -> PageLimits {
-        PageLimits { filters: self.pages, max_message: self.max_message }
+    /// Authors that fit into one message beside so many kinds and the first round of a comparison.
+    pub(super) fn authors_in_message(&self, kinds: usize) -> u64 {
+        let others = kinds * KIND_IN_FILTER + FIRST_ROUND + FRAME_OVERHEAD;
+        (self.max_message.saturating_sub(others) / KEY_IN_FILTER).max(1) as u64
+    }
+
+    /// A page of fewer events was not cut. A peer that never gave as many may give fewer at once.
+    pub(super) fn cut_from(&self) -> usize {
+        self.largest_page.clamp(2, SMALLEST_PAGE_LIMIT)
     }
 
     /// The peer wants to be asked less often.
@@ -109,25 +136,23 @@ impl Manners {
 mod tests {
     use super::*;
 
-    fn learned(info: RelayInfo) -> Manners {
-        let mut manners = Manners::default();
-        manners.learn(&info);
-        manners
+    fn learned(info: RelayInfo) -> PeerLimits {
+        let mut limits = PeerLimits::default();
+        limits.learn(&info);
+        limits
     }
 
     #[test]
     fn requests_fit_what_a_relay_says() {
-        let manners = learned(RelayInfo {
+        let limits = learned(RelayInfo {
             max_limit: Some(50),
             max_subscriptions: Some(3),
             max_message_length: Some(20_000),
-            max_filters: Some(4),
             ..RelayInfo::default()
         });
-        assert_eq!((manners.page, manners.parallel, manners.parallel_ids), (50, 1, 2));
-        assert_eq!(manners.comparisons, 1);
-        assert_eq!((manners.ids.per_filter, manners.ids.filters, manners.pages), (50, 4, 4));
-        assert!(manners.ids.per_request() * KEY_IN_FILTER < 20_000);
+        assert_eq!((limits.page, limits.parallel, limits.parallel_ids), (50, 1, 2));
+        assert_eq!((limits.comparisons, limits.ids.per_request()), (1, 50));
+        assert!(limits.authors_in_message(57) as usize * KEY_IN_FILTER < 20_000);
     }
 
     #[test]
@@ -136,17 +161,14 @@ mod tests {
             max_limit: Some(0),
             max_subscriptions: Some(0),
             max_message_length: Some(0),
-            max_filters: Some(0),
             ..RelayInfo::default()
         });
         assert_eq!((zero.page, zero.parallel, zero.parallel_ids), (20, 1, 1));
-        assert_eq!(zero.comparisons, 1);
-        assert_eq!((zero.ids.per_filter, zero.ids.filters, zero.pages), (20, 1, 1));
+        assert_eq!((zero.comparisons, zero.ids.per_request()), (1, 20));
         let endless = learned(RelayInfo {
             max_limit: Some(u64::MAX),
             max_subscriptions: Some(u64::MAX),
             max_message_length: Some(u64::MAX),
-            max_filters: Some(u64::MAX),
             ..RelayInfo::default()
         });
         assert_eq!((endless.page, endless.ids.per_request()), (LARGEST_PAGE, IDS_PER_FILTER));

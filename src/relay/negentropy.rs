@@ -1,0 +1,370 @@
+//! Asking by comparing (NIP-77): the queries of one peer that are compared with what is here, as
+//! many at once as there is room for what they need and bring. What a comparison finds the peer to
+//! have is for others to fetch.
+//!
+//! Knows neither pages nor how ids are fetched, and no connection: it says what to send and is told
+//! what came.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
+
+use super::limits::{
+    BLIND_COMPARISONS, COMPARISONS, IDS_FOR_COMPARING_IN_PARALLEL, IDS_OF_ONE_PEER, ITEMS_COMPARED,
+    LOOK_FOR_ROOM, PARTS_WAITING, SPLITS,
+};
+use super::local::{ItemSet, LocalError};
+use super::message;
+use super::peer_limits::{Comparing, PeerLimits};
+use super::reconcile::{Reconciliation, split};
+use super::want_list::Member;
+use crate::nostr::{EventId, Filter};
+
+/// The queries of one fetch that are compared.
+#[derive(Debug, Default)]
+pub(super) struct Negentropy {
+    waiting: VecDeque<Query>,
+    open: Vec<OpenComparison>,
+    /// What has been compared to the end.
+    compared: Vec<Filter>,
+    /// The same since somebody looked: how many.
+    ended: usize,
+    /// How many queries there were.
+    queries: usize,
+    /// An answer has shown that the peer has something.
+    has_something: bool,
+    splits: u32,
+    no_room_until: Option<Instant>,
+    /// What is here and not there, since somebody looked.
+    pub(super) only_here: Vec<EventId>,
+    /// Rounds that were answered.
+    pub(super) rounds: u64,
+    second_look: Option<SecondLook>,
+}
+
+/// A second comparison of everything, for what the peer named and did not give: an event may be gone
+/// by the time it is asked for.
+#[derive(Debug)]
+struct SecondLook {
+    not_given: HashSet<EventId>,
+    /// Queries in which some of it was named once more.
+    named_in: Vec<Filter>,
+}
+
+#[derive(Debug, Clone)]
+struct Query {
+    filter: Filter,
+    begun: u32,
+}
+
+#[derive(Debug)]
+struct OpenComparison {
+    subscription: String,
+    comparison: Box<Reconciliation>,
+    begun: u32,
+    /// The next message, which waits for room for what it may bring.
+    held: Option<Vec<u8>>,
+    /// Events that are here and not there, so far.
+    only_here: usize,
+}
+
+/// What an answer brought.
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    /// What the peer has and we had not when that was looked up.
+    pub(super) needed: Vec<EventId>,
+    /// To be sent.
+    pub(super) send: Option<String>,
+    /// The comparison cannot go on; this is to be asked page by page.
+    pub(super) page: Option<Filter>,
+}
+
+impl Negentropy {
+    /// Compares this.
+    pub(super) fn add(&mut self, filter: Filter) {
+        self.queries += 1;
+        self.waiting.push_back(Query { filter, begun: 0 });
+    }
+
+    /// Whether an answer has shown that the peer has anything.
+    pub(super) fn has_something(&self) -> bool {
+        self.has_something
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.waiting.is_empty() && self.open.is_empty()
+    }
+
+    /// What is here of this is to be looked up for [`Self::begin`].
+    pub(super) fn look_up(&self, limits: &PeerLimits, member: &Member) -> Option<&Filter> {
+        // Of a peer that does not say whether it compares, one comparison is enough to find out.
+        let parallel = match limits.comparing {
+            Comparing::Untried if !limits.says_it_compares => 1,
+            _ => limits.comparisons,
+        };
+        let may = self.open.len() < parallel
+            && self.no_room_until.is_none_or(|until| Instant::now() >= until)
+            && self.has_room(member)
+            && self.items() < ITEMS_COMPARED;
+        self.waiting.front().filter(|_| may).map(|query| &query.filter)
+    }
+
+    /// Until when there is no room here for another comparison.
+    pub(super) fn no_room_until(&self) -> Option<Instant> {
+        self.no_room_until.filter(|&until| until > Instant::now())
+    }
+
+    /// Begins the first comparison that waits with what is here of it; returns what to send, or what
+    /// to ask page by page.
+    pub(super) fn begin(
+        &mut self,
+        subscription: &str,
+        here: Result<ItemSet, LocalError>,
+        limits: &PeerLimits,
+    ) -> Round {
+        let Some(Query { filter, begun }) = self.waiting.pop_front() else {
+            return Round::default();
+        };
+        let here = match here {
+            Ok(here) => here,
+            Err(LocalError::TooMany { middle }) => return self.divide(filter, Some(middle)),
+            Err(LocalError::NoRoom) => {
+                self.waiting.push_front(Query { filter, begun });
+                self.no_room_until = Some(Instant::now() + LOOK_FOR_ROOM);
+                return Round::default();
+            }
+            // Whatever the trouble is, the peer's pages can be had without what is here.
+            Err(LocalError::Unreadable(_)) => return Round::page(filter),
+        };
+        match Reconciliation::begin(filter.clone(), here, limits.max_message) {
+            Ok((comparison, first)) => {
+                let send = Some(message::neg_open(subscription, &filter, &first));
+                let subscription = subscription.to_owned();
+                let comparison = Box::new(comparison);
+                let only_here = 0;
+                let open =
+                    OpenComparison { subscription, comparison, begun, held: None, only_here };
+                self.open.push(open);
+                Round { send, ..Round::default() }
+            }
+            Err(_) => Round::page(filter),
+        }
+    }
+
+    /// Whether there is room for what a comparison may bring. While events are fetched by the
+    /// thousands the comparisons take turns: they name ids much faster than those can be fetched.
+    fn has_room(&self, member: &Member) -> bool {
+        let asked = self.open.iter().filter(|open| open.held.is_none());
+        let (under_way, blind) = asked.fold((0, 0), |(all, blind), open| {
+            (all + 1, blind + usize::from(open.comparison.is_blind()))
+        });
+        let most = if under_way > 0 { IDS_FOR_COMPARING_IN_PARALLEL } else { IDS_OF_ONE_PEER };
+        blind < BLIND_COMPARISONS && member.has_room(most)
+    }
+
+    /// Events here that comparisons keep in memory.
+    fn items(&self) -> usize {
+        self.open.iter().map(|open| open.comparison.items()).sum()
+    }
+
+    /// The name and the next message of a comparison that has waited for room.
+    pub(super) fn go_on(&mut self, member: &Member) -> Option<(String, String)> {
+        if !self.has_room(member) {
+            return None;
+        }
+        self.open.iter_mut().find_map(|open| {
+            let message = open.held.take()?;
+            let text = message::neg_msg(&open.subscription, &message);
+            Some((open.subscription.clone(), text))
+        })
+    }
+
+    /// An answer of the peer. What it needs is to be offered to the want list; if there is no room
+    /// for it, [`Self::compare_again`].
+    pub(super) fn message(
+        &mut self,
+        subscription: &str,
+        payload: &str,
+        limits: &mut PeerLimits,
+    ) -> Round {
+        let Some(at) = self.open.iter().position(|open| open.subscription == subscription) else {
+            return Round::default();
+        };
+        self.rounds += 1;
+        let mut open = self.open.remove(at);
+        let round = hex::decode(payload).ok().and_then(|it| open.comparison.answer(&it).ok());
+        let Some(round) = round else {
+            // Two peers of which one does not understand the other: pages are simpler.
+            let send = Some(message::neg_close(subscription));
+            let page = Some(open.comparison.filter().clone());
+            return Round { send, page, needed: Vec::new() };
+        };
+        limits.comparing = Comparing::Works;
+        open.only_here += round.only_here.len();
+        if let Some(look) = &mut self.second_look
+            && round.needed.iter().any(|id| look.not_given.contains(id))
+            && !look.named_in.contains(open.comparison.filter())
+        {
+            look.named_in.push(open.comparison.filter().clone());
+        }
+        self.has_something |= !round.needed.is_empty();
+        self.only_here.extend(round.only_here);
+        let mut send = None;
+        match round.next {
+            Some(next) => {
+                open.held = Some(next);
+                self.open.push(open);
+            }
+            None => {
+                self.has_something |= open.only_here < open.comparison.items();
+                send = Some(message::neg_close(subscription));
+                self.ended += 1;
+                self.compared.push(open.comparison.filter().clone());
+            }
+        }
+        Round { needed: round.needed, send, page: None }
+    }
+
+    /// There was no room for what an answer has brought: many came at once. The rest is found out
+    /// again later; by then most of it has come from elsewhere. Returns what to send.
+    pub(super) fn compare_again(&mut self, subscription: &str, filter: &Filter) -> Option<String> {
+        let at = self.open.iter().position(|open| open.subscription == subscription);
+        let (begun, send) = match at.map(|at| self.open.remove(at)) {
+            Some(open) => (open.begun, Some(message::neg_close(subscription))),
+            None => {
+                let at = self.compared.iter().rposition(|compared| compared == filter)?;
+                self.compared.remove(at);
+                self.ended = self.ended.saturating_sub(1);
+                (0, None)
+            }
+        };
+        self.waiting.push_front(Query { filter: filter.clone(), begun });
+        send
+    }
+
+    /// What is compared under this name.
+    pub(super) fn filter_of(&self, subscription: &str) -> Option<Filter> {
+        let open = self.open.iter().find(|open| open.subscription == subscription)?;
+        Some(open.comparison.filter().clone())
+    }
+
+    /// The peer cannot compare so much at once, as it says. Returns what to ask page by page.
+    pub(super) fn too_large(&mut self, subscription: &str) -> Round {
+        let Some(at) = self.open.iter().position(|open| open.subscription == subscription) else {
+            return Round::default();
+        };
+        let open = self.open.remove(at);
+        self.divide(open.comparison.filter().clone(), open.comparison.middle())
+    }
+
+    fn divide(&mut self, filter: Filter, middle: Option<u64>) -> Round {
+        self.splits += 1;
+        let may = self.splits <= SPLITS && self.waiting.len() < self.queries + PARTS_WAITING;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+        match split(&filter, middle, now).filter(|_| may) {
+            Some(parts) => {
+                for filter in parts.into_iter().rev() {
+                    self.waiting.push_front(Query { filter, begun: 0 });
+                }
+                Round::default()
+            }
+            None => Round::page(filter),
+        }
+    }
+
+    /// The peer does not compare this: it is to be asked page by page.
+    pub(super) fn refused(&mut self, subscription: &str) -> Option<Filter> {
+        let at = self.open.iter().position(|open| open.subscription == subscription)?;
+        Some(self.open.remove(at).comparison.filter().clone())
+    }
+
+    /// What is open under this name is compared again after all that waits, as it is; returns what
+    /// has been begun too often.
+    pub(super) fn put_back(&mut self, subscription: &str) -> Option<Filter> {
+        let at = self.open.iter().position(|open| open.subscription == subscription)?;
+        let OpenComparison { comparison, begun, .. } = self.open.remove(at);
+        let filter = comparison.filter().clone();
+        if begun >= COMPARISONS {
+            return Some(filter);
+        }
+        self.waiting.push_back(Query { filter, begun: begun + 1 });
+        None
+    }
+
+    /// What waits for us and not for the peer is compared again, too; returns what has been begun too
+    /// often.
+    pub(super) fn put_back_held(&mut self) -> Vec<Filter> {
+        let held: Vec<String> = self
+            .open
+            .iter()
+            .filter(|open| open.held.is_some())
+            .map(|open| open.subscription.clone())
+            .collect();
+        held.iter().filter_map(|subscription| self.put_back(subscription)).collect()
+    }
+
+    /// The names of what is open.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.open.iter().map(|open| open.subscription.clone()).collect()
+    }
+
+    /// What waits and what is open, which is not compared any more. `and_compared`: also what has
+    /// been compared already, of a peer that is not believed.
+    pub(super) fn stop(&mut self, and_compared: bool) -> Vec<Filter> {
+        let open = std::mem::take(&mut self.open).into_iter();
+        let waiting = std::mem::take(&mut self.waiting);
+        let mut filters: Vec<Filter> = open
+            .map(|open| open.comparison.filter().clone())
+            .chain(waiting.into_iter().map(|query| query.filter))
+            .collect();
+        if and_compared {
+            filters.append(&mut self.compared);
+        }
+        filters
+    }
+
+    /// Begins all comparisons once more, for what was named and not given. False: that has been done.
+    pub(super) fn look_again(&mut self, not_given: HashSet<EventId>) -> bool {
+        if self.second_look.is_some() {
+            return false;
+        }
+        self.second_look = Some(SecondLook { not_given, named_in: Vec::new() });
+        let again = std::mem::take(&mut self.compared);
+        self.waiting.extend(again.into_iter().map(|filter| Query { filter, begun: 0 }));
+        true
+    }
+
+    /// Queries in which something was named again that had not been given.
+    pub(super) fn take_named_again(&mut self) -> Vec<Filter> {
+        let named = self.second_look.as_mut().map(|look| std::mem::take(&mut look.named_in));
+        let named = named.unwrap_or_default();
+        self.compared.retain(|filter| !named.contains(filter));
+        named
+    }
+
+    /// What was compared, if no answer has shown that the peer has anything; it is left to others to
+    /// find out whether that is true.
+    pub(super) fn take_doubtful(&mut self) -> Vec<Filter> {
+        if self.has_something { Vec::new() } else { std::mem::take(&mut self.compared) }
+    }
+
+    /// What was compared to the end and is not taken back.
+    pub(super) fn compared(&self) -> &[Filter] {
+        &self.compared
+    }
+
+    /// How many queries have ended since this was called last.
+    pub(super) fn take_ended(&mut self) -> usize {
+        std::mem::take(&mut self.ended)
+    }
+}
+
+impl Round {
+    fn page(filter: Filter) -> Self {
+        Self { page: Some(filter), ..Self::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,434 @@
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::*;
+use crate::relay::limits::{IDS_WAITING, PARALLEL_COMPARISONS, PARALLEL_SUBSCRIPTIONS};
+use crate::relay::pager::tests::filter_of;
+use crate::relay::want_list::WantList;
+
+/// Comparisons with one peer.
+struct Compared {
+    negentropy: Negentropy,
+    limits: PeerLimits,
+    member: Member,
+    begun: usize,
+}
+
+fn id(number: u64) -> EventId {
+    let mut id = [0; 32];
+    id[..8].copy_from_slice(&number.to_be_bytes());
+    EventId::from_bytes(id)
+}
+
+fn items(numbers: std::ops::Range<u64>) -> ItemSet {
+    ItemSet::new(numbers.map(|number| (number, id(number))))
+}
+
+fn ids(numbers: std::ops::Range<u64>) -> Vec<EventId> {
+    numbers.map(id).collect()
+}
+
+/// The query about this kind.
+fn about(kind: u64) -> Filter {
+    Filter { kinds: Some(vec![kind]), since: Some(0), until: Some(999_999), ..Filter::default() }
+}
+
+/// A message of ours: its name, its subscription and what follows.
+fn sent(text: Option<&str>) -> Option<(String, String, Vec<Value>)> {
+    let Ok(Value::Array(parts)) = serde_json::from_str(text?) else { panic!("{text:?}") };
+    let name = |at: usize| parts[at].as_str().unwrap().to_owned();
+    Some((name(0), name(1), parts[2..].to_vec()))
+}
+
+/// A peer's answer to this message of ours.
+fn answer(message: &Value, there: &ItemSet) -> String {
+    let message = hex::decode(message.as_str().unwrap()).unwrap();
+    let mut peer = ::negentropy::Negentropy::owned(there.clone(), 60_000).unwrap();
+    hex::encode(peer.reconcile(&message).unwrap())
+}
+
+/// An answer to any comparison: it names `count` events from this one on, and nothing else differs.
+fn naming(first: u64, count: u64) -> String {
+    // The protocol's version; up to the end of time, a list of 64 to 16,383 ids.
+    let length = [0x80 | (count >> 7) as u8, (count & 0x7f) as u8];
+    let mut payload = [&[0x61, 0, 0, 2], &length[..]].concat();
+    (first..first + count).for_each(|number| payload.extend(id(number).as_bytes()));
+    hex::encode(payload)
+}
+
+impl Compared {
+    /// With so many queries, of kinds 0, 1, …
+    fn of(queries: u64, limits: PeerLimits) -> Self {
+        let member = Arc::<WantList>::default().join();
+        let mut negentropy = Negentropy::default();
+        (0..queries).for_each(|kind| negentropy.add(about(kind)));
+        Self { negentropy, limits, member, begun: 0 }
+    }
+
+    /// With a peer that says that it compares.
+    fn saying(queries: u64) -> Self {
+        Self::of(queries, PeerLimits { says_it_compares: true, ..PeerLimits::default() })
+    }
+
+    /// With one that also allows many subscriptions.
+    fn allowing(queries: u64) -> Self {
+        let comparisons = PARALLEL_COMPARISONS;
+        Self::of(queries, PeerLimits { says_it_compares: true, comparisons, ..Default::default() })
+    }
+
+    fn next_filter(&self) -> Option<Filter> {
+        self.negentropy.look_up(&self.limits, &self.member).cloned()
+    }
+
+    /// Begins the next one; what came of it.
+    fn begin(&mut self, here: Result<ItemSet, LocalError>) -> Round {
+        self.begun += 1;
+        self.negentropy.begin(&self.begun.to_string(), here, &self.limits)
+    }
+
+    /// Begins as many as may be open at once; the kinds that they are about.
+    fn begin_all(&mut self, here: &ItemSet) -> Vec<u64> {
+        let mut kinds = Vec::new();
+        while let Some(filter) = self.next_filter() {
+            let round = self.begin(Ok(here.clone()));
+            let (name, subscription, rest) = sent(round.send.as_deref()).unwrap();
+            assert_eq!((&*name, subscription), ("NEG-OPEN", self.begun.to_string()));
+            assert_eq!((filter_of(&rest[0]), round.page), (filter.clone(), None));
+            kinds.extend(filter.kinds.unwrap());
+        }
+        kinds
+    }
+
+    fn message(&mut self, subscription: &str, payload: &str) -> Round {
+        self.negentropy.message(subscription, payload, &mut self.limits)
+    }
+
+    /// Compares everything to the end with a peer that has this; what is needed.
+    fn compare_all(&mut self, here: &ItemSet, there: &ItemSet) -> Vec<EventId> {
+        let mut needed = Vec::new();
+        let mut message = None;
+        loop {
+            if message.is_none() && self.next_filter().is_some() {
+                message = self.begin(Ok(here.clone())).send;
+            }
+            let Some((name, subscription, rest)) = sent(message.as_deref()) else { break };
+            if name == "NEG-CLOSE" {
+                message = None;
+                continue;
+            }
+            let round = self.message(&subscription, &answer(rest.last().unwrap(), there));
+            assert_eq!(round.page, None);
+            needed.extend(round.needed);
+            message = round.send;
+            if message.is_none() {
+                message = self.negentropy.go_on(&self.member).map(|(_, text)| text);
+            }
+        }
+        assert!(self.negentropy.is_done());
+        needed.sort_unstable();
+        needed
+    }
+}
+
+#[test]
+fn a_peer_that_says_that_it_compares_is_compared_with_at_once_and_others_are_tried_first() {
+    let here = items(0..100);
+    assert_eq!(Compared::saying(9).begin_all(&here), [0, 1, 2, 3]);
+    let mut tried = Compared::of(9, PeerLimits::default());
+    assert_eq!(tried.begin_all(&here), [0]);
+    tried.message("1", &naming(500, 100));
+    assert_eq!(tried.limits.comparing, Comparing::Works);
+    assert_eq!(tried.begin_all(&here), [1, 2, 3, 4]);
+}
+
+#[test]
+fn comparisons_that_a_peer_allows_begin_at_once_unless_they_would_fill_the_memory() {
+    assert_eq!(Compared::allowing(9).begin_all(&items(0..10_000)).len(), 9);
+    assert_eq!(Compared::allowing(9).begin_all(&items(0..32_000)).len(), 3);
+}
+
+#[test]
+fn few_comparisons_bring_all_that_a_peer_has_at_once() {
+    let mut blind = Compared::allowing(9);
+    assert_eq!(blind.begin_all(&items(0..0)), [0, 1]);
+    // After its answer it is not blind any more.
+    blind.message("1", &naming(500, 100));
+    assert_eq!(blind.begin_all(&items(0..0)), [2]);
+}
+
+#[test]
+fn comparisons_take_turns_while_thousands_of_ids_wait() {
+    for (waiting, begun) in [
+        (IDS_FOR_COMPARING_IN_PARALLEL - 1, PARALLEL_SUBSCRIPTIONS),
+        (IDS_FOR_COMPARING_IN_PARALLEL, 1),
+        (IDS_OF_ONE_PEER - 1, 1),
+        (IDS_OF_ONE_PEER, 0),
+    ] {
+        let mut compared = Compared::saying(9);
+        assert!(compared.member.offer(ids(1_000..1_000 + waiting as u64)));
+        assert_eq!(compared.begin_all(&items(0..100)).len(), begun, "{waiting}");
+    }
+}
+
+#[test]
+fn a_comparison_that_goes_on_waits_for_room_for_what_it_may_bring() {
+    let mut compared = Compared::saying(1);
+    let open = compared.begin(Ok(items(0..5_000))).send;
+    let (_, _, rest) = sent(open.as_deref()).unwrap();
+    let round = compared.message("1", &answer(&rest[1], &items(0..9_000)));
+    assert_eq!((round.send, round.page), (None, None));
+    assert!(compared.member.offer(ids(20_000..20_000 + IDS_OF_ONE_PEER as u64)));
+    assert_eq!(compared.negentropy.go_on(&compared.member), None);
+    assert!(!compared.negentropy.is_done());
+    let (waits, all) = (compared.member.claim(IDS_OF_ONE_PEER), IDS_OF_ONE_PEER);
+    assert_eq!(waits.len(), all);
+    let (name, text) = compared.negentropy.go_on(&compared.member).unwrap();
+    let (kind, subscription, _) = sent(Some(&text)).unwrap();
+    assert_eq!((&*name, &*kind, &*subscription), ("1", "NEG-MSG", "1"));
+    assert_eq!(compared.negentropy.go_on(&compared.member), None);
+}
+
+#[test]
+fn what_more_answers_bring_than_there_is_room_for_is_compared_again_later() {
+    const EACH: u64 = 12_000;
+    let mut compared = Compared::allowing(9);
+    assert_eq!(compared.begin_all(&items(0..100)).len(), 9);
+    let mut offered = Vec::new();
+    for number in 1..=9 {
+        let name = number.to_string();
+        let mut needed = compared.message(&name, &naming(number * EACH, EACH)).needed;
+        needed.sort_unstable();
+        assert!(needed == ids(number * EACH..(number + 1) * EACH));
+        if !compared.member.offer(needed.iter().copied()) {
+            let filter = about(number - 1);
+            assert_eq!(compared.negentropy.compare_again(&name, &filter), None);
+        }
+        offered.extend(needed);
+    }
+    let ended: Vec<Filter> = (0..5).map(about).collect();
+    assert_eq!((compared.member.waiting(), compared.negentropy.compared()), (IDS_WAITING, &*ended));
+    assert_eq!(compared.negentropy.take_ended(), 5);
+    assert!(offered.iter().take(IDS_WAITING).all(|id| compared.member.settle(id)));
+    assert!(!compared.member.is_waiting());
+    let mut again = compared.begin_all(&items(0..100));
+    again.sort_unstable();
+    assert_eq!(again, [5, 6, 7, 8]);
+}
+
+#[test]
+fn a_comparison_without_room_that_is_still_open_is_ended_and_begun_again() {
+    let mut compared = Compared::saying(1);
+    let open = compared.begin(Ok(items(0..5_000))).send;
+    let (_, _, rest) = sent(open.as_deref()).unwrap();
+    compared.message("1", &answer(&rest[1], &items(0..9_000)));
+    let close = compared.negentropy.compare_again("1", &about(0));
+    assert_eq!(close, Some(message::neg_close("1")));
+    assert_eq!(compared.begin_all(&items(0..100)), [0]);
+}
+
+#[test]
+fn everything_that_only_the_peer_has_is_needed_and_what_only_we_have_is_told() {
+    for (here, there) in [
+        (0..0, 0..0),
+        (0..0, 0..3_000),
+        (0..3_000, 0..0),
+        (0..3_000, 0..3_000),
+        (0..3_000, 1_000..9_000),
+        (5_000..9_000, 0..7_000),
+    ] {
+        let mut compared = Compared::saying(2);
+        let is_in = |range: &std::ops::Range<u64>| {
+            let range = range.clone();
+            move |number: &u64| range.contains(number)
+        };
+        let only = |one: &std::ops::Range<u64>, other: &std::ops::Range<u64>| -> Vec<EventId> {
+            let is_there = is_in(other);
+            let twice = |number| [id(number); 2];
+            one.clone().filter(|number| !is_there(number)).flat_map(twice).collect()
+        };
+        let needed = compared.compare_all(&items(here.clone()), &items(there.clone()));
+        let expected = only(&there, &here);
+        assert_eq!(needed.len(), expected.len(), "{here:?} {there:?}");
+        let wrong = needed.iter().zip(&expected).position(|(one, other)| one != other);
+        assert_eq!(wrong.map(|at| (at, needed[at], expected[at])), None, "{here:?} {there:?}");
+        let mut only_here = std::mem::take(&mut compared.negentropy.only_here);
+        only_here.sort_unstable();
+        // The same may be told again.
+        only_here.dedup();
+        let mut expected = only(&here, &there);
+        expected.dedup();
+        let wrong = only_here.iter().zip(&expected).position(|(one, other)| one != other);
+        let wrong = wrong.map(|at| (at, only_here[at], expected[at]));
+        let lengths = (only_here.len(), expected.len());
+        assert_eq!((wrong, lengths.0), (None, lengths.1), "{here:?} {there:?}");
+        assert_eq!(compared.negentropy.has_something(), !there.is_empty(), "{here:?} {there:?}");
+        let doubtful = if there.is_empty() { vec![about(0), about(1)] } else { vec![] };
+        assert_eq!(compared.negentropy.take_doubtful(), doubtful, "{here:?} {there:?}");
+    }
+}
+
+#[test]
+fn an_answer_that_makes_no_sense_ends_the_comparison_and_is_asked_page_by_page() {
+    for payload in ["", "no hex", "62", "6100", "61000003"] {
+        let mut compared = Compared::saying(1);
+        compared.begin_all(&items(0..100));
+        let round = compared.message("1", payload);
+        let page = (round.send, round.page, round.needed);
+        assert_eq!(page, (Some(message::neg_close("1")), Some(about(0)), vec![]), "{payload}");
+        assert!(compared.negentropy.is_done() && compared.negentropy.compared().is_empty());
+        assert_eq!(compared.limits.comparing, Comparing::Untried, "{payload}");
+    }
+    let round = Compared::saying(1).message("unknown", &naming(0, 100));
+    assert_eq!((round.send, round.page, round.needed), (None, None, vec![]));
+}
+
+#[test]
+fn a_comparison_is_begun_again_twice_and_then_asked_page_by_page() {
+    let mut compared = Compared::saying(1);
+    for again in 0..=COMPARISONS {
+        assert_eq!(compared.begin_all(&items(0..100)), [0]);
+        let page = compared.negentropy.put_back(&compared.begun.to_string());
+        assert_eq!(page, (again == COMPARISONS).then(|| about(0)));
+    }
+    assert!(compared.negentropy.is_done());
+}
+
+#[test]
+fn what_is_put_back_is_compared_after_all_that_waits() {
+    let mut compared = Compared::saying(6);
+    compared.begin_all(&items(0..100));
+    assert_eq!(compared.negentropy.put_back("1"), None);
+    assert_eq!(compared.negentropy.refused("2"), Some(about(1)));
+    compared.negentropy.stop(false);
+    let mut compared = Compared::saying(6);
+    compared.begin_all(&items(0..100));
+    compared.negentropy.put_back("1");
+    compared.negentropy.refused("2");
+    assert_eq!(compared.begin_all(&items(0..100)), [4, 5]);
+    compared.negentropy.refused("3");
+    assert_eq!(compared.begin_all(&items(0..100)), [0]);
+}
+
+#[test]
+fn after_a_cut_connection_only_what_waits_for_us_is_put_back_apart_from_what_is_owed() {
+    let mut compared = Compared::saying(2);
+    let open = compared.begin(Ok(items(0..5_000))).send;
+    compared.begin(Ok(items(0..5_000)));
+    let (_, _, rest) = sent(open.as_deref()).unwrap();
+    compared.message("1", &answer(&rest[1], &items(0..9_000)));
+    assert_eq!(compared.negentropy.put_back_held(), []);
+    assert_eq!(compared.negentropy.names(), ["2"]);
+    assert_eq!(compared.begin_all(&items(0..100)), [0]);
+}
+
+#[test]
+fn what_is_too_large_is_compared_in_parts_that_are_all_of_it() {
+    let mut compared = Compared::saying(1);
+    compared.begin(Ok(items(0..1_000)));
+    assert_eq!(compared.negentropy.too_large("1").page, None);
+    let newer = Filter { since: Some(500), ..about(0) };
+    assert_eq!(compared.next_filter(), Some(newer));
+    compared.begin(Err(LocalError::TooMany { middle: 700 }));
+    assert_eq!(compared.next_filter(), Some(Filter { since: Some(700), ..about(0) }));
+    compared.begin(Ok(items(0..10)));
+    let middle = Filter { since: Some(500), until: Some(699), ..about(0) };
+    assert_eq!(compared.next_filter(), Some(middle));
+    compared.begin(Ok(items(0..10)));
+    compared.negentropy.refused("3");
+    let older = Filter { until: Some(499), ..about(0) };
+    assert_eq!(compared.next_filter(), Some(older));
+}
+
+#[test]
+fn what_cannot_be_divided_or_has_been_divided_too_often_is_asked_page_by_page() {
+    let second = Filter { since: Some(7), until: Some(7), ..about(0) };
+    let mut compared = Compared::saying(0);
+    compared.negentropy.add(second.clone());
+    compared.begin(Ok(items(0..10)));
+    assert_eq!(compared.negentropy.too_large("1").page, Some(second));
+    let mut compared = Compared::saying(1);
+    let (mut pages, mut begun) = (Vec::new(), 0);
+    while compared.next_filter().is_some() {
+        begun += 1;
+        assert!(begun < 3 * SPLITS, "it does not end");
+        pages.extend(compared.begin(Err(LocalError::TooMany { middle: 0 })).page);
+    }
+    pages.sort_by_key(|page| page.since);
+    let ends = pages.iter().map(|page| page.until.unwrap() + 1);
+    let ends: Vec<u64> = [0].into_iter().chain(ends).collect();
+    let begins: Vec<u64> =
+        pages.iter().map(|page| page.since.unwrap()).chain([1_000_000]).collect();
+    assert_eq!(ends, begins);
+    assert!(compared.negentropy.is_done());
+}
+
+#[test]
+fn no_more_parts_wait_than_there_is_room_for() {
+    let mut compared = Compared::saying(1);
+    let mut most = 0;
+    while compared.next_filter().is_some() && compared.begun < 500 {
+        let middle = compared.next_filter().unwrap().until.unwrap();
+        let since = compared.next_filter().unwrap().since.unwrap();
+        compared.begin(Err(LocalError::TooMany { middle: (since + 1).min(middle) }));
+        most = most.max(compared.negentropy.waiting.len());
+    }
+    assert!(most <= PARTS_WAITING + 2, "{most}");
+}
+
+#[test]
+fn without_room_here_a_comparison_waits_and_without_a_database_pages_are_asked_for() {
+    let mut compared = Compared::saying(2);
+    let round = compared.begin(Err(LocalError::NoRoom));
+    assert_eq!((round.send, round.page, compared.next_filter()), (None, None, None));
+    let until = compared.negentropy.no_room_until().unwrap();
+    assert!(until <= Instant::now() + LOOK_FOR_ROOM);
+    compared.negentropy.no_room_until = Some(Instant::now());
+    assert_eq!(
+        (compared.next_filter(), compared.negentropy.no_room_until()),
+        (Some(about(0)), None)
+    );
+    let round = compared.begin(Err(LocalError::Unreadable("it is gone".into())));
+    assert_eq!((round.send, round.page), (None, Some(about(0))));
+    assert_eq!(compared.next_filter(), Some(about(1)));
+}
+
+#[test]
+fn a_second_look_is_taken_once_and_tells_in_which_queries_something_is_named_again() {
+    let (here, there) = (items(0..100), items(0..200));
+    let mut compared = Compared::saying(2);
+    assert_eq!(compared.compare_all(&here, &there).len(), 200);
+    let all = vec![about(0), about(1)];
+    assert_eq!(compared.negentropy.compared(), all);
+    assert!(compared.negentropy.look_again([id(150), id(160)].into()));
+    assert_eq!(compared.negentropy.compared(), []);
+    // The first is compared when the two are gone, the second when one of them is back.
+    compared.begin_all(&here);
+    compared.message(
+        "3",
+        &naming(140, 100)
+            .replace(&id(150).to_string(), &id(999).to_string())
+            .replace(&id(160).to_string(), &id(998).to_string()),
+    );
+    compared.message("4", &naming(140, 100));
+    assert_eq!(compared.negentropy.take_named_again(), [about(1)]);
+    assert_eq!(compared.negentropy.compared(), [about(0)]);
+    assert_eq!(compared.negentropy.take_named_again(), []);
+    assert!(!compared.negentropy.look_again([id(150)].into()));
+}
+
+#[test]
+fn what_is_not_compared_any_more_is_all_that_waits_or_is_open_and_what_was_compared_if_wanted() {
+    for and_compared in [false, true] {
+        let mut compared = Compared::saying(6);
+        compared.begin_all(&items(0..100));
+        compared.message("2", &naming(500, 100));
+        let mut stopped = compared.negentropy.stop(and_compared);
+        stopped.sort_by_key(|filter| filter.kinds.clone());
+        let kinds: Vec<u64> =
+            stopped.into_iter().flat_map(|filter| filter.kinds.unwrap()).collect();
+        let expected = if and_compared { vec![0, 1, 2, 3, 4, 5] } else { vec![0, 2, 3, 4, 5] };
+        assert_eq!(kinds, expected);
+        assert!(compared.negentropy.is_done());
+    }
+}
