@@ -8,7 +8,7 @@
 //! | [`nostr`] | what an event, a filter, a pubkey and a kind are, and whether an event is genuine; pure |
 //! | [`strfry_db`] | strfry's database, read-only: every byte layout of it, lookups, scans, short snapshots |
 //! | [`node`] | the machine around: paths, strfry's configuration, peers, pubkeys, blacklist, lock |
-//! | [`relay`] | one conversation with one peer: comparing, asking by id or page by page, how it went; the ledger that all peers share |
+//! | [`peer`] | one conversation with one peer: comparing, asking by id or page by page, how it went; the want list that all peers share |
 //! | [`import`] | what `strfry import` is given, and what became of it; the command of that name |
 //! | [`jsonl`] | JSON lines from files, compressed or not, in bounded pieces |
 //! | [`backfill`] | the main job; joins all the others, and is the only one that knows them all |
@@ -24,7 +24,7 @@
 //! It runs one way, from what the node wants to what was found out:
 //!
 //! ```text
-//! node ──→ strfry_db ──→ backfill ──→ relay ──→ nostr ──→ import ──→ strfry_db ──→ profile, report
+//! node ──→ strfry_db ──→ backfill ──→ peer ──→ nostr ──→ import ──→ strfry_db ──→ profile, report
 //! who      what is here  what to ask  answers   genuine?  strfry     did it land?
 //! ```
 //!
@@ -33,7 +33,7 @@
 //! order in which it came; while strfry is slow, the pipeline waits, its bounded queues fill, and so
 //! nothing more is read from the peers. Each event ends in exactly one [`import::Class`].
 //!
-//! [`strfry_db`] and [`relay`] do not know each other, and no read transaction is open while
+//! [`strfry_db`] and [`peer`] do not know each other, and no read transaction is open while
 //! anything waits.
 //!
 //! # Reading a database
@@ -65,8 +65,8 @@ pub mod import;
 pub mod jsonl;
 pub mod node;
 pub mod nostr;
+pub mod peer;
 pub mod profile;
-pub mod relay;
 pub mod report;
 pub mod stop;
 pub mod strfry_db;

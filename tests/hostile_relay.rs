@@ -10,7 +10,7 @@ use std::{io, iter};
 use rustix::io::Errno;
 use serde_json::json;
 use strfry_companion::nostr::{Filter, Malformed, Pubkey};
-use strfry_companion::relay::{
+use strfry_companion::peer::{
     Dialler, FetchOutcome, Gap, GapReason, Pace, PeerSession, Unwanted, limits,
 };
 use support::collector::{Collector, IMPATIENT, PATIENT, fetch, peer, query};

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use strfry_companion::nostr::{Event, SecretKey, signature};
-use strfry_companion::relay::{AuthKey, Dialler, FetchOutcome, GapReason};
+use strfry_companion::peer::{AuthKey, Dialler, FetchOutcome, GapReason};
 use support::collector::{Collector, Here, PATIENT, compare, fetch, peer, query, sharing_peer};
 use support::events::{Author, START, events, notes_of, sorted_ids};
 use support::no_relays::ClosedPort;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
-use strfry_companion::relay::FetchOutcome;
+use strfry_companion::peer::FetchOutcome;
 use support::collector::{Here, PATIENT, compare, query};
 use support::events::{Author, START, events, sorted_ids};
 use support::scripted::{Act, Archive, Arrival, ScriptedRelay, answer};

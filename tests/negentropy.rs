@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use strfry_companion::nostr::Filter;
-use strfry_companion::relay::{FetchOutcome, Gap, GapReason, Pace, WantList, Withheld};
+use strfry_companion::peer::{FetchOutcome, Gap, GapReason, Pace, WantList, Withheld};
 use support::collector::{Collector, Here, IMPATIENT, PATIENT, compare, query, sharing_peer};
 use support::events::{Author, START, events, forged, id_of, notes_of, sorted_ids};
 use support::relays::Relay;

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use strfry_companion::nostr::Filter;
-use strfry_companion::relay::{
+use strfry_companion::peer::{
     FetchOutcome, Gap, GapReason, Pace, Sink, Standing, Stopped, Unwanted, Withheld,
 };
 use support::collector::{Collector, IMPATIENT, PATIENT, fetch, peer, query};

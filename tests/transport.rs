@@ -15,7 +15,7 @@ use std::time::Duration;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 use strfry_companion::nostr::Filter;
-use strfry_companion::relay::{
+use strfry_companion::peer::{
     AuthKey, Dialler, FetchOutcome, Gap, GapReason, PeerSession, Unwanted,
 };
 use support::collector::{Collector, Here, PATIENT, compare, fetch, query};

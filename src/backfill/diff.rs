@@ -23,7 +23,7 @@ use super::tunnels::{Ipfs, Tunnels};
 use super::write_relays::is_strangers;
 use crate::node::{Blacklist, Peer};
 use crate::nostr::{Filter, Pubkey};
-use crate::relay::{AuthKey, Dialler, FetchOutcome, Gap, GapReason, Pace, Room, Trace};
+use crate::peer::{AuthKey, Dialler, FetchOutcome, Gap, GapReason, Pace, Room, Trace};
 use crate::stop::Stop;
 use crate::strfry_db::scan::{ScanFilter, ScanOptions};
 use crate::strfry_db::{ReadError, StrfryDb};

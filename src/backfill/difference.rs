@@ -24,7 +24,7 @@ use super::limits::{COMPARED_HEADERS, LISTED_IDS, SETTLED_AFTER};
 use super::strangers::Strangers;
 use crate::node::Blacklist;
 use crate::nostr::{Event, EventId, ExpectedId, Filter, Pubkey, Signature, signature};
-use crate::relay::{
+use crate::peer::{
     Dialler, Local, LocalItems, MissingIds, PeerSession, Share, Sink, Standing, Stopped, Unwanted,
     WantList,
 };

@@ -24,8 +24,8 @@ use super::tunnels::{Ipfs, Tunnels};
 use super::write_relays::is_strangers;
 use crate::node::{Peer, PeerSource};
 use crate::nostr::{EventId, Filter, Pubkey};
-use crate::relay::limits::CONVERSATIONS;
-use crate::relay::{
+use crate::peer::limits::CONVERSATIONS;
+use crate::peer::{
     Dialler, FetchOutcome, ForgedIds, Gap, GapReason, Pace, PeerSession, Room, Share, WantList,
 };
 use crate::report::{Progress, ProgressState, RunLog, clean_for_log};

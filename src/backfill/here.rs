@@ -9,7 +9,7 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 use super::limits::{COMPARED_AT_ONCE, ITEMS_IN_ALL, KEPT_ITEMS, KEPT_SETS, LOOKUPS_AT_ONCE};
 use crate::nostr::{EventId, Filter};
-use crate::relay::{ItemSet, Local, LocalError, LocalItems, MissingIds};
+use crate::peer::{ItemSet, Local, LocalError, LocalItems, MissingIds};
 use crate::strfry_db::scan::{ScanFilter, ScanOptions};
 use crate::strfry_db::{ReadError, StrfryDb};
 

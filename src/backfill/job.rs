@@ -8,7 +8,7 @@ use super::limits::{CONNECT_TIME_OUT, FIRST_PAUSE, FULL_TIME_OUT, RECENT_TIME_OU
 use crate::import::StrfryCommand;
 use crate::node::{Blacklist, EventLimits, Peer};
 use crate::nostr::Pubkey;
-use crate::relay::{AuthKey, Trace};
+use crate::peer::{AuthKey, Trace};
 
 /// What a run is to do.
 #[derive(Debug)]

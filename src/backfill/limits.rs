@@ -31,10 +31,10 @@ pub const COMPARED_AT_ONCE: usize = 32_000;
 
 /// Sets of events that are kept for peers that are still to be compared with: one for each
 /// comparison that a peer makes at once.
-pub const KEPT_SETS: usize = crate::relay::limits::PARALLEL_COMPARISONS;
+pub const KEPT_SETS: usize = crate::peer::limits::PARALLEL_COMPARISONS;
 
 /// Events in these sets, at 40 bytes each, the latest set left out.
-pub const KEPT_ITEMS: usize = crate::relay::limits::ITEMS_COMPARED;
+pub const KEPT_ITEMS: usize = crate::peer::limits::ITEMS_COMPARED;
 
 /// Events whose headers are looked up at once when a peer and the database are compared.
 pub const COMPARED_HEADERS: usize = 1_000;

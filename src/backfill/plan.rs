@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::limits::OWED_PARTS;
 use crate::nostr::{Filter, Pubkey, kind};
-use crate::relay::limits::AUTHORS_PER_FILTER;
+use crate::peer::limits::AUTHORS_PER_FILTER;
 
 /// Kinds that relays may give to those alone whom they concern.
 const PRIVATE: [u64; 2] = [kind::DIRECT_MESSAGE, kind::GIFT_WRAP];

@@ -10,7 +10,7 @@ use super::limits::{CLOCK_AHEAD, OVERLAP};
 use super::plan::queries;
 use crate::node::Peer;
 use crate::nostr::{Filter, Pubkey};
-use crate::relay::FetchOutcome;
+use crate::peer::FetchOutcome;
 use crate::strfry_db::StrfryDb;
 
 /// What is asked for in a run.

@@ -5,7 +5,7 @@ use super::coverage::{Hole, Question, StateFile};
 use super::promise::{Promise, Terms};
 use crate::node::Peer;
 use crate::nostr::{Filter, Pubkey};
-use crate::relay::FetchOutcome;
+use crate::peer::FetchOutcome;
 
 /// What is kept from one run to the next.
 #[derive(Debug, Clone, Default)]

@@ -21,7 +21,7 @@ use super::summary::{PeerSummary, ProfileCounts, Summary, VERSION};
 use super::tunnels::Ipfs;
 use crate::import::{Settings, Status, choose_form};
 use crate::nostr::{Pubkey, kind};
-use crate::relay::AuthKey;
+use crate::peer::AuthKey;
 use crate::report::{Progress, RunLog, clean_whole_for_log, with_causes};
 use crate::stop::Stop;
 use crate::strfry_db::StrfryDb;

@@ -14,8 +14,8 @@ use super::strangers::Strangers;
 use crate::import::{EventLimits, Refusal, StoredEvent};
 use crate::node::Blacklist;
 use crate::nostr::{Event, kind};
-use crate::relay::limits::MESSAGE;
-use crate::relay::{ForgedIds, Sink, Standing, Stopped, Unwanted};
+use crate::peer::limits::MESSAGE;
+use crate::peer::{ForgedIds, Sink, Standing, Stopped, Unwanted};
 use crate::report::StatKey;
 
 /// How the greeting begins that a node's robot sends to strangers; kind 1, and left out.

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::nostr::Pubkey;
-use crate::relay::limits::USELESS_MESSAGES;
-use crate::relay::{FetchOutcome, GapReason};
+use crate::peer::limits::USELESS_MESSAGES;
+use crate::peer::{FetchOutcome, GapReason};
 
 /// Genuine new events of one peer by authors whom the node does not know.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl Strangers {
         self.count.load(Ordering::Relaxed) > self.most
     }
 
-    /// As [`crate::relay::Sink::forged`]: `forged`, or more than a peer may send.
+    /// As [`crate::peer::Sink::forged`]: `forged`, or more than a peer may send.
     pub(super) fn or_forged(&self, forged: u64) -> u64 {
         if self.are_too_many() { USELESS_MESSAGES + 1 } else { forged }
     }
@@ -54,7 +54,7 @@ impl Strangers {
 mod tests {
     use super::*;
     use crate::nostr::Filter;
-    use crate::relay::Gap;
+    use crate::peer::Gap;
 
     #[test]
     fn a_peer_is_given_up_for_more_strangers_than_allowed_and_for_nobody_whom_the_node_knows() {

@@ -13,7 +13,7 @@ use super::holes::UNSETTLED;
 use crate::import::{Instead, Status};
 use crate::node::{Peer, PeerSource};
 use crate::nostr::Pubkey;
-use crate::relay::{FetchOutcome, Gap, GapReason};
+use crate::peer::{FetchOutcome, Gap, GapReason};
 use crate::report::SyncStats;
 
 /// Gaps of one peer that are spelled out; the rest is counted.
@@ -285,7 +285,7 @@ mod tests {
     use super::*;
     use crate::node::explicit_peer;
     use crate::nostr::Filter;
-    use crate::relay::Withheld;
+    use crate::peer::Withheld;
 
     fn of_kinds(kinds: &[u64]) -> Filter {
         Filter { kinds: Some(kinds.to_vec()), ..Filter::default() }

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use super::limits::{IPFS_CLOSES, IPFS_CONNECT, IPFS_POLL, IPFS_TIME_OUT};
 use crate::node::Peer;
-use crate::relay::{GapReason, PeerSession};
+use crate::peer::{GapReason, PeerSession};
 use crate::stop::Stop;
 
 /// How the command `ipfs` is called.

@@ -16,7 +16,7 @@ use crate::backfill::kinds::{self, KindsError};
 use crate::backfill::{BackfillError, StateError, Timings, limits};
 use crate::node::{Blacklist, Discovery, Peer, PeerPolicy, PubkeySources, explicit_peer};
 use crate::nostr::{Pubkey, kind};
-use crate::relay::{AuthKey, Trace};
+use crate::peer::{AuthKey, Trace};
 
 #[derive(Debug, Args)]
 pub(super) struct Asking {

@@ -10,7 +10,7 @@ use anyhow::{Context, anyhow};
 use super::exit::{Failure, OrFail, Result};
 use crate::files::open_to_read;
 use crate::nostr::SecretKey;
-use crate::relay::AuthKey;
+use crate::peer::AuthKey;
 
 /// More than a key and the white space around it.
 const MAX_BYTES: u64 = 1_000;

@@ -15,7 +15,7 @@ use super::signals::{end_between_snapshots, stop_on_signals};
 use super::trace::Tracing;
 use crate::backfill::{Ipfs, Tunnels, limits};
 use crate::node::{Peer, PeerSource, explicit_peer};
-use crate::relay::{Dialler, Probe, Trace};
+use crate::peer::{Dialler, Probe, Trace};
 use crate::report::clean;
 use crate::stop::Stop;
 

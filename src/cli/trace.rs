@@ -11,7 +11,7 @@ use super::exit::{Failure, OrFail, Result};
 use super::node::NodeArguments;
 use crate::files::{is_refusal, open_to_append};
 use crate::node::Precious;
-use crate::relay::Trace;
+use crate::peer::Trace;
 use crate::report::clean_json;
 
 #[derive(Debug, Clone, Args)]

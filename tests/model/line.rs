@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
-use strfry_companion::relay::{ConnectError, Line, LineEnds, RelayInfo};
+use strfry_companion::peer::{ConnectError, Line, LineEnds, RelayInfo};
 use tokio::sync::{Notify, mpsc};
 
 use crate::quirks::{Act, Conversation, Door, Relay};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use strfry_companion::nostr::{Event, EventId, Filter, Pubkey};
-use strfry_companion::relay::{
+use strfry_companion::peer::{
     ItemSet, Local, LocalItems, MissingIds, Sink, Standing, Stopped, Unwanted,
 };
 

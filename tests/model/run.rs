@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use strfry_companion::backfill::{Rehearsal, RehearsedRun, SavedState};
 use strfry_companion::node::{Peer, explicit_peer};
 use strfry_companion::nostr::{Filter, Pubkey};
-use strfry_companion::relay::FetchOutcome;
+use strfry_companion::peer::FetchOutcome;
 
 use crate::line::{Clock, SimulatedLine};
 use crate::node::{Database, Header, Intake, PeerSink};

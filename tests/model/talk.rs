@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use strfry_companion::nostr::Filter;
-use strfry_companion::relay::{AuthKey, Dialler, FetchOutcome, Pace, PeerSession, Share, WantList};
+use strfry_companion::peer::{AuthKey, Dialler, FetchOutcome, Pace, PeerSession, Share, WantList};
 
 use crate::line::SimulatedLine;
 use crate::node::{Database, PeerSink};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use strfry_companion::nostr::{Event, EventId, Filter};
-use strfry_companion::relay::{
+use strfry_companion::peer::{
     Dialler, FetchOutcome, ItemSet, Local, LocalError, LocalItems, MissingIds, Pace, PeerSession,
     Share, Sink, Standing, Stopped, Unwanted, WantList,
 };

@@ -5,13 +5,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Conversation, Way};
-use crate::relay::budget::Budget;
-use crate::relay::limits::{AFTER_A_NOTICE, LINGER, STEAL_AFTER};
-use crate::relay::outcome::GapReason;
-use crate::relay::peer_limits::Comparing;
+use crate::peer::budget::Budget;
+use crate::peer::limits::{AFTER_A_NOTICE, LINGER, STEAL_AFTER};
+use crate::peer::outcome::GapReason;
+use crate::peer::peer_limits::Comparing;
 
 /// What the peer owes an answer to, and since when.
-pub(in crate::relay) struct Clock {
+pub(in crate::peer) struct Clock {
     time_out: Duration,
     open: Vec<Open>,
     /// When the peer last answered anything.
@@ -151,7 +151,7 @@ impl Clock {
 
 impl Conversation {
     /// How long to wait for the next message.
-    pub(in crate::relay) fn patience(&self) -> Duration {
+    pub(in crate::peer) fn patience(&self) -> Duration {
         let clock = &self.clock;
         let runs = self.does_time_run();
         let of_budget = runs.then(|| self.budget.silent_until().min(self.budget.floor_at()));
@@ -220,13 +220,13 @@ impl Conversation {
     }
 
     /// We have kept the peer waiting for so long ourselves.
-    pub(in crate::relay) fn excuse(&mut self, time: Duration) {
+    pub(in crate::peer) fn excuse(&mut self, time: Duration) {
         self.budget.excuse(time);
         self.clock.excuse(time);
     }
 
     /// What has taken too long, if anything.
-    pub(in crate::relay) fn overdue(&mut self) -> Option<GapReason> {
+    pub(in crate::peer) fn overdue(&mut self) -> Option<GapReason> {
         let now = Instant::now();
         let is_over = |until: Option<Instant>| until.is_some_and(|until| now >= until);
         if is_over(self.trial_until()) {

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::nostr::Pubkey;
-use crate::relay::auth::AuthKey;
-use crate::relay::limits::{PARALLEL_SUBSCRIPTIONS, RATE_LIMITED_IN_A_ROW, SMALLEST_PAGE_LIMIT};
-use crate::relay::pager::tests::filter_of;
+use crate::peer::auth::AuthKey;
+use crate::peer::limits::{PARALLEL_SUBSCRIPTIONS, RATE_LIMITED_IN_A_ROW, SMALLEST_PAGE_LIMIT};
+use crate::peer::pager::tests::filter_of;
 
 const PACE: Pace = Pace { time_out: Duration::from_secs(60), first_pause: Duration::ZERO };
 const RESTRICTED: &str = "auth-required: who are you?";

@@ -10,10 +10,10 @@ use serde_json::Value;
 
 use super::*;
 use crate::nostr::Pubkey;
-use crate::relay::paged_query::tests::{Stored, author, id_of, outline};
+use crate::peer::paged_query::tests::{Stored, author, id_of, outline};
 
 /// A REQ of one filter: its subscription and the filter.
-pub(in crate::relay) fn request(text: &str) -> (String, Filter) {
+pub(in crate::peer) fn request(text: &str) -> (String, Filter) {
     let message: Value = serde_json::from_str(text).unwrap();
     let [name, subscription, filter] = message.as_array().unwrap().as_slice() else {
         panic!("{text}")
@@ -23,7 +23,7 @@ pub(in crate::relay) fn request(text: &str) -> (String, Filter) {
 }
 
 /// The filter that was written as this.
-pub(in crate::relay) fn filter_of(json: &Value) -> Filter {
+pub(in crate::peer) fn filter_of(json: &Value) -> Filter {
     let texts = |name: &str| -> Option<Vec<&str>> {
         Some(json.get(name)?.as_array()?.iter().map(|it| it.as_str().unwrap()).collect())
     };

@@ -3,9 +3,9 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::*;
-use crate::relay::limits::{IDS_WAITING, PARALLEL_COMPARISONS, PARALLEL_SUBSCRIPTIONS};
-use crate::relay::pager::tests::filter_of;
-use crate::relay::want_list::WantList;
+use crate::peer::limits::{IDS_WAITING, PARALLEL_COMPARISONS, PARALLEL_SUBSCRIPTIONS};
+use crate::peer::pager::tests::filter_of;
+use crate::peer::want_list::WantList;
 
 /// Comparisons with one peer.
 struct Compared {

@@ -82,7 +82,7 @@ struct Came {
 }
 
 fn request(text: &str) -> (String, Filter) {
-    crate::relay::pager::tests::request(text)
+    crate::peer::pager::tests::request(text)
 }
 
 /// Asks one relay, as the conversation does, until nothing more is asked.
@@ -117,7 +117,7 @@ fn ask_relay(fetch: &mut IdFetch, relay: &Relay, limits: &mut PeerLimits) -> Cam
 }
 
 /// A place in the want list for a peer that says that it has these.
-fn naming(list: &std::sync::Arc<crate::relay::WantList>, named: &[EventId]) -> IdFetch {
+fn naming(list: &std::sync::Arc<crate::peer::WantList>, named: &[EventId]) -> IdFetch {
     let member = list.join();
     assert!(member.offer(named.iter().copied()));
     IdFetch::new(member)

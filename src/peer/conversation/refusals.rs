@@ -5,14 +5,14 @@ use tokio::time::Instant;
 
 use super::clock::Open;
 use super::{Conversation, Way, shortened};
-use crate::relay::outcome::{GapReason, Withheld};
-use crate::relay::pager::{Refusal, is_private};
-use crate::relay::peer_limits::Comparing;
-use crate::relay::wording::Wording;
+use crate::peer::outcome::{GapReason, Withheld};
+use crate::peer::pager::{Refusal, is_private};
+use crate::peer::peer_limits::Comparing;
+use crate::peer::wording::Wording;
 
 impl Conversation {
     /// The peer ends a request.
-    pub(in crate::relay) fn closed(&mut self, subscription: &str, message: &str) {
+    pub(in crate::peer) fn closed(&mut self, subscription: &str, message: &str) {
         let Some(open) = self.clock.take(subscription) else {
             self.budget.note_idle();
             // A comparison that waits for us is not owed.
@@ -25,12 +25,7 @@ impl Conversation {
     }
 
     /// The peer ends a comparison.
-    pub(in crate::relay) fn neg_err(
-        &mut self,
-        subscription: &str,
-        reason: &str,
-        has_maximum: bool,
-    ) {
+    pub(in crate::peer) fn neg_err(&mut self, subscription: &str, reason: &str, has_maximum: bool) {
         if Way::of(subscription) != Some(Way::Compare) {
             self.budget.note_idle();
             return;
@@ -142,7 +137,7 @@ impl Conversation {
     }
 
     /// The relay wants to know who we are; that is answered when it refuses something for it.
-    pub(in crate::relay) fn challenge(&mut self, challenge: &str) {
+    pub(in crate::peer) fn challenge(&mut self, challenge: &str) {
         self.budget.note_idle();
         self.login.challenge(challenge);
         if self.login.may_hide(Instant::now()) {
@@ -154,7 +149,7 @@ impl Conversation {
     }
 
     /// What the relay thinks of an event that it was sent.
-    pub(in crate::relay) fn ok(&mut self, id: &str, accepted: bool, message: &str) {
+    pub(in crate::peer) fn ok(&mut self, id: &str, accepted: bool, message: &str) {
         if self.login.ok(id, accepted, &shortened(message)) {
             self.clock.note_answer("");
         } else {
@@ -163,7 +158,7 @@ impl Conversation {
     }
 
     /// A text for people: it may be the refusal of anything that is open.
-    pub(in crate::relay) fn notice(&mut self, text: &str) {
+    pub(in crate::peer) fn notice(&mut self, text: &str) {
         self.budget.note_idle();
         let text = shortened(text);
         if Wording::of(&text) == Wording::RateLimited {
@@ -248,7 +243,7 @@ impl Conversation {
 
     /// Whether the end of the connection shows that what is open is too large: it is asked again
     /// smaller, which is worth another attempt.
-    pub(in crate::relay) fn learns_from_the_end(&self) -> bool {
+    pub(in crate::peer) fn learns_from_the_end(&self) -> bool {
         matches!(self.clock.open(), [alone] if self.is_large(alone))
     }
 
@@ -264,7 +259,7 @@ impl Conversation {
 
     /// The connection has ended. What was open alone was perhaps more than the peer can answer; of
     /// several requests each is asked again, one at a time and last what was asked first.
-    pub(in crate::relay) fn connection_ended(&mut self, reason: &GapReason) {
+    pub(in crate::peer) fn connection_ended(&mut self, reason: &GapReason) {
         self.pager.forget_recent();
         if let Some(ids) = &mut self.ids {
             ids.forget_recent();

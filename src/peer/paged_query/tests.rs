@@ -5,12 +5,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::nostr::Pubkey;
-use crate::relay::limits::PAGE;
+use crate::peer::limits::PAGE;
 
 /// A stored event: author, kind, created_at, number.
-pub(in crate::relay) type Stored = (u8, u64, u64, u16);
+pub(in crate::peer) type Stored = (u8, u64, u64, u16);
 
-pub(in crate::relay) fn id_of(event: &Stored) -> EventId {
+pub(in crate::peer) fn id_of(event: &Stored) -> EventId {
     let mut id = [event.0; 32];
     id[..2].copy_from_slice(&event.3.to_be_bytes());
     id[2..10].copy_from_slice(&event.1.to_be_bytes());
@@ -18,12 +18,12 @@ pub(in crate::relay) fn id_of(event: &Stored) -> EventId {
     EventId::from_bytes(id)
 }
 
-pub(in crate::relay) fn author(byte: u8) -> Pubkey {
+pub(in crate::peer) fn author(byte: u8) -> Pubkey {
     Pubkey::from_bytes([byte; 32])
 }
 
 /// What is known of an event that came.
-pub(in crate::relay) fn outline(event: &Stored) -> Outline {
+pub(in crate::peer) fn outline(event: &Stored) -> Outline {
     let (id, pubkey) = (id_of(event), author(event.0));
     Outline { id, pubkey, kind: event.1, created_at: event.2 }
 }
@@ -42,14 +42,14 @@ fn end(query: &mut PagedQuery, is_finish: bool) {
 }
 
 /// A relay that gives the newest events first and at most `limit` of them.
-pub(in crate::relay) struct Relay {
-    pub(in crate::relay) events: BTreeSet<Stored>,
-    pub(in crate::relay) limit: usize,
-    pub(in crate::relay) pages: usize,
+pub(in crate::peer) struct Relay {
+    pub(in crate::peer) events: BTreeSet<Stored>,
+    pub(in crate::peer) limit: usize,
+    pub(in crate::peer) pages: usize,
 }
 
 impl Relay {
-    pub(in crate::relay) fn answer(&mut self, filter: &Filter) -> Vec<Stored> {
+    pub(in crate::peer) fn answer(&mut self, filter: &Filter) -> Vec<Stored> {
         self.pages += 1;
         let mut matching: Vec<Stored> = self
             .events

@@ -2,14 +2,14 @@
 
 use tokio::time::Instant;
 
-use crate::relay::auth::{AuthKey, AuthStep, Authentication};
+use crate::peer::auth::{AuthKey, AuthStep, Authentication};
 
 /// Who we are, for a relay that wants to know (NIP-42).
 #[derive(Debug, Clone)]
-pub(in crate::relay) struct Identity {
-    pub(in crate::relay) key: AuthKey,
+pub(in crate::peer) struct Identity {
+    pub(in crate::peer) key: AuthKey,
     /// The relay's address.
-    pub(in crate::relay) relay: String,
+    pub(in crate::peer) relay: String,
 }
 
 /// How far we are with one connection.

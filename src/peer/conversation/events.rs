@@ -2,14 +2,14 @@
 
 use super::{Conversation, Way};
 use crate::nostr::{Event, EventId, ExpectedId, Filter, Outline};
-use crate::relay::forged::ForgedIds;
-use crate::relay::message;
-use crate::relay::pager::Arrival;
-use crate::relay::sink::Unwanted;
+use crate::peer::forged::ForgedIds;
+use crate::peer::message;
+use crate::peer::pager::Arrival;
+use crate::peer::sink::Unwanted;
 
 impl Conversation {
     /// Parses an event and accepts it if it is new and was asked for.
-    pub(in crate::relay) fn receive<'a>(
+    pub(in crate::peer) fn receive<'a>(
         &mut self,
         subscription: &str,
         text: &'a str,
@@ -56,7 +56,7 @@ impl Conversation {
     }
 
     /// An event that is too large for us; false if nothing asked for it.
-    pub(in crate::relay) fn receive_too_large(
+    pub(in crate::peer) fn receive_too_large(
         &mut self,
         subscription: &str,
         id: Option<EventId>,
@@ -154,7 +154,7 @@ impl Conversation {
     }
 
     /// Whether there was such an open request, which is to be closed.
-    pub(in crate::relay) fn end_of_stored_events(
+    pub(in crate::peer) fn end_of_stored_events(
         &mut self,
         subscription: &str,
         is_finish: bool,
@@ -199,7 +199,7 @@ impl Conversation {
 
     /// A round of a comparison. Returns what the peer has and we had not when that was looked up;
     /// what is still missing is to be [offered](Conversation::offer).
-    pub(in crate::relay) fn neg_msg(
+    pub(in crate::peer) fn neg_msg(
         &mut self,
         subscription: &str,
         payload: &str,
@@ -224,7 +224,7 @@ impl Conversation {
     }
 
     /// The peer has these events and we have not, as a round of the comparison of this filter shows.
-    pub(in crate::relay) fn offer(
+    pub(in crate::peer) fn offer(
         &mut self,
         subscription: &str,
         filter: &Filter,
@@ -239,7 +239,7 @@ impl Conversation {
     }
 
     /// A message that brings nothing.
-    pub(in crate::relay) fn close_request(&mut self, subscription: &str) {
+    pub(in crate::peer) fn close_request(&mut self, subscription: &str) {
         self.outbox.push_back(match Way::of(subscription) {
             Some(Way::Compare) => message::neg_close(subscription),
             _ => message::close(subscription),
