@@ -374,7 +374,10 @@ impl Conversation {
             self.pager.flush();
             return true;
         }
-        let gave_nothing = self.outcome.events == 0 && self.limits.given.is_empty();
+        // One that compares has been seen to look before it answers.
+        let gave_nothing = self.outcome.events == 0
+            && self.limits.given.is_empty()
+            && self.limits.comparing != Comparing::Works;
         if gave_nothing && self.pager.outcome.pages > 0 && !self.clock.linger() {
             return false;
         }
