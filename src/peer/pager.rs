@@ -205,7 +205,7 @@ impl Pager {
         if refused.is_empty() {
             return Some(filter);
         }
-        let kinds = filter.kinds.as_mut()?;
+        let Some(kinds) = filter.kinds.as_mut() else { return Some(filter) };
         for kind in kinds.extract_if(.., |kind| refused.contains_key(kind)).collect::<Vec<_>>() {
             let reason = refused.get(&kind)?.clone();
             let filter = Filter { kinds: Some(vec![kind]), ..filter.clone() };

@@ -217,7 +217,6 @@ fn a_message_that_a_relay_gives_to_those_who_log_in_is_asked_for_with_a_key() {
 }
 
 #[test]
-#[ignore = "not yet: what is restricted before the challenge comes is called withheld"]
 fn a_message_is_asked_for_with_a_key_also_if_the_challenge_comes_after_the_refusal() {
     gives_messages_after_a_login(&[Challenge::AfterRefusal], Verdict::Accepts);
 }

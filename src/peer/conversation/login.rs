@@ -88,6 +88,12 @@ impl Login {
         self.identity.is_some() && was_unknown
     }
 
+    /// Whether what was asked then may be given to us once the relay knows us: there is a key, and it
+    /// has not accepted it before.
+    pub(super) fn may_help(&self, asked: Instant) -> bool {
+        self.identity.is_some() && self.accepted_at.is_none_or(|accepted| asked < accepted)
+    }
+
     /// What the relay thinks of an event that it was sent; whether that is about us.
     pub(super) fn ok(&mut self, id: &str, accepted: bool, message: &str) -> bool {
         let is_ours = self.auth.ok(id, accepted, message);

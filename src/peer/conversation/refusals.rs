@@ -123,7 +123,8 @@ impl Conversation {
                 until.is_some()
             }
             Wording::AuthRequired => self.login.required(asked),
-            Wording::Restricted if self.login.may_hide(asked) => self.login.required(asked),
+            // Some say so to whom they do not know, before they send the challenge or after it.
+            Wording::Restricted if self.login.may_help(asked) => self.login.required(asked),
             _ => false,
         }
     }
