@@ -5,8 +5,8 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | [`nostr`] | what an event, a filter, a pubkey and a kind are, and whether an event is genuine; pure |
-//! | [`strfry_db`] | strfry's database, read-only: every byte layout of it, lookups, scans, short snapshots |
+//! | [`strfry_db`] | a crate of its own: strfry's database, read-only: every byte layout of it, lookups, scans, short snapshots |
+//! | [`nostr`] | of that crate: what an event, a filter, a pubkey and a kind are, and whether an event is genuine; pure |
 //! | [`node`] | the machine around: paths, strfry's configuration, peers, pubkeys, blacklist, lock |
 //! | [`peer`] | one conversation with one peer: comparing, asking by id or page by page, how it went; the want list that all peers share |
 //! | [`import`] | what `strfry import` is given, and what became of it; the command of that name |
@@ -61,16 +61,19 @@
 pub mod backfill;
 pub mod cli;
 pub mod files;
+#[cfg(test)]
+mod golden;
 pub mod import;
 pub mod jsonl;
 pub mod node;
-pub mod nostr;
 pub mod peer;
 pub mod profile;
 pub mod report;
 pub mod stop;
-pub mod strfry_db;
 pub mod verify;
+
+pub use ::strfry_db;
+pub use ::strfry_db::nostr;
 
 /// The examples of the README, compiled with those of the documentation.
 #[cfg(doctest)]

@@ -149,7 +149,7 @@ fn read(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::strfry_db::golden::golden_database;
+    use crate::golden::golden_database;
 
     #[tokio::test]
     async fn of_ids_that_a_peer_names_those_that_are_here_are_not_missing() {

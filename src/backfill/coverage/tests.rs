@@ -423,7 +423,7 @@ fn large(authors: &[Pubkey], peers: usize) -> Coverage {
 
 #[test]
 fn what_is_written_is_read_again() {
-    let directory = crate::strfry_db::golden::golden_database("strfry-1.1.1");
+    let directory = crate::golden::golden_database("strfry-1.1.1");
     let db = crate::strfry_db::StrfryDb::open(directory.path()).unwrap();
     let path = directory.path().join("state.json");
     let authors: Vec<Pubkey> = (1..=200).map(author).collect();
@@ -477,7 +477,7 @@ fn expanded_areas(filters: &[Filter]) -> BTreeSet<Part> {
 #[test]
 #[ignore = "a measurement"]
 fn the_time_that_a_large_state_takes() {
-    let directory = crate::strfry_db::golden::golden_database("strfry-1.1.1");
+    let directory = crate::golden::golden_database("strfry-1.1.1");
     let db = crate::strfry_db::StrfryDb::open(directory.path()).unwrap();
     let path = directory.path().join("state.json");
     let authors: Vec<Pubkey> = (0..500u64)

@@ -264,8 +264,8 @@ fn successor<const K: usize>(key: [u8; K]) -> Option<[u8; K]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::strfry_db::golden::golden_database;
-    use crate::strfry_db::tables::present;
+    use crate::golden::golden_database;
+    use crate::tables::present;
 
     const TABLE: &str = "Event__created_at";
 

@@ -99,8 +99,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::strfry_db::StrfryDb;
-    use crate::strfry_db::golden::golden_database;
+    use crate::StrfryDb;
+    use crate::golden::golden_database;
 
     fn payloads(snapshot: &Snapshot<'_>) -> Vec<(LevId, Vec<u8>)> {
         let table = present(TABLE, snapshot.db().tables.event_payload).unwrap();

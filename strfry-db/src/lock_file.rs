@@ -7,15 +7,15 @@
 //! robust being 4 there, and never writes to bytes 16 to 20.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rustix::fs::Access;
+use rustix::fs::{Access, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::error::OpenError;
-use crate::files::open_to_read;
 
 const MAGIC: u32 = 0xBEEF_C0DE;
 const MUTEX: usize = 8;
@@ -45,6 +45,19 @@ impl fmt::Display for Libc {
 }
 
 const OURS: Libc = if cfg!(target_env = "musl") { Libc::Musl } else { Libc::Glibc };
+
+/// Opens a regular file. A pipe could make us wait, and some devices act when they are opened.
+fn open_to_read(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let is_regular = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    let refused = || io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
+    if !is_regular(rustix::fs::stat(path)?) {
+        return Err(refused());
+    }
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    // It may have been replaced between the two.
+    if is_regular(rustix::fs::fstat(&file)?) { Ok(file) } else { Err(refused()) }
+}
 
 /// Whether there is a lock file, and one that can be shared.
 ///

@@ -26,6 +26,7 @@ mod lock_file;
 mod lookup;
 mod lookups;
 mod moment;
+pub mod nostr;
 mod open;
 mod open_snapshots;
 pub mod orders;

@@ -286,7 +286,7 @@ mod tests {
     #[test]
     fn numbers_are_rewritten_as_strfry_rewrites_them() {
         // Written, and then as strfry 1.1.1 stored it, or null if it refused it.
-        let numbers = include_str!("../../tests/fixtures/numbers_rewritten.jsonl");
+        let numbers = include_str!("../../../tests/fixtures/numbers_rewritten.jsonl");
         let mut misprinted = BTreeSet::new();
         for line in numbers.lines() {
             let [written, stored]: [Option<String>; 2] = serde_json::from_str(line).unwrap();

@@ -5,7 +5,8 @@
 
 mod event;
 mod filter;
-pub(crate) mod hex;
+#[doc(hidden)]
+pub mod hex;
 mod id;
 pub mod json;
 mod keys;
