@@ -26,6 +26,7 @@ mod said;
 mod scan;
 mod slots;
 mod small_node;
+mod soak;
 mod terminal;
 mod told_to_end;
 mod verifies;
