@@ -1,10 +1,12 @@
 //! `backfill`: the main job, from arguments and the node's files to a run and its exit code.
 
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use clap::Args;
 use jiff::Zoned;
 
@@ -22,8 +24,8 @@ use crate::backfill::{self, Class, Job, Output, PeerStatus, PeerSummary, Status,
 use crate::import::StrfryCommand;
 use crate::import::limits::PATIENCE;
 use crate::node::{
-    Acquired, Blacklist, Discovery, Holder, Peer, PeerPolicy, Precious, PubkeySources, RunLock,
-    StrfryConf, fallback_peer,
+    Acquired, Blacklist, Discovery, Holder, NodePaths, Peer, PeerPolicy, Precious, PubkeySources,
+    RunLock, StrfryConf, fallback_peer,
 };
 use crate::report::{Progress, RunLog, Terminal, clean_for_log};
 use crate::stop::Stop;
@@ -96,6 +98,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let paths = arguments.node.paths();
 
     arguments.refuse_links(&config)?;
+    create_state_dir(&paths)?;
     // Nothing is touched before the lock is ours.
     let _lock = match RunLock::acquire(&paths.lock()).or_cannot_run()? {
         Acquired::Held(lock) => lock,
@@ -147,7 +150,7 @@ impl Arguments {
     fn refuse_links(&self, config: &StrfryConf) -> Result<()> {
         let (paths, strfry) = (self.node.paths(), self.strfry_bin()?);
         let written = paths.written();
-        let precious = Precious::new(paths, &strfry, &self.node.config_path()?, &config.db);
+        let precious = Precious::new(paths, &strfry, &self.node.paths().strfry_conf(), &config.db);
         for file in written {
             if let Some(what) = precious.behind(&file) {
                 return Err(Failure::CannotRun(anyhow!(
@@ -219,7 +222,7 @@ impl Arguments {
         }
         let strfry = StrfryCommand {
             binary: self.strfry_bin()?,
-            config: self.node.config_path()?,
+            config: self.node.paths().strfry_conf(),
             directory: paths.strfry_dir().to_owned(),
             patience: PATIENCE,
         };
@@ -268,6 +271,20 @@ impl Arguments {
         self.asking.tracing.end(&job.trace, |trouble| log.warn(clean_for_log(&trouble)));
         summary
     }
+}
+
+/// That of a node is there already.
+fn create_state_dir(paths: &NodePaths) -> Result<()> {
+    let directory = paths.state_dir();
+    let created = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    created
+        .with_context(|| {
+            format!(
+                "cannot create {} for state, lock and logs; name another directory with --state-dir",
+                directory.display()
+            )
+        })
+        .or_cannot_run()
 }
 
 fn hours_and_minutes(time: Duration) -> String {

@@ -78,7 +78,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let binary = arguments.strfry_bin.clone().unwrap_or_else(|| paths.strfry_bin());
     let strfry = StrfryCommand {
         binary: std::path::absolute(binary).or_usage()?,
-        config: arguments.node.config_path()?,
+        config: arguments.node.paths().strfry_conf(),
         directory: paths.strfry_dir().to_owned(),
         patience: Duration::from_secs(arguments.strfry_timeout),
     };

@@ -126,7 +126,7 @@ impl Bench<'_> {
         match (directory.canonicalize(), config.db.canonicalize()) {
             (Ok(ours), Ok(theirs)) if ours == theirs => Ok(Ok(Strfry {
                 program,
-                config: self.node().config_path()?,
+                config: self.node().paths().strfry_conf(),
                 directory: paths.strfry_dir().to_owned(),
             })),
             _ => Ok(Err(format!(
