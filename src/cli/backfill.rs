@@ -14,6 +14,7 @@ use super::asking::{Asking, Named, failure_of, runtime};
 use super::diff::sides_in_words;
 use super::exit::{Failure, OrFail, Outcome, Result, outcome_of, tell};
 use super::node::NodeArguments;
+use super::open::Beside;
 use super::output::{print, print_json};
 use super::pubkeys::print_list;
 use super::signals::stop_on_signals;
@@ -88,7 +89,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     if arguments.stats {
         return stats::run(&stats::Arguments::of(arguments.node.clone(), arguments.json));
     }
-    refuse_no_lock(&arguments.node)?;
     let (named, fallback) = (arguments.asking.named()?, arguments.fallback()?);
     if arguments.show_hex {
         return arguments.show_hex(named);
@@ -112,15 +112,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     stop_on_signals(&stop)?;
     log.info("Starting Astroport constellation backfill process");
 
-    let prepared = arguments
-        .job(named, fallback, &config, &log)
-        .and_then(|job| Ok((job, Arc::new(StrfryDb::open(&database).or_cannot_run()?))));
-    let result = prepared.and_then(|(job, db)| {
-        if !job.dry_run {
-            refuse_without_lock_file(&db)?;
-        }
-        arguments.execute(&job, db, &log, &stop)
+    let prepared = arguments.job(named, fallback, &config, &log).and_then(|job| {
+        let warn = |why: String| log.warn(clean_for_log(&why));
+        let db = arguments.node.lock.open(&database, Beside::Strfry, warn)?;
+        Ok((job, Arc::new(db)))
     });
+    let result = prepared.and_then(|(job, db)| arguments.execute(&job, db, &log, &stop));
     let mut summary = result.map_err(|failure| failure.told_by(|error| log.error(error)))?;
     if let Some(lost) = log.write_failed() {
         summary.errors.push(lost.to_string());
@@ -310,29 +307,6 @@ pub(super) fn database_of_strfry(node: &NodeArguments, config: &StrfryConf) -> R
          name the configuration of that database with --strfry-config",
         named.display(),
         config.db.display()
-    )))
-}
-
-/// What imports looks at strfry's commits the moment they are made.
-pub(super) fn refuse_no_lock(node: &NodeArguments) -> Result<()> {
-    if !node.no_lock {
-        return Ok(());
-    }
-    Err(Failure::Usage(anyhow!(
-        "--no-lock is for reading: an import must see what strfry has committed, \
-         and strfry must know of its reader"
-    )))
-}
-
-/// strfry's import would create the lock file under our feet.
-pub(super) fn refuse_without_lock_file(db: &StrfryDb) -> Result<()> {
-    if db.has_lock_file() {
-        return Ok(());
-    }
-    Err(Failure::CannotRun(anyhow!(
-        "{} has no lock.mdb: no strfry has opened this database here yet; \
-         start strfry on it once, then run this again",
-        db.directory().display()
     )))
 }
 

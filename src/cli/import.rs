@@ -7,9 +7,10 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 
-use super::backfill::{database_of_strfry, refuse_no_lock};
+use super::backfill::database_of_strfry;
 use super::exit::{OrFail, Outcome, Result, outcome_of, tell};
 use super::node::NodeArguments;
+use super::open::Beside;
 use super::output::{print, print_json};
 use super::resources::{need_open_files, need_threads};
 use super::signals::stop_on_signals;
@@ -21,7 +22,6 @@ use crate::jsonl::Source;
 use crate::node::{Blacklist, PeerPolicy, Precious};
 use crate::report::Progress;
 use crate::stop::Stop;
-use crate::strfry_db::StrfryDb;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -61,7 +61,6 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
-    refuse_no_lock(&arguments.node)?;
     let stop = Stop::default();
     let inputs = arguments.inputs(&stop)?;
     // Before the database is open, so that no signal ends the process with a snapshot.
@@ -71,10 +70,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let paths = arguments.node.paths();
     let sources = arguments.node.pubkeys(&arguments.node.discover(PeerPolicy::default()));
     let blacklist = Blacklist::read(&paths.blacklist(), &sources.local).or_usage()?;
-    let db = Arc::new(StrfryDb::open(&database).or_cannot_run()?);
-    if !arguments.dry_run {
-        super::backfill::refuse_without_lock_file(&db)?;
-    }
+    let db = Arc::new(arguments.node.lock.open(&database, Beside::Strfry, tell)?);
     let binary = arguments.strfry_bin.clone().unwrap_or_else(|| paths.strfry_bin());
     let strfry = StrfryCommand {
         binary: std::path::absolute(binary).or_usage()?,

@@ -11,6 +11,7 @@ mod exit;
 mod export;
 mod import;
 mod node;
+mod open;
 mod output;
 mod peers;
 mod profiles;

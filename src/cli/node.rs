@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::exit::{Failure, OrFail, Result, tell};
+use super::open::{Beside, LockArguments};
 use crate::node::{
     ConfError, Discovery, EventLimits, Named, NodePaths, PeerPolicy, PubkeyList, PubkeySources,
     SkippedLine, SkippedPeer, StrfryConf, Subject, Surroundings, discover, own_station_id, paths,
@@ -22,10 +23,8 @@ pub(super) struct NodeArguments {
     /// Directory of strfry's database, or its data.mdb [default: `db` of strfry.conf]
     #[arg(long, value_name = "DIR")]
     pub(super) db: Option<PathBuf>,
-    /// Read the database without strfry's lock file, where that cannot be shared: in short
-    /// snapshots, each checked afterwards and read again if strfry has committed twice meanwhile
-    #[arg(long)]
-    pub(super) no_lock: bool,
+    #[command(flatten)]
+    pub(super) lock: LockArguments,
     /// Home of the node's files [default: ~/.zen]
     #[arg(long, value_name = "DIR")]
     home: Option<PathBuf>,
@@ -84,14 +83,9 @@ impl NodeArguments {
         }
     }
 
-    /// Opens the database.
+    /// Opens the database, to read it.
     pub(super) fn open_database(&self) -> Result<StrfryDb> {
-        let path = self.database()?;
-        let opened = match self.no_lock {
-            false => StrfryDb::open(&path),
-            true => StrfryDb::open_without_lock(&path),
-        };
-        opened.or_cannot_run()
+        self.lock.open(&self.database()?, Beside::Nobody, tell)
     }
 
     /// The swarm's peers and stations.

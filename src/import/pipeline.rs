@@ -121,7 +121,7 @@ impl<I: Send + 'static, L: Ledger> Pipeline<I, L> {
         ledger: L,
         prepare: impl Fn(I) -> Vec<Ticketed<L>> + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        let last_lev_id = db.snapshot().and_then(|snapshot| snapshot.last_lev_id());
+        let last_lev_id = db.read(Snapshot::last_lev_id);
         let last_lev_id = last_lev_id.map_err(io::Error::other)?.unwrap_or(0);
         let workers = rayon::ThreadPoolBuilder::new()
             .num_threads(settings.threads)

@@ -11,8 +11,8 @@ use super::by_kind::{ByKind, Cell, KindGroup};
 use super::intervals::Intervals;
 use super::{Areas, Coverage, PeerCoverage, Subject};
 use crate::files::{self, ReplaceError};
-use crate::nostr::{EventId, Pubkey, kind};
-use crate::strfry_db::{LevId, ReadError, StrfryDb};
+use crate::nostr::{Pubkey, kind};
+use crate::strfry_db::{LevId, ReadError, Snapshot, StrfryDb};
 
 /// Version of the form of the file that is written.
 const VERSION: u32 = 2;
@@ -280,18 +280,19 @@ impl Legacy {
 
 impl Mark {
     fn of(db: &StrfryDb) -> Result<Self, ReadError> {
-        let snapshot = db.snapshot()?;
-        let lasting = |from: LevId| -> Result<Option<(LevId, EventId)>, ReadError> {
-            for lev_id in (from.saturating_sub(LOOKS)..=from).rev() {
-                let Some(event) = snapshot.packed(lev_id)? else { continue };
-                // strfry deletes these when their time is over, and gives their levIds to others.
-                if !kind::is_ephemeral(event.kind()) && event.expiration() == 0 {
-                    return Ok(Some((lev_id, event.id())));
+        let lasting = |from: LevId| {
+            db.read(|snapshot| {
+                for lev_id in (from.saturating_sub(LOOKS)..=from).rev() {
+                    let Some(event) = snapshot.packed(lev_id)? else { continue };
+                    // strfry deletes these when their time is over, and gives their levIds to others.
+                    if !kind::is_ephemeral(event.kind()) && event.expiration() == 0 {
+                        return Ok(Some((lev_id, event.id())));
+                    }
                 }
-            }
-            Ok(None)
+                Ok(None)
+            })
         };
-        let Some(last) = snapshot.last_lev_id()? else { return Ok(Self::default()) };
+        let Some(last) = db.read(Snapshot::last_lev_id)? else { return Ok(Self::default()) };
         let Some((highest, id)) = lasting(last)? else { return Ok(Self::default()) };
         let mut samples = vec![(highest, id.to_string())];
         for step in 0..SAMPLES - 1 {
@@ -306,8 +307,7 @@ impl Mark {
 
     /// What tells that the database is another one.
     fn difference(&self, db: &StrfryDb) -> Result<Option<String>, ReadError> {
-        let snapshot = db.snapshot()?;
-        let last = snapshot.last_lev_id()?.unwrap_or(0);
+        let last = db.read(Snapshot::last_lev_id)?.unwrap_or(0);
         if last < self.highest {
             return Ok(Some(format!(
                 "it has been there when the database held event number {}, and the last one is \
@@ -316,11 +316,10 @@ impl Mark {
             )));
         }
         for (lev_id, id) in self.samples.iter().take(SAMPLES as usize) {
-            let Some(event) = snapshot.packed(*lev_id)? else { continue };
-            if event.id().to_string() != *id {
+            let now = db.read(|snapshot| Ok(snapshot.packed(*lev_id)?.map(|event| event.id())))?;
+            if let Some(now) = now.filter(|now| now.to_string() != *id) {
                 return Ok(Some(format!(
-                    "event number {lev_id} is {} now, and was another one",
-                    event.id()
+                    "event number {lev_id} is {now} now, and was another one"
                 )));
             }
         }

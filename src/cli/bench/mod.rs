@@ -100,9 +100,7 @@ impl Bench<'_> {
     fn companion(&self, command: &str) -> Result<Command> {
         let mut companion = Command::new(std::env::current_exe().or_cannot_run()?);
         companion.arg(command).arg("--db").arg(self.node().database()?);
-        if self.node().no_lock {
-            companion.arg("--no-lock");
-        }
+        companion.args(["--lock", &self.node().lock.lock().to_string()]);
         Ok(companion)
     }
 
