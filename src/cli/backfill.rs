@@ -2,7 +2,6 @@
 
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,14 +18,15 @@ use super::output::{print, print_json};
 use super::pubkeys::print_list;
 use super::signals::stop_on_signals;
 use super::stats;
+use super::strfry::{StrfryArguments, Target};
 use super::wait::StandardError;
 use crate::backfill::limits::STRANGERS_EVENTS;
 use crate::backfill::{self, Class, Job, Output, PeerStatus, PeerSummary, Status, Summary};
 use crate::import::StrfryCommand;
 use crate::import::limits::PATIENCE;
 use crate::node::{
-    Acquired, Blacklist, Discovery, Holder, NodePaths, Peer, PeerPolicy, Precious, PubkeySources,
-    RunLock, StrfryConf, fallback_peer,
+    Acquired, Blacklist, Discovery, EventLimits, Holder, NodePaths, Peer, PeerPolicy, Precious,
+    PubkeySources, RunLock, fallback_peer,
 };
 use crate::report::{Progress, RunLog, Terminal, clean_for_log};
 use crate::stop::Stop;
@@ -62,9 +62,8 @@ pub(super) struct Arguments {
     /// Write the profiles as CSV too
     #[arg(long)]
     csv: bool,
-    /// The strfry executable [default: strfry in strfry's working directory]
-    #[arg(long, value_name = "FILE")]
-    strfry_bin: Option<PathBuf>,
+    #[command(flatten)]
+    strfry: StrfryArguments,
     /// Public relay to ask for profiles that no peer has, in place of the default ones (repeatable)
     /// [default: wss://purplepag.es wss://relay.primal.net wss://nos.lol]
     #[arg(long = "fallback-relay", value_name = "URL", num_args = 1.., conflicts_with = "no_fallback")]
@@ -93,11 +92,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     if arguments.show_hex {
         return arguments.show_hex(named);
     }
-    let config = arguments.node.config().or_usage()?;
-    let database = database_of_strfry(&arguments.node, &config)?;
+    let target = arguments.strfry.target(&arguments.node)?;
+    let strfry = arguments.strfry.command(&arguments.node, PATIENCE)?;
     let paths = arguments.node.paths();
 
-    arguments.refuse_links(&config)?;
+    arguments.refuse_links(&target)?;
     create_state_dir(&paths)?;
     // Nothing is touched before the lock is ours.
     let _lock = match RunLock::acquire(&paths.lock()).or_cannot_run()? {
@@ -112,9 +111,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     stop_on_signals(&stop)?;
     log.info("Starting Astroport constellation backfill process");
 
-    let prepared = arguments.job(named, fallback, &config, &log).and_then(|job| {
+    let prepared = arguments.job(named, fallback, (strfry, target.limits), &log).and_then(|job| {
         let warn = |why: String| log.warn(clean_for_log(&why));
-        let db = arguments.node.lock.open(&database, Beside::Strfry, warn)?;
+        if !job.dry_run {
+            target.make_if_missing(&job.strfry, &stop, |news| log.warn(clean_for_log(&news)))?;
+        }
+        let db = arguments.node.lock.open(&target.database, Beside::Strfry, warn)?;
         Ok((job, Arc::new(db)))
     });
     let result = prepared.and_then(|(job, db)| arguments.execute(&job, db, &log, &stop));
@@ -138,16 +140,11 @@ impl Arguments {
         public.iter().map(|url| fallback_peer(url).or_usage()).collect()
     }
 
-    fn strfry_bin(&self) -> Result<PathBuf> {
-        let binary = self.strfry_bin.clone().unwrap_or_else(|| self.node.paths().strfry_bin());
-        std::path::absolute(binary).or_usage()
-    }
-
     /// Refuses to write a file that leads to one of strfry's, or to another one of the node's.
-    fn refuse_links(&self, config: &StrfryConf) -> Result<()> {
-        let (paths, strfry) = (self.node.paths(), self.strfry_bin()?);
-        let written = paths.written();
-        let precious = Precious::new(paths, &strfry, &self.node.paths().strfry_conf(), &config.db);
+    fn refuse_links(&self, target: &Target) -> Result<()> {
+        let (paths, strfry) = (self.node.paths(), self.strfry.binary(&self.node)?);
+        let (written, conf) = (paths.written(), paths.strfry_conf());
+        let precious = Precious::new(paths, &strfry, &conf, &target.directory());
         for file in written {
             if let Some(what) = precious.behind(&file) {
                 return Err(Failure::CannotRun(anyhow!(
@@ -199,7 +196,7 @@ impl Arguments {
         &self,
         named: Named,
         fallback: Vec<Peer>,
-        config: &StrfryConf,
+        (strfry, limits): (StrfryCommand, EventLimits),
         log: &RunLog,
     ) -> Result<Job> {
         let paths = self.node.paths();
@@ -217,12 +214,6 @@ impl Arguments {
                 paths.home().display()
             )));
         }
-        let strfry = StrfryCommand {
-            binary: self.strfry_bin()?,
-            config: self.node.paths().strfry_conf(),
-            directory: paths.strfry_dir().to_owned(),
-            patience: PATIENCE,
-        };
         log.info(format_args!("{} peers, {} pubkeys", peers.len(), pubkeys.len()));
         Ok(Job {
             peers,
@@ -238,12 +229,12 @@ impl Arguments {
             plain: self.plain,
             ipfs: self.asking.reaching.ipfs_bin.clone(),
             auth: self.asking.auth()?,
-            trace: self.asking.trace(&self.node, Some(&self.strfry_bin()?))?,
+            trace: self.asking.trace(&self.node, Some(&self.strfry.binary(&self.node)?))?,
             state: Some(paths.peer_state()),
             ignore_state: self.asking.ignores_state(),
             negentropy: !self.asking.no_negentropy,
             dry_run: self.dry_run,
-            limits: config.limits,
+            limits,
             blacklist,
             strfry,
             allow_local: self.asking.reaching.allow_local_peers,
@@ -287,27 +278,6 @@ fn create_state_dir(paths: &NodePaths) -> Result<()> {
 fn hours_and_minutes(time: Duration) -> String {
     let minutes = time.as_secs() / 60;
     format!("{} h {} min", minutes / 60, minutes % 60)
-}
-
-/// The database that strfry imports into; another one must not be looked at.
-pub(super) fn database_of_strfry(node: &NodeArguments, config: &StrfryConf) -> Result<PathBuf> {
-    let Some(named) = &node.db else { return Ok(config.db.clone()) };
-    let directory = if named.ends_with("data.mdb") { named.parent() } else { None };
-    let directory = directory.unwrap_or(named);
-    let same = match (directory.canonicalize(), config.db.canonicalize()) {
-        (Ok(named), Ok(configured)) => named == configured,
-        // What does not exist gets its error when it is opened.
-        _ => true,
-    };
-    if same {
-        return Ok(named.clone());
-    }
-    Err(Failure::Usage(anyhow!(
-        "--db is {}, but strfry would import into {} (db in strfry.conf): \
-         name the configuration of that database with --strfry-config",
-        named.display(),
-        config.db.display()
-    )))
 }
 
 fn log_sources(log: &RunLog, discovery: &Discovery, sources: &PubkeySources) {

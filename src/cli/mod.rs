@@ -20,6 +20,7 @@ mod resources;
 mod scan;
 mod signals;
 mod stats;
+mod strfry;
 mod trace;
 mod verify;
 mod wait;

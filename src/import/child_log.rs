@@ -40,6 +40,21 @@ pub(super) struct Claims {
     pub(super) dups: u64,
 }
 
+impl Claims {
+    /// Those of two strfrys.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            added: self.added.saturating_add(other.added),
+            dups: self.dups.saturating_add(other.dups),
+        }
+    }
+
+    /// Whether it claims to have any event.
+    pub(super) fn some(self) -> bool {
+        self.added > 0 || self.dups > 0
+    }
+}
+
 /// What a strfry has said so far. Clones are the same one.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ChildLog(Arc<Shared>);

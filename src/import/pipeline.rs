@@ -12,7 +12,8 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, mpsc};
 use std::{io, thread};
 
-use super::child::{Form, ImportError, StrfryCommand};
+use super::child::{Form, ImportError};
+use super::command::StrfryCommand;
 use super::confirm;
 use super::encode::StoredEvent;
 use super::fate::Fate;

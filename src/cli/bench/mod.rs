@@ -42,7 +42,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 5,
           value_parser = clap::value_parser!(u32).range(1..=1_000))]
     runs: u32,
-    /// The strfry executable [default: strfry in strfry's working directory]
+    /// The strfry executable [default: strfry in strfry's working directory, else in
+    /// PATH]
     #[arg(long, value_name = "FILE")]
     strfry_bin: Option<PathBuf>,
     /// Print one JSON object
