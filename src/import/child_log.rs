@@ -65,6 +65,9 @@ struct Shared {
     changed: Condvar,
 }
 
+/// The first line of strfry after 1.1.1, if root runs it: of no use where it is quoted.
+const RUNS_AS_ROOT: &str = "WARNING: Running as root is not recommended";
+
 #[derive(Debug, Default)]
 struct Said {
     last_lines: VecDeque<String>,
@@ -200,6 +203,9 @@ impl Lines {
 impl Said {
     fn push(&mut self, line: &[u8]) {
         let line = String::from_utf8_lossy(line).trim_end().to_owned();
+        if line == RUNS_AS_ROOT {
+            return;
+        }
         let message = message(&line);
         if let Some(through) = through(message) {
             self.through = self.through.saturating_add(through);
@@ -272,6 +278,16 @@ mod tests {
             "Committed 7. Processed 9 lines. 7 added, 0 rejected, 2 dups",
         ]);
         assert_eq!((said.through, said.claims), (4_321, Claims { added: 7, dups: 2 }));
+    }
+
+    /// Where a root runs it, it would be the one line of a strfry that says nothing more.
+    #[test]
+    fn that_root_runs_it_is_no_word_of_strfrys_about_an_import() {
+        let log = ChildLog::default();
+        log.lock().push(b"WARNING: Running as root is not recommended\n");
+        assert_eq!(log.quote().to_string(), " and wrote nothing to its log");
+        log.lock().push(format!("{PREFIX}WARNING: Running as root is not recommended").as_bytes());
+        assert!(log.quote().to_string().contains("Running as root"));
     }
 
     #[test]
