@@ -5,6 +5,7 @@
 mod support;
 
 mod commands;
+mod confs;
 mod first_start;
 mod locks;
 mod namespaces;

@@ -134,6 +134,7 @@ fn the_machines_configuration_is_used_as_strfry_uses_it() {
             unshare.current_dir(command.get_current_dir().unwrap());
             unshare
         };
+        fs::rename(operator.at(CONF), operator.at("etc.conf")).unwrap();
         let possible = operator
             .said(&mut in_namespace(Command::new("true").current_dir(operator.root.path())));
         if possible.code != 0 {
@@ -142,7 +143,6 @@ fn the_machines_configuration_is_used_as_strfry_uses_it() {
         // Its `db` is relative: it starts from where strfry runs.
         let mut command = operator.backfill(&["--strfry-bin", strfry.to_str().unwrap()]);
         command.arg("--strfry-dir").arg(operator.at("srv"));
-        fs::rename(operator.at(CONF), operator.at("etc.conf")).unwrap();
         let mut in_namespace = in_namespace(&command);
         let said = operator.said(&mut in_namespace);
         assert_eq!(said.code, 0, "{said:?}");
