@@ -6,6 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::process::Command;
 
 use crate::operator::{CONF, DATABASE, Operator, Said};
+use crate::support::events::Author;
 use crate::support::strfry_bin;
 use crate::with_each_strfry;
 
@@ -110,6 +111,30 @@ fn every_command_finds_the_database_of_the_configuration_that_strfry_would_use()
         "strfry-companion: no database at ROOT/home/.zen/strfry/strfry-db: start strfry once, or \
          name its directory with --db\n"
     );
+}
+
+/// What has been asked for and found empty for one is not here in the other.
+#[test]
+fn two_databases_do_not_share_a_state_also_if_the_first_is_empty() {
+    let operator = Operator::new(&strfry_bin());
+    let nobody = operator.write("nobody", &Author::new(2).pubkey().to_string());
+    let run = |conf: &str| {
+        let url = operator.relay.url();
+        let flags = ["backfill", "--no-fallback", "--days", "0", "--relay", &url, "--strfry-bin"];
+        let mut command = operator.companion(&flags);
+        command.arg(&operator.strfry).arg("--pubkeys").arg(&nobody);
+        operator.said(command.arg("--strfry-config").arg(operator.at(conf)))
+    };
+    assert_eq!(run(CONF).code, 0);
+    assert_eq!(run(CONF).code, 0);
+    fs::create_dir_all(operator.at("other/strfry-db")).unwrap();
+    fs::copy(operator.at(CONF), operator.at("other/strfry.conf")).unwrap();
+    let said = run("other/strfry.conf");
+    assert_eq!((said.code, said.out.as_str()), (2, ""));
+    let expected = "is of another database, or of this one before a backup was restored (that one, \
+                    at ROOT/srv/strfry-db, was empty, and this one is at ROOT/other/strfry-db)";
+    assert!(said.err.contains(expected), "{}", said.err);
+    assert!(said.err.contains("(--state-dir)"), "{}", said.err);
 }
 
 /// As packages and images have it: the configuration in /etc, the database elsewhere.

@@ -122,7 +122,8 @@ pub enum StateError {
 
 const ADVICE: &str = "delete it to begin anew: peers are then asked again for events of the last \
                       --days only, and older ones that a peer still owed are not asked for unless \
-                      --days reaches them; or pass it over this once with --ignore-state";
+                      --days reaches them; or pass it over this once with --ignore-state; a database of its own \
+                      needs a directory of its own (--state-dir)";
 
 #[derive(Serialize, Deserialize)]
 struct Document {
@@ -141,6 +142,9 @@ struct Mark {
     highest: LevId,
     /// Some events and their levIds.
     samples: Vec<(LevId, String)>,
+    /// Where it is, if no event tells it from another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    directory: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -279,6 +283,13 @@ impl Legacy {
 }
 
 impl Mark {
+    /// Of a database without an event that lasts.
+    fn of_nothing(db: &StrfryDb) -> Self {
+        let directory = std::fs::canonicalize(db.directory()).ok();
+        let directory = directory.map(|directory| directory.display().to_string());
+        Self { directory, ..Self::default() }
+    }
+
     fn of(db: &StrfryDb) -> Result<Self, ReadError> {
         let lasting = |from: LevId| {
             db.read(|snapshot| {
@@ -292,8 +303,10 @@ impl Mark {
                 Ok(None)
             })
         };
-        let Some(last) = db.read(Snapshot::last_lev_id)? else { return Ok(Self::default()) };
-        let Some((highest, id)) = lasting(last)? else { return Ok(Self::default()) };
+        let last = db.read(Snapshot::last_lev_id)?;
+        let Some((highest, id)) = last.map_or(Ok(None), lasting)? else {
+            return Ok(Self::of_nothing(db));
+        };
         let mut samples = vec![(highest, id.to_string())];
         for step in 0..SAMPLES - 1 {
             let Some(from) = highest.checked_sub(SAMPLE_STEP.pow(step)) else { break };
@@ -302,11 +315,17 @@ impl Mark {
                 samples.push((lev_id, id.to_string()));
             }
         }
-        Ok(Self { highest, samples })
+        Ok(Self { highest, samples, directory: None })
     }
 
     /// What tells that the database is another one.
     fn difference(&self, db: &StrfryDb) -> Result<Option<String>, ReadError> {
+        let now = Self::of_nothing(db).directory;
+        if let (Some(then), Some(now)) = (&self.directory, now)
+            && *then != now
+        {
+            return Ok(Some(format!("that one, at {then}, was empty, and this one is at {now}")));
+        }
         let last = db.read(Snapshot::last_lev_id)?.unwrap_or(0);
         if last < self.highest {
             return Ok(Some(format!(
