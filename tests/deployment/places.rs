@@ -165,13 +165,17 @@ fn the_machines_configuration_is_used_as_strfry_uses_it() {
         if possible.code != 0 {
             return println!("skipped: no mount namespace can be made here");
         }
-        // Its `db` is relative: it starts from where strfry runs.
-        let mut command = operator.backfill(&["--strfry-bin", strfry.to_str().unwrap()]);
-        command.arg("--strfry-dir").arg(operator.at("srv"));
-        let mut in_namespace = in_namespace(&command);
-        let said = operator.said(&mut in_namespace);
+        // Its `db` is relative: it starts from where strfry runs, which is here unless it is named.
+        let mut here = operator.backfill(&[]);
+        fs::create_dir(operator.at("bin")).unwrap();
+        symlink(strfry, operator.at("bin/strfry")).unwrap();
+        let path = std::env::var("PATH").unwrap();
+        here.current_dir(operator.at("srv"))
+            .env("PATH", format!("{}:{path}", operator.shown("bin")));
+        let said = operator.said(&mut in_namespace(&here));
         assert_eq!(said.code, 0, "{said:?}");
-        fs::copy(operator.at("etc.conf"), operator.at(CONF)).unwrap();
-        assert_eq!(operator.stored().len(), operator.events.len());
+        let mut there = operator.companion(&["scan", "--count", "{}", "--strfry-dir"]);
+        let said = operator.said(&mut in_namespace(there.arg(operator.at("srv"))));
+        assert_eq!((said.code, said.out), (0, format!("{}\n", operator.events.len())));
     });
 }
