@@ -5,7 +5,7 @@
 //! sink takes its time nothing is read, so that the peer's socket fills up and it waits too.
 
 use std::fmt::Display;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +32,7 @@ use super::sink::{Sink, Stopped, Unwanted};
 use super::too_large::TooLarge;
 use super::want_list::{Member, WantList};
 use crate::nostr::Filter;
+use crate::stop::Stop;
 
 /// One peer, for a whole run.
 #[derive(Debug)]
@@ -52,6 +53,8 @@ pub struct PeerSession {
     latest: u64,
     /// Why nothing more is asked of this peer.
     given_up: Option<GapReason>,
+    /// When this is told, nothing more is asked.
+    stop: Stop,
 }
 
 /// What a peer needs for its share of the work: with it, what is here already is not asked for
@@ -117,6 +120,7 @@ impl PeerSession {
             subscriptions: 0,
             latest: u64::MAX,
             given_up: None,
+            stop: Stop::default(),
         }
     }
 
@@ -154,6 +158,13 @@ impl PeerSession {
     #[must_use]
     pub fn not_after(self, latest: u64) -> Self {
         Self { latest, ..self }
+    }
+
+    /// Once this is told, nothing more is asked: a fetch under way ends at once, and what has not
+    /// been answered to its end is [`GapReason::Stopped`].
+    #[must_use]
+    pub fn until(self, stop: &Stop) -> Self {
+        Self { stop: stop.clone(), ..self }
     }
 
     /// The peer is reached over this line, whatever its address is.
@@ -220,7 +231,9 @@ impl PeerSession {
             let pause = pause(pace.first_pause, attempts);
             let retry_after = interruption.retry_after();
             let pause = retry_after.map_or(pause, |asked| asked.max(pause));
-            tokio::time::sleep(pause).await;
+            let told = pin!(self.stop.told());
+            // The next attempt tells that it was cut short.
+            let _ = unless(told, tokio::time::sleep(pause)).await;
             conversation.excuse(pause);
         }
         self.tell_what_it_lacks(&mut conversation);
@@ -259,9 +272,11 @@ impl PeerSession {
         pace: Pace,
         sink: &impl Sink,
     ) -> Result<(), Interruption> {
+        let stop = self.stop.clone();
+        let mut told = pin!(stop.told());
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => Box::new(self.connect(conversation).await?),
+            None => Box::new(unless(told.as_mut(), self.connect(conversation)).await??),
         };
         self.was_connected = true;
         let want_list = conversation.want_list();
@@ -274,7 +289,11 @@ impl PeerSession {
                     None => std::future::pending().await,
                 }
             };
-            self.ask(conversation, &mut connection, pace).await?;
+            // A peer that always has something to say is not listened to any longer either.
+            if stop.is_told() {
+                return Err(Interruption::Stopped);
+            }
+            unless(told.as_mut(), self.ask(conversation, &mut connection, pace)).await??;
             if conversation.is_done() {
                 break;
             }
@@ -282,6 +301,7 @@ impl PeerSession {
             let received = tokio::select! {
                 biased;
                 received = timeout(patience, connection.next()) => Some(received),
+                () = told.as_mut() => return Err(Interruption::Stopped),
                 () = changed => None,
             };
             self.look_at_progress(conversation, &connection, sink, since);
@@ -425,8 +445,14 @@ impl PeerSession {
                 let named = conversation.neg_msg(&subscription, &payload);
                 if let (Some(share), Some((needed, filter))) = (&self.share, named) {
                     let since = Instant::now();
-                    let missing = share.local.missing(needed).await;
-                    conversation.offer(&subscription, &filter, missing);
+                    let missing = share.local.missing(needed);
+                    match unless(pin!(self.stop.told()), missing).await {
+                        Ok(missing) => conversation.offer(&subscription, &filter, missing),
+                        Err(stopped) => {
+                            conversation.compare_again(&subscription, &filter);
+                            return Err(stopped);
+                        }
+                    }
                     conversation.excuse(since.elapsed());
                 }
             }
@@ -452,6 +478,18 @@ impl PeerSession {
         for filter in lacks.all_but_given {
             share.local.all_was_given(filter);
         }
+    }
+}
+
+/// What this returns, unless the word to stop comes first.
+async fn unless<T>(
+    told: Pin<&mut impl Future<Output = ()>>,
+    it: impl Future<Output = T>,
+) -> Result<T, Interruption> {
+    tokio::select! {
+        biased;
+        it = it => Ok(it),
+        () = told => Err(Interruption::Stopped),
     }
 }
 
