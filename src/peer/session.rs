@@ -48,6 +48,8 @@ pub struct PeerSession {
     room: Room,
     connection: Option<Box<Connection>>,
     was_connected: bool,
+    /// It has answered with what it says of itself, which is not asked for again.
+    knows_info: bool,
     subscriptions: u64,
     /// What is dated later is not taken.
     latest: u64,
@@ -117,6 +119,7 @@ impl PeerSession {
             room: Room::default(),
             connection: None,
             was_connected: false,
+            knows_info: false,
             subscriptions: 0,
             latest: u64::MAX,
             given_up: None,
@@ -367,17 +370,28 @@ impl PeerSession {
         if self.was_connected {
             return self.dialler.dial(&self.room).await.map_err(not_connected);
         }
-        let asked = timeout(INFO_TIME_OUT.min(self.dialler.time_out), info::ask(&self.dialler));
-        let mut asked = pin!(asked);
+        let (dialler, knows_info) = (&self.dialler, self.knows_info);
+        let mut asked = pin!(async move {
+            if knows_info {
+                return None;
+            }
+            let patience = INFO_TIME_OUT.min(dialler.time_out);
+            timeout(patience, info::ask(dialler)).await.ok().flatten()
+        });
         let mut dialled = pin!(self.dialler.dial(&self.room));
-        // A peer that cannot be reached is not waited for twice.
         let (connection, info) = tokio::select! {
-            connection = &mut dialled => (connection.map_err(not_connected)?, asked.await),
-            info = &mut asked => (dialled.await.map_err(not_connected)?, info),
+            connection = &mut dialled => {
+                // A peer that cannot be reached is not waited for twice.
+                let info = if connection.is_ok() { asked.await } else { None };
+                (connection, info)
+            }
+            info = &mut asked => (dialled.await, info),
         };
-        if let Ok(Some(info)) = info {
+        if let Some(info) = info {
+            self.knows_info = true;
             conversation.learn(&info);
         }
+        let connection = connection.map_err(not_connected)?;
         // A connection has a time-out of its own.
         conversation.budget.pause_until(Instant::now());
         Ok(connection)
