@@ -432,6 +432,23 @@ async fn events_that_come_after_the_end_of_their_page_are_taken_and_named() {
 }
 
 #[tokio::test]
+async fn what_a_relay_says_of_itself_is_asked_once_however_often_it_is_dialled() {
+    let author = Author::new(1);
+    let archive = Archive::new(&few_notes(&author), 500);
+    let relay = ScriptedRelay::start_informing(
+        Some(json!({"supported_nips": [1], "limitation": {"max_limit": 123}})),
+        |number| if number < 3 { Arrival::Refuse(503) } else { Arrival::Welcome },
+        move |request| archive.answer(request),
+        |_| answer([]),
+    );
+    let (outcome, _) = fetch(&relay.url(), vec![query(&[author], &[1])], PATIENT).await;
+    assert_eq!((outcome.complete, outcome.gaps), (1, vec![]));
+    let record = relay.record();
+    assert_eq!((record.connections, record.informed), (3, 1));
+    assert_eq!(record.requests[0]["limit"], 123);
+}
+
+#[tokio::test]
 async fn a_sink_that_stops_ends_the_conversation() {
     let author = Author::new(1);
     let archive = Archive::new(&few_notes(&author), 500);

@@ -9,6 +9,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
@@ -20,7 +21,7 @@ use super::connect_error::ConnectError;
 use super::connection::{Connection, Received};
 use super::conversation::{Conversation, Identity, Next, shortened};
 use super::forged::ForgedIds;
-use super::info;
+use super::info::{self, RelayInfo};
 use super::limits::{ATTEMPTS_WITHOUT_PROGRESS, CONNECT_ATTEMPTS, INFO_TIME_OUT};
 use super::line::Line;
 use super::local::Local;
@@ -48,8 +49,8 @@ pub struct PeerSession {
     room: Room,
     connection: Option<Box<Connection>>,
     was_connected: bool,
-    /// It has answered with what it says of itself, which is not asked for again.
-    knows_info: bool,
+    /// Asks what it says of itself, from the first attempt to connect on.
+    info: Option<JoinSet<Option<RelayInfo>>>,
     subscriptions: u64,
     /// What is dated later is not taken.
     latest: u64,
@@ -119,7 +120,7 @@ impl PeerSession {
             room: Room::default(),
             connection: None,
             was_connected: false,
-            knows_info: false,
+            info: None,
             subscriptions: 0,
             latest: u64::MAX,
             given_up: None,
@@ -353,7 +354,8 @@ impl PeerSession {
         conversation.excuse(if standing.is_waiting { waited.max(now - since) } else { waited });
     }
 
-    /// Opens a connection, the first time together with what the relay says of itself.
+    /// Opens a connection, and the first time learns what the relay says of itself. That is asked
+    /// once, however many attempts it takes to connect.
     async fn connect(
         &mut self,
         conversation: &mut Conversation,
@@ -370,28 +372,19 @@ impl PeerSession {
         if self.was_connected {
             return self.dialler.dial(&self.room).await.map_err(not_connected);
         }
-        let (dialler, knows_info) = (&self.dialler, self.knows_info);
-        let mut asked = pin!(async move {
-            if knows_info {
-                return None;
-            }
+        let asked = self.info.get_or_insert_with(|| {
+            let dialler = self.dialler.clone();
             let patience = INFO_TIME_OUT.min(dialler.time_out);
-            timeout(patience, info::ask(dialler)).await.ok().flatten()
+            let asked = async move { timeout(patience, info::ask(&dialler)).await.ok().flatten() };
+            let mut asking = JoinSet::new();
+            asking.spawn(asked);
+            asking
         });
-        let mut dialled = pin!(self.dialler.dial(&self.room));
-        let (connection, info) = tokio::select! {
-            connection = &mut dialled => {
-                // A peer that cannot be reached is not waited for twice.
-                let info = if connection.is_ok() { asked.await } else { None };
-                (connection, info)
-            }
-            info = &mut asked => (dialled.await, info),
-        };
-        if let Some(info) = info {
-            self.knows_info = true;
+        // A peer that cannot be reached is not waited for twice.
+        let connection = self.dialler.dial(&self.room).await.map_err(not_connected)?;
+        if let Some(Ok(Some(info))) = asked.join_next().await {
             conversation.learn(&info);
         }
-        let connection = connection.map_err(not_connected)?;
         // A connection has a time-out of its own.
         conversation.budget.pause_until(Instant::now());
         Ok(connection)
