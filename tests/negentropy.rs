@@ -117,8 +117,7 @@ async fn what_was_named_and_has_not_come_when_it_is_told_to_stop_was_not_compare
         );
         let queries: Vec<Filter> = authors.chunks(1).map(|author| query(author, &[1])).collect();
         let stop = Stop::default();
-        let mut session =
-            sharing_peer(&relay.url(), &Arc::default(), Here::of(&here)).until(&stop);
+        let mut session = sharing_peer(&relay.url(), &Arc::default(), Here::of(&here)).until(&stop);
         let collector = Collector::default();
         let told = async {
             // What was sent before that has been read by then.

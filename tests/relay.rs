@@ -468,7 +468,7 @@ async fn a_sink_that_stops_ends_the_conversation() {
 
 #[tokio::test]
 async fn a_conversation_that_is_told_to_stop_keeps_what_was_answered_to_the_end_and_waits_for_nothing()
-{
+ {
     let author = Author::new(1);
     let few = few_notes(&author);
     let cut = events(30, |number| author.event(7, START + number * 9, json!([]), "+"));

@@ -264,7 +264,11 @@ fn everything_that_only_the_peer_has_is_needed_and_what_only_we_have_is_told() {
         assert_eq!((wrong, lengths.0), (None, lengths.1), "{here:?} {there:?}");
         assert_eq!(compared.negentropy.has_something(), !there.is_empty(), "{here:?} {there:?}");
         let doubtful = if there.is_empty() { vec![about(0), about(1)] } else { vec![] };
-        assert_eq!(compared.negentropy.take_doubtful(&compared.limits), doubtful, "{here:?} {there:?}");
+        assert_eq!(
+            compared.negentropy.take_doubtful(&compared.limits),
+            doubtful,
+            "{here:?} {there:?}"
+        );
     }
 }
 
