@@ -85,7 +85,8 @@ impl Display for Lock {
     }
 }
 
-/// Why the lock file cannot be shared, if nothing else is wrong.
+/// Why the lock file cannot be shared, if nothing else is wrong. To share it takes a map of the whole
+/// database.
 fn why_not_shared(error: &OpenError) -> Option<String> {
     Some(match error {
         OpenError::LockFile { path, source } => {
@@ -103,6 +104,12 @@ fn why_not_shared(error: &OpenError) -> Option<String> {
                 "too many readers with the same PID, in other containers, use {}",
                 path.display()
             )
+        }
+        // LMDB maps as much as the file's largest `mapsize` ever, 10 TiB by default.
+        OpenError::Lmdb { path, source: heed::Error::Io(error) }
+            if error.kind() == std::io::ErrorKind::OutOfMemory =>
+        {
+            format!("{} does not fit into this process's address space", path.display())
         }
         _ => return None,
     })

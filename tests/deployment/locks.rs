@@ -102,6 +102,25 @@ fn a_lock_file_that_must_be_shared_and_cannot_be_is_an_error() {
     assert!(operator.stored().is_empty());
 }
 
+#[test]
+fn a_database_that_does_not_fit_into_the_address_space_is_read_without_the_lock_file() {
+    with_each_strfry(|strfry| {
+        let operator = Operator::new(strfry);
+        let flags = flags(&operator, strfry);
+        assert_eq!(operator.said(operator.import(&[]).args(&flags)).code, 0);
+        let scan = operator.companion(&["scan", "--count", "{}"]);
+        let mut limited = Command::new("sh");
+        limited.args(["-c", "ulimit -v 4000000 && exec \"$@\"", "sh"]).arg(scan.get_program());
+        limited.args(scan.get_args()).args(&flags[..2]).env("HOME", operator.at("home"));
+        let said = operator.said(&mut limited);
+        let err = "strfry-companion: reading without strfry's lock file, which takes longer: \
+                   ROOT/srv/strfry-db does not fit into this process's address space\n";
+        let out = format!("{}\n", operator.events.len());
+        assert_eq!(said, Said { code: 0, out, err: err.into() });
+        assert_eq!(operator.said(limited.args(["--lock", "shared"])).code, 3);
+    });
+}
+
 /// As a container's volume is mounted that only reads.
 #[test]
 fn a_read_only_volume_is_read_while_strfry_writes_it_elsewhere() {
