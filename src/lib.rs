@@ -66,6 +66,7 @@ mod golden;
 pub mod import;
 pub mod jsonl;
 pub mod node;
+pub mod nostr;
 pub mod peer;
 pub mod profile;
 pub mod report;
@@ -73,7 +74,6 @@ pub mod stop;
 pub mod verify;
 
 pub use ::strfry_db;
-pub use ::strfry_db::nostr;
 
 /// The examples of the README, compiled with those of the documentation.
 #[cfg(doctest)]

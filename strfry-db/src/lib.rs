@@ -51,6 +51,7 @@ pub use keys::{LevId, id_key, kind_key, pubkey_key, pubkey_kind_key, replace_key
 pub use lock_file::Libc;
 pub use lookup::Found;
 pub use lookups::StoredJson;
+pub use nostr::{Filter, FilterError, ItemProblem};
 pub use open::{StrfryDb, linked_lmdb};
 pub use open_snapshots::Ending;
 pub use packed::PackedEvent;

@@ -67,7 +67,8 @@ impl StrfryDb {
     ///
     /// # Errors
     /// [`OpenError`], each of which says what to do.
-    pub fn open(path: &Path) -> Result<Self, OpenError> {
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        let path = path.as_ref();
         refuse_wrong_lmdb()?;
         // The lock file may be looked at only while no environment has it open.
         let _opening = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
@@ -112,7 +113,8 @@ impl StrfryDb {
     ///
     /// # Errors
     /// [`OpenError`], each of which says what to do.
-    pub fn open_without_lock(path: &Path) -> Result<Self, OpenError> {
+    pub fn open_without_lock(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        let path = path.as_ref();
         let files = Files::find_data(path)?;
         let meta_pages = MetaPages::new(data_file::check(&files.data_path())?);
         let seen = Seen::default();

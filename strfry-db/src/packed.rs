@@ -72,6 +72,11 @@ impl<'a> PackedEvent<'a> {
         u64::from_ne_bytes(self.field(EXPIRATION))
     }
 
+    /// The five header fields as they lie there.
+    pub(crate) fn header(&self) -> &'a [u8; HEADER] {
+        self.header
+    }
+
     /// The indexed tags as they lie there.
     pub fn tag_bytes(&self) -> &'a [u8] {
         self.tags

@@ -38,7 +38,6 @@
 //!   processor may show such stores out of order, for nanoseconds; the two reads are system calls.
 
 use std::fs::File;
-use std::rc::Rc;
 use std::sync::atomic::{Ordering, fence};
 
 use super::data_file::Meta;
@@ -152,9 +151,9 @@ impl StrfryDb {
     /// `read` is also told how often it has been called before for this batch.
     pub(super) fn read_keeping<'db, R>(
         &'db self,
-        kept: &mut Option<Rc<Snapshot<'db>>>,
+        kept: &mut Option<Snapshot<'db>>,
         keep: bool,
-        mut read: impl FnMut(&Rc<Snapshot<'db>>, u32) -> Result<R, ReadError>,
+        mut read: impl FnMut(&Snapshot<'db>, u32) -> Result<R, ReadError>,
     ) -> Result<R, ReadError> {
         if keep && self.is_unlocked() {
             return Err(ReadError::Unregistered);
@@ -165,7 +164,7 @@ impl StrfryDb {
                     self.check_files()?;
                     snapshot
                 }
-                None => self.begin()?.into(),
+                None => self.begin()?,
             };
             let result = read(&snapshot, attempt);
             if snapshot.is_whole()? {

@@ -5,7 +5,6 @@
 //! writer does meanwhile: entries never move, because nothing of an event that is part of a key
 //! changes. What comes or goes during the walk is visited or not.
 
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use heed::Comparator;
@@ -68,7 +67,7 @@ pub(super) struct Walk<'db, C, const K: usize> {
     rows: usize,
     time: Duration,
     one_snapshot: bool,
-    kept: Option<Rc<Snapshot<'db>>>,
+    kept: Option<Snapshot<'db>>,
 }
 
 impl<'db, C: Comparator, const K: usize> Walk<'db, C, K> {

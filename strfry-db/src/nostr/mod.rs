@@ -15,7 +15,8 @@ mod outline;
 pub mod signature;
 
 pub use event::{Event, Malformed, TagField};
-pub use filter::Filter;
+pub(crate) use filter::TagFilter;
+pub use filter::{Filter, FilterError, ItemProblem};
 pub use id::ExpectedId;
 pub use keys::{EventId, KeyError, Pubkey, SecretKey, Signature};
 pub use outline::Outline;

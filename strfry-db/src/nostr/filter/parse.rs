@@ -1,7 +1,4 @@
-//! What `scan` is asked: NIP-01 filters, taken and refused as strfry takes and refuses them.
-//!
-//! Owns parsing and matching. Beyond strfry, a filter may name any number of ids and authors:
-//! strfry stops at 65,535 bytes of them.
+//! Parses the JSON of filters: takes and refuses what strfry takes and refuses, in its words.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,17 +6,19 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-use super::super::packed::{MAX_TAG_VALUE, PackedEvent};
-use crate::nostr::{EventId, Filter, Pubkey};
+use super::Filter;
+use crate::nostr::{EventId, Pubkey};
+use crate::packed::MAX_TAG_VALUE;
 
 /// Tag fields in one filter. strfry 1.1.1, `NostrFilter`.
-const MAX_TAG_FIELDS: usize = 3;
+pub(super) const MAX_TAG_FIELDS: usize = 3;
 /// Bytes of an id or a pubkey.
 const KEY: usize = 32;
 
 /// Why a filter is refused: in strfry's words, then what to do.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
+#[non_exhaustive]
 pub enum FilterError {
     #[error("the filter is no valid JSON: {0}; quote it for the shell, as in '{{\"kinds\":[0]}}'")]
     NotJson(serde_json::Error),
@@ -44,6 +43,7 @@ pub enum FilterError {
 /// What is wrong with an element of a filter's array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
+#[non_exhaustive]
 pub enum ItemProblem {
     #[error("not a string; write quotes around it")]
     NotText,
@@ -61,70 +61,7 @@ pub enum ItemProblem {
     NotOneCharacter,
 }
 
-/// A filter as strfry understands it. Lists are sorted and without repeats; a field that is `None`
-/// does not restrict.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ScanFilter {
-    pub(super) ids: Option<Vec<EventId>>,
-    pub(super) authors: Option<Vec<Pubkey>>,
-    pub(super) kinds: Option<Vec<u64>>,
-    pub(super) tags: Vec<TagFilter>,
-    pub(super) since: u64,
-    pub(super) until: u64,
-    pub(super) limit: u64,
-    /// One of its arrays is empty.
-    matches_nothing: bool,
-}
-
-/// One `#x` of a filter: the values as they are packed, sorted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct TagFilter {
-    pub(super) name: u8,
-    pub(super) values: Vec<Vec<u8>>,
-}
-
-impl Default for ScanFilter {
-    /// The filter that matches everything.
-    fn default() -> Self {
-        Self {
-            ids: None,
-            authors: None,
-            kinds: None,
-            tags: Vec::new(),
-            since: 0,
-            until: u64::MAX,
-            limit: u64::MAX,
-            matches_nothing: false,
-        }
-    }
-}
-
-impl From<&Filter> for ScanFilter {
-    /// What is asked of peers, asked of the database.
-    fn from(filter: &Filter) -> Self {
-        let is_empty = filter.ids.as_ref().is_some_and(Vec::is_empty)
-            || filter.authors.as_ref().is_some_and(Vec::is_empty)
-            || filter.kinds.as_ref().is_some_and(Vec::is_empty);
-        Self {
-            ids: filter.ids.clone().map(in_order),
-            authors: filter.authors.clone().map(in_order),
-            kinds: filter.kinds.clone().map(in_order),
-            tags: Vec::new(),
-            since: filter.since.unwrap_or(0),
-            until: filter.until.unwrap_or(u64::MAX),
-            limit: filter.limit.unwrap_or(u64::MAX),
-            matches_nothing: is_empty,
-        }
-    }
-}
-
-fn in_order<T: Ord>(mut items: Vec<T>) -> Vec<T> {
-    items.sort_unstable();
-    items.dedup();
-    items
-}
-
-impl ScanFilter {
+impl Filter {
     /// Parses a JSON object, or an array of them.
     ///
     /// # Errors
@@ -137,106 +74,92 @@ impl ScanFilter {
         }
     }
 
-    /// Whether the event is one of those that are asked for; `limit` does not matter.
-    pub fn matches(&self, event: &PackedEvent<'_>) -> bool {
-        !self.matches_nothing
-            && (self.since..=self.until).contains(&event.created_at())
-            && contains(self.ids.as_deref(), &event.id())
-            && contains(self.authors.as_deref(), &event.pubkey())
-            && contains(self.kinds.as_deref(), &event.kind())
-            && self.tags.iter().all(|tag| tag.matches(event))
-    }
-
-    /// Whether it is known without looking that nothing is found.
-    pub(super) fn is_empty(&self) -> bool {
-        self.matches_nothing || self.limit == 0 || self.since > self.until
-    }
-
-    /// Fields are taken in the order of their names, as strfry does, so that of several faults the
-    /// same one is named.
     fn of_json(filter: Json) -> Result<Self, FilterError> {
         let Json::Object(fields) = filter else { return Err(FilterError::NotAnObject) };
-        let mut filter = Self::default();
+        let mut taken = Taken::default();
+        // In the order of their names, as strfry takes them, so that of several faults the same one
+        // is named.
         for (name, value) in fields {
-            filter.set(name, value)?;
+            taken.field(name, value)?;
         }
-        if filter.tags.len() > MAX_TAG_FIELDS {
-            return Err(FilterError::TooManyTags);
+        let Taken { mut filter, tags, has_empty_tag } = taken;
+        for (name, values) in tags {
+            filter.add_tag(name, values)?;
+        }
+        if has_empty_tag {
+            filter.ids = Some(Vec::new());
         }
         Ok(filter)
     }
+}
 
-    fn set(&mut self, field: String, value: Value) -> Result<(), FilterError> {
+/// What has been taken of a filter's fields.
+#[derive(Default)]
+struct Taken {
+    filter: Filter,
+    /// Names and values as they are packed.
+    tags: Vec<(u8, Vec<Vec<u8>>)>,
+    /// A field that begins with `#` is empty; then strfry does not look at its name.
+    has_empty_tag: bool,
+}
+
+impl Taken {
+    fn field(&mut self, field: String, value: Value) -> Result<(), FilterError> {
         let unsigned = |name| value.as_u64().ok_or(FilterError::NotUnsigned(name));
         match field.as_str() {
-            "since" => self.since = unsigned("since")?,
-            "until" => self.until = unsigned("until")?,
-            "limit" => self.limit = unsigned("limit")?,
-            "ids" | "authors" | "kinds" => return self.set_list(field, value),
-            name if name.starts_with('#') => return self.set_list(field, value),
+            "since" => self.filter.since = unsigned("since")?,
+            "until" => self.filter.until = unsigned("until")?,
+            "limit" => self.filter.limit = unsigned("limit")?,
+            "ids" | "authors" | "kinds" => return self.list(field, value),
+            name if name.starts_with('#') => return self.list(field, value),
             _ => return Err(FilterError::Unrecognised(field)),
         }
         Ok(())
     }
 
-    fn set_list(&mut self, field: String, value: Value) -> Result<(), FilterError> {
+    fn list(&mut self, field: String, value: Value) -> Result<(), FilterError> {
         let Value::Array(items) = value else { return Err(FilterError::NotAnArray(field)) };
-        if items.is_empty() {
-            self.matches_nothing = true;
+        if items.is_empty() && field.starts_with('#') {
+            self.has_empty_tag = true;
             return Ok(());
         }
-        self.set_items(&field, &items).map_err(|problem| FilterError::Item { field, problem })
+        self.items(&field, &items).map_err(|problem| FilterError::Item { field, problem })
     }
 
-    fn set_items(&mut self, field: &str, items: &[Value]) -> Result<(), ItemProblem> {
-        match *field.as_bytes() {
-            [b'#', name @ (b'e' | b'p')] => {
-                let values = sorted(items, |item| key(item).map(|key| key.to_vec()))?;
-                self.tags.push(TagFilter { name, values });
-            }
+    fn items(&mut self, field: &str, items: &[Value]) -> Result<(), ItemProblem> {
+        let filter = std::mem::take(&mut self.filter);
+        self.filter = match *field.as_bytes() {
             [b'#', name] => {
-                self.tags.push(TagFilter { name, values: sorted(items, tag_value)? });
+                let value = |item: &Value| tag_value(name, text(item)?);
+                self.tags.push((name, parsed(items, value)?));
+                filter
             }
             [b'#', ..] => return Err(ItemProblem::NotOneCharacter),
             _ if field == "ids" => {
-                self.ids = Some(sorted(items, |item| key(item).map(EventId::from_bytes))?);
+                filter.ids(parsed(items, |item| key(text(item)?).map(EventId::from_bytes))?)
             }
             _ if field == "authors" => {
-                self.authors = Some(sorted(items, |item| key(item).map(Pubkey::from_bytes))?);
+                filter.authors(parsed(items, |item| key(text(item)?).map(Pubkey::from_bytes))?)
             }
-            _ => {
-                let kind = |item: &Value| item.as_u64().ok_or(ItemProblem::NotUnsigned);
-                self.kinds = Some(sorted(items, kind)?);
-            }
-        }
+            _ => filter.kinds(parsed(items, |item| item.as_u64().ok_or(ItemProblem::NotUnsigned))?),
+        };
         Ok(())
     }
 }
 
-impl TagFilter {
-    fn matches(&self, event: &PackedEvent<'_>) -> bool {
-        let wanted = |value| self.values.binary_search_by(|v| v.as_slice().cmp(value)).is_ok();
-        event.tags().any(|(name, value)| name == self.name && wanted(value))
-    }
-}
-
-fn contains<T: Ord>(allowed: Option<&[T]>, item: &T) -> bool {
-    allowed.is_none_or(|allowed| allowed.binary_search(item).is_ok())
-}
-
-fn sorted<T: Ord>(
+fn parsed<T>(
     items: &[Value],
     parse: impl Fn(&Value) -> Result<T, ItemProblem>,
 ) -> Result<Vec<T>, ItemProblem> {
-    let mut items: Vec<T> = items.iter().map(parse).collect::<Result<_, _>>()?;
-    items.sort_unstable();
-    items.dedup();
-    Ok(items)
+    items.iter().map(parse).collect()
+}
+
+fn text(item: &Value) -> Result<&str, ItemProblem> {
+    item.as_str().ok_or(ItemProblem::NotText)
 }
 
 /// strfry takes hex of any case, and with `0x` in front.
-fn key(item: &Value) -> Result<[u8; KEY], ItemProblem> {
-    let text = item.as_str().ok_or(ItemProblem::NotText)?;
+fn key(text: &str) -> Result<[u8; KEY], ItemProblem> {
     let digits = text.strip_prefix("0x").unwrap_or(text);
     if !digits.len().is_multiple_of(2) {
         return Err(ItemProblem::UnevenHex);
@@ -249,9 +172,13 @@ fn key(item: &Value) -> Result<[u8; KEY], ItemProblem> {
     Pubkey::from_hex(digits).map(|key| *key.as_bytes()).ok_or(wrong_size)
 }
 
-fn tag_value(item: &Value) -> Result<Vec<u8>, ItemProblem> {
-    let text = item.as_str().ok_or(ItemProblem::NotText)?;
-    if text.len() > MAX_TAG_VALUE { Err(ItemProblem::TooLarge) } else { Ok(text.into()) }
+/// A tag's value as strfry packs it.
+pub(super) fn tag_value(name: u8, text: &str) -> Result<Vec<u8>, ItemProblem> {
+    match name {
+        b'e' | b'p' => key(text).map(|key| key.to_vec()),
+        _ if text.len() > MAX_TAG_VALUE => Err(ItemProblem::TooLarge),
+        _ => Ok(text.into()),
+    }
 }
 
 /// JSON down to the fields of a filter. Unlike [`Value`], refuses a field that comes twice, as
@@ -312,5 +239,5 @@ impl<'de> Visitor<'de> for JsonVisitor {
 }
 
 #[cfg(test)]
-#[path = "filter_tests.rs"]
+#[path = "parse_tests.rs"]
 mod tests;
