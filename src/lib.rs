@@ -73,7 +73,11 @@ pub mod report;
 pub mod stop;
 pub mod verify;
 
-pub use ::strfry_db;
+/// The crate of that name, and what of its inside this program needs.
+pub mod strfry_db {
+    pub use ::strfry_db::internal::*;
+    pub use ::strfry_db::*;
+}
 
 /// The examples of the README, compiled with those of the documentation.
 #[cfg(doctest)]

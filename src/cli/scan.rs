@@ -13,7 +13,7 @@ use super::exit::{Failure, OrFail, Outcome, Result};
 use super::node::NodeArguments;
 use super::output::write_in_snapshot;
 use super::output::{print, print_lines};
-use crate::strfry_db::scan::{Batch, ScanOptions};
+use crate::strfry_db::{Batch, ScanOptions};
 use crate::strfry_db::{Filter, PackedEvent, ReadError, StrfryDb};
 
 /// Output is gathered to this many bytes before it is written: as much as a pipe holds, four

@@ -3,5 +3,6 @@
 
 mod wire_filter;
 
+pub use ::strfry_db::internal::{Outline, SecretKey, hex, json, signature};
 pub use ::strfry_db::nostr::*;
 pub use wire_filter::Filter;

@@ -11,6 +11,7 @@ use super::lock_file::Libc;
 /// Why a database cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
+#[non_exhaustive]
 pub enum OpenError {
     #[error("no database at {path}: start strfry once, or name its directory with --db")]
     Missing { path: PathBuf },
@@ -91,6 +92,7 @@ pub enum OpenError {
 /// Why a read failed.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
+#[non_exhaustive]
 pub enum ReadError {
     #[error(
         "cannot start reading the database: all of strfry's reader slots are taken (dbParams.maxreaders); try again later"

@@ -146,6 +146,7 @@ impl StoredEvents<'_> {
     }
 }
 
+#[doc(hidden)]
 impl StrfryDb {
     /// The events of a range as `strfry export` prints them, with `fried` as its `--fried` does.
     ///

@@ -21,7 +21,7 @@ mod free_pages;
 #[cfg(test)]
 pub(crate) mod golden;
 mod keys;
-pub mod limits;
+mod limits;
 mod lock_file;
 mod lookup;
 mod lookups;
@@ -29,34 +29,81 @@ mod moment;
 pub mod nostr;
 mod open;
 mod open_snapshots;
-pub mod orders;
-pub mod packed;
+mod orders;
+mod packed;
 mod page;
 mod pages;
 mod payload;
 mod records;
-pub mod scan;
+mod scan;
 mod schema;
 mod snapshot;
 mod stats;
 mod storage;
-pub mod tables;
+mod tables;
 mod unlocked;
 mod walk;
 mod whole_event;
 
 pub use error::{OpenError, ReadError};
-pub use export::{Export, ExportRange, StoredEvents};
-pub use keys::{LevId, id_key, kind_key, pubkey_key, pubkey_kind_key, replace_key, tag_key};
+pub use keys::LevId;
 pub use lock_file::Libc;
 pub use lookup::Found;
 pub use lookups::StoredJson;
-pub use nostr::{Filter, FilterError, ItemProblem};
-pub use open::{StrfryDb, linked_lmdb};
-pub use open_snapshots::Ending;
+pub use nostr::filter::{Filter, FilterError};
+pub use open::StrfryDb;
 pub use packed::PackedEvent;
-pub use schema::{CompressionDictionary, Meta, NegentropyFilter};
+pub use scan::{Batch, Newer, Scan, ScanOptions, StoredEvent};
 pub use snapshot::Snapshot;
-pub use stats::{AuthorCount, Stats};
-pub use storage::{Dictionaries, NegentropyTree, Payloads, Readers};
-pub use whole_event::{Damage, WholeEvent};
+pub use stats::Stats;
+
+/// What strfry-companion needs beyond this crate's purpose: its `stats`, `export` and `verify` show
+/// how a database is kept, it writes events as strfry would, and its tests write whole databases.
+/// So they share byte layouts and numbers. No promise is made about any of it (nor about hidden
+/// methods), and any version may change it.
+#[doc(hidden)]
+pub mod internal {
+    pub use crate::export::{Export, ExportRange, StoredEvents};
+    pub use crate::keys::{id_key, kind_key, pubkey_key, pubkey_kind_key, replace_key, tag_key};
+    pub use crate::nostr::keys::SecretKey;
+    pub use crate::nostr::outline::Outline;
+    pub use crate::open::linked_lmdb;
+    pub use crate::open_snapshots::Ending;
+    pub use crate::schema::{CompressionDictionary, Meta, NegentropyFilter};
+    pub use crate::stats::AuthorCount;
+    pub use crate::storage::{Dictionaries, NegentropyTree, Payloads, Readers};
+    pub use crate::whole_event::{Damage, WholeEvent};
+
+    pub mod hex {
+        pub use crate::nostr::hex::*;
+    }
+
+    pub mod json {
+        pub use crate::nostr::json::*;
+    }
+
+    pub mod limits {
+        pub use crate::limits::*;
+    }
+
+    pub mod orders {
+        pub use crate::orders::*;
+    }
+
+    pub mod packed {
+        pub use crate::packed::*;
+    }
+
+    pub mod signature {
+        pub use crate::nostr::signature::*;
+    }
+
+    pub mod tables {
+        pub use crate::tables::*;
+    }
+}
+
+/// The recipes of the README, compiled with those of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -64,6 +64,7 @@ impl StrfryDb {
     ///
     /// # Errors
     /// [`ReadError`]
+    #[doc(hidden)]
     pub fn read_newest_of_each<R>(
         &self,
         pubkeys: &[Pubkey],
@@ -118,6 +119,7 @@ impl StrfryDb {
     ///
     /// # Errors
     /// The first that `look_up` or opening a snapshot returns.
+    #[doc(hidden)]
     pub fn look_up_each<K: Ord, R>(
         &self,
         keys: &[K],

@@ -139,11 +139,13 @@ impl StrfryDb {
     }
 
     /// What strfry says of the database: versions.
+    #[doc(hidden)]
     pub fn meta(&self) -> &Meta {
         &self.meta
     }
 
     /// Whether strfry may overtake what is read here, and each read is checked afterwards.
+    #[doc(hidden)]
     pub fn is_unlocked(&self) -> bool {
         matches!(self.access, Access::Pages)
     }
@@ -154,6 +156,7 @@ impl StrfryDb {
     /// No free reader slot; the database has been replaced, or strfry has started on one opened
     /// without a lock file; or the lock file is not used, where only [`StrfryDb::read`] can tell
     /// whether what was read is whole.
+    #[doc(hidden)]
     pub fn snapshot(&self) -> Result<Snapshot<'_>, ReadError> {
         if self.is_unlocked() { Err(ReadError::Unregistered) } else { self.begin() }
     }

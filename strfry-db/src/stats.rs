@@ -81,6 +81,7 @@ pub struct AuthorCount {
 /// Seconds of a day; days begin at midnight UTC.
 const DAY: u64 = 86_400;
 
+#[doc(hidden)]
 impl StrfryDb {
     /// The newest days that have events: the first second of each, and the number of its events;
     /// newest first.

@@ -67,6 +67,7 @@ impl Payloads {
     }
 }
 
+#[doc(hidden)]
 impl StrfryDb {
     /// Bytes of pages that a writer may reuse; `None` if commits came too fast to tell, or the
     /// file cannot be read beside its map.

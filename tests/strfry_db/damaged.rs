@@ -3,7 +3,7 @@
 use std::fs;
 
 use strfry_companion::nostr::{EventId, Pubkey, kind};
-use strfry_companion::strfry_db::scan::ScanOptions;
+use strfry_companion::strfry_db::ScanOptions;
 use strfry_companion::strfry_db::{
     ExportRange, Filter, LevId, Meta, ReadError, Snapshot, StrfryDb, id_key, pubkey_kind_key,
 };

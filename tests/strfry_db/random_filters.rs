@@ -10,7 +10,7 @@ use std::path::Path;
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
 use strfry_companion::nostr::kind;
-use strfry_companion::strfry_db::scan::ScanOptions;
+use strfry_companion::strfry_db::ScanOptions;
 use strfry_companion::strfry_db::{Filter, StrfryDb};
 
 use crate::scan::ids;

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use serde_json::Value;
-use strfry_companion::strfry_db::scan::ScanOptions;
+use strfry_companion::strfry_db::ScanOptions;
 use strfry_companion::strfry_db::{Filter, ReadError, StrfryDb};
 
 use crate::support::{fixture_json_lines, fixture_text, golden_database};

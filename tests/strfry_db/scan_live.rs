@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 
 use serde_json::{Value, json};
-use strfry_companion::strfry_db::scan::ScanOptions;
+use strfry_companion::strfry_db::ScanOptions;
 use strfry_companion::strfry_db::{Filter, StrfryDb};
 
 use crate::support::events::Author;

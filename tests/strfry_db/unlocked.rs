@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use strfry_companion::nostr::{EventId, Pubkey};
-use strfry_companion::strfry_db::scan::ScanOptions;
+use strfry_companion::strfry_db::ScanOptions;
 use strfry_companion::strfry_db::{ExportRange, Filter, Libc, OpenError, ReadError, StrfryDb};
 use tempfile::TempDir;
 

@@ -15,7 +15,7 @@ use super::super::unlocked::halved;
 use super::ScanOptions;
 use super::index::Index;
 use super::plan::Plan;
-use crate::nostr::Filter;
+use crate::nostr::filter::Filter;
 
 impl StrfryDb {
     /// How many events match any of the filters: as many as [`StrfryDb::scan`] gives.

@@ -13,7 +13,7 @@ use super::super::unlocked::halved;
 use super::merge::{Entry, Merge, Step};
 use super::plan::Plan;
 use super::{Batch, ScanOptions};
-use crate::nostr::Filter;
+use crate::nostr::filter::Filter;
 
 /// Where a scan is.
 pub(super) struct Matches<'db> {

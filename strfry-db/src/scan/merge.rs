@@ -16,7 +16,7 @@ use super::super::snapshot::Snapshot;
 use super::super::tables::present;
 use super::index::Index;
 use super::plan::Plan;
-use crate::nostr::Filter;
+use crate::nostr::filter::Filter;
 
 const CREATED_AT: &str = "Event__created_at";
 

@@ -33,7 +33,7 @@ use std::iter::FusedIterator;
 use super::error::ReadError;
 use super::limits::ROWS_PER_SNAPSHOT;
 use super::open::StrfryDb;
-use crate::nostr::Filter;
+use crate::nostr::filter::Filter;
 pub use batch::Batch;
 use matches::Matches;
 pub use newer::Newer;

@@ -8,7 +8,7 @@ use super::super::error::ReadError;
 use super::super::limits::{PROBED_ENTRIES, PROBED_PREFIXES, PUBKEY_KIND_PAIRS};
 use super::super::snapshot::Snapshot;
 use super::index::Index;
-use crate::nostr::{Filter, TagFilter};
+use crate::nostr::filter::{Filter, TagFilter};
 
 /// How a filter is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,11 +15,13 @@ pub(super) const MAX_TAG_FIELDS: usize = 3;
 /// Bytes of an id or a pubkey.
 const KEY: usize = 32;
 
-/// Why a filter is refused: in strfry's words, then what to do.
+/// Why a filter is refused. Its text says it in strfry's words, then what to do.
 #[derive(Debug, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages say it")]
-#[non_exhaustive]
-pub enum FilterError {
+#[error(transparent)]
+pub struct FilterError(#[from] Problem);
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Problem {
     #[error("the filter is no valid JSON: {0}; quote it for the shell, as in '{{\"kinds\":[0]}}'")]
     NotJson(serde_json::Error),
     #[error("too small: the list has no filter; {{}} is the filter that matches everything")]
@@ -42,9 +44,7 @@ pub enum FilterError {
 
 /// What is wrong with an element of a filter's array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs, reason = "the messages say it")]
-#[non_exhaustive]
-pub enum ItemProblem {
+pub(super) enum ItemProblem {
     #[error("not a string; write quotes around it")]
     NotText,
     #[error("not an unsigned whole number; write kinds without quotes, sign or fraction")]
@@ -67,15 +67,16 @@ impl Filter {
     /// # Errors
     /// [`FilterError`]
     pub fn parse(json: &str) -> Result<Vec<Self>, FilterError> {
-        match serde_json::from_str(json).map_err(FilterError::NotJson)? {
-            Json::Array(filters) if filters.is_empty() => Err(FilterError::NoFilter),
+        let parsed = match serde_json::from_str(json).map_err(Problem::NotJson)? {
+            Json::Array(filters) if filters.is_empty() => Err(Problem::NoFilter),
             Json::Array(filters) => filters.into_iter().map(Self::of_json).collect(),
-            filter => Ok(vec![Self::of_json(filter)?]),
-        }
+            filter => Self::of_json(filter).map(|filter| vec![filter]),
+        };
+        parsed.map_err(FilterError)
     }
 
-    fn of_json(filter: Json) -> Result<Self, FilterError> {
-        let Json::Object(fields) = filter else { return Err(FilterError::NotAnObject) };
+    fn of_json(filter: Json) -> Result<Self, Problem> {
+        let Json::Object(fields) = filter else { return Err(Problem::NotAnObject) };
         let mut taken = Taken::default();
         // In the order of their names, as strfry takes them, so that of several faults the same one
         // is named.
@@ -104,26 +105,26 @@ struct Taken {
 }
 
 impl Taken {
-    fn field(&mut self, field: String, value: Value) -> Result<(), FilterError> {
-        let unsigned = |name| value.as_u64().ok_or(FilterError::NotUnsigned(name));
+    fn field(&mut self, field: String, value: Value) -> Result<(), Problem> {
+        let unsigned = |name| value.as_u64().ok_or(Problem::NotUnsigned(name));
         match field.as_str() {
             "since" => self.filter.since = unsigned("since")?,
             "until" => self.filter.until = unsigned("until")?,
             "limit" => self.filter.limit = unsigned("limit")?,
             "ids" | "authors" | "kinds" => return self.list(field, value),
             name if name.starts_with('#') => return self.list(field, value),
-            _ => return Err(FilterError::Unrecognised(field)),
+            _ => return Err(Problem::Unrecognised(field)),
         }
         Ok(())
     }
 
-    fn list(&mut self, field: String, value: Value) -> Result<(), FilterError> {
-        let Value::Array(items) = value else { return Err(FilterError::NotAnArray(field)) };
+    fn list(&mut self, field: String, value: Value) -> Result<(), Problem> {
+        let Value::Array(items) = value else { return Err(Problem::NotAnArray(field)) };
         if items.is_empty() && field.starts_with('#') {
             self.has_empty_tag = true;
             return Ok(());
         }
-        self.items(&field, &items).map_err(|problem| FilterError::Item { field, problem })
+        self.items(&field, &items).map_err(|problem| Problem::Item { field, problem })
     }
 
     fn items(&mut self, field: &str, items: &[Value]) -> Result<(), ItemProblem> {
