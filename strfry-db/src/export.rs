@@ -39,7 +39,7 @@ impl Default for ExportRange {
 }
 
 struct ByTime<'db> {
-    walk: Walk<'db, heed::DefaultComparator, 8>,
+    walk: Walk<'db, 8>,
     range: ExportRange,
 }
 

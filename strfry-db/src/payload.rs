@@ -114,6 +114,10 @@ fn dictionary(snapshot: &Snapshot<'_>, dict_id: u32) -> Result<Arc<Dictionary>, 
     let dictionary = DecoderDictionary::try_copy(record.dict)
         .map_err(|_| wrong("zstd does not accept it as a dictionary"))?;
     let dictionary = Arc::new(Dictionary(dictionary));
+    // It is kept for longer than the snapshot.
+    if !snapshot.is_unspoilt() {
+        return Err(ReadError::Overtaken);
+    }
     known.insert(dict_id, Arc::clone(&dictionary));
     Ok(dictionary)
 }

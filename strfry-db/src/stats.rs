@@ -3,10 +3,10 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use super::cursor::Entry;
 use super::error::ReadError;
 use super::limits::ENTRIES_PER_SNAPSHOT;
 use super::open::StrfryDb;
-use super::snapshot::Entry;
 use super::tables::present;
 use super::walk::{Direction, Step, Walk};
 use crate::nostr::Pubkey;

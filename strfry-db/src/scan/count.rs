@@ -9,9 +9,9 @@ use super::super::limits::{
     ENTRIES_COUNTED_ALONE, ENTRIES_PER_SNAPSHOT, ROWS_PER_SNAPSHOT, SLICES,
 };
 use super::super::open::StrfryDb;
+use super::super::optimistic::halved;
 use super::super::snapshot::Snapshot;
 use super::super::tables::present;
-use super::super::unlocked::halved;
 use super::ScanOptions;
 use super::index::Index;
 use super::plan::Plan;

@@ -4,8 +4,8 @@ use super::super::error::{ReadError, damaged};
 use super::super::keys::LevId;
 use super::super::limits::ROWS_PER_SNAPSHOT;
 use super::super::open::StrfryDb;
+use super::super::optimistic::halved;
 use super::super::tables::present;
-use super::super::unlocked::halved;
 use super::StoredEvent;
 use super::stored_event::copied_of;
 
