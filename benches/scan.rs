@@ -3,8 +3,7 @@
 mod support;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use strfry_companion::strfry_db::StrfryDb;
-use strfry_companion::strfry_db::scan::{Batch, ScanFilter, ScanOptions};
+use strfry_companion::strfry_db::{Filter, StrfryDb};
 
 fn scans(criterion: &mut Criterion) {
     let authors: Vec<String> = support::pubkeys(500).iter().map(ToString::to_string).collect();
@@ -35,14 +34,15 @@ fn scans(criterion: &mut Criterion) {
 
 /// Reads every match, and adds up how long they are.
 fn bytes(db: &StrfryDb, filter: &str) -> usize {
-    let filters = ScanFilter::parse(filter).unwrap();
-    let of_batch =
-        |batch: Batch<'_>| -> usize { batch.iter().map(|event| event.json().unwrap().len()).sum() };
-    db.scan(filters, ScanOptions::default()).map(|batch| of_batch(batch.unwrap())).sum()
+    let filters = Filter::parse(filter).unwrap();
+    let lengths = db
+        .scan(filters)
+        .map_batches(|batch| batch.json()?.map(|json| Ok(json?.len())).sum::<Result<usize, _>>());
+    lengths.map(Result::unwrap).sum()
 }
 
 fn count(db: &StrfryDb, filter: &str) -> u64 {
-    db.count(ScanFilter::parse(filter).unwrap(), ScanOptions::default()).unwrap()
+    db.count(Filter::parse(filter).unwrap()).unwrap()
 }
 
 criterion_group!(benches, scans);

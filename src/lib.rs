@@ -66,14 +66,18 @@ mod golden;
 pub mod import;
 pub mod jsonl;
 pub mod node;
+pub mod nostr;
 pub mod peer;
 pub mod profile;
 pub mod report;
 pub mod stop;
 pub mod verify;
 
-pub use ::strfry_db;
-pub use ::strfry_db::nostr;
+/// The crate of that name, and what of its inside this program needs.
+pub mod strfry_db {
+    pub use ::strfry_db::internal::*;
+    pub use ::strfry_db::*;
+}
 
 /// The examples of the README, compiled with those of the documentation.
 #[cfg(doctest)]

@@ -25,8 +25,7 @@ use crate::node::{Blacklist, Peer};
 use crate::nostr::{Filter, Pubkey};
 use crate::peer::{AuthKey, Dialler, FetchOutcome, Gap, GapReason, Pace, Room, Trace};
 use crate::stop::Stop;
-use crate::strfry_db::scan::{ScanFilter, ScanOptions};
-use crate::strfry_db::{ReadError, StrfryDb};
+use crate::strfry_db::{self, ReadError, StrfryDb};
 
 /// What is to be compared.
 #[derive(Debug)]
@@ -171,8 +170,8 @@ impl DiffJob {
     pub fn too_new_here(&self, db: &StrfryDb) -> Result<u64, ReadError> {
         let Some(since) = self.until.checked_add(1) else { return Ok(0) };
         let span = Span { since: Some(since), until: u64::MAX };
-        let filters = self.queries(span).iter().map(ScanFilter::from).collect();
-        db.count(filters, ScanOptions::default())
+        let filters: Vec<_> = self.queries(span).iter().map(strfry_db::Filter::from).collect();
+        db.count(filters)
     }
 }
 

@@ -28,8 +28,7 @@ use crate::peer::{
     Dialler, Local, LocalItems, MissingIds, PeerSession, Share, Sink, Standing, Stopped, Unwanted,
     WantList,
 };
-use crate::strfry_db::scan::{ScanFilter, ScanOptions};
-use crate::strfry_db::{ReadError, StrfryDb};
+use crate::strfry_db::{self, ReadError, StrfryDb};
 
 /// Both sides of a difference.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -242,14 +241,12 @@ impl Difference {
         };
         let Common { db, blacklist, .. } = &*self.common;
         for filter in &filters {
-            let scan = db.scan(vec![ScanFilter::from(filter)], ScanOptions::default());
-            for batch in scan.without_json() {
-                for event in batch?.iter() {
-                    let id = event.packed()?.id();
-                    if !given.contains(&id) {
-                        lacks.insert(id);
-                    }
-                }
+            let scan = db.scan(strfry_db::Filter::from(filter));
+            let ids = scan.map_batches(|batch| {
+                batch.packed()?.map(|event| Ok(event?.id())).collect::<Result<Vec<_>, _>>()
+            });
+            for ids in ids {
+                lacks.extend(ids?.into_iter().filter(|id| !given.contains(id)));
             }
         }
         let mut ids: Vec<EventId> = lacks.difference(&given).copied().collect();

@@ -10,8 +10,7 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use super::limits::{COMPARED_AT_ONCE, ITEMS_IN_ALL, KEPT_ITEMS, KEPT_SETS, LOOKUPS_AT_ONCE};
 use crate::nostr::{EventId, Filter};
 use crate::peer::{ItemSet, Local, LocalError, LocalItems, MissingIds};
-use crate::strfry_db::scan::{ScanFilter, ScanOptions};
-use crate::strfry_db::{ReadError, StrfryDb};
+use crate::strfry_db::{self, PackedEvent, ReadError, StrfryDb};
 
 /// The events of the database.
 pub(super) struct Here {
@@ -133,10 +132,12 @@ fn read(
     let most = COMPARED_AT_ONCE;
     let mut items = Vec::new();
     // Newest first.
-    for batch in db.scan(vec![ScanFilter::from(filter)], ScanOptions::default()) {
-        for event in batch.map_err(unreadable)?.iter() {
-            items.push((event.created_at(), event.packed().map_err(unreadable)?.id()));
-        }
+    let found = db.scan(strfry_db::Filter::from(filter)).map_batches(|batch| {
+        let item = |event: Result<PackedEvent<'_>, _>| event.map(|it| (it.created_at(), it.id()));
+        batch.packed()?.map(item).collect::<Result<Vec<_>, _>>()
+    });
+    for found in found {
+        items.append(&mut found.map_err(unreadable)?);
         if items.len() > most {
             let middle = items.get(most / 2).map_or(0, |&(created_at, _)| created_at);
             return Err(LocalError::TooMany { middle });

@@ -2,6 +2,7 @@
 //!
 //! Nothing is written while a snapshot is open: whoever reads our output may take their time.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read};
 
@@ -12,8 +13,8 @@ use super::exit::{Failure, OrFail, Outcome, Result};
 use super::node::NodeArguments;
 use super::output::write_in_snapshot;
 use super::output::{print, print_lines};
-use crate::strfry_db::scan::{Batch, ScanFilter, ScanOptions};
-use crate::strfry_db::{PackedEvent, ReadError, StrfryDb};
+use crate::strfry_db::{Batch, ScanOptions};
+use crate::strfry_db::{Filter, PackedEvent, ReadError, StrfryDb};
 
 /// Output is gathered to this many bytes before it is written: as much as a pipe holds, four
 /// times over.
@@ -66,11 +67,11 @@ enum Line<'a> {
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let text = filter_text(&arguments.filter)?;
-    let filters = ScanFilter::parse(&text).or_usage()?;
+    let filters = Filter::parse(&text).or_usage()?;
     let options = ScanOptions { one_snapshot: arguments.one_snapshot, ..ScanOptions::default() };
     let db = arguments.node.open_database()?;
     if arguments.count {
-        print(&format!("{}\n", db.count(filters, options).or_cannot_run()?))?;
+        print(&format!("{}\n", db.count_with(filters, options).or_cannot_run()?))?;
         return Ok(Outcome::Complete);
     }
     let line = match arguments.fields.as_slice() {
@@ -110,36 +111,47 @@ fn read_filter(input: impl Read) -> io::Result<String> {
 
 fn print_matches(
     db: &StrfryDb,
-    filters: Vec<ScanFilter>,
+    filters: Vec<Filter>,
     options: ScanOptions,
     line: &Line<'_>,
     limit_bytes: Option<u64>,
 ) -> Result<()> {
     let write = if options.one_snapshot { write_in_snapshot } else { print_lines };
-    let mut gathered = Gathered { bytes: Vec::new(), left: limit_bytes.unwrap_or(u64::MAX) };
-    for batch in db.scan(filters, options) {
-        let batch = batch.or_cannot_run()?;
-        let is_full = line.append_all(&batch, &mut gathered).or_cannot_run()?;
-        drop(batch);
+    let left = Cell::new(limit_bytes.unwrap_or(u64::MAX));
+    let spare = Cell::new(Vec::new());
+    let batches = db.scan_with(filters, options).map_batches(|batch| {
+        let mut lines = Lines { bytes: spare.take(), left: left.get() };
+        let is_full = line.append_all(batch, &mut lines)?;
+        Ok((lines, is_full))
+    });
+    let mut gathered = Vec::new();
+    for batch in batches {
+        let (mut lines, is_full) = batch.or_cannot_run()?;
+        left.set(lines.left);
+        match gathered.is_empty() {
+            true => std::mem::swap(&mut gathered, &mut lines.bytes),
+            false => gathered.append(&mut lines.bytes),
+        }
         if is_full {
             break;
         }
-        if gathered.bytes.len() >= WRITE_AT {
-            write(&gathered.bytes)?;
-            gathered.bytes.clear();
+        if gathered.len() >= WRITE_AT {
+            write(&gathered)?;
+            gathered.clear();
         }
+        spare.set(lines.bytes);
     }
-    write(&gathered.bytes)
+    write(&gathered)
 }
 
-/// Lines that are not written yet.
-struct Gathered {
+/// Lines of a batch.
+struct Lines {
     bytes: Vec<u8>,
     /// Bytes that may still be printed.
     left: u64,
 }
 
-impl Gathered {
+impl Lines {
     /// Takes a line, its line feed included; or leaves it out and says that there is no room.
     fn append(&mut self, line: impl FnOnce(&mut Vec<u8>)) -> bool {
         let start = self.bytes.len();
@@ -162,8 +174,8 @@ impl Line<'_> {
     /// Takes the lines of a batch; whether there was no room for all.
     fn append_all(
         &self,
-        batch: &Batch<'_>,
-        out: &mut Gathered,
+        batch: &Batch<'_, '_>,
+        out: &mut Lines,
     ) -> std::result::Result<bool, ReadError> {
         match self {
             Self::Json => {

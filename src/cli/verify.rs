@@ -13,8 +13,7 @@ use super::resources::need_threads_to_check;
 use super::scan::filter_text;
 use crate::jsonl::Source;
 use crate::report::{Progress, clean_json};
-use crate::strfry_db::scan::ScanFilter;
-use crate::strfry_db::{ExportRange, ReadError};
+use crate::strfry_db::{ExportRange, Filter, ReadError};
 use crate::verify::{Checked, verify_database, verify_lines, verify_matches};
 
 #[derive(Debug, Args)]
@@ -63,7 +62,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
 /// What there is to check.
 enum What {
     Database,
-    Matches(Vec<ScanFilter>),
+    Matches(Vec<Filter>),
     /// `-` is standard input.
     Lines(PathBuf),
 }
@@ -74,7 +73,7 @@ impl Arguments {
             None => Ok(What::Database),
             Some(filter) if filter.trim_start().starts_with(['{', '[', '@']) => {
                 let text = filter_text(filter)?;
-                Ok(What::Matches(ScanFilter::parse(&text).or_usage()?))
+                Ok(What::Matches(Filter::parse(&text).or_usage()?))
             }
             Some(file) => Ok(What::Lines(PathBuf::from(file))),
         }

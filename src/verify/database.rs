@@ -4,8 +4,7 @@ use super::judge::{Defect, judge};
 use super::{Checked, Offender};
 use crate::import::pack;
 use crate::nostr::{Event, signature};
-use crate::strfry_db::scan::{ScanFilter, ScanOptions};
-use crate::strfry_db::{Damage, ExportRange, PackedEvent, ReadError, StrfryDb, WholeEvent};
+use crate::strfry_db::{Damage, ExportRange, Filter, PackedEvent, ReadError, StrfryDb, WholeEvent};
 
 /// Checks the events of a range and hands on what came of each batch, until that fails.
 ///
@@ -35,15 +34,12 @@ pub fn verify_database<E: From<ReadError>>(
 /// [`ReadError`] of the database as a whole, or what `tell` returns.
 pub fn verify_matches<E: From<ReadError>>(
     db: &StrfryDb,
-    filters: Vec<ScanFilter>,
+    filters: Vec<Filter>,
     mut tell: impl FnMut(Checked) -> Result<(), E>,
 ) -> Result<(), E> {
-    for batch in db.scan(filters, ScanOptions::default()) {
-        let batch = batch?;
-        let events = batch.whole()?;
-        // No snapshot is open while signatures are checked.
-        drop(batch);
-        tell(judge_stored(&events))?;
+    // No snapshot is open while signatures are checked.
+    for events in db.scan(filters).map_batches(|batch| batch.whole()) {
+        tell(judge_stored(&events?))?;
     }
     Ok(())
 }

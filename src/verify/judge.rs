@@ -4,7 +4,7 @@ use serde::{Serialize, Serializer};
 
 use crate::import::{self, Refusal};
 use crate::node::END_OF_TIME;
-use crate::nostr::{Event, ExpectedId, Malformed, signature};
+use crate::nostr::{Event, Malformed, NotGenuine};
 
 /// What is wrong with an event, worst first.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,13 +67,10 @@ impl Serialize for Defect {
 /// # Errors
 /// What is wrong with it.
 pub fn judge(event: &Event<'_>) -> Result<(), Defect> {
-    let expected = ExpectedId::of(event);
-    if event.id != expected.nip01 && event.id != expected.strfry {
-        return Err(Defect::BadId);
-    }
-    if !signature::is_valid(&event.id, &event.pubkey, &event.sig) {
-        return Err(Defect::BadSignature);
-    }
+    let expected = event.verify().map_err(|why| match why {
+        NotGenuine::Signature => Defect::BadSignature,
+        _ => Defect::BadId,
+    })?;
     if event.id != expected.nip01 {
         return Err(Defect::DelByStrfry);
     }

@@ -1,7 +1,7 @@
-//! A look at `data.mdb` before LMDB maps it: is it LMDB's, of our format, and all there?
+//! A look at `data.mdb` before it is mapped: is it LMDB's, of our format, and all there?
 //!
-//! LMDB trusts the sizes in its meta pages; reading a mapped page that lies behind the end of a
-//! truncated file kills the process. So the end is checked here, with ordinary reads.
+//! What refers to pages behind the end of a truncated file is refused here, so that nobody takes a
+//! part of a database for the whole.
 //!
 //! Offsets from LMDB 0.9, `mdb.c`: `MDB_page` (header 16 bytes), `MDB_meta`, `MDB_db`, `MDB_node`,
 //! on 64-bit machines, native endian.
@@ -12,9 +12,8 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::error::OpenError;
-use super::page::{
-    self, NO_PAGE, PAGE_HEADER, Page, Record, Value, WRONG_DEPTH, Wrong, u32_at, u64_at,
-};
+use super::page::{self, NO_PAGE, PAGE_HEADER, Record, Wrong, u32_at, u64_at};
+use super::reach::{Astray, Reach};
 
 /// From the start of a meta page.
 const MAGIC: usize = PAGE_HEADER;
@@ -29,12 +28,6 @@ const LMDB_MAGIC: u32 = 0xBEEF_C0DE;
 const LMDB_DATA_VERSION: u32 = 1;
 /// LMDB's smallest and largest, `MAX_PAGESIZE`.
 const PAGE_SIZES: std::ops::RangeInclusive<u64> = 256..=32_768;
-/// 16 TiB of the usual pages, more than `dbParams.mapsize` allows by default.
-const MOST_PAGES: u64 = 1 << 32;
-
-/// Databases in the main one, and trees of a key's values in those.
-const NESTING: u32 = 2;
-
 /// Looks at a file that seems truncated while somebody commits to it.
 const ATTEMPTS: usize = 5;
 
@@ -160,10 +153,21 @@ impl Meta {
 
     /// The one of the last commit.
     pub(super) fn newest_of([first, second]: [Self; 2]) -> Self {
-        let same = |meta: &Self| (meta.magic, meta.version, meta.page_size);
-        let are_meta = first.is_meta && second.is_meta && same(&first) == same(&second);
+        let are_meta = Self::are_of_one_file(&first, &second);
         let newest = if second.txn_id > first.txn_id { second } else { first };
         Self { is_meta: are_meta, ..newest }
+    }
+
+    /// The one of this commit, if it has not been written over.
+    pub(super) fn of_commit([first, second]: [Self; 2], txn_id: u64) -> Option<Self> {
+        let are_meta = Self::are_of_one_file(&first, &second);
+        let meta = if txn_id % 2 == 0 { first } else { second };
+        (meta.txn_id == txn_id).then_some(Self { is_meta: are_meta, ..meta })
+    }
+
+    fn are_of_one_file(first: &Self, second: &Self) -> bool {
+        let same = |meta: &Self| (meta.magic, meta.version, meta.page_size);
+        first.is_meta && second.is_meta && same(first) == same(second)
     }
 
     /// Whether what it says can be.
@@ -196,91 +200,5 @@ fn read_whole(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<bool> {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
         Err(error) => Err(error),
-    }
-}
-
-/// Why the trees of a file cannot be followed to their ends.
-enum Astray {
-    /// They lead behind the end of the file.
-    Behind,
-    Damaged(Wrong),
-    Read(io::Error),
-}
-
-/// The B-trees of a data file, walked with ordinary reads.
-struct Reach<'a> {
-    file: &'a File,
-    page_size: u64,
-    pages: u64,
-    /// A bit for each page: a tree has each of them once.
-    seen: Vec<u64>,
-}
-
-impl<'a> Reach<'a> {
-    /// Whether every page that can be reached is in the file.
-    fn of(file: &'a File, page_size: u64, pages: u64, meta: &Meta) -> Result<(), Astray> {
-        if pages > MOST_PAGES {
-            return Err(Astray::Damaged("it is larger than any database"));
-        }
-        let words = usize::try_from(pages.div_ceil(64)).unwrap_or(0);
-        let mut reach = Self { file, page_size, pages, seen: vec![0; words] };
-        [meta.free, meta.main].into_iter().try_for_each(|tree| reach.follow(tree, NESTING))
-    }
-
-    fn follow(&mut self, tree: Record, nesting: u32) -> Result<(), Astray> {
-        tree.check().map_err(Astray::Damaged)?;
-        match tree.root {
-            NO_PAGE => Ok(()),
-            root => self.visit(root, tree.depth, nesting),
-        }
-    }
-
-    fn visit(&mut self, number: u64, depth: u16, nesting: u32) -> Result<(), Astray> {
-        let bytes = self.read(number)?;
-        if depth <= 1 && page::is_of_integers(&bytes) {
-            return Ok(());
-        }
-        let page = Page::of_nodes(&bytes, number).map_err(Astray::Damaged)?;
-        if page.is_branch() != (depth > 1) {
-            return Err(Astray::Damaged(WRONG_DEPTH));
-        }
-        for node in page.nodes() {
-            let node = node.map_err(Astray::Damaged)?;
-            if page.is_branch() {
-                self.visit(node.child(), depth - 1, nesting)?;
-                continue;
-            }
-            match node.value().map_err(Astray::Damaged)? {
-                Value::Large { page, bytes } => {
-                    let pages = (PAGE_HEADER as u64 + bytes).div_ceil(self.page_size);
-                    if page.saturating_add(pages) > self.pages {
-                        return Err(Astray::Behind);
-                    }
-                }
-                Value::Tree(tree) | Value::Database(tree) if nesting > 0 => {
-                    self.follow(tree, nesting - 1)?;
-                }
-                Value::Tree(_) | Value::Database(_) => {
-                    return Err(Astray::Damaged("there is a tree where none can be"));
-                }
-                Value::Here(_) | Value::Several(_) => {}
-            }
-        }
-        Ok(())
-    }
-
-    fn read(&mut self, number: u64) -> Result<Box<[u8]>, Astray> {
-        if number >= self.pages {
-            return Err(Astray::Behind);
-        }
-        let bit = 1 << (number % 64);
-        let word = usize::try_from(number / 64).ok().and_then(|word| self.seen.get_mut(word));
-        let Some(word) = word.filter(|word| **word & bit == 0) else {
-            return Err(Astray::Damaged("its trees lead to a page twice"));
-        };
-        *word |= bit;
-        let mut page = vec![0; usize::try_from(self.page_size).unwrap_or(0)].into_boxed_slice();
-        self.file.read_exact_at(&mut page, number * self.page_size).map_err(Astray::Read)?;
-        Ok(page)
     }
 }

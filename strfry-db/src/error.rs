@@ -11,6 +11,7 @@ use super::lock_file::Libc;
 /// Why a database cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
+#[non_exhaustive]
 pub enum OpenError {
     #[error("no database at {path}: start strfry once, or name its directory with --db")]
     Missing { path: PathBuf },
@@ -83,7 +84,7 @@ pub enum OpenError {
     #[error("{path} is already open in this process: use the one that is open")]
     AlreadyOpen { path: PathBuf },
     #[error("cannot open {path}: {source}; {}", lmdb_remedy(source))]
-    Lmdb { path: PathBuf, source: heed::Error },
+    Lmdb { path: PathBuf, source: io::Error },
     #[error("cannot read {path} while opening it: {source}")]
     Read { path: PathBuf, source: ReadError },
 }
@@ -91,6 +92,7 @@ pub enum OpenError {
 /// Why a read failed.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say it")]
+#[non_exhaustive]
 pub enum ReadError {
     #[error(
         "cannot start reading the database: all of strfry's reader slots are taken (dbParams.maxreaders); try again later"
@@ -131,9 +133,13 @@ pub enum ReadError {
     )]
     NoTable { table: &'static str },
     #[error(
-        "cannot read table {table}: {source}; 'strfry export' shows whether strfry can still read it"
+        "cannot take a reader's slot in the lock file: {source}; run this again, or read without it (--no-lock)"
     )]
-    Lmdb { table: &'static str, source: heed::Error },
+    Lmdb { source: io::Error },
+    #[error(
+        "the database has grown, and there is no address space to map it: {source}; raise the limit of this process (ulimit -v), or read without the lock file (--no-lock)"
+    )]
+    Map { source: io::Error },
     #[error(
         "table {table} holds a damaged record for {key}: {what}; 'strfry export' shows whether strfry can still read it"
     )]
@@ -146,12 +152,8 @@ fn remedy(error: &io::Error) -> &'static str {
 }
 
 /// What to do where LMDB cannot open a database.
-fn lmdb_remedy(error: &heed::Error) -> &'static str {
-    let files = match error {
-        heed::Error::Io(error) => files_remedy(error),
-        _ => None,
-    };
-    files
+fn lmdb_remedy(error: &io::Error) -> &'static str {
+    files_remedy(error)
         .unwrap_or("check the memory limits of this process, and whether strfry itself can open it")
 }
 

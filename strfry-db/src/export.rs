@@ -39,7 +39,7 @@ impl Default for ExportRange {
 }
 
 struct ByTime<'db> {
-    walk: Walk<'db, heed::DefaultComparator, 8>,
+    walk: Walk<'db, 8>,
     range: ExportRange,
 }
 
@@ -146,6 +146,7 @@ impl StoredEvents<'_> {
     }
 }
 
+#[doc(hidden)]
 impl StrfryDb {
     /// The events of a range as `strfry export` prints them, with `fried` as its `--fried` does.
     ///

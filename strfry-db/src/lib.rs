@@ -4,58 +4,115 @@
 //! file, never takes the write lock, and holds a read transaction only for one bounded batch: a
 //! transaction pins old pages, and while it is open strfry's file grows.
 //!
-//! Where strfry's lock file cannot be shared, the database can be read without it, and without
-//! LMDB, if that is asked for ([`StrfryDb::open_without_lock`]): page by page, each copied, then
-//! checked, then looked at. The file `unlocked.rs` says why that is sound and where not.
+//! Pages are read by this crate itself, each checked before anything in it is believed (`page`,
+//! `cursor`): a damaged database is an error, never a crash, and never a part of the answer taken
+//! for the whole as far as a format without check sums lets it be noticed. Two ways to read differ
+//! in what keeps the pages as they are:
 //!
-//! What this does not protect from: LMDB trusts the structure of its own pages. A data file that
-//! is cut short, or whose table of tables is damaged, is refused before LMDB maps it; other damaged
-//! pages can make LMDB crash, as they would in strfry. What it reads of them without crashing must
-//! ascend and be as much as the table says. Without LMDB each page is checked (`page`, `pages`).
+//! - With a slot in strfry's own lock file, straight on a map of the data file (feature `lmdb`: the
+//!   C library LMDB opens the lock file and takes the slot, and reads no page).
+//! - Without the lock file, where it cannot be shared, on copies, which count only if strfry has
+//!   not overtaken them (`optimistic` says why that is sound and where not).
+//!
+//! What this does not protect from: a data file that something cuts short while it is being read on
+//! its map ends the process (SIGBUS), as it would strfry. Its length is looked at before each batch.
 
+mod cursor;
 mod data_file;
 mod error;
 mod export;
 mod files;
-mod free_pages;
 #[cfg(test)]
 pub(crate) mod golden;
 mod keys;
-pub mod limits;
+mod limits;
 mod lock_file;
 mod lookup;
 mod lookups;
+mod map;
 mod moment;
 pub mod nostr;
 mod open;
 mod open_snapshots;
-pub mod orders;
-pub mod packed;
+mod optimistic;
+mod orders;
+mod packed;
 mod page;
-mod pages;
+mod page_txn;
 mod payload;
+mod reach;
 mod records;
-pub mod scan;
+#[cfg(feature = "lmdb")]
+mod registered;
+mod scan;
 mod schema;
 mod snapshot;
 mod stats;
 mod storage;
-pub mod tables;
-mod unlocked;
+mod tables;
 mod walk;
 mod whole_event;
 
 pub use error::{OpenError, ReadError};
-pub use export::{Export, ExportRange, StoredEvents};
-pub use keys::{LevId, id_key, kind_key, pubkey_key, pubkey_kind_key, replace_key, tag_key};
+pub use keys::LevId;
 pub use lock_file::Libc;
 pub use lookup::Found;
 pub use lookups::StoredJson;
-pub use open::{StrfryDb, linked_lmdb};
-pub use open_snapshots::Ending;
+pub use nostr::filter::{Filter, FilterError};
+pub use open::StrfryDb;
 pub use packed::PackedEvent;
-pub use schema::{CompressionDictionary, Meta, NegentropyFilter};
+pub use scan::{Batch, Newer, Scan, ScanOptions, StoredEvent};
 pub use snapshot::Snapshot;
-pub use stats::{AuthorCount, Stats};
-pub use storage::{Dictionaries, NegentropyTree, Payloads, Readers};
-pub use whole_event::{Damage, WholeEvent};
+pub use stats::Stats;
+
+/// What strfry-companion needs beyond this crate's purpose: its `stats`, `export` and `verify` show
+/// how a database is kept, it writes events as strfry would, and its tests write whole databases.
+/// So they share byte layouts and numbers. No promise is made about any of it (nor about hidden
+/// methods), and any version may change it.
+#[doc(hidden)]
+pub mod internal {
+    pub use crate::export::{Export, ExportRange, StoredEvents};
+    pub use crate::keys::{id_key, kind_key, pubkey_key, pubkey_kind_key, replace_key, tag_key};
+    pub use crate::nostr::keys::SecretKey;
+    pub use crate::nostr::outline::Outline;
+    pub use crate::open_snapshots::Ending;
+    #[cfg(feature = "lmdb")]
+    pub use crate::registered::linked_lmdb;
+    pub use crate::schema::{CompressionDictionary, Meta, NegentropyFilter};
+    pub use crate::stats::AuthorCount;
+    pub use crate::storage::{Dictionaries, NegentropyTree, Payloads, Readers};
+    pub use crate::whole_event::{Damage, WholeEvent};
+
+    pub mod hex {
+        pub use crate::nostr::hex::*;
+    }
+
+    pub mod json {
+        pub use crate::nostr::json::*;
+    }
+
+    pub mod limits {
+        pub use crate::limits::*;
+    }
+
+    pub mod orders {
+        pub use crate::orders::*;
+    }
+
+    pub mod packed {
+        pub use crate::packed::*;
+    }
+
+    pub mod signature {
+        pub use crate::nostr::signature::*;
+    }
+
+    pub mod tables {
+        pub use crate::tables::*;
+    }
+}
+
+/// The recipes of the README, compiled with those of the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -90,6 +90,12 @@ pub(super) fn check(path: &Path) -> Result<bool, OpenError> {
     }
 }
 
+/// Whether there is a lock file, of whatever kind.
+#[cfg(not(feature = "lmdb"))]
+pub(super) fn is_there(path: &Path) -> bool {
+    rustix::fs::lstat(path).is_ok()
+}
+
 fn problem(path: &Path, error: Errno) -> OpenError {
     let path = path.to_owned();
     match error {

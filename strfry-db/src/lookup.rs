@@ -57,6 +57,7 @@ impl Snapshot<'_> {
     ///
     /// # Errors
     /// [`ReadError`]
+    #[doc(hidden)]
     pub fn newest_lev_id(&self, pubkey: &Pubkey, kind: u64) -> Result<Option<LevId>, ReadError> {
         if is_replaceable(kind) {
             const TABLE: &str = "Event__replace";
@@ -114,6 +115,7 @@ impl Snapshot<'_> {
     ///
     /// # Errors
     /// [`ReadError`]
+    #[doc(hidden)]
     pub fn deletion(&self, id: &EventId, author: &Pubkey) -> Result<Option<LevId>, ReadError> {
         const TABLE: &str = "Event__deletion";
         let table = present(TABLE, self.db().tables.deletion)?;
@@ -125,6 +127,7 @@ impl Snapshot<'_> {
     ///
     /// # Errors
     /// [`ReadError`]
+    #[doc(hidden)]
     pub fn replaceable(
         &self,
         pubkey: &Pubkey,
@@ -142,6 +145,7 @@ impl Snapshot<'_> {
     ///
     /// # Errors
     /// [`ReadError`]
+    #[doc(hidden)]
     pub fn address_deletion(&self, a_tag_hash: &[u8; 32]) -> Result<Option<Found>, ReadError> {
         const TABLE: &str = "Event__replaceDeletion";
         let Some(table) = self.db().tables.replace_deletion else { return Ok(None) };

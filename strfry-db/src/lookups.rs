@@ -1,8 +1,7 @@
 //! Lookups of many keys at once.
 //!
 //! The keys are sorted first and looked up in that order, so that neighbours share pages, in
-//! snapshots of bounded length. heed has no cursor that can be placed anew, so each lookup opens
-//! one of its own; `benches/lookups.rs` tells what a lookup costs with that.
+//! snapshots of bounded length; `benches/lookups.rs` tells what a lookup costs.
 
 use std::borrow::Cow;
 
@@ -11,8 +10,8 @@ use super::keys::LevId;
 use super::limits::LOOKUPS_PER_SNAPSHOT;
 use super::lookup::Found;
 use super::open::StrfryDb;
+use super::optimistic::halved;
 use super::snapshot::Snapshot;
-use super::unlocked::halved;
 use crate::nostr::{EventId, Pubkey};
 
 /// One event, in the database or out of it.
@@ -64,6 +63,7 @@ impl StrfryDb {
     ///
     /// # Errors
     /// [`ReadError`]
+    #[doc(hidden)]
     pub fn read_newest_of_each<R>(
         &self,
         pubkeys: &[Pubkey],
@@ -118,6 +118,7 @@ impl StrfryDb {
     ///
     /// # Errors
     /// The first that `look_up` or opening a snapshot returns.
+    #[doc(hidden)]
     pub fn look_up_each<K: Ord, R>(
         &self,
         keys: &[K],

@@ -22,8 +22,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::data_file::Meta;
 use super::error::ReadError;
+use super::optimistic::{MetaPages, is_overtaken};
 use super::page::NO_PAGE;
-use super::unlocked::{MetaPages, is_overtaken};
 
 /// Looks at a file that seems to be another: a meta page that is being written may be read half.
 const LOOKS: usize = 3;
@@ -56,6 +56,16 @@ impl Moment {
     /// The number of the commit.
     pub(super) fn txn_id(&self) -> u64 {
         self.meta.txn_id
+    }
+
+    /// The meta page of this commit: it, or the one before it.
+    pub(super) fn meta_of(&self, txn_id: u64) -> Option<Meta> {
+        Meta::of_commit(self.metas.clone(), txn_id)
+    }
+
+    /// Length of the file.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Whether a file of this length and these meta pages is what it was. Meta pages that are read

@@ -1,31 +1,32 @@
 //! Opens strfry's database for reading, in a way that can share it with a running strfry.
 //!
-//! How: LMDB 0.9 (lock version 1, as strfry links it), read-only, reader slots in strfry's own
-//! lock file. Never creates a file: a database without a lock file is one that no strfry has open,
-//! and is read without one.
+//! How: with slots for readers in strfry's own lock file, or without them (`optimistic`). Never
+//! creates a file: a database without a lock file is one that no strfry has open.
 
 use std::collections::HashMap;
-use std::ffi::CStr;
-use std::io;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use heed::{Env, EnvFlags, EnvOpenOptions, MdbError, WithoutTls};
-use lmdb_master_sys as lmdb;
-
 use super::data_file;
 use super::error::{OpenError, ReadError};
-use super::files::{Files, OpenHere};
-use super::limits::{LESS_WITHOUT_LOCK, NAMED_DATABASES};
+use super::files::Files;
+#[cfg(feature = "lmdb")]
+use super::files::OpenHere;
+use super::limits::LESS_WITHOUT_LOCK;
 use super::lock_file;
+use super::map::GrowingMap;
 use super::moment::{Moment, Seen};
 use super::open_snapshots::Open;
-use super::pages::PageSnapshot;
+use super::optimistic::MetaPages;
+use super::page_txn::{CheckedPages, Copies, PageTxn, Pages};
 use super::payload::Dictionary;
+#[cfg(feature = "lmdb")]
+use super::registered::{Registered, refuse_wrong_lmdb};
 use super::schema::Meta;
-use super::snapshot::{Snapshot, Source};
+use super::snapshot::Snapshot;
+use super::storage::Readers;
 use super::tables::{META, Tables};
-use super::unlocked::MetaPages;
 
 /// strfry's key of the one `Meta` record.
 const META_KEY: u64 = 1;
@@ -34,7 +35,12 @@ const DB_VERSION: u64 = 3;
 /// What strfry writes on the machine's own endianness.
 const NATIVE_ENDIANNESS: u64 = 1;
 
+/// Tries to begin with no two commits at that moment, which takes microseconds.
+#[cfg(feature = "lmdb")]
+const ATTEMPTS_TO_BEGIN: u32 = 1_000;
+
 /// Held from the look at a lock file until the environment is open.
+#[cfg(feature = "lmdb")]
 static OPENING: Mutex<()> = Mutex::new(());
 
 /// strfry's database, open for reading. Cheap to share between threads by reference.
@@ -43,21 +49,26 @@ pub struct StrfryDb {
     access: Access,
     files: Files,
     meta_pages: MetaPages,
+    map: GrowingMap,
+    checked: CheckedPages,
+    /// Copies of pages, and what they are of.
+    copies: Mutex<Option<(Arc<Moment>, Arc<Copies>)>>,
     seen: Seen,
     pub(super) tables: Tables,
     pub(super) meta: Meta,
     pub(super) dictionaries: Mutex<HashMap<u32, Arc<Dictionary>>>,
 }
 
-/// How the database is read.
+/// What keeps the pages of a moment as they are.
 #[derive(Debug)]
 enum Access {
-    /// Through LMDB, with a slot in the lock file.
-    Registered { env: Env<WithoutTls>, _open: OpenHere },
-    /// Through LMDB, where there is no lock file and nobody writes.
-    AtRest { env: Env<WithoutTls>, txn_id: u64, _open: OpenHere },
-    /// Beside a strfry, without its lock file.
-    Pages,
+    /// A slot in the lock file.
+    #[cfg(feature = "lmdb")]
+    Registered(Registered),
+    /// There is no lock file, and nobody writes: this commit stays the last.
+    AtRest { txn_id: u64 },
+    /// Nothing: strfry may be writing, and its lock file is not used.
+    Optimistic,
 }
 
 impl StrfryDb {
@@ -67,42 +78,45 @@ impl StrfryDb {
     ///
     /// # Errors
     /// [`OpenError`], each of which says what to do.
-    pub fn open(path: &Path) -> Result<Self, OpenError> {
+    #[cfg(feature = "lmdb")]
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        let path = path.as_ref();
         refuse_wrong_lmdb()?;
         // The lock file may be looked at only while no environment has it open.
         let _opening = OPENING.lock().unwrap_or_else(PoisonError::into_inner);
         let files = Files::find(path)?;
-        let meta_pages = MetaPages::new(data_file::check(&files.data_path())?);
-        let _open = OpenHere::new(&files)
+        let data_file = data_file::check(&files.data_path())?;
+        let open = OpenHere::new(&files)
             .ok_or_else(|| OpenError::AlreadyOpen { path: files.directory().to_owned() })?;
-        let has_lock_file = lock_file::check(&files.lock_path())?;
-        let seen = Seen::default();
-        let moment = look_at(&files, &meta_pages, &seen)?;
-        // Before LMDB sees it, which believes its pages, and creates nothing in another version.
-        let (meta, _) = look(&files, &meta_pages, &moment)?;
-
-        // Opening takes slots too.
-        let _ending_later = Open::new();
-        let flags = if has_lock_file { EnvFlags::empty() } else { EnvFlags::NO_LOCK };
-        let env = open_environment(files.directory(), flags)?;
-        let lmdb = |source| OpenError::Lmdb { path: files.directory().to_owned(), source };
-        if has_lock_file {
-            env.clear_stale_readers().map_err(lmdb)?;
+        if !lock_file::check(&files.lock_path())? {
+            return Self::at_rest(files, data_file);
         }
-        let tables = Tables::open(&env).map_err(lmdb)?;
-        let dictionaries = Mutex::default();
-        let access = match has_lock_file {
-            true => Access::Registered { env, _open },
-            false => {
-                let txn_id = env.read_txn().map_err(lmdb)?.id() as u64;
-                Access::AtRest { env, txn_id, _open }
-            }
-        };
-        // What was looked at and what LMDB has opened is the same.
-        let db = Self { access, files, meta_pages, seen, tables, meta, dictionaries };
-        let same = db.check_files();
-        same.map_err(|source| OpenError::Read { path: db.data_path(), source })?;
-        Ok(db)
+        Self::new(files, data_file, |files, _| {
+            // Opening takes slots too.
+            let _ending_later = Open::new();
+            Registered::open(files, open).map(Access::Registered)
+        })
+    }
+
+    /// Opens the database in a directory such as `strfry-db/`, or the one that this `data.mdb` is,
+    /// without its lock file, as [`StrfryDb::open_without_lock`] does.
+    ///
+    /// # Errors
+    /// [`OpenError`], each of which says what to do.
+    #[cfg(not(feature = "lmdb"))]
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        let path = path.as_ref();
+        let files = Files::find(path)?;
+        if lock_file::is_there(&files.lock_path()) {
+            return Self::open_without_lock(path);
+        }
+        let data_file = data_file::check(&files.data_path())?;
+        Self::at_rest(files, data_file)
+    }
+
+    /// Opens a database that nobody has open.
+    fn at_rest(files: Files, data_file: (File, u64)) -> Result<Self, OpenError> {
+        Self::new(files, data_file, |_, moment| Ok(Access::AtRest { txn_id: moment.txn_id() }))
     }
 
     /// Opens the database without its lock file, for where that cannot be shared: each read is
@@ -112,14 +126,40 @@ impl StrfryDb {
     ///
     /// # Errors
     /// [`OpenError`], each of which says what to do.
-    pub fn open_without_lock(path: &Path) -> Result<Self, OpenError> {
+    pub fn open_without_lock(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        let path = path.as_ref();
         let files = Files::find_data(path)?;
-        let meta_pages = MetaPages::new(data_file::check(&files.data_path())?);
+        let data_file = data_file::check(&files.data_path())?;
+        Self::new(files, data_file, |_, _| Ok(Access::Optimistic))
+    }
+
+    fn new(
+        files: Files,
+        data_file: (File, u64),
+        access: impl FnOnce(&Files, &Moment) -> Result<Access, OpenError>,
+    ) -> Result<Self, OpenError> {
+        let meta_pages = MetaPages::new(data_file);
         let seen = Seen::default();
         let moment = look_at(&files, &meta_pages, &seen)?;
+        // Before LMDB sees it, which believes its meta pages.
         let (meta, tables) = look(&files, &meta_pages, &moment)?;
-        let (access, dictionaries) = (Access::Pages, Mutex::default());
-        Ok(Self { access, files, meta_pages, seen, tables, meta, dictionaries })
+        let access = access(&files, &moment)?;
+        let db = Self {
+            access,
+            files,
+            meta_pages,
+            map: GrowingMap::default(),
+            checked: CheckedPages::default(),
+            copies: Mutex::default(),
+            seen,
+            tables,
+            meta,
+            dictionaries: Mutex::default(),
+        };
+        // What was looked at and what has been opened is the same.
+        let same = db.check_files();
+        same.map_err(|source| OpenError::Read { path: db.data_path(), source })?;
+        Ok(db)
     }
 
     /// The directory that holds `data.mdb`.
@@ -133,17 +173,23 @@ impl StrfryDb {
 
     /// Whether readers are registered in a lock file, as they must be beside a running strfry.
     pub fn has_lock_file(&self) -> bool {
-        matches!(self.access, Access::Registered { .. })
+        match self.access {
+            #[cfg(feature = "lmdb")]
+            Access::Registered(_) => true,
+            Access::AtRest { .. } | Access::Optimistic => false,
+        }
     }
 
     /// What strfry says of the database: versions.
+    #[doc(hidden)]
     pub fn meta(&self) -> &Meta {
         &self.meta
     }
 
     /// Whether strfry may overtake what is read here, and each read is checked afterwards.
+    #[doc(hidden)]
     pub fn is_unlocked(&self) -> bool {
-        matches!(self.access, Access::Pages)
+        matches!(self.access, Access::Optimistic)
     }
 
     /// Begins a read transaction. Keep it short: while it lives, strfry cannot reuse old pages.
@@ -152,33 +198,90 @@ impl StrfryDb {
     /// No free reader slot; the database has been replaced, or strfry has started on one opened
     /// without a lock file; or the lock file is not used, where only [`StrfryDb::read`] can tell
     /// whether what was read is whole.
+    #[doc(hidden)]
     pub fn snapshot(&self) -> Result<Snapshot<'_>, ReadError> {
         if self.is_unlocked() { Err(ReadError::Unregistered) } else { self.begin() }
     }
 
     pub(super) fn begin(&self) -> Result<Snapshot<'_>, ReadError> {
-        let before = self.check_files()?;
         let open = Open::new();
-        let env = match &self.access {
-            Access::Pages => {
-                let pages = PageSnapshot::new(&self.meta_pages, before.meta.clone());
-                return Ok(Snapshot::new(self, Source::Pages(pages), Some(before), open));
+        let moment = self.check_files()?;
+        match &self.access {
+            #[cfg(feature = "lmdb")]
+            Access::Registered(registered) => self.begin_registered(registered, moment, open),
+            Access::AtRest { .. } => {
+                let txn = self.on_map(moment.meta.clone(), &moment)?;
+                Ok(Snapshot::new(self, txn, Some(moment), None, open))
             }
-            Access::Registered { env, .. } | Access::AtRest { env, .. } => env,
-        };
-        let txn = env.read_txn().map_err(|error| match error {
-            heed::Error::Mdb(MdbError::ReadersFull) => ReadError::ReadersFull,
-            source => ReadError::Lmdb { table: "(all)", source },
-        })?;
-        // LMDB takes the number from the lock file, where a writer puts it right after it has
-        // written it to a meta page.
-        let txn_id = txn.id() as u64;
-        let now = if before.txn_id() == txn_id { Arc::clone(&before) } else { self.check_files()? };
-        if before.txn_id() > txn_id.saturating_add(1) || now.txn_id() < txn_id {
-            return Err(self.replaced());
+            Access::Optimistic => {
+                let (meta, copies) = (moment.meta.clone(), self.copies_of(&moment));
+                let txn = PageTxn::copying(&self.meta_pages, meta, copies);
+                Ok(Snapshot::new(self, txn, Some(moment), None, open))
+            }
         }
-        let moment = Some(now).filter(|now| now.txn_id() == txn_id);
-        Ok(Snapshot::new(self, Source::Lmdb(txn), moment, open))
+    }
+
+    /// With a slot in the lock file.
+    #[cfg(feature = "lmdb")]
+    fn begin_registered<'db>(
+        &'db self,
+        registered: &'db Registered,
+        mut before: Arc<Moment>,
+        open: Open,
+    ) -> Result<Snapshot<'db>, ReadError> {
+        for _ in 0..ATTEMPTS_TO_BEGIN {
+            let slot = registered.begin()?;
+            // LMDB takes the number from the lock file, where a writer puts it right after it has
+            // written it to a meta page.
+            let txn_id = slot.txn_id;
+            let now = if before.txn_id() == txn_id { before.clone() } else { self.check_files()? };
+            if before.txn_id() > txn_id.saturating_add(1) || now.txn_id() < txn_id {
+                return Err(self.replaced());
+            }
+            // What is read is of this very commit, whose slot keeps its pages.
+            if let Some(meta) = now.meta_of(txn_id) {
+                let txn = self.on_map(meta, &now)?;
+                let moment = Some(now).filter(|now| now.txn_id() == txn_id);
+                return Ok(Snapshot::new(self, txn, moment, Some(slot), open));
+            }
+            before = now;
+        }
+        Err(ReadError::Overtaken)
+    }
+
+    /// A moment whose pages stay as they are: on the map, or on copies if there is no address space
+    /// for one.
+    fn on_map(&self, meta: data_file::Meta, now: &Arc<Moment>) -> Result<PageTxn<'_>, ReadError> {
+        let needed = meta.last_page.saturating_add(1).saturating_mul(meta.page_size);
+        // A file that has grown since it was looked at.
+        let bytes = match now.bytes() {
+            bytes if bytes >= needed => bytes,
+            _ => self.meta_pages.length()?,
+        };
+        // Pages at the very end may be counted but not written.
+        let bytes = bytes.min(needed);
+        Ok(match self.map.covering(&self.meta_pages.file, bytes) {
+            Ok(map) => {
+                let end = usize::try_from(bytes).unwrap_or(usize::MAX);
+                let pages = Pages::Mapped { map, end, checked: &self.checked };
+                PageTxn::new(&self.meta_pages, meta, pages)
+            }
+            Err(_) => PageTxn::copying(&self.meta_pages, meta, Arc::default()),
+        })
+    }
+
+    /// What has been copied at this moment before.
+    fn copies_of(&self, moment: &Arc<Moment>) -> Arc<Copies> {
+        let mut kept = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, copies)) = &*kept
+            && Arc::ptr_eq(of, moment)
+            && !copies.is_full()
+        {
+            return Arc::clone(copies);
+        }
+        let copies = Arc::<Copies>::default();
+        *kept = Some((Arc::clone(moment), Arc::clone(&copies)));
+        copies
     }
 
     /// Whether the files are still those that were opened, hold what they held, and nobody writes
@@ -188,8 +291,10 @@ impl StrfryDb {
     /// [`ReadError`]: they are not, or cannot be looked at.
     pub(super) fn check_files(&self) -> Result<Arc<Moment>, ReadError> {
         let check = || match &self.access {
-            Access::Pages => self.files.check_data(),
-            Access::Registered { .. } | Access::AtRest { .. } => self.files.check(),
+            Access::Optimistic => self.files.check_data(),
+            #[cfg(feature = "lmdb")]
+            Access::Registered(_) => self.files.check(),
+            Access::AtRest { .. } => self.files.check(),
         };
         let now = self.seen.look(&self.meta_pages, check)?.ok_or_else(|| self.replaced())?;
         match &self.access {
@@ -213,29 +318,13 @@ impl StrfryDb {
         if self.is_unlocked() { (rows / LESS_WITHOUT_LOCK).max(1) } else { rows }
     }
 
-    pub(super) fn env(&self) -> Option<&Env<WithoutTls>> {
+    /// The reader slots; `None` without a lock file.
+    pub fn readers(&self) -> Option<Readers> {
         match &self.access {
-            Access::Registered { env, .. } | Access::AtRest { env, .. } => Some(env),
-            Access::Pages => None,
+            #[cfg(feature = "lmdb")]
+            Access::Registered(registered) => registered.readers(),
+            Access::AtRest { .. } | Access::Optimistic => None,
         }
-    }
-}
-
-/// Version text of the LMDB that this program is linked to, and its major, minor and patch number.
-pub fn linked_lmdb() -> (String, [i32; 3]) {
-    let mut version = [0; 3];
-    let [major, minor, patch] = &mut version;
-    // SAFETY: mdb_version writes three ints and returns a static NUL-terminated string.
-    #[allow(unsafe_code)]
-    let text = unsafe { CStr::from_ptr(lmdb::mdb_version(major, minor, patch)) };
-    (text.to_string_lossy().into_owned(), version)
-}
-
-/// LMDB's development branch counts as 0.9.70 and up and has another lock file format.
-fn refuse_wrong_lmdb() -> Result<(), OpenError> {
-    match linked_lmdb() {
-        (_, [0, 9, patch]) if patch < 70 => Ok(()),
-        (version, _) => Err(OpenError::WrongLmdb { version }),
     }
 }
 
@@ -258,10 +347,10 @@ fn look(
     let path = files.data_path();
     let read = |source| OpenError::Read { path: path.clone(), source };
     let looked = meta_pages.read_from(moment.meta.clone(), |pages| {
-        if !pages.has(META)? {
+        if !pages.has(&META)? {
             return Ok(None);
         }
-        let record = pages.get(META, &META_KEY.to_ne_bytes())?.map(<[u8]>::to_vec);
+        let record = pages.get(&META, &META_KEY.to_ne_bytes())?.map(<[u8]>::to_vec);
         // Another version has other tables, so the record comes first.
         Ok(Some((record, Tables::find(|shape| pages.has(shape)))))
     });
@@ -269,30 +358,6 @@ fn look(
     let (record, tables) = looked.map_err(read)?.ok_or_else(not_strfry)?;
     let meta = check_meta(&path, record.as_deref())?;
     Ok((meta, tables.map_err(read)?))
-}
-
-fn open_environment(directory: &Path, flags: EnvFlags) -> Result<Env<WithoutTls>, OpenError> {
-    let mut options = EnvOpenOptions::new().read_txn_without_tls();
-    options.max_dbs(NAMED_DATABASES);
-    // SAFETY: the map is read-only and strfry changes it only by LMDB's rules, which our reader
-    // slot is part of; without a lock file nobody writes, and every snapshot checks again that
-    // none has appeared (`check_files`). The linked LMDB has strfry's lock format
-    // (`refuse_wrong_lmdb`), and the data file reaches as far as its pages do (`data_file::check`).
-    #[allow(unsafe_code)]
-    let opened = unsafe { options.flags(EnvFlags::READ_ONLY | flags).open(directory) };
-    let path = directory.to_owned();
-    opened.map_err(|error| match error {
-        heed::Error::EnvAlreadyOpened => OpenError::AlreadyOpen { path },
-        heed::Error::Mdb(MdbError::VersionMismatch) => OpenError::LockVersion { path },
-        heed::Error::Mdb(MdbError::Invalid) => {
-            OpenError::NotLmdb { path, what: "LMDB does not recognise it" }
-        }
-        heed::Error::Mdb(MdbError::Problem) => OpenError::WrongLmdb { version: linked_lmdb().0 },
-        heed::Error::Io(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            OpenError::NoReaderNumber { path: path.join("lock.mdb") }
-        }
-        source => OpenError::Lmdb { path, source },
-    })
 }
 
 fn check_meta(path: &Path, record: Option<&[u8]>) -> Result<Meta, OpenError> {

@@ -1,48 +1,63 @@
-//! The three key orders that strfry's indexes use beside LMDB's own, and LMDB's of integers.
+//! The key orders of LMDB's tables as strfry makes them: LMDB's own two, and the three that
+//! strfry's indexes use beside them.
 //!
-//! Each is a total order on byte strings of any length: LMDB calls them from C, where a panic
-//! aborts the process, and a corrupt database can hold any key. What is no total order leads a
-//! search astray, and then what is there is not found.
+//! Each is a total order on byte strings of any length, because a corrupt database can hold any
+//! key. What is no total order leads a search astray, and then what is there is not found.
 
 use std::cmp::Ordering;
 
-use heed::Comparator;
+/// How the keys of a table are ordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// LMDB's default: byte by byte, the shorter first.
+    Bytes,
+    /// [`integers`]
+    Integers,
+    /// [`string_uint64`]
+    StringUint64,
+    /// [`string_uint64_uint64`]
+    StringUint64Uint64,
+    /// [`uint64_uint64`]
+    Uint64Uint64,
+}
+
+impl Order {
+    #[inline]
+    pub(crate) fn compare(self, a: &[u8], b: &[u8]) -> Ordering {
+        match self {
+            Self::Bytes => a.cmp(b),
+            Self::Integers => integers(a, b),
+            Self::StringUint64 => string_uint64(a, b),
+            Self::StringUint64Uint64 => string_uint64_uint64(a, b),
+            Self::Uint64Uint64 => uint64_uint64(a, b),
+        }
+    }
+}
 
 /// Bytes, then one u64: `Event__id`, `Event__pubkey`, `Event__tag`.
-#[derive(Debug, Clone, Copy)]
-pub enum StringUint64 {}
+#[inline]
+pub fn string_uint64(a: &[u8], b: &[u8]) -> Ordering {
+    split_integer(a).cmp(&split_integer(b))
+}
 
 /// Bytes, then two u64s: `Event__pubkeyKind`.
-#[derive(Debug, Clone, Copy)]
-pub enum StringUint64Uint64 {}
+#[inline]
+pub fn string_uint64_uint64(a: &[u8], b: &[u8]) -> Ordering {
+    split_two_integers(a).cmp(&split_two_integers(b))
+}
 
 /// Two u64s: `Event__kind`.
-#[derive(Debug, Clone, Copy)]
-pub enum Uint64Uint64 {}
-
-impl Comparator for StringUint64 {
-    fn compare(a: &[u8], b: &[u8]) -> Ordering {
-        split_integer(a).cmp(&split_integer(b))
-    }
-}
-
-impl Comparator for StringUint64Uint64 {
-    fn compare(a: &[u8], b: &[u8]) -> Ordering {
-        split_two_integers(a).cmp(&split_two_integers(b))
-    }
-}
-
-impl Comparator for Uint64Uint64 {
-    fn compare(a: &[u8], b: &[u8]) -> Ordering {
-        // A well-formed key has nothing in front of its integers; in a malformed one the rest
-        // decides last, so that unequal keys never compare equal.
-        let ((rest_a, a), (rest_b, b)) = (split_two_integers(a), split_two_integers(b));
-        a.cmp(&b).then_with(|| rest_a.cmp(rest_b))
-    }
+#[inline]
+pub fn uint64_uint64(a: &[u8], b: &[u8]) -> Ordering {
+    // A well-formed key has nothing in front of its integers; in a malformed one the rest
+    // decides last, so that unequal keys never compare equal.
+    let ((rest_a, a), (rest_b, b)) = (split_two_integers(a), split_two_integers(b));
+    a.cmp(&b).then_with(|| rest_a.cmp(rest_b))
 }
 
 /// Native-endian integers of 8 bytes, as LMDB's `MDB_INTEGERKEY` has them; behind them keys of any
 /// other length, which a whole database has not.
+#[inline]
 pub fn integers(a: &[u8], b: &[u8]) -> Ordering {
     let integer = |bytes: &[u8]| bytes.try_into().map(u64::from_ne_bytes);
     match (integer(a), integer(b)) {
@@ -92,11 +107,11 @@ mod tests {
     #[test]
     fn integers_are_compared_as_numbers_and_not_as_little_endian_bytes() {
         let sorted = [key(b"a", &[255]), key(b"a", &[256]), key(b"aa", &[1]), key(b"b", &[0])];
-        assert!(sorted.is_sorted_by(|a, b| StringUint64::compare(a, b).is_lt()));
+        assert!(sorted.is_sorted_by(|a, b| string_uint64(a, b).is_lt()));
         let sorted = [key(b"a", &[0, 256]), key(b"a", &[1, 255]), key(b"b", &[0, 0])];
-        assert!(sorted.is_sorted_by(|a, b| StringUint64Uint64::compare(a, b).is_lt()));
+        assert!(sorted.is_sorted_by(|a, b| string_uint64_uint64(a, b).is_lt()));
         let sorted = [key(b"", &[0, 256]), key(b"", &[1, 255]), key(b"", &[256, 0])];
-        assert!(sorted.is_sorted_by(|a, b| Uint64Uint64::compare(a, b).is_lt()));
+        assert!(sorted.is_sorted_by(|a, b| uint64_uint64(a, b).is_lt()));
     }
 
     /// Short alphabets and lengths around the integers' borders make ties likely.
@@ -106,8 +121,7 @@ mod tests {
 
     type Order = fn(&[u8], &[u8]) -> Ordering;
 
-    const ORDERS: [Order; 4] =
-        [StringUint64::compare, StringUint64Uint64::compare, Uint64Uint64::compare, integers];
+    const ORDERS: [Order; 4] = [string_uint64, string_uint64_uint64, uint64_uint64, integers];
 
     fn is_a_total_order(compare: Order, a: &[u8], b: &[u8], c: &[u8]) -> Result<(), TestCaseError> {
         prop_assert_eq!(compare(a, b) == Ordering::Equal, a == b);

@@ -32,17 +32,20 @@ pub struct PackedEvent<'a> {
 
 impl<'a> PackedEvent<'a> {
     /// `None` if the bytes are too few for the header. Tags are looked at when they are read.
+    #[doc(hidden)]
     pub fn from_bytes(bytes: &'a [u8]) -> Option<Self> {
         let (header, tags) = bytes.split_first_chunk::<HEADER>()?;
         Some(Self { header, tags })
     }
 
     /// The header as [`header`] makes it, and the packed tags.
+    #[doc(hidden)]
     pub fn from_parts(header: &'a [u8; HEADER], tags: &'a [u8]) -> Self {
         Self { header, tags }
     }
 
     /// The whole PackedEvent, as table `Event` holds it.
+    #[doc(hidden)]
     pub fn to_vec(&self) -> Vec<u8> {
         [self.header.as_slice(), self.tags].concat()
     }
@@ -72,7 +75,13 @@ impl<'a> PackedEvent<'a> {
         u64::from_ne_bytes(self.field(EXPIRATION))
     }
 
+    /// The five header fields as they lie there.
+    pub(crate) fn header(&self) -> &'a [u8; HEADER] {
+        self.header
+    }
+
     /// The indexed tags as they lie there.
+    #[doc(hidden)]
     pub fn tag_bytes(&self) -> &'a [u8] {
         self.tags
     }

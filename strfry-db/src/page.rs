@@ -6,6 +6,10 @@
 //! its end the nodes, without gaps (`mdb_node_add`, `mdb_node_del`). That is what tells a page with
 //! a damaged header, place or size from a whole one.
 
+use std::cmp::Ordering;
+
+use super::orders::{self, Order};
+
 pub(super) const PAGE_HEADER: usize = 16;
 const NODE_HEADER: usize = 8;
 /// `P_INVALID`: the root of an empty tree.
@@ -35,11 +39,23 @@ const F_BIGDATA: u16 = 0x01;
 const F_SUBDATA: u16 = 0x02;
 const F_DUPDATA: u16 = 0x04;
 
+/// What a page of a tree holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Keys, and where the pages are that begin with them.
+    Branch,
+    /// Keys and values.
+    Leaf,
+    /// Integers of 8 bytes only.
+    Integers,
+}
+
 /// A page that has been checked.
 #[derive(Clone, Copy)]
 pub(super) struct Page<'s> {
     bytes: &'s [u8],
-    is_branch: bool,
+    kind: Kind,
+    len: usize,
 }
 
 /// Something in a page of nodes.
@@ -83,27 +99,65 @@ pub(super) struct Record {
 /// What is wrong with a page.
 pub(super) type Wrong = &'static str;
 pub(super) const WRONG_DEPTH: Wrong = "its tree is not as deep as it should be";
+const OUT_OF_ORDER: Wrong = "its keys are out of order";
+const BEYOND_ITS_END: Wrong = "a node reaches beyond its end";
 
 impl<'s> Page<'s> {
-    /// Checks a page of a tree: one of nodes.
+    /// Checks a page of a tree of which nothing is known.
     pub(super) fn of_nodes(bytes: &'s [u8], number: u64) -> Result<Self, Wrong> {
         Self::of_keys(bytes, number, |_| Ok(()))
     }
 
-    /// As [`Page::of_nodes`], and `check` is shown each key, but for the first of a branch, which
-    /// is not kept.
-    pub(super) fn of_keys(
+    /// Checks a page of a tree whose keys are ordered so.
+    pub(super) fn of_tree(bytes: &'s [u8], number: u64, order: Order) -> Result<Self, Wrong> {
+        match order {
+            Order::Bytes => Self::ascending(bytes, number, <[u8]>::cmp),
+            Order::StringUint64 => Self::ascending(bytes, number, orders::string_uint64),
+            Order::Uint64Uint64 => Self::ascending(bytes, number, orders::uint64_uint64),
+            Order::StringUint64Uint64 => {
+                Self::ascending(bytes, number, orders::string_uint64_uint64)
+            }
+            Order::Integers => {
+                let mut last = None;
+                Self::of_keys(bytes, number, |key| {
+                    let key = key.try_into().map_err(|_| "a key is no integer")?;
+                    let key = Some(u64::from_ne_bytes(key));
+                    if std::mem::replace(&mut last, key) < key { Ok(()) } else { Err(OUT_OF_ORDER) }
+                })
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn ascending(
+        bytes: &'s [u8],
+        number: u64,
+        order: impl Fn(&[u8], &[u8]) -> Ordering,
+    ) -> Result<Self, Wrong> {
+        let mut last: Option<&[u8]> = None;
+        Self::of_keys(bytes, number, |key| {
+            match last.replace(key).is_none_or(|last| order(last, key).is_lt()) {
+                true => Ok(()),
+                false => Err(OUT_OF_ORDER),
+            }
+        })
+    }
+
+    /// Checks a page, and `check` is shown each key, but for the first of a branch, which is not
+    /// kept, and for those of a page of integers, which ascend.
+    #[inline(always)]
+    fn of_keys(
         bytes: &'s [u8],
         number: u64,
         mut check: impl FnMut(&'s [u8]) -> Result<(), Wrong>,
     ) -> Result<Self, Wrong> {
         has_number(bytes, number)?;
-        let is_branch = match u16_at(bytes, FLAGS) {
-            P_BRANCH => true,
-            P_LEAF => false,
+        let page = Self::known(bytes);
+        match (page.kind, u16_at(bytes, FLAGS)) {
+            (Kind::Integers, _) => return integers(bytes, Some(number)).map(|_| page),
+            (Kind::Branch, P_BRANCH) | (Kind::Leaf, P_LEAF) => {}
             _ => return Err("it is neither a branch nor a leaf"),
-        };
-        let page = Self { bytes, is_branch };
+        }
         let [lower, upper] = [LOWER, UPPER].map(|at| usize::from(u16_at(bytes, at)));
         let is_odd = lower % 2 != 0;
         if lower <= PAGE_HEADER || lower > upper || upper > bytes.len() || is_odd {
@@ -111,7 +165,7 @@ impl<'s> Page<'s> {
         }
         let mut filled = 0;
         let (places, _) = bytes.get(PAGE_HEADER..lower).unwrap_or_default().as_chunks::<2>();
-        let mut is_kept = !is_branch;
+        let mut is_kept = !page.is_branch();
         for place in places {
             let start = usize::from(u16::from_ne_bytes(*place));
             if start < upper {
@@ -131,42 +185,98 @@ impl<'s> Page<'s> {
     }
 
     /// One that has been checked before.
+    #[inline]
     pub(super) fn known(bytes: &'s [u8]) -> Self {
-        Self { bytes, is_branch: u16_at(bytes, FLAGS) == P_BRANCH }
+        let kind = match u16_at(bytes, FLAGS) & (P_BRANCH | P_LEAF2) {
+            0 => Kind::Leaf,
+            P_LEAF2 => Kind::Integers,
+            _ => Kind::Branch,
+        };
+        let len = usize::from(u16_at(bytes, LOWER)).saturating_sub(PAGE_HEADER) / 2;
+        Self { bytes, kind, len }
+    }
+
+    pub(super) fn kind(self) -> Kind {
+        self.kind
     }
 
     pub(super) fn is_branch(self) -> bool {
-        self.is_branch
+        self.kind == Kind::Branch
     }
 
-    /// How many nodes there are, never 0.
+    /// How many nodes or integers there are, never 0.
+    #[inline]
     pub(super) fn len(self) -> usize {
-        usize::from(u16_at(self.bytes, LOWER)).saturating_sub(PAGE_HEADER) / 2
+        self.len
     }
 
-    pub(super) fn nodes(self) -> impl Iterator<Item = Result<Node<'s>, Wrong>> {
-        (0..self.len()).map(move |at| self.node(at))
+    /// The integers of a page of them.
+    pub(super) fn integers(self) -> &'s [u8] {
+        self.bytes.get(PAGE_HEADER..PAGE_HEADER + VALUE * self.len).unwrap_or_default()
     }
 
+    /// The first and the last key that it keeps; `None` if it is a branch with one child.
+    pub(super) fn ends(self) -> Result<Option<[&'s [u8]; 2]>, Wrong> {
+        if self.kind == Kind::Integers {
+            let integers = self.integers();
+            let ends = integers.first_chunk::<VALUE>().zip(integers.last_chunk::<VALUE>());
+            return Ok(ends.map(|(first, last)| [first.as_slice(), last]));
+        }
+        let first = usize::from(self.is_branch());
+        match first < self.len {
+            true => Ok(Some([self.key(first)?, self.key(self.len - 1)?])),
+            false => Ok(None),
+        }
+    }
+
+    /// In a leaf, the place of the first key that is at least this one. In a branch, the place of
+    /// the child in which this key is, if it is anywhere.
+    pub(super) fn position(self, order: Order, key: &[u8]) -> Result<usize, Wrong> {
+        // The first key in a branch is not kept.
+        let first = usize::from(self.is_branch());
+        let (mut low, mut high) = (first, self.len);
+        while low < high {
+            let middle = low.midpoint(high);
+            let compared = order.compare(self.key(middle)?, key);
+            // The key in a branch is the first of its child.
+            if compared.is_lt() || first == 1 && compared.is_eq() {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(low.saturating_sub(first))
+    }
+
+    #[inline]
     pub(super) fn node(self, at: usize) -> Result<Node<'s>, Wrong> {
         self.node_from(u16_at(self.bytes, PAGE_HEADER + 2 * at).into())
     }
 
+    /// The key of a node.
+    #[inline]
+    pub(super) fn key(self, at: usize) -> Result<&'s [u8], Wrong> {
+        let start = usize::from(u16_at(self.bytes, PAGE_HEADER + 2 * at));
+        let node = self.bytes.get(start..).unwrap_or_default();
+        let &[_, _, _, _, _, _, g, h, ref rest @ ..] = node else { return Err(BEYOND_ITS_END) };
+        rest.get(..u16::from_ne_bytes([g, h]).into()).ok_or(BEYOND_ITS_END)
+    }
+
+    #[inline(always)]
     fn node_from(self, start: usize) -> Result<Node<'s>, Wrong> {
-        let broken = "a node reaches beyond its end";
-        let node = self.bytes.get(start..).ok_or(broken)?;
-        let &[a, b, c, d, e, f, g, h, ref rest @ ..] = node else { return Err(broken) };
+        let node = self.bytes.get(start..).unwrap_or_default();
+        let &[a, b, c, d, e, f, g, h, ref rest @ ..] = node else { return Err(BEYOND_ITS_END) };
         let low =
             u64::from(u16::from_ne_bytes([a, b])) | u64::from(u16::from_ne_bytes([c, d])) << 16;
         let flags = u16::from_ne_bytes([e, f]);
         let key_bytes = u16::from_ne_bytes([g, h]).into();
-        let (key, rest) = rest.split_at_checked(key_bytes).ok_or(broken)?;
-        let bytes = match self.is_branch {
+        let (key, rest) = rest.split_at_checked(key_bytes).ok_or(BEYOND_ITS_END)?;
+        let bytes = match self.is_branch() {
             true => 0,
             false if flags & F_BIGDATA != 0 => 8,
             false => usize::try_from(low).unwrap_or(usize::MAX),
         };
-        Ok(Node { key, low, flags, body: rest.get(..bytes).ok_or(broken)? })
+        Ok(Node { key, low, flags, body: rest.get(..bytes).ok_or(BEYOND_ITS_END)? })
     }
 }
 
@@ -182,6 +292,7 @@ impl<'s> Node<'s> {
     }
 
     /// The value in a leaf.
+    #[inline]
     pub(super) fn value(self) -> Result<Value<'s>, Wrong> {
         let record = || Record::from_bytes(self.body).ok_or("a record of a tree has not its size");
         Ok(match self.flags {
@@ -197,6 +308,8 @@ impl<'s> Node<'s> {
 
 impl Record {
     pub(super) const BYTES: usize = 48;
+    /// Of a tree in which there is nothing.
+    pub(super) const EMPTY: Self = Self { pad: 0, flags: 0, depth: 0, entries: 0, root: NO_PAGE };
 
     /// `None` if it has not the size of one.
     pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
@@ -240,30 +353,6 @@ pub(super) fn integers(page: &[u8], number: Option<u64>) -> Result<&[u8], Wrong>
     if is_ascending { Ok(integers) } else { Err("the values of a key are out of order") }
 }
 
-/// Hands the leaves of a tree to `leaf`, from left to right. All leaves have the same depth, so a
-/// cycle ends; the caller must reject repeated leaves, in `read` or in `leaf`.
-pub(super) fn each_leaf<E>(
-    root: u64,
-    depth: u16,
-    read: &mut impl FnMut(u64) -> Result<Box<[u8]>, E>,
-    wrong: &impl Fn(u64, Wrong) -> E,
-    leaf: &mut impl FnMut(u64, &[u8]) -> Result<(), E>,
-) -> Result<(), E> {
-    let page = read(root)?;
-    if depth <= 1 {
-        return leaf(root, &page);
-    }
-    let branch = Page::of_nodes(&page, root).map_err(|what| wrong(root, what))?;
-    if !branch.is_branch() || depth > DEPTH {
-        return Err(wrong(root, WRONG_DEPTH));
-    }
-    for node in branch.nodes() {
-        let child = node.map_err(|what| wrong(root, what))?.child();
-        each_leaf(child, depth - 1, read, wrong, leaf)?;
-    }
-    Ok(())
-}
-
 /// The number of pages of a large value that begins with this one. It may have more than it needs,
 /// if it has taken the place of a larger one.
 pub(super) fn pages_of_large_value(page: &[u8], number: u64) -> Result<u64, Wrong> {
@@ -272,11 +361,6 @@ pub(super) fn pages_of_large_value(page: &[u8], number: u64) -> Result<u64, Wron
         P_OVERFLOW => Ok(u32_at(page, LARGE_PAGES).into()),
         _ => Err("it is not the first page of a large value"),
     }
-}
-
-/// Whether it is a page of integers only.
-pub(super) fn is_of_integers(page: &[u8]) -> bool {
-    u16_at(page, FLAGS) & P_LEAF2 != 0
 }
 
 /// Whether it is the meta page of this number.
@@ -290,18 +374,22 @@ fn has_number(page: &[u8], number: u64) -> Result<(), Wrong> {
 
 // Offsets come from the file, so reading beyond the page yields zeros instead of a panic.
 
+#[inline]
 pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
     field(bytes, at).map_or(0, u16::from_ne_bytes)
 }
 
+#[inline]
 pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     field(bytes, at).map_or(0, u32::from_ne_bytes)
 }
 
+#[inline]
 pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
     field(bytes, at).map_or(0, u64::from_ne_bytes)
 }
 
+#[inline]
 fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk().copied()
 }

@@ -15,6 +15,7 @@ use zstd::dict::DecoderDictionary;
 use super::error::{ReadError, damaged};
 use super::keys::LevId;
 use super::limits::DECOMPRESSED_PAYLOAD;
+use super::open::StrfryDb;
 use super::schema::CompressionDictionary;
 use super::snapshot::Snapshot;
 use super::tables::present;
@@ -37,13 +38,37 @@ pub(super) fn decode<'a>(
     lev_id: LevId,
     value: &'a [u8],
 ) -> Result<Cow<'a, str>, ReadError> {
+    know_dictionary(snapshot, value)?;
+    decode_known(snapshot.db(), lev_id, value)
+}
+
+/// Reads the dictionary that a payload needs, if it needs one that has not been read yet.
+pub(super) fn know_dictionary(snapshot: &Snapshot<'_>, value: &[u8]) -> Result<(), ReadError> {
+    match dictionary_of(value) {
+        Some(dict_id) => dictionary(snapshot, dict_id).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// The number of the dictionary that a payload is compressed with.
+fn dictionary_of(value: &[u8]) -> Option<u32> {
+    let (1, compressed) = value.split_first()? else { return None };
+    compressed.first_chunk().copied().map(u32::from_ne_bytes)
+}
+
+/// Decodes one value of `EventPayload` whose dictionary has been read.
+pub(super) fn decode_known<'a>(
+    db: &StrfryDb,
+    lev_id: LevId,
+    value: &'a [u8],
+) -> Result<Cow<'a, str>, ReadError> {
     let not_utf8 = || damaged(TABLE, lev_id, "its JSON is not UTF-8");
     match value.split_first() {
         Some((0, json)) => {
             simdutf8::basic::from_utf8(json).map(Cow::Borrowed).map_err(|_| not_utf8())
         }
         Some((1, compressed)) => {
-            let json = decompress(snapshot, lev_id, compressed)?;
+            let json = decompress(db, lev_id, compressed)?;
             String::from_utf8(json).map(Cow::Owned).map_err(|_| not_utf8())
         }
         Some(_) => Err(damaged(TABLE, lev_id, "its first byte is neither 0 nor 1")),
@@ -51,15 +76,15 @@ pub(super) fn decode<'a>(
     }
 }
 
-fn decompress(
-    snapshot: &Snapshot<'_>,
-    lev_id: LevId,
-    compressed: &[u8],
-) -> Result<Vec<u8>, ReadError> {
+fn decompress(db: &StrfryDb, lev_id: LevId, compressed: &[u8]) -> Result<Vec<u8>, ReadError> {
     let wrong = |what| damaged(TABLE, lev_id, what);
     let (dict_id, frame) =
         compressed.split_first_chunk::<4>().ok_or_else(|| wrong("it is too short"))?;
-    let dictionary = dictionary(snapshot, u32::from_ne_bytes(*dict_id))?;
+    let dict_id = u32::from_ne_bytes(*dict_id);
+    let known = db.dictionaries.lock().unwrap_or_else(PoisonError::into_inner);
+    let dictionary = known.get(&dict_id).map(Arc::clone);
+    drop(known);
+    let dictionary = dictionary.ok_or_else(|| wrong("its dictionary is not there"))?;
     let size = match zstd::zstd_safe::get_frame_content_size(frame) {
         Ok(Some(size)) => usize::try_from(size).unwrap_or(usize::MAX),
         Ok(None) => DECOMPRESSED_PAYLOAD,
@@ -89,6 +114,10 @@ fn dictionary(snapshot: &Snapshot<'_>, dict_id: u32) -> Result<Arc<Dictionary>, 
     let dictionary = DecoderDictionary::try_copy(record.dict)
         .map_err(|_| wrong("zstd does not accept it as a dictionary"))?;
     let dictionary = Arc::new(Dictionary(dictionary));
+    // It is kept for longer than the snapshot.
+    if !snapshot.is_unspoilt() {
+        return Err(ReadError::Overtaken);
+    }
     known.insert(dict_id, Arc::clone(&dictionary));
     Ok(dictionary)
 }
@@ -99,7 +128,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::StrfryDb;
     use crate::golden::golden_database;
 
     fn payloads(snapshot: &Snapshot<'_>) -> Vec<(LevId, Vec<u8>)> {

@@ -34,7 +34,7 @@ pub(super) fn read_each<'a>(
         while current.is_none_or(|(at, _)| at < lev_id) {
             let Some(entry) = stretch.next() else { break };
             let (key, record) = entry?;
-            let wrong_size = |_| damaged(table.shape.name, hex::encode(key), "its size is wrong");
+            let wrong_size = |_| damaged(table.name, hex::encode(key), "its size is wrong");
             let at = key.try_into().map_err(wrong_size)?;
             current = Some((LevId::from_ne_bytes(at), record));
         }

@@ -3,10 +3,10 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use super::cursor::Entry;
 use super::error::ReadError;
 use super::limits::ENTRIES_PER_SNAPSHOT;
 use super::open::StrfryDb;
-use super::snapshot::Entry;
 use super::tables::present;
 use super::walk::{Direction, Step, Walk};
 use crate::nostr::Pubkey;
@@ -81,6 +81,7 @@ pub struct AuthorCount {
 /// Seconds of a day; days begin at midnight UTC.
 const DAY: u64 = 86_400;
 
+#[doc(hidden)]
 impl StrfryDb {
     /// The newest days that have events: the first second of each, and the number of its events;
     /// newest first.

@@ -1,19 +1,11 @@
 //! Figures about how the database is kept: free pages, readers, dictionaries, negentropy trees.
 
-use std::fs::File;
-use std::ops::ControlFlow;
-
-use super::data_file;
 use super::error::{ReadError, damaged};
-use super::free_pages::{free_bytes, last_commit};
 use super::limits::EVENTS_PER_SNAPSHOT;
 use super::open::StrfryDb;
 use super::schema::{CompressionDictionary, NegentropyFilter};
 use super::tables::present;
 use super::walk::{Step, Walk};
-
-/// Tries to take a snapshot of the very commit whose list of free pages is read.
-const ATTEMPTS: usize = 5;
 
 /// Slots for readers in strfry's lock file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -67,37 +59,17 @@ impl Payloads {
     }
 }
 
+#[doc(hidden)]
 impl StrfryDb {
-    /// Bytes of pages that a writer may reuse; `None` if commits came too fast to tell, or the
-    /// file cannot be read beside its map.
+    /// Bytes of pages that a writer may reuse; `None` if commits came too fast to tell.
     ///
     /// # Errors
     /// [`ReadError`]
     pub fn free_bytes(&self) -> Result<Option<u64>, ReadError> {
-        let Ok(file) = File::open(self.data_path()) else { return Ok(None) };
-        for _ in 0..ATTEMPTS {
-            let before = last_commit(&file).ok().flatten();
-            let read = self.read(|_| {
-                let now: Option<data_file::Meta> = last_commit(&file).ok().flatten();
-                Ok(match (&before, now) {
-                    (Some(before), Some(now)) if before.txn_id == now.txn_id => {
-                        ControlFlow::Break(Some(free_bytes(&file, &now)?))
-                    }
-                    (Some(_), Some(_)) => ControlFlow::Continue(()),
-                    _ => ControlFlow::Break(None),
-                })
-            })?;
-            if let ControlFlow::Break(bytes) = read {
-                return Ok(bytes);
-            }
+        match self.read(|snapshot| snapshot.free_bytes()) {
+            Err(ReadError::Overtaken) => Ok(None),
+            bytes => bytes.map(Some),
         }
-        Ok(None)
-    }
-
-    /// The reader slots; `None` without a lock file.
-    pub fn readers(&self) -> Option<Readers> {
-        let info = self.env().filter(|_| self.has_lock_file())?.info();
-        Some(Readers { used: info.number_of_readers, total: info.maximum_number_of_readers })
     }
 
     /// The compression dictionaries.

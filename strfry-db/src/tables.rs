@@ -1,141 +1,134 @@
-//! The named databases of DB version 3: names, key orders, and how they are opened.
+//! The named databases of DB version 3: what they are called, how they are made, how their keys
+//! are ordered.
 
-use std::cmp::Ordering;
 use std::fmt;
 
-use heed::types::Bytes;
-use heed::{
-    CommitOrAbort, CommitToken, Comparator, Database, DatabaseOpener, DefaultComparator, Env,
-    OnCommit, RoTxn, WithoutTls,
-};
-
 use super::error::ReadError;
-use super::orders::{StringUint64, StringUint64Uint64, Uint64Uint64, integers};
+use super::orders::Order;
 
 /// What every table but `negentropy` is called in LMDB: this, then the name.
 pub const PREFIX: &str = "rasgueadb_defaultDb__";
 
-/// LMDB's handle of a table whose keys are in order `C` and whose keys and values are raw bytes.
-pub(super) type Handle<C> = Database<'static, Bytes, Bytes, C>;
-
 /// `MDB_INTEGERKEY`: keys are integers of 8 bytes.
-pub(super) const INTEGER_KEY: u16 = 0x08;
+const INTEGER_KEY: u16 = 0x08;
 /// `MDB_DUPSORT | MDB_DUPFIXED | MDB_INTEGERDUP`: a key has several values, integers of 8 bytes.
 const VALUES: u16 = 0x04 | 0x10 | 0x20;
 
 /// How a table is made.
-#[derive(Debug, Clone, Copy)]
 pub(super) struct Shape {
+    /// Tells shapes apart; never 0, and less than [`SHAPES`].
+    pub(super) number: u8,
     pub(super) name: &'static str,
+    /// What the table is called in LMDB.
+    pub(super) full_name: &'static str,
     /// LMDB's, as strfry gives them and LMDB keeps them.
     pub(super) flags: u16,
-    /// How its keys are ordered.
-    pub(super) order: fn(&[u8], &[u8]) -> Ordering,
+    pub(super) order: Order,
 }
 
-/// The table that says what database this is.
-pub(super) const META: Shape = Shape { name: "Meta", flags: INTEGER_KEY, order: integers };
+/// A table, by how it is made.
+pub(super) type Table = &'static Shape;
 
 impl Shape {
-    /// The table of tables.
-    pub(super) const MAIN: Self = Self { name: "", flags: 0, order: <[u8]>::cmp };
-
-    const fn new<C: Comparator>(name: &'static str, flags: u16) -> Self {
-        let order = if flags & INTEGER_KEY == 0 { C::compare } else { integers };
-        Self { name, flags, order }
-    }
-
-    pub(super) fn has_duplicates(self) -> bool {
+    /// Whether a key has several values.
+    pub(super) fn has_duplicates(&self) -> bool {
         self.flags & VALUES != 0
     }
-
-    /// What the table is called in LMDB.
-    pub(super) fn full_name(self) -> String {
-        full_name(self.name)
-    }
 }
 
-/// A table whose keys are in order `C`, or in LMDB's own if that is the default.
-pub struct Table<C = DefaultComparator> {
-    pub(super) shape: Shape,
-    /// Only where it is read through LMDB.
-    pub(super) handle: Option<Handle<C>>,
-}
-
-impl<C> Clone for Table<C> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<C> Copy for Table<C> {}
-
-impl<C> fmt::Debug for Table<C> {
+impl fmt::Debug for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Table").field("name", &self.shape.name).finish_non_exhaustive()
+        f.write_str(self.name)
     }
 }
+
+/// The table of tables.
+pub(super) static MAIN: Shape =
+    Shape { number: 1, name: "(tables)", full_name: "", flags: 0, order: Order::Bytes };
+
+/// LMDB's list of free pages: the commit that freed them, and the pages.
+pub(super) static FREE: Shape = Shape {
+    number: 2,
+    name: "(free pages)",
+    full_name: "",
+    flags: INTEGER_KEY,
+    order: Order::Integers,
+};
+
+/// The values of one key, where they have a tree of their own: as keys, without values.
+pub(super) static OF_ONE_KEY: Shape = Shape {
+    number: 3,
+    name: "(values)",
+    full_name: "",
+    flags: INTEGER_KEY,
+    order: Order::Integers,
+};
+
+/// Shapes that have no field in [`Tables`].
+const OTHERS: u8 = 4;
 
 macro_rules! tables {
-    ($($(#[$doc:meta])* $field:ident: $name:literal, $order:ty, $flags:expr;)*) => {
-        /// Handles of the tables. All but `Meta` are optional here: what a command needs and does
-        /// not find is its error, and an older strfry has fewer.
+    ($meta:ident: $meta_name:literal, $meta_flags:expr;
+     $($(#[$doc:meta])* $field:ident: $name:literal, $order:ident, $flags:expr;)*) => {
+        /// The tables that are there. All but `Meta` are optional here: what a command needs and
+        /// does not find is its error, and an older strfry has fewer.
         #[derive(Debug, Clone, Copy)]
-        pub struct Tables {
-            $($(#[$doc])* pub $field: Option<Table<$order>>,)*
+        pub(super) struct Tables {
+            $($(#[$doc])* pub(super) $field: Option<Table>,)*
         }
 
-        struct Opened<'e> {
-            $($field: Option<Database<'e, Bytes, Bytes, $order>>,)*
+        #[allow(non_camel_case_types, reason = "named as the fields are")]
+        #[derive(Clone, Copy)]
+        enum Number {
+            $($field,)*
+            Count,
         }
 
-        impl OnCommit for Opened<'_> {
-            type Committed = Tables;
+        /// How many shapes there are, and one.
+        pub(super) const SHAPES: usize = OTHERS as usize + 1 + Number::Count as usize;
 
-            fn on_commit(self, token: &CommitToken) -> Tables {
-                Tables {
-                    $($field: self.$field.on_commit(token).map(|handle| Table {
-                        shape: Shape::new::<$order>($name, $flags),
-                        handle: Some(handle),
-                    }),)*
-                }
-            }
-        }
+        /// The table that says what database this is.
+        pub(super) static $meta: Shape = Shape {
+            number: OTHERS,
+            name: $meta_name,
+            full_name: concat!("rasgueadb_defaultDb__", $meta_name),
+            flags: $meta_flags,
+            order: Order::Integers,
+        };
 
         impl Tables {
-            /// Those that are there, for reading without LMDB.
+            /// Those that are there.
             pub(super) fn find<E>(
-                mut is_there: impl FnMut(Shape) -> Result<bool, E>,
+                mut is_there: impl FnMut(Table) -> Result<bool, E>,
             ) -> Result<Self, E> {
-                $(let $field = Shape::new::<$order>($name, $flags);)*
-                Ok(Self {
-                    $($field: is_there($field)?.then_some(Table { shape: $field, handle: None }),)*
-                })
+                $(
+                    #[allow(non_upper_case_globals, reason = "named as the field is")]
+                    static $field: Shape = Shape {
+                        number: OTHERS + 1 + Number::$field as u8,
+                        name: $name,
+                        full_name: concat!("rasgueadb_defaultDb__", $name),
+                        flags: $flags,
+                        order: Order::$order,
+                    };
+                )*
+                Ok(Self { $($field: is_there(&$field)?.then_some(&$field),)* })
             }
         }
-
-        impl<'e> Opened<'e> {
-            fn open(opener: &DatabaseOpener<'e, WithoutTls>, txn: &RoTxn<'e, WithoutTls>) -> heed::Result<Self> {
-                Ok(Self { $($field: open_table::<$order>(opener, txn, $name)?,)* })
-            }
-        }
-
-        /// The names of the tables, without [`PREFIX`].
-        pub const NAMES: &[&str] = &[$($name),*];
     };
 }
 
 tables! {
+    META: "Meta", INTEGER_KEY;
     /// levId → PackedEvent.
-    event: "Event", DefaultComparator, INTEGER_KEY;
+    event: "Event", Integers, INTEGER_KEY;
     /// levId → type byte and JSON.
-    event_payload: "EventPayload", DefaultComparator, INTEGER_KEY;
+    event_payload: "EventPayload", Integers, INTEGER_KEY;
     /// dictId → flatbuffer.
-    compression_dictionary: "CompressionDictionary", DefaultComparator, INTEGER_KEY;
+    compression_dictionary: "CompressionDictionary", Integers, INTEGER_KEY;
     /// treeId → flatbuffer.
-    negentropy_filter: "NegentropyFilter", DefaultComparator, INTEGER_KEY;
+    negentropy_filter: "NegentropyFilter", Integers, INTEGER_KEY;
     /// created_at → levId.
-    created_at: "Event__created_at", DefaultComparator, INTEGER_KEY | VALUES;
+    created_at: "Event__created_at", Integers, INTEGER_KEY | VALUES;
     /// id, created_at → levId.
     id: "Event__id", StringUint64, VALUES;
     /// pubkey, created_at → levId.
@@ -147,47 +140,31 @@ tables! {
     /// tag name, tag value, created_at → levId.
     tag: "Event__tag", StringUint64, VALUES;
     /// deleted event's id, deleter's pubkey → levId of the deletion.
-    deletion: "Event__deletion", DefaultComparator, VALUES;
-    /// expiration → levId.
-    expiration: "Event__expiration", DefaultComparator, INTEGER_KEY | VALUES;
+    deletion: "Event__deletion", Bytes, VALUES;
     /// pubkey, d-tag, kind → levId.
-    replace: "Event__replace", DefaultComparator, VALUES;
+    replace: "Event__replace", Bytes, VALUES;
     /// sha256 of an a-tag, created_at → levId. Absent where strfry 1.0.x was the last to open.
-    replace_deletion: "Event__replaceDeletion", DefaultComparator, VALUES;
-}
-
-impl Tables {
-    /// Opens what is there.
-    pub(super) fn open(env: &Env<WithoutTls>) -> heed::Result<Self> {
-        let txn = env.read_txn()?;
-        env.open_databases_and_commit(txn, |opener, txn| {
-            Opened::open(opener, txn).map(CommitOrAbort::<_, ()>::Commit)
-        })
-        .map(CommitOrAbort::unwrap_commit)
-    }
-}
-
-/// Flags such as DUPSORT and INTEGERKEY are stored with the table, so they are not named again.
-fn open_table<'e, C: Comparator + 'static>(
-    opener: &DatabaseOpener<'e, WithoutTls>,
-    txn: &RoTxn<'e, WithoutTls>,
-    name: &str,
-) -> heed::Result<Option<Database<'e, Bytes, Bytes, C>>> {
-    let name = full_name(name);
-    let mut options = opener.database_options().types::<Bytes, Bytes>().key_comparator::<C>();
-    options.name(&name);
-    options.open(txn)
-}
-
-/// What a table is called in LMDB.
-fn full_name(name: &str) -> String {
-    format!("{PREFIX}{name}")
+    replace_deletion: "Event__replaceDeletion", Bytes, VALUES;
 }
 
 /// The table, which strfry may not have made yet.
-pub(super) fn present<C>(
-    name: &'static str,
-    table: Option<Table<C>>,
-) -> Result<Table<C>, ReadError> {
+pub(super) fn present(name: &'static str, table: Option<Table>) -> Result<Table, ReadError> {
     table.ok_or(ReadError::NoTable { table: name })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_table_has_a_number_of_its_own_and_the_name_that_strfry_gives_it() {
+        let mut numbers = [&MAIN, &FREE, &OF_ONE_KEY, &META].map(|shape| shape.number).to_vec();
+        let found = Tables::find(|table| {
+            numbers.push(table.number);
+            assert_eq!(table.full_name, format!("{PREFIX}{}", table.name));
+            Ok::<_, ()>(true)
+        });
+        assert!(found.is_ok_and(|tables| tables.replace_deletion.is_some()));
+        assert_eq!(numbers, (1..SHAPES as u8).collect::<Vec<_>>());
+    }
 }

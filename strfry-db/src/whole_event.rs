@@ -118,6 +118,19 @@ impl Snapshot<'_> {
         }))
     }
 
+    /// The payloads of these events as they are stored, in their order.
+    pub(super) fn payloads_of(
+        &self,
+        lev_ids: Vec<LevId>,
+    ) -> Result<impl ExactSizeIterator<Item = Result<&[u8], ReadError>>, ReadError> {
+        let table = present(PAYLOADS, self.db().tables.event_payload)?;
+        let records = read_each(self, table, &lev_ids)?;
+        Ok(lev_ids
+            .into_iter()
+            .zip(records)
+            .map(|(lev_id, record)| record.ok_or_else(|| gone(PAYLOADS, lev_id))))
+    }
+
     /// The events in both stored forms, copied; damage of one of them is in its place.
     pub(super) fn whole_of(&self, lev_ids: Vec<LevId>) -> Result<Vec<WholeEvent>, ReadError> {
         let mut events = self.whole_without_json_of(lev_ids.clone())?;

@@ -3,12 +3,13 @@
 use std::fs;
 
 use strfry_companion::nostr::{EventId, Pubkey, kind};
-use strfry_companion::strfry_db::scan::{ScanFilter, ScanOptions};
+use strfry_companion::strfry_db::ScanOptions;
 use strfry_companion::strfry_db::{
-    ExportRange, LevId, Meta, ReadError, Snapshot, StrfryDb, id_key, pubkey_kind_key,
+    ExportRange, Filter, LevId, Meta, ReadError, Snapshot, StrfryDb, id_key, pubkey_kind_key,
 };
 use tempfile::TempDir;
 
+use crate::scan::batches;
 use crate::support::raw::RawDatabase;
 use crate::support::{fixture_text, golden_database};
 
@@ -230,9 +231,8 @@ fn a_key_of_another_size_is_damage_and_not_the_end_of_what_is_looked_for() {
         drop(raw);
         for open in [StrfryDb::open, StrfryDb::open_without_lock] {
             let Ok(db) = open(directory.path()) else { panic!("{table}") };
-            let filters = ScanFilter::parse(&filter).unwrap();
-            let mut scan = db.scan(filters, ScanOptions::default());
-            let first = scan.next().map(|batch| batch.map(|batch| batch.len()));
+            let filters = Filter::parse(&filter).unwrap();
+            let first = batches(&db, filters, ScanOptions::default()).next();
             assert!(matches!(first, Some(Err(ReadError::Damaged { .. }))), "{table}: {first:?}");
         }
     }
@@ -250,9 +250,8 @@ fn a_leaf_of_another_index_is_damage_and_not_the_end_of_a_scan() {
     for open in [StrfryDb::open, StrfryDb::open_without_lock] {
         let db = open(golden.path()).unwrap();
         for filter in ["{}", r#"{"since":0}"#, r#"{"limit":5}"#] {
-            let filters = ScanFilter::parse(filter).unwrap();
-            let mut batches = db.scan(filters, ScanOptions::default());
-            let error = batches.find_map(Result::err);
+            let filters = Filter::parse(filter).unwrap();
+            let error = db.scan(filters).find_map(Result::err);
             assert!(matches!(error, Some(ReadError::Damaged { .. })), "{filter}: {error:?}");
         }
     }
@@ -290,8 +289,8 @@ fn read_all(db: &StrfryDb) -> [Result<usize, String>; 4] {
         Ok(out.iter().filter(|&&byte| byte == b'\n').count())
     };
     let scan = || -> Result<usize, String> {
-        let batches = db.scan(vec![ScanFilter::default()], ScanOptions::default());
-        batches.map(|batch| Ok(batch.map_err(|error| error.to_string())?.len())).sum()
+        let batches = batches(db, Filter::new(), ScanOptions::default());
+        batches.map(|batch| batch.map_err(|error| error.to_string())).sum()
     };
     let reverse = ExportRange { reverse: true, ..ExportRange::default() };
     let stats = db.stats().map(|stats| stats.events as usize).map_err(|error| error.to_string());

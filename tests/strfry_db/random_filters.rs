@@ -10,8 +10,8 @@ use std::path::Path;
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
 use strfry_companion::nostr::kind;
-use strfry_companion::strfry_db::StrfryDb;
-use strfry_companion::strfry_db::scan::{ScanFilter, ScanOptions};
+use strfry_companion::strfry_db::ScanOptions;
+use strfry_companion::strfry_db::{Filter, StrfryDb};
 
 use crate::scan::ids;
 use crate::support::{
@@ -170,14 +170,18 @@ fn random_filters_find_what_a_naive_filter_finds() {
             let options =
                 ScanOptions { one_snapshot: random.bool(), rows_per_snapshot: random.usize(1..60) };
             let expected = naive(&filters, &events);
-            let parsed = ScanFilter::parse(&filters.to_string()).unwrap();
+            let parsed = Filter::parse(&filters.to_string()).unwrap();
             let case = format!("SCAN_SEED={seed} on {name}: {filters} {options:?}");
-            assert_eq!(db.count(parsed.clone(), options).unwrap(), expected.len() as u64, "{case}");
+            assert_eq!(
+                db.count_with(parsed.clone(), options).unwrap(),
+                expected.len() as u64,
+                "{case}"
+            );
             assert_eq!(ids(&db, parsed.clone(), options), expected, "{case}");
             let options = ScanOptions { one_snapshot: false, ..options };
             let case = format!("{case} without a lock file");
             assert_eq!(
-                unlocked.count(parsed.clone(), options).unwrap(),
+                unlocked.count_with(parsed.clone(), options).unwrap(),
                 expected.len() as u64,
                 "{case}"
             );
@@ -212,7 +216,7 @@ fn random_filters_find_what_the_real_strfry_finds() {
     let events = newest_first("strfry-1.1.1");
     for seed in seeds(FILTERS_FOR_STRFRY) {
         let filters = random_filters(&mut Rng::with_seed(seed), &events);
-        let parsed = ScanFilter::parse(&filters.to_string()).unwrap();
+        let parsed = Filter::parse(&filters.to_string()).unwrap();
         let expected = strfry_ids(&strfry, node.path(), &filters);
         let found = ids(&db, parsed, ScanOptions::default());
         assert_eq!(found, expected, "SCAN_SEED={seed}: {filters}");

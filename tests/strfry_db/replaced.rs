@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
-use strfry_companion::strfry_db::scan::{ScanFilter, ScanOptions};
-use strfry_companion::strfry_db::{ExportRange, OpenError, ReadError, StrfryDb};
+use strfry_companion::strfry_db::ScanOptions;
+use strfry_companion::strfry_db::{ExportRange, Filter, OpenError, ReadError, StrfryDb};
 use tempfile::TempDir;
 
+use crate::scan::batches;
 use crate::support::events::{Author, events, notes_of};
 use crate::support::raw::RawDatabase;
 use crate::support::running_relay::OWN_CONFIG;
@@ -136,7 +137,7 @@ fn one_snapshot_of_a_database_at_rest_ends_when_strfry_starts() {
     drop(db);
     let db = StrfryDb::open(&database(&node)).unwrap();
     let options = ScanOptions { one_snapshot: true, ..ScanOptions::default() };
-    let mut scan = db.scan(vec![ScanFilter::default()], options);
+    let mut scan = batches(&db, Filter::new(), options);
     assert!(scan.next().unwrap().is_ok());
     import(&strfry_bin(), &node, &[]);
     let next = scan.next().unwrap().map(|_| "a batch");
@@ -246,11 +247,11 @@ fn scan_during(
     happens: impl FnOnce(),
 ) -> Result<usize, ReadError> {
     let options = ScanOptions { one_snapshot, ..ScanOptions::default() };
-    let mut scan = db.scan(vec![ScanFilter::default()], options);
-    let mut events = scan.next().unwrap()?.len();
+    let mut scan = batches(db, Filter::new(), options);
+    let mut events = scan.next().unwrap()?;
     happens();
     for batch in scan {
-        events += batch?.len();
+        events += batch?;
     }
     Ok(events)
 }
@@ -263,9 +264,9 @@ type OpenFn = fn(&Path) -> Result<StrfryDb, OpenError>;
 
 /// A way to read: how to open, and whether one moment can be held.
 const WAYS: [(OpenFn, bool, &str); 3] = [
-    (StrfryDb::open, false, "batches"),
-    (StrfryDb::open, true, "one snapshot"),
-    (StrfryDb::open_without_lock, false, "no lock"),
+    (|path| StrfryDb::open(path), false, "batches"),
+    (|path| StrfryDb::open(path), true, "one snapshot"),
+    (|path| StrfryDb::open_without_lock(path), false, "no lock"),
 ];
 
 #[test]
@@ -337,15 +338,19 @@ fn a_larger_database_in_its_place_is_noticed_by_what_holds_a_snapshot_or_the_loc
 }
 
 #[test]
-fn a_copy_over_the_data_file_while_the_last_batch_is_asked_is_noticed() {
+fn a_copy_over_the_data_file_while_the_last_batch_is_read_is_noticed() {
     for one_snapshot in [false, true] {
         let node = strfry_node();
         import(&strfry_bin(), &node, &NOTES[..10]);
         import(&strfry_bin(), &node, &NOTES[10..20]);
         let copy = compacted(&node);
         let db = StrfryDb::open(&database(&node)).unwrap();
-        let ended = scan_during(&db, one_snapshot, || copy_over(&node, &copy));
-        assert_replaced(ended, &format!("{one_snapshot}"));
+        let options = ScanOptions { one_snapshot, ..ScanOptions::default() };
+        let ended = db.scan_with(Filter::new(), options).map_batches(|batch| {
+            copy_over(&node, &copy);
+            Ok(batch.found().len())
+        });
+        assert_replaced(ended.sum(), &format!("{one_snapshot}"));
     }
 }
 
@@ -372,8 +377,8 @@ fn reading_says_replaced_never_beside(strfry: &Path) {
         for one_snapshot in [false, true] {
             let rows_per_snapshot = 100;
             let options = ScanOptions { one_snapshot, rows_per_snapshot };
-            let counts = db.scan(vec![ScanFilter::default()], options);
-            let events: usize = counts.map(|batch| batch.unwrap().len()).sum();
+            let counts = batches(&db, Filter::new(), options);
+            let events: usize = counts.map(|batch| batch.unwrap()).sum();
             assert!(events >= EVENTS, "{events}");
             registered += 1;
         }

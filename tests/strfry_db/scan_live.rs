@@ -6,8 +6,8 @@ use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 
 use serde_json::{Value, json};
-use strfry_companion::strfry_db::StrfryDb;
-use strfry_companion::strfry_db::scan::{ScanFilter, ScanOptions};
+use strfry_companion::strfry_db::ScanOptions;
+use strfry_companion::strfry_db::{Filter, StrfryDb};
 
 use crate::support::events::Author;
 use crate::support::running_relay::OWN_CONFIG;
@@ -108,20 +108,22 @@ fn numbers_beside(
     doomed: &mut Vec<u64>,
 ) -> Vec<u64> {
     let options = ScanOptions { one_snapshot: false, rows_per_snapshot: 7 };
-    let parsed = ScanFilter::parse(filters).unwrap();
+    let parsed = Filter::parse(filters).unwrap();
     let mut numbers = Vec::new();
     let mut batches = 0;
-    for batch in db.scan(parsed.clone(), options) {
-        let batch = batch.unwrap();
-        for event in batch.iter() {
-            let packed = event.packed().unwrap();
+    let scan = db.scan_with(parsed.clone(), options).map_batches(|batch| {
+        let mut ids = Vec::new();
+        for ((packed, json), found) in batch.packed()?.zip(batch.json()?).zip(batch.found()) {
+            let packed = packed?;
             assert!(parsed.iter().any(|filter| filter.matches(&packed)), "{filters}");
-            assert_eq!(packed.created_at(), event.created_at());
-            let id = packed.id().to_string();
-            assert!(event.json().unwrap().contains(&id));
-            numbers.push(u64::from_str_radix(&id, 16).unwrap());
+            assert_eq!(packed.created_at(), found.created_at);
+            assert!(json?.contains(&packed.id().to_string()));
+            ids.push(packed.id().to_string());
         }
-        drop(batch);
+        Ok(ids)
+    });
+    for ids in scan {
+        numbers.extend(ids.unwrap().iter().map(|id| u64::from_str_radix(id, 16).unwrap()));
         batches += 1;
         match batches % 4 {
             0 => writer.write_new(FIRST_SECOND + 2 * EVENTS),
@@ -181,8 +183,11 @@ fn one_snapshot_gives_exactly_what_was_there_when_it_began() {
     let mut writer = Writer::on(node.path());
     let options = ScanOptions { one_snapshot: true, rows_per_snapshot: 50 };
     let mut found = HashSet::new();
-    for (batch, number) in db.scan(vec![ScanFilter::default()], options).zip(0..) {
-        found.extend(batch.unwrap().iter().map(|event| event.packed().unwrap().id().to_string()));
+    let ids = db.scan_with(Filter::new(), options).map_batches(|batch| {
+        batch.packed()?.map(|event| Ok(event?.id().to_string())).collect::<Result<Vec<_>, _>>()
+    });
+    for (ids, number) in ids.zip(0..) {
+        found.extend(ids.unwrap());
         writer.delete(number);
         writer.write_new(FIRST_SECOND);
     }

@@ -9,7 +9,7 @@ use super::report::Report;
 use super::{Bench, child};
 use crate::cli::exit::{OrFail, Result};
 use crate::cli::scan::filter_text;
-use crate::strfry_db::scan::ScanFilter;
+use crate::strfry_db::Filter;
 
 const WAYS: [(&str, &str, &[&str]); 2] = [
     ("strfry scan", "this program, scan", &[]),
@@ -18,7 +18,7 @@ const WAYS: [(&str, &str, &[&str]); 2] = [
 
 pub(super) fn run(bench: &Bench<'_>, filter: &str) -> Result<Report> {
     let filter = filter_text(filter)?;
-    ScanFilter::parse(&filter).or_usage()?;
+    Filter::parse(&filter).or_usage()?;
     let mut report = bench.report(format!("scan {filter}"));
     let strfry = bench.strfry()?;
     let ours = |flags: &[&str]| -> Result<Command> {

@@ -48,6 +48,7 @@ macro_rules! byte_string {
             }
 
             /// Lowercase hex only, as NIP-01 writes it in events.
+            #[doc(hidden)]
             pub fn from_lowercase_hex(text: &str) -> Option<Self> {
                 hex::decode_lowercase(text.as_bytes()).map(Self)
             }
@@ -97,6 +98,7 @@ impl Pubkey {
     }
 
     /// The first eight hex digits, as log lines name a pubkey.
+    #[doc(hidden)]
     pub fn short(&self) -> String {
         hex::encode(&self.0[..4])
     }

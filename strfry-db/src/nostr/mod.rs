@@ -4,18 +4,17 @@
 //! bytes and answers with a typed error.
 
 mod event;
-mod filter;
-#[doc(hidden)]
-pub mod hex;
+pub(crate) mod filter;
+mod genuine;
+pub(crate) mod hex;
 mod id;
-pub mod json;
-mod keys;
+pub(crate) mod json;
+pub(crate) mod keys;
 pub mod kind;
-mod outline;
-pub mod signature;
+pub(crate) mod outline;
+pub(crate) mod signature;
 
 pub use event::{Event, Malformed, TagField};
-pub use filter::Filter;
+pub use genuine::NotGenuine;
 pub use id::ExpectedId;
-pub use keys::{EventId, KeyError, Pubkey, SecretKey, Signature};
-pub use outline::Outline;
+pub use keys::{EventId, KeyError, Pubkey, Signature};

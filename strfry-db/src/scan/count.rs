@@ -1,7 +1,6 @@
 //! How many events match, from the index alone where it decides.
 
 use std::ops::ControlFlow;
-use std::rc::Rc;
 
 use rayon::prelude::*;
 
@@ -10,37 +9,46 @@ use super::super::limits::{
     ENTRIES_COUNTED_ALONE, ENTRIES_PER_SNAPSHOT, ROWS_PER_SNAPSHOT, SLICES,
 };
 use super::super::open::StrfryDb;
+use super::super::optimistic::halved;
 use super::super::snapshot::Snapshot;
 use super::super::tables::present;
-use super::super::unlocked::halved;
+use super::ScanOptions;
 use super::index::Index;
 use super::plan::Plan;
-use super::{ScanFilter, ScanOptions};
+use crate::nostr::filter::Filter;
 
 impl StrfryDb {
     /// How many events match any of the filters: as many as [`StrfryDb::scan`] gives.
     ///
     /// # Errors
     /// [`ReadError`]
-    pub fn count(&self, filters: Vec<ScanFilter>, options: ScanOptions) -> Result<u64, ReadError> {
-        let filters: Vec<ScanFilter> =
-            filters.into_iter().filter(|filter| !filter.is_empty()).collect();
+    pub fn count(&self, filters: impl Into<Vec<Filter>>) -> Result<u64, ReadError> {
+        self.count_with(filters, ScanOptions::default())
+    }
+
+    /// As [`StrfryDb::count`], in one moment or in batches of another size.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn count_with(
+        &self,
+        filters: impl Into<Vec<Filter>>,
+        options: ScanOptions,
+    ) -> Result<u64, ReadError> {
+        let mut filters = filters.into();
+        filters.retain(|filter| !filter.finds_nothing());
         if let [filter] = filters.as_slice()
             && let Some(count) = self.count_entries(filter, options)?
         {
             return Ok(count);
         }
-        let mut count = 0;
-        for batch in self.scan(filters, options).without_json() {
-            count += batch?.len() as u64;
-        }
-        Ok(count)
+        self.scan_with(filters, options).map_batches(|batch| Ok(batch.found().len() as u64)).sum()
     }
 
     /// `None` if the index alone does not decide.
     fn count_entries(
         &self,
-        filter: &ScanFilter,
+        filter: &Filter,
         options: ScanOptions,
     ) -> Result<Option<u64>, ReadError> {
         let mut kept = None;
@@ -94,7 +102,7 @@ impl StrfryDb {
         &'db self,
         stretch: &mut Stretch<'_>,
         entries: usize,
-        kept: &mut Option<Rc<Snapshot<'db>>>,
+        kept: &mut Option<Snapshot<'db>>,
         one_snapshot: bool,
     ) -> Result<bool, ReadError> {
         let (walked, more) = self.read_keeping(kept, one_snapshot, |snapshot, attempt| {

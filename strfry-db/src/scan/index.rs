@@ -4,8 +4,6 @@
 
 use std::ops::ControlFlow;
 
-use heed::Comparator;
-
 use super::super::error::{ReadError, damaged};
 use super::super::keys::LevId;
 use super::super::lookup::Found;
@@ -71,9 +69,6 @@ impl Index {
     }
 
     /// The first key behind those that are wanted; `None` if there cannot be one.
-    ///
-    /// A key that exists is never given as a bound that is included: heed then begins with the
-    /// first of its levIds and leaves out the others.
     fn end(self, prefix: &[u8], before: Option<u64>) -> Option<Vec<u8>> {
         if let Some(second) = before {
             return Some([prefix, &second.to_ne_bytes()].concat());
@@ -121,9 +116,9 @@ impl Keys<'_> {
     }
 }
 
-fn walk<C: Comparator>(
+fn walk(
     name: &'static str,
-    table: Option<Table<C>>,
+    table: Option<Table>,
     snapshot: &Snapshot<'_>,
     keys: Keys<'_>,
     mut visit: impl FnMut(Found) -> ControlFlow<()>,

@@ -14,9 +14,9 @@ use super::super::limits::{BUFFERED_ENTRIES, ENTRIES_PER_READ, ROWS_PER_SNAPSHOT
 use super::super::lookup::Found;
 use super::super::snapshot::Snapshot;
 use super::super::tables::present;
-use super::filter::ScanFilter;
 use super::index::Index;
 use super::plan::Plan;
+use crate::nostr::filter::Filter;
 
 const CREATED_AT: &str = "Event__created_at";
 
@@ -94,7 +94,7 @@ impl Counted {
 
 impl Merge {
     /// `rows`: matches that one snapshot gives out; to read more ahead would be to read it twice.
-    pub(super) fn new(mut plan: Plan, filter: &ScanFilter, rows: usize) -> Self {
+    pub(super) fn new(mut plan: Plan, filter: &Filter, rows: usize) -> Self {
         let source = |prefix| Source {
             prefix,
             before: filter.until.checked_add(1),

@@ -7,8 +7,8 @@ use std::ops::ControlFlow;
 use super::super::error::ReadError;
 use super::super::limits::{PROBED_ENTRIES, PROBED_PREFIXES, PUBKEY_KIND_PAIRS};
 use super::super::snapshot::Snapshot;
-use super::filter::{ScanFilter, TagFilter};
 use super::index::Index;
+use crate::nostr::filter::{Filter, TagFilter};
 
 /// How a filter is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub(super) struct Plan {
 
 impl Plan {
     /// The plan that seems to read least.
-    pub(super) fn choose(filter: &ScanFilter, snapshot: &Snapshot<'_>) -> Result<Self, ReadError> {
+    pub(super) fn choose(filter: &Filter, snapshot: &Snapshot<'_>) -> Result<Self, ReadError> {
         let mut plans = Self::possible(filter);
         if plans.len() > 1 {
             let mut costs = Vec::with_capacity(plans.len());
@@ -37,7 +37,7 @@ impl Plan {
     }
 
     /// The plans worth comparing, the better guess first.
-    fn possible(filter: &ScanFilter) -> Vec<Self> {
+    fn possible(filter: &Filter) -> Vec<Self> {
         if let Some(ids) = &filter.ids {
             return vec![Self::new(
                 Index::Id,
@@ -76,7 +76,7 @@ impl Plan {
     fn new(
         index: Index,
         prefixes: impl IntoIterator<Item = Box<[u8]>>,
-        filter: &ScanFilter,
+        filter: &Filter,
         fields: usize,
     ) -> Self {
         let restricting = usize::from(filter.ids.is_some())
@@ -88,7 +88,7 @@ impl Plan {
 
     /// Roughly how many entries there are to read: counted in a few prefixes where they are few,
     /// and where they are many, as if they went on as dense in time as the newest are.
-    fn cost(&self, filter: &ScanFilter, snapshot: &Snapshot<'_>) -> Result<u64, ReadError> {
+    fn cost(&self, filter: &Filter, snapshot: &Snapshot<'_>) -> Result<u64, ReadError> {
         let probed = self.prefixes.len().clamp(1, PROBED_PREFIXES);
         let entries_each = (PROBED_ENTRIES / probed) as u64;
         let mut entries = 0_u64;
@@ -134,7 +134,7 @@ mod tests {
 
     /// The possible plans of a filter: index, number of prefixes, whether it decides.
     fn plans(json: &str) -> Vec<(Index, usize, bool)> {
-        let filter = ScanFilter::parse(json).unwrap().remove(0);
+        let filter = Filter::parse(json).unwrap().remove(0);
         let plans = Plan::possible(&filter);
         plans.iter().map(|plan| (plan.index, plan.prefixes.len(), plan.decides)).collect()
     }

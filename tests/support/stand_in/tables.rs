@@ -4,6 +4,7 @@
 //! Knows nothing of what strfry does with events; that is `writer`.
 
 use std::any::TypeId;
+use std::cmp::Ordering;
 
 use anyhow::bail;
 use heed::types::Bytes;
@@ -14,7 +15,7 @@ use heed::{
 use sha2::{Digest, Sha256};
 use strfry_companion::import::parse_address;
 use strfry_companion::nostr::{Pubkey, kind};
-use strfry_companion::strfry_db::orders::{StringUint64, StringUint64Uint64, Uint64Uint64};
+use strfry_companion::strfry_db::orders::{string_uint64, string_uint64_uint64, uint64_uint64};
 use strfry_companion::strfry_db::tables::PREFIX;
 use strfry_companion::strfry_db::{
     LevId, Meta, NegentropyFilter, PackedEvent, id_key, kind_key, pubkey_key, pubkey_kind_key,
@@ -29,6 +30,25 @@ const FIRST_KEY: [u8; 8] = 1u64.to_ne_bytes();
 pub type Records<'e> = Database<'e, Bytes, Bytes, IntegerComparator>;
 /// Several levIds per key.
 pub type Index<'e, C = DefaultComparator> = Database<'e, Bytes, Bytes, C, IntegerComparator>;
+
+macro_rules! comparators {
+    ($($name:ident: $compare:path;)*) => {$(
+        /// A key order of strfry's, for LMDB.
+        pub enum $name {}
+
+        impl Comparator for $name {
+            fn compare(a: &[u8], b: &[u8]) -> Ordering {
+                $compare(a, b)
+            }
+        }
+    )*};
+}
+
+comparators! {
+    StringUint64: string_uint64;
+    StringUint64Uint64: string_uint64_uint64;
+    Uint64Uint64: uint64_uint64;
+}
 
 macro_rules! tables {
     ($($field:ident: $table:ident $(<$order:ty>)?, $name:literal;)*) => {

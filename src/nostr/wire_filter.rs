@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::{EventId, Pubkey};
+use crate::strfry_db;
 
 /// What is asked of a relay. A field that is `None` does not restrict.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize)]
@@ -35,6 +36,26 @@ impl Filter {
             && contains(self.kinds.as_deref(), &kind)
             && self.since.is_none_or(|since| created_at >= since)
             && self.until.is_none_or(|until| created_at <= until)
+    }
+}
+
+impl From<&Filter> for strfry_db::Filter {
+    /// What is asked of peers, asked of the database.
+    fn from(filter: &Filter) -> Self {
+        let mut asked = Self::new();
+        if let Some(ids) = &filter.ids {
+            asked = asked.ids(ids.iter().copied());
+        }
+        if let Some(authors) = &filter.authors {
+            asked = asked.authors(authors.iter().copied());
+        }
+        if let Some(kinds) = &filter.kinds {
+            asked = asked.kinds(kinds.iter().copied());
+        }
+        asked
+            .since(filter.since.unwrap_or(0))
+            .until(filter.until.unwrap_or(u64::MAX))
+            .limit(filter.limit.unwrap_or(u64::MAX))
     }
 }
 

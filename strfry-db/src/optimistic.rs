@@ -10,9 +10,9 @@
 //! of snapshot `T` that is not in a later one was freed by `T + 1` at the earliest, so the first
 //! writer that can touch it is `T + 3`; and `T + 3` begins after `T + 2` has been committed.
 //! Therefore: **as long as the newest meta page is of `T` or `T + 1`, every page of snapshot `T` is
-//! as it was**. Two commits are one too many. This is looked at after each page has been copied, and
-//! when a batch is complete ([`StrfryDb::read`]); if it does not hold, the batch is thrown away,
-//! errors included, and read again from a fresh snapshot. After [`ATTEMPTS`] it is an error.
+//! as it was**. Two commits are one too many. This is looked at when a batch is complete
+//! ([`StrfryDb::read`]); if it does not hold, the batch is thrown away, errors included, and read
+//! again from a fresh snapshot. After [`ATTEMPTS`] it is an error.
 //!
 //! The beginning needs a rule of its own: the roots of the trees are in the newest meta page, which
 //! a writer may be writing at that moment. So both meta pages are read twice, and count only if
@@ -21,11 +21,13 @@
 //!
 //! LMDB itself must not read like this: it trusts the structure of its pages, and one that changes
 //! under its hands makes it fail an assertion or read behind the end of the file, which ends the
-//! process (a writer that need not wait for a disk brings it there within seconds). So the pages
-//! are read without it (`pages`): each is copied first, then the rule is asked, and only then is
-//! anything in it looked at. Nothing that strfry has overtaken is ever interpreted.
+//! process (a writer that need not wait for a disk brings it there within seconds). So pages are
+//! read without it (`page_txn`), and each is copied first. A copy may be of a page that strfry is
+//! writing: then it is refused, or leads to nonsense, which the end of the batch throws away. It
+//! cannot do more, because nothing is believed of a page that has not been checked, and a walk
+//! through pages that are checked has an end (`cursor`).
 //!
-//! A fence stands between the copy and the look at the meta pages, for processors that reorder.
+//! A fence stands between the copies and the look at the meta pages, for processors that reorder.
 //! `data.mdb` does not shrink: LMDB never truncates it; and if it did, an ordinary read comes back
 //! short.
 //!
@@ -38,13 +40,13 @@
 //!   processor may show such stores out of order, for nanoseconds; the two reads are system calls.
 
 use std::fs::File;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 use super::data_file::Meta;
 use super::error::{ReadError, damaged};
 use super::open::StrfryDb;
-use super::pages::PageSnapshot;
+use super::page_txn::{Copies, PageTxn};
 use super::snapshot::Snapshot;
 
 /// Tries to read a batch before giving up. Each takes half as much as the one before, so that ten
@@ -112,12 +114,12 @@ impl MetaPages {
     pub(super) fn read_from<R>(
         &self,
         mut meta: Meta,
-        mut read: impl FnMut(&PageSnapshot<'_>) -> Result<R, ReadError>,
+        mut read: impl FnMut(&PageTxn<'_>) -> Result<R, ReadError>,
     ) -> Result<R, ReadError> {
         for _ in 0..ATTEMPTS {
-            let snapshot = PageSnapshot::new(self, meta);
-            let result = read(&snapshot);
-            if snapshot.is_whole() {
+            let txn = PageTxn::copying(self, meta, Arc::new(Copies::default()));
+            let result = read(&txn);
+            if txn.is_whole() {
                 return result;
             }
             meta = self.begin()?;
@@ -152,9 +154,9 @@ impl StrfryDb {
     /// `read` is also told how often it has been called before for this batch.
     pub(super) fn read_keeping<'db, R>(
         &'db self,
-        kept: &mut Option<Rc<Snapshot<'db>>>,
+        kept: &mut Option<Snapshot<'db>>,
         keep: bool,
-        mut read: impl FnMut(&Rc<Snapshot<'db>>, u32) -> Result<R, ReadError>,
+        mut read: impl FnMut(&Snapshot<'db>, u32) -> Result<R, ReadError>,
     ) -> Result<R, ReadError> {
         if keep && self.is_unlocked() {
             return Err(ReadError::Unregistered);
@@ -165,7 +167,7 @@ impl StrfryDb {
                     self.check_files()?;
                     snapshot
                 }
-                None => self.begin()?.into(),
+                None => self.begin()?,
             };
             let result = read(&snapshot, attempt);
             if snapshot.is_whole()? {

@@ -2,13 +2,14 @@
 
 use proptest::prelude::*;
 
-use super::super::super::packed::header;
+use super::super::TagFilter;
 use super::*;
+use crate::packed::{PackedEvent, header};
 
 const KEY_HEX: &str = "803d71a475fef5b28faec4c27bd7cc9b88d24ae12a6c0327feb6220d537f631a";
 
 fn refusal(json: &str) -> String {
-    ScanFilter::parse(json).unwrap_err().to_string()
+    Filter::parse(json).unwrap_err().to_string()
 }
 
 #[test]
@@ -19,7 +20,7 @@ fn every_field_is_taken_sorted_and_without_repeats() {
         r##"{{"ids":["0x{KEY_HEX}","{upper}"],"authors":["{KEY_HEX}"],"kinds":[9,1,9],"#e":["{upper}"],
             "#t":["b","","a"],"since":1,"until":18446744073709551615,"limit":0}}"##
     );
-    let expected = ScanFilter {
+    let expected = Filter {
         ids: Some(vec![EventId::from_bytes(key)]),
         authors: Some(vec![Pubkey::from_bytes(key)]),
         kinds: Some(vec![1, 9]),
@@ -30,11 +31,10 @@ fn every_field_is_taken_sorted_and_without_repeats() {
         since: 1,
         until: u64::MAX,
         limit: 0,
-        matches_nothing: false,
     };
-    assert_eq!(ScanFilter::parse(&json).unwrap(), [expected]);
-    let everything = ScanFilter::default();
-    assert_eq!(ScanFilter::parse(" [{}, {}] ").unwrap(), [everything.clone(), everything]);
+    assert_eq!(Filter::parse(&json).unwrap(), [expected]);
+    let everything = Filter::default();
+    assert_eq!(Filter::parse(" [{}, {}] ").unwrap(), [everything.clone(), everything]);
 }
 
 #[test]
@@ -72,18 +72,18 @@ fn an_empty_array_matches_nothing_and_still_lets_other_faults_show() {
     let bytes = header(&EventId::from_bytes([1; 32]), &Pubkey::from_bytes([2; 32]), 3, 4, 0);
     let event = PackedEvent::from_parts(&bytes, b"\x64\x00");
     for json in [r#"{"ids":[]}"#, r#"{"kinds":[]}"#, r##"{"#d":[]}"##, r##"{"#long":[]}"##] {
-        let filters = ScanFilter::parse(json).unwrap();
-        assert!(filters[0].is_empty() && !filters[0].matches(&event), "{json}");
+        let filters = Filter::parse(json).unwrap();
+        assert!(filters[0].finds_nothing() && !filters[0].matches(&event), "{json}");
     }
-    assert!(ScanFilter::default().matches(&event));
-    assert!(ScanFilter::parse(r##"{"#d":[""],"kinds":[4]}"##).unwrap()[0].matches(&event));
-    assert!(!ScanFilter::parse(r##"{"#d":["a"]}"##).unwrap()[0].matches(&event));
+    assert!(Filter::default().matches(&event));
+    assert!(Filter::parse(r##"{"#d":[""],"kinds":[4]}"##).unwrap()[0].matches(&event));
+    assert!(!Filter::parse(r##"{"#d":["a"]}"##).unwrap()[0].matches(&event));
 }
 
 proptest! {
     #[test]
     fn any_text_is_taken_or_refused_without_a_panic(text: String) {
-        let _ = ScanFilter::parse(&text);
+        let _ = Filter::parse(&text);
     }
 
     #[test]
@@ -95,7 +95,7 @@ proptest! {
         if serde_json::from_str::<Value>(&json).is_err() {
             return Ok(());
         }
-        if let Err(error) = ScanFilter::parse(&json) {
+        if let Err(error) = Filter::parse(&json) {
             prop_assert!(error.to_string().contains(&name), "{json}: {error}");
         }
     }
@@ -103,7 +103,7 @@ proptest! {
     #[test]
     fn kinds_and_times_match_as_numbers(kinds in prop::collection::vec(0..9_u64, 1..4), kind in 0..9_u64, since in 0..9_u64, until in 0..9_u64, time in 0..9_u64) {
         let json = format!(r#"{{"kinds":{kinds:?},"since":{since},"until":{until}}}"#);
-        let filter = ScanFilter::parse(&json).unwrap().remove(0);
+        let filter = Filter::parse(&json).unwrap().remove(0);
         let bytes = header(&EventId::from_bytes([0; 32]), &Pubkey::from_bytes([0; 32]), time, kind, 0);
         let event = PackedEvent::from_parts(&bytes, &[]);
         prop_assert_eq!(filter.matches(&event), kinds.contains(&kind) && (since..=until).contains(&time));

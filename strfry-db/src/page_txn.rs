@@ -1,0 +1,341 @@
+//! One moment of the database, read page by page without LMDB: where a page comes from, and that it
+//! has been checked before anything in it is believed.
+//!
+//! Pages come from the map where they cannot change: a slot in the lock file pins them, or nobody
+//! writes. Else each is copied with an ordinary read, and whoever reads asks afterwards whether
+//! strfry can have reused any of them meanwhile (`optimistic`); until then what the copies say may
+//! be nonsense, but never more than that.
+
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use elsa::sync::{FrozenMap, FrozenVec};
+
+use super::cursor::{Cursor, Entries, Start, Tree};
+use super::data_file::Meta;
+use super::error::ReadError;
+use super::limits::{CHECKED_PAGES, COPIED_PAGES, COPIED_RECORD};
+use super::map::Map;
+use super::optimistic::{MetaPages, is_overtaken};
+use super::page::{self, PAGE_HEADER, Page, Record, Value, Wrong, u64_at};
+use super::tables::{FREE, MAIN, SHAPES, Table};
+
+/// A moment of the database.
+pub(super) struct PageTxn<'db> {
+    meta_pages: &'db MetaPages,
+    meta: Meta,
+    pages: Pages<'db>,
+    /// Tables that have been looked for, by number; `None` if they are not there.
+    records: [OnceLock<Option<Record>>; SHAPES],
+}
+
+/// Where pages come from.
+pub(super) enum Pages<'db> {
+    /// A map in which they do not change.
+    Mapped {
+        map: Arc<Map>,
+        /// Where the file ends.
+        end: usize,
+        checked: &'db CheckedPages,
+    },
+    /// Copies, which may be of a later moment.
+    Copied {
+        copies: Arc<Copies>,
+        /// Values that are longer than a page.
+        large: FrozenVec<Box<[u8]>>,
+    },
+}
+
+/// Pages of nodes that have been copied and checked, by the number of their shape and their own.
+#[derive(Debug)]
+pub(super) struct Copies(FrozenMap<(u8, u64), Box<[u8]>>);
+
+impl Default for Copies {
+    fn default() -> Self {
+        Self(FrozenMap::new())
+    }
+}
+
+impl Copies {
+    /// Whether there is no room for more in another batch.
+    pub(super) fn is_full(&self) -> bool {
+        self.0.len() >= COPIED_PAGES
+    }
+}
+
+/// The pages of the map that have been checked last, so that the upper ones of a tree are not
+/// checked for each entry that is looked up. A note is of a page, its shape and a commit; the page
+/// does not change as long as somebody reads that commit.
+///
+/// To save space a note keeps no more than 24 bits of the commit's number. A note that is mistaken
+/// for one of a commit 16 million later does no harm: whatever is read of a page is looked for in
+/// its bounds each time.
+#[derive(Debug)]
+pub(super) struct CheckedPages(Box<[AtomicU64]>);
+
+impl Default for CheckedPages {
+    fn default() -> Self {
+        Self((0..CHECKED_PAGES).map(|_| AtomicU64::new(0)).collect())
+    }
+}
+
+impl CheckedPages {
+    /// The page's note, and where it is kept; `None` for pages beyond 128 TiB.
+    #[inline]
+    fn place(&self, commit: u64, shape: Table, page: u64) -> Option<(&AtomicU64, u64)> {
+        let at = usize::try_from(page).ok()? % CHECKED_PAGES;
+        let note = commit << 40 | u64::from(shape.number) << 35 | page;
+        self.0.get(at).zip((page < 1 << 35).then_some(note))
+    }
+}
+
+const _: () = assert!(SHAPES <= 32);
+
+impl<'db> PageTxn<'db> {
+    pub(super) fn new(meta_pages: &'db MetaPages, meta: Meta, pages: Pages<'db>) -> Self {
+        Self { meta_pages, meta, pages, records: [const { OnceLock::new() }; SHAPES] }
+    }
+
+    /// On copies.
+    pub(super) fn copying(meta_pages: &'db MetaPages, meta: Meta, copies: Arc<Copies>) -> Self {
+        Self::new(meta_pages, meta, Pages::Copied { copies, large: FrozenVec::new() })
+    }
+
+    /// The number of its commit.
+    pub(super) fn txn_id(&self) -> u64 {
+        self.meta.txn_id
+    }
+
+    /// Whether no page that has been read can have been reused before.
+    pub(super) fn is_whole(&self) -> bool {
+        match self.pages {
+            Pages::Mapped { .. } => true,
+            Pages::Copied { .. } => {
+                let newest = self.meta_pages.newest();
+                newest.is_ok_and(|newest| !is_overtaken(self.meta.txn_id, newest.txn_id))
+            }
+        }
+    }
+
+    fn copy(&self, page: u64, bytes: usize) -> Result<Box<[u8]>, ReadError> {
+        let mut copy = vec![0; bytes].into_boxed_slice();
+        let offset = page.saturating_mul(self.meta.page_size);
+        match self.meta_pages.file.read_exact_at(&mut copy, offset) {
+            Ok(()) => Ok(copy),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                Err(damaged(page)(BEHIND_THE_END))
+            }
+            Err(source) => Err(ReadError::ReadPage { page, source }),
+        }
+    }
+
+    fn page_bytes(&self) -> usize {
+        usize::try_from(self.meta.page_size).unwrap_or(0)
+    }
+
+    fn is_there(&self, page: u64) -> Result<(), ReadError> {
+        if page <= self.meta.last_page {
+            Ok(())
+        } else {
+            Err(damaged(page)("there is no such page"))
+        }
+    }
+
+    /// A page of a tree of this shape.
+    #[inline]
+    pub(super) fn page(&self, shape: Table, number: u64) -> Result<Page<'_>, ReadError> {
+        match &self.pages {
+            Pages::Mapped { map, end, checked } => {
+                self.is_there(number)?;
+                let bytes = mapped(map, *end, number, self.page_bytes(), self.page_bytes())?;
+                let place = checked.place(self.meta.txn_id, shape, number);
+                if let Some((known, note)) = place
+                    && known.load(Ordering::Relaxed) == note
+                {
+                    return Ok(Page::known(bytes));
+                }
+                let page = Page::of_tree(bytes, number, shape.order).map_err(damaged(number))?;
+                if let Some((known, note)) = place {
+                    known.store(note, Ordering::Relaxed);
+                }
+                Ok(page)
+            }
+            Pages::Copied { copies, .. } => {
+                let place = (shape.number, number);
+                if let Some(copy) = copies.0.get(&place) {
+                    return Ok(Page::known(copy));
+                }
+                self.is_there(number)?;
+                let copy = self.copy(number, self.page_bytes())?;
+                Page::of_tree(&copy, number, shape.order).map_err(damaged(number))?;
+                Ok(Page::known(copies.0.insert(place, copy)))
+            }
+        }
+    }
+
+    /// A value that has pages of its own.
+    pub(super) fn large_value(&self, page: u64, bytes: u64) -> Result<&[u8], ReadError> {
+        let wrong = damaged(page);
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).saturating_add(PAGE_HEADER);
+        self.is_there(page)?;
+        let value = match &self.pages {
+            Pages::Mapped { map, end, .. } => mapped(map, *end, page, self.page_bytes(), bytes)?,
+            Pages::Copied { large, .. } => {
+                if bytes > COPIED_RECORD + PAGE_HEADER {
+                    return Err(wrong("a value is over 4 MiB"));
+                }
+                large.push_get(self.copy(page, bytes)?)
+            }
+        };
+        let pages = page::pages_of_large_value(value, page).map_err(damaged(page))?;
+        let needed = (bytes as u64).div_ceil(self.meta.page_size);
+        let end = page.checked_add(pages);
+        if pages < needed || end.is_none_or(|end| end > self.meta.last_page.saturating_add(1)) {
+            return Err(wrong("a large value has not the pages that it needs"));
+        }
+        Ok(value.get(PAGE_HEADER..).unwrap_or_default())
+    }
+
+    /// The tree of a named database; `None` if there is no such database.
+    fn find(&self, shape: Table) -> Result<Option<Tree>, ReadError> {
+        let known = self.records.get(usize::from(shape.number));
+        if let Some(record) = known.and_then(OnceLock::get) {
+            return Ok(record.map(|record| Tree { record, shape }));
+        }
+        let record = self.look_for(shape)?;
+        known.map(|known| known.set(record));
+        Ok(record.map(|record| Tree { record, shape }))
+    }
+
+    fn look_for(&self, shape: Table) -> Result<Option<Record>, ReadError> {
+        self.meta.main.check().map_err(damaged(0))?;
+        let main = Tree { record: self.meta.main, shape: &MAIN };
+        let name = shape.full_name.as_bytes();
+        let mut cursor = Cursor::new(self, main, Start::Key(name))?;
+        let Some((node, page)) = cursor.next(true)?.filter(|(node, _)| node.key == name) else {
+            return Ok(None);
+        };
+        let Value::Database(record) = node.value().map_err(damaged(page))? else {
+            return Err(damaged(page)("a table has no record"));
+        };
+        if record.flags != shape.flags {
+            return Err(damaged(page)("a table has other flags than strfry gives it"));
+        }
+        record.check().map_err(damaged(page))?;
+        Ok(Some(record))
+    }
+
+    /// Whether there is a database of this name.
+    pub(super) fn has(&self, shape: Table) -> Result<bool, ReadError> {
+        self.find(shape).map(|tree| tree.is_some())
+    }
+
+    /// How many entries a database has.
+    pub(super) fn len(&self, shape: Table) -> Result<u64, ReadError> {
+        Ok(self.find(shape)?.map_or(0, |tree| tree.record.entries))
+    }
+
+    /// The first value of a key.
+    pub(super) fn get(&self, shape: Table, key: &[u8]) -> Result<Option<&[u8]>, ReadError> {
+        let entry = self.forward(shape, Some(key))?.next().transpose()?;
+        Ok(entry.filter(|(found, _)| *found == key).map(|(_, value)| value))
+    }
+
+    /// From the first entry whose key is at least this one, or from the first of all.
+    pub(super) fn forward(
+        &self,
+        shape: Table,
+        from: Option<&[u8]>,
+    ) -> Result<Entries<'_>, ReadError> {
+        let start = from.map_or(Start::First, Start::Key);
+        Entries::new(self, self.tree(shape)?, start, true)
+    }
+
+    /// Back from the last entry whose key is less than this one, or from the last of all.
+    pub(super) fn backward(
+        &self,
+        shape: Table,
+        before: Option<&[u8]>,
+    ) -> Result<Entries<'_>, ReadError> {
+        let start = before.map_or(Start::Last, Start::Key);
+        Entries::new(self, self.tree(shape)?, start, false)
+    }
+
+    /// As [`PageTxn::find`]; a database that is not there is empty.
+    fn tree(&self, shape: Table) -> Result<Tree, ReadError> {
+        Ok(self.find(shape)?.unwrap_or(Tree { record: Record::EMPTY, shape }))
+    }
+
+    /// Bytes of pages that a writer may reuse, by LMDB's own list of them.
+    ///
+    /// LMDB 0.9, `mdb.c`: a record of the list is a count and that many page numbers, 8 bytes each.
+    pub(super) fn free_bytes(&self) -> Result<u64, ReadError> {
+        self.meta.free.check().map_err(damaged(0))?;
+        let list = Tree { record: self.meta.free, shape: &FREE };
+        let mut cursor = Cursor::new(self, list, Start::First)?;
+        let mut free = 0_u64;
+        while let Some((node, page)) = cursor.next(true)? {
+            let count = match node.value().map_err(damaged(page))? {
+                Value::Here(pages) => u64_at(pages, 0),
+                // As much of it as holds the count.
+                Value::Large { page, .. } => u64_at(self.large_value(page, 8)?, 0),
+                _ => return Err(damaged(page)("a record is not a list of pages")),
+            };
+            free = free.saturating_add(count);
+        }
+        // No more pages can be free than there are.
+        match free <= self.meta.last_page {
+            true => Ok(free.saturating_mul(self.meta.page_size)),
+            false => Err(damaged(self.meta.free.root)("more pages are free than there are")),
+        }
+    }
+}
+
+/// Bytes of the map from this page on.
+#[inline]
+fn mapped(
+    map: &Map,
+    end: usize,
+    page: u64,
+    page_bytes: usize,
+    bytes: usize,
+) -> Result<&[u8], ReadError> {
+    let offset = usize::try_from(page).ok().and_then(|page| page.checked_mul(page_bytes));
+    let found = offset.and_then(|offset| map.get(offset, bytes, end));
+    found.ok_or_else(|| damaged(page)(BEHIND_THE_END))
+}
+
+const BEHIND_THE_END: Wrong = "it lies behind the end of the file";
+
+pub(super) fn damaged(page: u64) -> impl Fn(Wrong) -> ReadError {
+    move |what| ReadError::Damaged { table: "(pages)", key: format!("page {page}"), what }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use super::super::data_file::{TXN_ID, read_meta};
+    use super::super::golden::golden_database;
+    use super::super::tables::META;
+    use super::*;
+
+    #[test]
+    fn copies_count_until_the_second_commit_after_theirs() {
+        let directory = golden_database("strfry-1.1.1");
+        let path = directory.path().join("data.mdb");
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        let page_size = read_meta(&file, 0).unwrap().unwrap().page_size;
+        let meta_pages = MetaPages::new((File::open(&path).unwrap(), page_size));
+        let txn = PageTxn::copying(&meta_pages, meta_pages.begin().unwrap(), Arc::default());
+        let is_whole_after = |commits: u64| {
+            let txn_id = (txn.txn_id() + commits).to_ne_bytes();
+            file.write_all_at(&txn_id, commits % 2 * page_size + TXN_ID as u64).unwrap();
+            assert!(txn.has(&META).unwrap());
+            txn.is_whole()
+        };
+        assert_eq!([0, 1, 2, 3].map(is_whole_after), [true, true, false, false]);
+    }
+}
