@@ -17,6 +17,7 @@
 //! What this does not protect from: a data file that something cuts short while it is being read on
 //! its map ends the process (SIGBUS), as it would strfry. Its length is looked at before each batch.
 
+mod copies;
 mod cursor;
 mod data_file;
 mod error;
