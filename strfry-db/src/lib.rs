@@ -24,6 +24,8 @@ mod error;
 mod export;
 mod files;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 pub(crate) mod golden;
 mod keys;
 pub mod limits;
