@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::control::{Control, Finding, Question};
 use super::limits::{
-    DOUBTS, GAPS, PAGE_IDS, PARALLEL_SUBSCRIPTIONS, PUBLISHED_LATE, SMALLEST_PAGE_LIMIT,
+    DOUBTS, EVENTS_IN_ONE_PAGE, GAPS, LOST_SAMPLES, PAGE_IDS, REFUSALS_IN_A_ROW, PARALLEL_SUBSCRIPTIONS, PUBLISHED_LATE, SMALLEST_PAGE_LIMIT,
     SMALLEST_REFUSALS,
 };
 use super::message;
@@ -29,8 +29,21 @@ pub(super) struct Pager {
     held: Vec<HeldPage>,
     /// Queries that were answered with nothing, which is not believed yet.
     doubtful: Vec<PagedQuery>,
+    /// Queries that have ended with a second that may hold more than a page, if the relay does not
+    /// give more at once.
+    dense: Vec<PagedQuery>,
+    /// An event that the peer has.
+    sample: Option<Outline>,
+    /// How often such an event was not there any more.
+    lost_samples: u32,
     control: Option<Control>,
     open_control: Option<(String, Control)>,
+    /// A control question whose answer was empty: its events may come after its end.
+    empty_control: Option<(String, Control)>,
+    /// Events have come after an end.
+    has_been_late: bool,
+    /// Queries that have ended with nothing, if they are to be asked again once the peer knows us.
+    empty: Option<Vec<Filter>>,
     /// A page was empty: its events may come after its end.
     may_be_late: bool,
     refusals: Refusals,
@@ -75,8 +88,10 @@ struct EndedPage {
 #[derive(Debug, Default)]
 struct Refusals {
     by_kind: HashMap<u64, usize>,
+    /// Those in a row, without an answer about this kind between them.
+    in_a_row: HashMap<u64, usize>,
     /// Kinds that are not asked for any more.
-    kinds: HashMap<u64, GapReason>,
+    kinds: HashMap<u64, Refusal>,
     /// Kinds that were in an answered question.
     answered: HashSet<u64>,
 }
@@ -118,6 +133,7 @@ impl Pager {
             && self.open.is_empty()
             && self.held.is_empty()
             && self.doubtful.is_empty()
+            && self.dense.is_empty()
             && self.control.is_none()
             && self.open_control.is_none()
     }
@@ -150,7 +166,7 @@ impl Pager {
         while let Some(query) = self.waiting.pop_front() {
             let Some(mut query) = self.made_fit(query, limits) else { continue };
             let Some(filter) = query.next(limits.left_out) else {
-                self.complete(query);
+                self.complete(query, limits);
                 continue;
             };
             let size = Size::of(&query.query(), filter.limit.unwrap_or(0));
@@ -159,16 +175,20 @@ impl Pager {
             return Some(text);
         }
         // What ended just now may have been all that a control question waited for.
-        let is_doubted = self.open.is_empty() && !self.doubtful.is_empty();
+        let is_doubted =
+            self.open.is_empty() && !(self.doubtful.is_empty() && self.dense.is_empty());
         is_doubted.then(|| self.next(subscription, limits)).flatten()
     }
 
     /// A question about what is held or doubted, once nothing else is open.
     fn next_control(&mut self, limits: &PeerLimits) -> Option<Control> {
         if let Some(held) = self.held.first() {
-            return Some(match held.query.page_order() {
-                Some(order) => Control::of_order(order, held.query.asked()),
-                None => Control::of_newer(held.query.newest()?, held.query.asked()),
+            let query = &held.query;
+            return Some(match query.page_order() {
+                Some(order) => Control::of_order(order, query.asked()),
+                None => {
+                    Control::of_one_second(query.newest()?, query.page_events(), query.asked())
+                }
             });
         }
         let has_ended = self.waiting.is_empty() && self.open.is_empty();
@@ -176,11 +196,33 @@ impl Pager {
         if !has_ended && self.doubtful.len() < most {
             return None;
         }
-        let believed = |query: &mut PagedQuery| is_believed(size_of(query, limits), limits);
+        let believed = |query: &mut PagedQuery| is_believed(size_of(query), limits);
         let believed: Vec<PagedQuery> = self.doubtful.extract_if(.., believed).collect();
-        believed.into_iter().for_each(|query| self.complete(query));
-        let doubted = self.doubtful.iter().max_by_key(|query| query.lists())?;
-        Some(Control::of_nothing(&doubted.query(), false))
+        believed.into_iter().for_each(|query| self.complete(query, limits));
+        if let Some(doubted) = self.most_doubted() {
+            let query = doubted.query();
+            return Some(match &self.sample {
+                Some(sample) => Control::of_size(&query, doubted.limit(), sample),
+                None if self.lost_samples > LOST_SAMPLES => Control::of_nothing(&query, false),
+                None => Control::of_sample(query.until),
+            });
+        }
+        if !has_ended {
+            return None;
+        }
+        let most = self.dense.iter().map(PagedQuery::doubted).max()?;
+        if is_open_question(most, limits) {
+            return Some(Control::of_cap(most));
+        }
+        // Meanwhile a larger page has come.
+        let dense = std::mem::take(&mut self.dense);
+        dense.into_iter().for_each(|query| self.complete(query, limits));
+        None
+    }
+
+    /// The largest of the queries that were answered with nothing.
+    fn most_doubted(&self) -> Option<&PagedQuery> {
+        self.doubtful.iter().max_by_key(|query| (!is_private(&query.query()), query.lists()))
     }
 
     /// The query, or a piece of it that the peer takes; the rest waits. `None`: none of it is asked.
@@ -201,17 +243,16 @@ impl Pager {
     }
 
     fn without_refused_kinds(&mut self, mut filter: Filter) -> Option<Filter> {
-        let refused = &self.refusals.kinds;
-        if refused.is_empty() {
-            return Some(filter);
-        }
         let Some(kinds) = filter.kinds.as_mut() else { return Some(filter) };
-        for kind in kinds.extract_if(.., |kind| refused.contains_key(kind)).collect::<Vec<_>>() {
-            let reason = refused.get(&kind)?.clone();
-            let filter = Filter { kinds: Some(vec![kind]), ..filter.clone() };
-            self.outcome.gaps.push(Gap { filter, reason });
+        let refused: Vec<(u64, Refusal)> = kinds
+            .extract_if(.., |kind| self.refusals.kinds.contains_key(kind))
+            .filter_map(|kind| Some((kind, self.refusals.kinds.get(&kind)?.clone())))
+            .collect();
+        let is_left = !kinds.is_empty();
+        for (kind, refusal) in refused {
+            self.miss(Filter { kinds: Some(vec![kind]), ..filter.clone() }, &refusal);
         }
-        filter.kinds.as_ref().is_some_and(|kinds| !kinds.is_empty()).then_some(filter)
+        is_left.then_some(filter)
     }
 
     /// Something that came under this name, and claims this.
@@ -222,8 +263,8 @@ impl Pager {
         limits: &PeerLimits,
         began: u64,
     ) -> Arrival {
-        if let Some((_, control)) = self.open_control.as_mut().filter(|(it, _)| it == subscription)
-        {
+        let controls = self.open_control.iter_mut().chain(&mut self.empty_control);
+        if let Some((_, control)) = controls.into_iter().find(|(it, _)| it == subscription) {
             let Outline { id, pubkey, kind, created_at } = event;
             if !control.filter().matches(id, pubkey, *kind, *created_at) {
                 return Arrival::Unasked;
@@ -231,19 +272,37 @@ impl Pager {
             control.event(*created_at);
             let is_held = || self.held.first().is_some_and(|held| held.query.knows(id));
             return match control.question {
-                Question::Order(_) => Arrival::Repeated,
-                Question::Rest { .. } if is_held() => Arrival::Repeated,
-                _ => Arrival::New,
+                Question::Sample => {
+                    self.note_sample(event);
+                    Arrival::Repeated
+                }
+                Question::Newer(_) if !is_held() => Arrival::New,
+                Question::Nothing { .. } => Arrival::New,
+                // What comes only to show something is not taken: nobody has asked for it.
+                _ => Arrival::Repeated,
             };
         }
+
         if let Some(open) = self.open.iter_mut().find(|open| open.subscription == subscription) {
-            return match open.query.event(event) {
+            let novelty = open.query.event(event);
+            if novelty.is_some() {
+                self.note_sample(event);
+            }
+            return match novelty {
                 Some(Novelty::New) => Arrival::New,
                 Some(Novelty::Repeated) => Arrival::Repeated,
                 None => Arrival::Unasked,
             };
         }
         self.late_event(subscription, event, limits, began)
+    }
+
+    /// The peer has this event. The newest one tells most: least is asked for beside it.
+    fn note_sample(&mut self, event: &Outline) {
+        let is_newest = self.sample.is_none_or(|sample| sample.created_at < event.created_at);
+        if is_newest && !is_private_kind(event.kind) && !is_ephemeral(event.kind) {
+            self.sample = Some(*event);
+        }
     }
 
     fn late_event(
@@ -267,6 +326,7 @@ impl Pager {
         if ended.late > limits.page {
             return Arrival::Unasked;
         }
+        self.has_been_late = true;
         // What is published meanwhile may come then; of anything else that was no end.
         let is_new = created_at.saturating_add(PUBLISHED_LATE) >= began;
         if !is_new && !std::mem::replace(&mut ended.is_named, true) {
@@ -302,6 +362,27 @@ impl Pager {
         Some(self.open.remove(at))
     }
 
+    /// The control question that has been answered: of a flush it is the one before.
+    fn flushed(&mut self, control: Control) -> Control {
+        let flushed = self.empty_control.take_if(|_| control.question == Question::Flush);
+        flushed.map_or(control, |(_, control)| control)
+    }
+
+    /// The peer has not given any event: whether it has something of what is doubted is asked.
+    fn doubt_all(&mut self) {
+        self.control = self.most_doubted().map(|it| Control::of_nothing(&it.query(), true));
+    }
+
+    /// Whether it is to be waited for what comes after the end of this answer.
+    fn may_come_late(&self, control: &Control) -> bool {
+        control.is_empty()
+            && match control.question {
+                Question::Flush | Question::Cap { .. } => false,
+                Question::Order(_) | Question::Newer(_) => self.has_been_late,
+                _ => true,
+            }
+    }
+
     /// Whether the open page of this name has brought nothing at all.
     pub(super) fn is_empty(&self, subscription: &str) -> bool {
         if let Some((_, control)) = self.open_control.as_ref().filter(|(it, _)| it == subscription)
@@ -323,7 +404,21 @@ impl Pager {
     pub(super) fn end(&mut self, subscription: &str, is_finish: bool, limits: &mut PeerLimits) {
         if let Some((_, control)) = self.open_control.take_if(|(it, _)| it == subscription) {
             self.outcome.pages += u64::from(control.question != Question::Flush);
-            self.found(control.end(), &control, limits);
+            if self.may_come_late(&control) {
+                let is_sample = control.question == Question::Sample;
+                self.empty_control = Some((subscription.to_owned(), control));
+                if is_sample {
+                    // It may come while the next question is open.
+                    self.doubt_all();
+                } else {
+                    self.flush();
+                }
+                return;
+            }
+            let control = self.flushed(control);
+            let finding = control.end(limits.largest_page);
+            limits.largest_page = limits.largest_page.max(control.came());
+            self.found(finding, &control, limits);
             return;
         }
         let Some(OpenPage { query, size, .. }) = self.take(subscription) else { return };
@@ -336,13 +431,8 @@ impl Pager {
         if !is_empty {
             limits.given.add(size);
         } else if query.is_fresh() && !is_finish && !is_believed(size, limits) {
-            match limits.says_nothing {
-                SaysNothing::Falsely => self.nothing_is_no_answer(query, size, limits),
-                _ => {
-                    self.ended += 1;
-                    self.doubtful.push(query);
-                }
-            }
+            self.ended += 1;
+            self.doubtful.push(query);
             return;
         }
         let page = HeldPage { query, size, is_finish };
@@ -371,11 +461,12 @@ impl Pager {
 
     fn end_page(&mut self, page: HeldPage, limits: &mut PeerLimits) {
         let HeldPage { mut query, size, is_finish } = page;
-        // Of a relay that never gave as many, fewer may be all that it gives at once.
-        let cut_from = limits.cut_from();
-        match query.end_of_page(is_finish, cut_from) {
+        match query.end_of_page(is_finish, limits.largest_page) {
             PageEnd::GoesOn => {
-                self.refusals.answered.extend(query.query().kinds.iter().flatten());
+                for kind in query.query().kinds.iter().flatten() {
+                    self.refusals.answered.insert(*kind);
+                    self.refusals.in_a_row.remove(kind);
+                }
                 limits.sizes.answered(size);
             }
             PageEnd::LeavesOut(LeftOut { last, first }) => {
@@ -388,24 +479,76 @@ impl Pager {
 
     /// What a control question has found.
     fn found(&mut self, finding: Finding, control: &Control, limits: &mut PeerLimits) {
-        let first = self.held.first().map(|held| (held.query.others(), held.query.asked()));
+        let first = self.held.first().map(|held| &held.query);
         match control.question {
             Question::Flush => {}
             Question::Nothing { is_last } => {
                 self.found_of_nothing(finding, is_last, control, limits)
             }
-            Question::Order(page) if finding == Finding::NewestFirst => match (page.mixed, first) {
-                (Some(held), Some((_, asked))) => {
-                    self.control = Some(Control::of_rest(page, held, asked));
+            Question::Cap { held } => {
+                if finding == Finding::Nothing {
+                    limits.cap_sought = limits.cap_sought.max(held);
                 }
-                (None, Some((others, asked))) if !others.is_empty() => {
-                    self.control = Some(Control::of_others(page, others, asked));
-                }
-                _ => self.found_of_order(finding, limits),
-            },
-            Question::Order(_) | Question::Others | Question::Rest { .. } | Question::Newer => {
-                self.found_of_order(finding, limits);
             }
+            Question::Sample => {
+                if self.sample.is_none() {
+                    self.doubt_all();
+                }
+            }
+            Question::Sized(size) => self.found_of_size(finding, size, limits),
+            Question::Again(size) => self.found_again(finding, size, limits),
+            Question::Order(page) if finding == Finding::NewestFirst => {
+                self.control = first.and_then(|query| match page.mixed {
+                    Some(held) => {
+                        Some(Control::of_rest(page, held, query.page_events(), query.asked()))
+                    }
+                    None => Some(query.others())
+                        .filter(|others| !others.is_empty())
+                        .map(|others| Control::of_others(page, others, query.asked())),
+                });
+                if self.control.is_none() {
+                    self.found_of_order(finding, limits);
+                }
+            }
+            Question::Newer(newer) if finding == Finding::Unsure => {
+                self.control = Some(control.stricter(newer));
+            }
+            Question::Order(_) | Question::Newer(_) => self.found_of_order(finding, limits),
+        }
+    }
+
+    /// Whether a question of this size brings an event that the peer has: then its "nothing" is
+    /// true at this size.
+    fn found_of_size(&mut self, finding: Finding, size: Size, limits: &mut PeerLimits) {
+        if finding == Finding::Something {
+            limits.given.add(size);
+            limits.sizes.answered(size);
+            let fits = |query: &mut PagedQuery| size_of(query).fits(&size);
+            let believed: Vec<PagedQuery> = self.doubtful.extract_if(.., fits).collect();
+            believed.into_iter().for_each(|query| self.complete(query, limits));
+        } else {
+            self.control = self.sample.map(|sample| Control::of_sample_again(size, &sample));
+        }
+    }
+
+    /// Whether that event is still there.
+    fn found_again(&mut self, finding: Finding, size: Size, limits: &mut PeerLimits) {
+        if finding != Finding::Something {
+            self.sample = None;
+            self.lost_samples += 1;
+            return;
+        }
+        limits.says_nothing = SaysNothing::Falsely;
+        self.refuse_doubtful(size, limits);
+    }
+
+    /// What was asked at this size and answered with nothing is asked again, smaller.
+    fn refuse_doubtful(&mut self, size: Size, limits: &mut PeerLimits) {
+        let is_as_large = |query: &mut PagedQuery| size.fits(&size_of(query));
+        let refused: Vec<PagedQuery> = self.doubtful.extract_if(.., is_as_large).collect();
+        for query in refused {
+            let size = size_of(&query);
+            self.nothing_is_no_answer(query, size, limits);
         }
     }
 
@@ -458,6 +601,10 @@ impl Pager {
         control: &Control,
         limits: &mut PeerLimits,
     ) {
+        if finding == Finding::Nothing && self.sample.is_some() {
+            // It has something, which has come late.
+            return;
+        }
         let lists = |filter: &Filter| filter.authors.as_ref().map_or(0, Vec::len);
         let doubtful = std::mem::take(&mut self.doubtful);
         if finding == Finding::Something {
@@ -468,7 +615,7 @@ impl Pager {
             limits.given.add(answered);
             limits.sizes.begin_at(answered);
             for query in doubtful {
-                let size = size_of(&query, limits);
+                let size = size_of(&query);
                 self.nothing_is_no_answer(query, size, limits);
             }
         } else if let Some(query) = doubtful.iter().find(|_| !is_last)
@@ -478,7 +625,8 @@ impl Pager {
             self.doubtful = doubtful;
         } else {
             limits.says_nothing = SaysNothing::Truly;
-            doubtful.into_iter().for_each(|query| self.complete(query));
+            doubtful.iter().for_each(|query| limits.confirmed.add(size_of(query)));
+            doubtful.into_iter().for_each(|query| self.complete(query, limits));
         }
     }
 
@@ -490,9 +638,9 @@ impl Pager {
                 Some(parts) => {
                     parts.into_iter().for_each(|it| self.waiting.push_back(fresh(it, limits)));
                 }
-                None => self.complete(query),
+                None => self.complete(query, limits),
             },
-            Refused::Smallest => self.complete(query),
+            Refused::Smallest => self.complete(query, limits),
         }
     }
 
@@ -504,13 +652,26 @@ impl Pager {
         limits: &mut PeerLimits,
     ) {
         if let Some((_, control)) = self.open_control.take_if(|(it, _)| it == subscription) {
+            if control.question == Question::Flush {
+                let control = self.flushed(control);
+                let finding = control.end(limits.largest_page);
+                return self.found(finding, &control, limits);
+            }
             let finding = match control.question {
-                Question::Order(_) | Question::Others | Question::Rest { .. } | Question::Newer => {
-                    Finding::NoOrder
-                }
+                Question::Order(_) | Question::Newer(_) => Finding::NoOrder,
                 // What is refused is not nothing.
                 Question::Nothing { .. } if !refusal.is_denied => Finding::Something,
-                Question::Nothing { .. } | Question::Flush => Finding::Nothing,
+                // So large a question is not answered, whatever was said to another one.
+                Question::Sized(size) => return self.refuse_doubtful(size, limits),
+                Question::Sample | Question::Again(_) => {
+                    // Whether something is there is to be found out without it.
+                    self.lost_samples = LOST_SAMPLES + 1;
+                    self.sample = None;
+                    return;
+                }
+                Question::Nothing { .. } | Question::Flush | Question::Cap { .. } => {
+                    Finding::Nothing
+                }
             };
             self.found(finding, &control, limits);
         } else if let Some(OpenPage { query, size, .. }) = self.take(subscription) {
@@ -526,10 +687,12 @@ impl Pager {
         limits: &mut PeerLimits,
     ) {
         let (rest, is_empty) = (query.rest(), query.page_is_empty());
-        self.outcome.gaps.extend(query.into_gaps());
+        self.outcome.gaps.extend(query.into_gaps(limits.largest_page));
         if refusal.is_denied && is_private(&rest) {
-            let reason = refusal.reason.to_string();
-            self.outcome.withheld.push(Withheld { filter: rest, reason });
+            for kind in rest.kinds.iter().flatten() {
+                self.count_refusal(*kind, refusal);
+            }
+            self.miss(rest, refusal);
             return;
         }
         if refusal.is_final {
@@ -538,14 +701,14 @@ impl Pager {
         }
         if refusal.is_denied && size.is_of_one_author_and_kind() {
             // Who may not ask for this may not ask for less of it either.
-            self.note_refusal(rest, &refusal.reason, limits);
+            self.note_refusal(rest, refusal, limits);
             return;
         }
         let is_one_of_each = limits.sizes.nothing_works() && size.is_of_one_author_and_kind();
         match limits.sizes.refused(size, refusal.is_costly) {
             // What takes its time for one author and one kind is not asked many times.
             Refused::Smaller if is_one_of_each && refusal.is_costly && is_empty => {
-                self.note_refusal(rest, &refusal.reason, limits);
+                self.note_refusal(rest, refusal, limits);
             }
             Refused::Smaller => self.waiting.push_front(fresh(rest, limits)),
             Refused::Content => match self.divided(&rest) {
@@ -553,9 +716,9 @@ impl Pager {
                 Some(parts) => {
                     parts.into_iter().for_each(|it| self.waiting.push_back(fresh(it, limits)));
                 }
-                None => self.note_refusal(rest, &refusal.reason, limits),
+                None => self.note_refusal(rest, refusal, limits),
             },
-            Refused::Smallest => self.note_refusal(rest, &refusal.reason, limits),
+            Refused::Smallest => self.note_refusal(rest, refusal, limits),
         }
     }
 
@@ -588,20 +751,50 @@ impl Pager {
     }
 
     /// The smallest question was refused.
-    fn note_refusal(&mut self, filter: Filter, reason: &GapReason, limits: &PeerLimits) {
+    fn note_refusal(&mut self, filter: Filter, refusal: &Refusal, limits: &PeerLimits) {
+        let reason = &refusal.reason;
         let kind = filter.kinds.as_ref().and_then(|kinds| kinds.first()).copied();
+        let lists = (filter.authors.clone(), filter.kinds.clone());
         self.outcome.gaps.push(Gap { filter, reason: reason.clone() });
         let Some(kind) = kind else { return };
-        let count = self.refusals.by_kind.entry(kind).or_default();
-        *count += 1;
-        if *count >= SMALLEST_REFUSALS && !self.refusals.answered.contains(&kind) {
-            self.refusals.kinds.insert(kind, reason.clone());
+        self.count_refusal(kind, refusal);
+        let in_a_row = self.refusals.in_a_row.entry(kind).or_default();
+        *in_a_row += 1;
+        if *in_a_row >= REFUSALS_IN_A_ROW {
+            // The rest of the time is not asked for in vain, piece by piece.
+            let is_rest = |query: &PagedQuery| {
+                let query = query.query();
+                (query.authors, query.kinds) == lists
+            };
+            let waiting = std::mem::take(&mut self.waiting);
+            let (rest, others): (Vec<_>, Vec<_>) = waiting.into_iter().partition(is_rest);
+            self.waiting = others.into();
+            self.end_with_gaps(rest, reason, limits.largest_page);
         }
         let all: usize = self.refusals.by_kind.values().sum();
         if limits.sizes.nothing_works() && all >= SMALLEST_REFUSALS {
             // Whether it has nothing of what it has not refused is still to be found out.
             let refused = std::mem::take(&mut self.waiting);
-            self.end_with_gaps(refused, reason);
+            self.end_with_gaps(refused, reason, limits.largest_page);
+        }
+    }
+
+    /// A question for this kind was refused, and there is no smaller one.
+    fn count_refusal(&mut self, kind: u64, refusal: &Refusal) {
+        let count = self.refusals.by_kind.entry(kind).or_default();
+        *count += 1;
+        if *count >= SMALLEST_REFUSALS && !self.refusals.answered.contains(&kind) {
+            self.refusals.kinds.insert(kind, refusal.clone());
+        }
+    }
+
+    /// This is not given.
+    fn miss(&mut self, filter: Filter, refusal: &Refusal) {
+        if refusal.is_denied && is_private(&filter) {
+            let reason = refusal.reason.to_string();
+            self.outcome.withheld.push(Withheld { filter, reason });
+        } else {
+            self.outcome.gaps.push(Gap { filter, reason: refusal.reason.clone() });
         }
     }
 
@@ -620,20 +813,28 @@ impl Pager {
     }
 
     /// Nothing more is asked.
-    pub(super) fn give_up(&mut self, reason: &GapReason) {
+    pub(super) fn give_up(&mut self, reason: &GapReason, limits: &PeerLimits) {
         let open = std::mem::take(&mut self.open).into_iter().map(|open| open.query);
         let held = std::mem::take(&mut self.held).into_iter().map(|page| page.query);
         let doubtful = std::mem::take(&mut self.doubtful);
         let waiting = std::mem::take(&mut self.waiting);
         let all: Vec<PagedQuery> = open.chain(held).chain(doubtful).chain(waiting).collect();
-        self.end_with_gaps(all, reason);
-        (self.control, self.open_control) = (None, None);
+        self.end_with_gaps(all, reason, limits.largest_page);
+        for query in std::mem::take(&mut self.dense) {
+            self.finish(query, limits.largest_page);
+        }
+        (self.control, self.open_control, self.empty_control) = (None, None, None);
     }
 
-    fn end_with_gaps(&mut self, queries: impl IntoIterator<Item = PagedQuery>, reason: &GapReason) {
+    fn end_with_gaps(
+        &mut self,
+        queries: impl IntoIterator<Item = PagedQuery>,
+        reason: &GapReason,
+        largest: usize,
+    ) {
         for query in queries {
             let filter = query.rest();
-            self.outcome.gaps.extend(query.into_gaps());
+            self.outcome.gaps.extend(query.into_gaps(largest));
             self.outcome.gaps.push(Gap { filter, reason: reason.clone() });
         }
     }
@@ -648,10 +849,37 @@ impl Pager {
         std::mem::take(&mut self.ended)
     }
 
-    fn complete(&mut self, query: PagedQuery) {
+    fn complete(&mut self, query: PagedQuery, limits: &PeerLimits) {
+        if is_open_question(query.doubted(), limits) {
+            self.dense.push(query);
+        } else {
+            self.finish(query, limits.largest_page);
+        }
+    }
+
+    /// From now on what ends with nothing is remembered: the peer may give more to those it knows.
+    pub(super) fn remember_empty(&mut self) {
+        self.empty.get_or_insert_default();
+    }
+
+    /// What has ended with nothing is asked again: the peer may have hidden it.
+    pub(super) fn ask_empty_again(&mut self, limits: &mut PeerLimits) {
+        limits.says_nothing = SaysNothing::NotKnown;
+        let doubtful = std::mem::take(&mut self.doubtful);
+        self.waiting.extend(doubtful.into_iter().map(|query| fresh(query.query(), limits)));
+        for filter in self.empty.iter_mut().flat_map(std::mem::take) {
+            self.answered.retain(|answered| *answered != filter);
+            self.waiting.push_back(fresh(filter, limits));
+        }
+    }
+
+    fn finish(&mut self, query: PagedQuery, largest: usize) {
         self.ended += 1;
         let filter = query.query();
-        let gaps = query.into_gaps();
+        if let Some(empty) = self.empty.as_mut().filter(|_| query.largest_page() == 0) {
+            empty.push(filter.clone());
+        }
+        let gaps = query.into_gaps(largest);
         if gaps.is_empty() {
             self.outcome.complete += 1;
             self.answered.push(filter);
@@ -662,7 +890,11 @@ impl Pager {
     /// Whether the peer fills the memory: with a page that does not end, or with parts of queries
     /// that cannot be had.
     pub(super) fn is_flooded(&self) -> bool {
-        self.outcome.gaps.len() > GAPS || self.open.iter().any(|open| open.query.is_flooded())
+        let is_endless =
+            |(_, control): &(String, Control)| control.came() > EVENTS_IN_ONE_PAGE;
+        self.outcome.gaps.len() > GAPS
+            || self.open.iter().any(|open| open.query.is_flooded())
+            || self.open_control.as_ref().is_some_and(is_endless)
     }
 
     /// How many ids its queries keep.
@@ -677,39 +909,50 @@ fn fresh(filter: Filter, limits: &PeerLimits) -> PagedQuery {
     PagedQuery::new(filter, limits.sizes.limit(limits.page), limits.order)
 }
 
-fn size_of(query: &PagedQuery, limits: &PeerLimits) -> Size {
-    Size::of(&query.query(), limits.sizes.limit(limits.page))
+/// The size that it is asked at.
+fn size_of(query: &PagedQuery) -> Size {
+    Size::of(&query.query(), query.limit())
 }
 
 /// Whether an answer of nothing to a question of this size is believed: the peer has given
-/// something at this size, or control questions have found nothing either.
+/// something at this size, or there is no smaller question that could tell, or control questions
+/// to a peer that has never given anything have found nothing either.
 fn is_believed(size: Size, limits: &PeerLimits) -> bool {
-    // There is no smaller question that could tell.
-    if size.is_of_one_author_and_kind() && !limits.sizes.is_settled() {
-        return true;
-    }
-    match limits.says_nothing {
-        SaysNothing::Truly => true,
-        SaysNothing::NotKnown => limits.given.covers(size),
-        SaysNothing::Falsely => limits.given.covers_but_time(size),
-    }
+    let is_empty = limits.says_nothing == SaysNothing::Truly && limits.given.is_empty();
+    let is_shown = limits.given.covers_all(size) || limits.confirmed.covers_all(size);
+    is_empty || is_shown || size.is_smallest()
 }
 
 /// Whether what a page leaves out depends on an order that the peer has not shown yet.
 fn must_know_order(page: &HeldPage, limits: &PeerLimits) -> bool {
     let HeldPage { query, size, .. } = page;
-    if limits.ordered.covers(*size) && !query.is_mixed() {
+    if query.is_whole(limits.largest_page) || (limits.ordered.covers(*size) && !query.is_mixed()) {
         return false;
     }
-    let may_be_cut = query.is_fresh() && query.largest_page() >= limits.cut_from();
     let is_of_one_second = limits.order == Order::NewestFirst && query.newest().is_some();
+    let may_be_cut = query.is_fresh() && query.largest_page() >= 2;
     query.page_order().is_some() || (may_be_cut && is_of_one_second)
+}
+
+/// Whether it is to be found out if the peer gives more than so many events at once.
+fn is_open_question(held: usize, limits: &PeerLimits) -> bool {
+    let is_unknown = held >= limits.largest_page.max(1) && held > limits.cap_sought;
+    is_unknown && (held as u64) < limits.sizes.limit(limits.page)
 }
 
 /// Kinds that relays may give to those alone whom they concern.
 pub(super) fn is_private(filter: &Filter) -> bool {
-    let private = |kind: &u64| [kind::DIRECT_MESSAGE, kind::GIFT_WRAP].contains(kind);
-    filter.kinds.as_ref().is_some_and(|kinds| !kinds.is_empty() && kinds.iter().all(private))
+    let is_private = |kind: &u64| is_private_kind(*kind);
+    filter.kinds.as_ref().is_some_and(|kinds| !kinds.is_empty() && kinds.iter().all(is_private))
+}
+
+fn is_private_kind(kind: u64) -> bool {
+    [kind::DIRECT_MESSAGE, kind::GIFT_WRAP].contains(&kind)
+}
+
+/// Kinds that relays need not keep (NIP-01).
+fn is_ephemeral(kind: u64) -> bool {
+    (20_000..30_000).contains(&kind)
 }
 
 fn halves<T: Clone>(items: &[T]) -> Option<[Vec<T>; 2]> {

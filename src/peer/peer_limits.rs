@@ -41,8 +41,12 @@ pub(super) struct PeerLimits {
     /// Sizes at which it has given something.
     pub(super) given: Proven,
     pub(super) says_nothing: SaysNothing,
+    /// Sizes at which smaller questions have found nothing either.
+    pub(super) confirmed: Proven,
     /// Events in the largest page that it has given.
     pub(super) largest_page: usize,
+    /// Asked for more than so many at once, whatever they are, it has given no more.
+    pub(super) cap_sought: usize,
 }
 
 /// Whether a peer compares (NIP-77).
@@ -79,7 +83,9 @@ impl Default for PeerLimits {
             left_out: LeftOut::default(),
             given: Proven::default(),
             says_nothing: SaysNothing::NotKnown,
+            confirmed: Proven::default(),
             largest_page: 0,
+            cap_sought: 0,
         }
     }
 }
@@ -116,11 +122,6 @@ impl PeerLimits {
     pub(super) fn authors_in_message(&self, kinds: usize) -> u64 {
         let others = kinds * KIND_IN_FILTER + FIRST_ROUND + FRAME_OVERHEAD;
         (self.max_message.saturating_sub(others) / KEY_IN_FILTER).max(1) as u64
-    }
-
-    /// A page of fewer events was not cut. A peer that never gave as many may give fewer at once.
-    pub(super) fn cut_from(&self) -> usize {
-        self.largest_page.clamp(2, SMALLEST_PAGE_LIMIT)
     }
 
     /// The peer wants to be asked less often.

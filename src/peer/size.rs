@@ -44,8 +44,13 @@ impl Size {
         self.0[AUTHORS] <= 1 && self.0[KINDS] <= 1
     }
 
+    /// Whether there is no smaller question.
+    pub(super) fn is_smallest(self) -> bool {
+        self.fits(&Self(SMALLEST))
+    }
+
     /// No larger than the other one in any dimension.
-    fn fits(&self, other: &Self) -> bool {
+    pub(super) fn fits(&self, other: &Self) -> bool {
         self.0.iter().zip(other.0).all(|(one, other)| *one <= other)
     }
 
@@ -69,8 +74,11 @@ pub(super) struct Proven(Vec<Size>);
 impl Proven {
     /// It has done so at this size.
     pub(super) fn add(&mut self, size: Size) {
-        if !self.covers_all(size) && self.0.len() < PROVEN {
+        if !self.covers_all(size) {
             self.0.retain(|known| !known.fits(&size));
+            if self.0.len() >= PROVEN {
+                self.0.remove(0);
+            }
             self.0.push(size);
         }
     }
@@ -78,12 +86,6 @@ impl Proven {
     /// Whether it has done so at this size or at a larger one, whatever the limit and the time.
     pub(super) fn covers(&self, size: Size) -> bool {
         self.0.iter().any(|known| size.of_lists().fits(known))
-    }
-
-    /// Whether it has done so at this size or at a larger one, whatever the time.
-    pub(super) fn covers_but_time(&self, size: Size) -> bool {
-        let [authors, kinds, limit, _] = size.0;
-        self.covers_all(Size([authors, kinds, limit, 0]))
     }
 
     /// Whether it has done so at this size or at a larger one in every dimension.
@@ -194,8 +196,9 @@ impl Sizes {
     /// A question of this size was answered.
     pub(super) fn answered(&mut self, size: Size) {
         self.works = self.works.joined(&size);
-        let grows =
-            (0..DIMENSIONS).find(|&at| self.may_grow(at) && self.now.0[at] <= self.works.0[at]);
+        // Time first: where it is short, a query has thousands of pieces.
+        let mut all = [SECONDS, AUTHORS, KINDS, LIMIT].into_iter();
+        let grows = all.find(|&at| self.may_grow(at) && self.now.0[at] <= self.works.0[at]);
         if let Some(at) = grows {
             self.now.0[at] = self.now.0[at].saturating_mul(GROWTH).min(self.most.0[at]);
         }
@@ -213,7 +216,10 @@ impl Sizes {
             (None, _) => Refused::Content,
             (Some(at), None) => {
                 let works = self.works.0[at];
-                let next = if is_costly { works } else { works.max(size.0[at] / 2) };
+                // A short time costs more than one more refusal.
+                let is_worth_it = at == SECONDS && size.0[at] / GROWTH >= works;
+                let is_last = is_costly && !is_worth_it;
+                let next = if is_last { works } else { works.max(size.0[at] / 2) };
                 self.most.0[at] = next.max(SMALLEST[at]);
                 self.now.0[at] = self.most.0[at];
                 Refused::Smaller
@@ -222,7 +228,7 @@ impl Sizes {
                 // Which of them is too much shows when one is tried at a time, if that costs little.
                 if is_costly {
                     self.most = Size(std::array::from_fn(|at| {
-                        if size.0[at] > self.works.0[at] {
+                        if at != SECONDS && size.0[at] > self.works.0[at] {
                             self.works.0[at].max(SMALLEST[at])
                         } else {
                             self.most.0[at]

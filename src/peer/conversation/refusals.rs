@@ -142,6 +142,8 @@ impl Conversation {
         self.budget.note_idle();
         self.login.challenge(challenge);
         if self.login.may_hide(Instant::now()) {
+            // It may have hidden what it was asked before.
+            self.pager.ask_empty_again(&mut self.limits);
             // It may be all that the relay says to what is open.
             for open in self.clock.open_mut() {
                 open.notice.get_or_insert_with(|| "auth-required: a challenge".to_owned());

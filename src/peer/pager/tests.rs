@@ -233,7 +233,7 @@ fn ask(relay: &Relay, queries: Vec<Filter>) -> Asked {
                 let is_cut = how == Refuses::ByHangingUp;
                 cuts += u32::from(is_cut);
                 if is_alone && !pager.is_large(&name, &limits) && (!is_cut || cuts >= 4) {
-                    pager.give_up(&closed(how).reason);
+                    pager.give_up(&closed(how).reason, &limits);
                 } else if is_alone
                     && pager.is_large(&name, &limits)
                     && (!is_cut || pager.is_cut_again())
@@ -517,9 +517,9 @@ fn a_query_is_left_with_what_has_not_come_when_it_is_given_up() {
     pager.event(&name, &outline(&(1, 1, 5_000, 0)), &limits, 0);
     pager.end(&name, false, &mut limits);
     let (name, others) = request(&pager.next("c", &mut limits).unwrap());
-    assert_eq!((others.authors.unwrap().len(), others.since), (39, Some(4_001)));
+    assert_eq!((others.authors.unwrap().len(), others.since), (39, Some(4_000)));
     pager.end(&name, false, &mut limits);
-    pager.give_up(&GapReason::Stopped);
+    pager.give_up(&GapReason::Stopped, &limits);
     let reason = || GapReason::Stopped;
     assert_eq!(
         pager.outcome.gaps,
