@@ -251,6 +251,11 @@ pub const DOUBTS: usize = 64;
 /// answered nothing is asked nothing more, and one that refuses a kind is not asked for that kind.
 pub const SMALLEST_REFUSALS: usize = 2;
 
+/// Questions of one fetch to a peer that is asked about a part of the time at once: fifty years in
+/// pieces of a month, for two batches of authors. The rest is a gap, which the next fetch goes on
+/// with.
+pub const TIME_PIECES: usize = 1_200;
+
 /// The same in a row for one author and kind, after which all older time is one gap.
 pub const REFUSALS_IN_A_ROW: usize = 4;
 

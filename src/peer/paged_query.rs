@@ -76,6 +76,8 @@ pub(super) struct PagedQuery {
     asked: Filter,
     /// The bounds that it reached beyond then.
     widened: LeftOut,
+    /// The relay has been seen not to leave out the last second.
+    gives_last: bool,
     /// Pages that came to their end.
     pages: u64,
     /// Events that came and may come again, with their second: those of the current page, of an
@@ -151,6 +153,8 @@ struct Page {
     /// Also those that are of no use: the relay's limit counts them.
     events: usize,
     new: usize,
+    /// Those beyond what the page is about.
+    beyond: usize,
     newest: Option<u64>,
     oldest: Option<u64>,
     /// Whose events, and of which kinds, are in the oldest second.
@@ -230,6 +234,7 @@ impl PagedQuery {
             stage: Stage::UpTo(query.until),
             asked: query.clone(),
             widened: LeftOut::default(),
+            gives_last: false,
             query,
             page: Page::default(),
             pages: 0,
@@ -283,6 +288,7 @@ impl PagedQuery {
     pub(super) fn next(&mut self, left_out: LeftOut) -> Option<Filter> {
         // What an interrupted attempt at the page brought is not new the next time.
         self.page = Page { new: self.page.new, ..Page::default() };
+        let left_out = LeftOut { last: left_out.last && !self.gives_last, ..left_out };
         self.widened = left_out;
         let page = match &self.stage {
             Stage::UpTo(until) => Filter { until: *until, ..self.query.clone() },
@@ -318,8 +324,16 @@ impl PagedQuery {
         }
         let second = self.order.turn(*created_at);
         self.page.came += 1;
-        // Beside a dense second that is asked about alone there may be what belongs to its bounds.
-        if !matches!(self.stage, Stage::Dense { second: dense, .. } if dense != second) {
+        // There may be what belongs to the bounds that are reached beyond.
+        let is_beyond = match &self.stage {
+            Stage::Dense { second: dense, .. } => second != *dense,
+            Stage::Before { second: before, .. } => second >= *before,
+            Stage::UpTo(Some(until)) => self.pages > 0 && second > *until,
+            Stage::UpTo(None) | Stage::Ended => false,
+        };
+        if is_beyond {
+            self.page.beyond += 1;
+        } else {
             self.page.note(pubkey, *kind, second);
         }
         if self.known.insert(short(id), second).is_some() {
@@ -450,6 +464,11 @@ impl PagedQuery {
         let widened = self.widened;
         if (leaves_out.last && !widened.last) || (leaves_out.first && !widened.first) {
             return PageEnd::LeavesOut(leaves_out);
+        }
+        if matches!(self.stage, Stage::Before { .. }) && widened.last && self.page.beyond > 0 {
+            // The second that was to be left out came again, and may have filled the page.
+            self.gives_last = true;
+            return PageEnd::GoesOn;
         }
         // No relay is known to give one at a time.
         self.cut_from = self.whole_below(largest).max(2);

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::control::{Control, Finding, Question};
 use super::limits::{
-    DOUBTS, EVENTS_IN_ONE_PAGE, GAPS, LOST_SAMPLES, PAGE_IDS, REFUSALS_IN_A_ROW, PARALLEL_SUBSCRIPTIONS, PUBLISHED_LATE, SMALLEST_PAGE_LIMIT,
+    DOUBTS, EVENTS_IN_ONE_PAGE, GAPS, LOST_SAMPLES, PAGE_IDS, REFUSALS_IN_A_ROW, TIME_PIECES, PARALLEL_SUBSCRIPTIONS, PUBLISHED_LATE, SMALLEST_PAGE_LIMIT,
     SMALLEST_REFUSALS,
 };
 use super::message;
@@ -47,8 +47,12 @@ pub(super) struct Pager {
     /// A page was empty: its events may come after its end.
     may_be_late: bool,
     refusals: Refusals,
-    /// Connections that ended while a question was open alone, since the last answer.
-    cuts: u32,
+    /// A question that was open alone when the connection ended.
+    cut: Option<Filter>,
+    /// Questions that were asked while time was divided.
+    time_pieces: usize,
+    /// Why the last question was refused that was.
+    last_refusal: Option<GapReason>,
     /// Pieces into which queries were divided since somebody looked.
     pieces: usize,
     /// How many queries have ended since somebody looked.
@@ -233,6 +237,16 @@ impl Pager {
         let whole = query.query();
         limits.sizes.want(Size::of(&whole, limits.page));
         let asked = self.without_refused_kinds(whole.clone())?;
+        if limits.sizes.divides_time() {
+            self.time_pieces += 1;
+            if self.time_pieces > TIME_PIECES
+                && let Some(reason) = self.last_refusal.clone()
+            {
+                // The next fetch goes on from there.
+                self.outcome.gaps.push(Gap { filter: asked, reason });
+                return None;
+            }
+        }
         let (piece, rest) = limits.sizes.carve(asked);
         self.pieces += rest.len();
         for part in rest.into_iter().rev() {
@@ -423,7 +437,6 @@ impl Pager {
         }
         let Some(OpenPage { query, size, .. }) = self.take(subscription) else { return };
         self.outcome.pages += 1;
-        self.cuts = 0;
         self.remember(subscription, &query);
         limits.largest_page = limits.largest_page.max(query.largest_page());
         let is_empty = query.page_is_empty();
@@ -661,8 +674,8 @@ impl Pager {
                 Question::Order(_) | Question::Newer(_) => Finding::NoOrder,
                 // What is refused is not nothing.
                 Question::Nothing { .. } if !refusal.is_denied => Finding::Something,
-                // So large a question is not answered, whatever was said to another one.
-                Question::Sized(size) => return self.refuse_doubtful(size, limits),
+                // It may be refused for the event that it names.
+                Question::Sized(_) => Finding::Nothing,
                 Question::Sample | Question::Again(_) => {
                     // Whether something is there is to be found out without it.
                     self.lost_samples = LOST_SAMPLES + 1;
@@ -686,6 +699,7 @@ impl Pager {
         refusal: &Refusal,
         limits: &mut PeerLimits,
     ) {
+        self.last_refusal = Some(refusal.reason.clone());
         let (rest, is_empty) = (query.rest(), query.page_is_empty());
         self.outcome.gaps.extend(query.into_gaps(limits.largest_page));
         if refusal.is_denied && is_private(&rest) {
@@ -743,11 +757,16 @@ impl Pager {
         Some(parts.into_iter().map(of).collect())
     }
 
-    /// The connection has ended while a question was open alone: whether that has happened before,
-    /// without an answer since. Once may have had any reason.
-    pub(super) fn is_cut_again(&mut self) -> bool {
-        self.cuts += 1;
-        self.cuts > 1
+    /// The connection has ended while this was open alone: whether that has happened to this question
+    /// before. Once may have had any reason.
+    pub(super) fn is_cut_again(&mut self, subscription: &str) -> bool {
+        let control = self.open_control.as_ref().filter(|(it, _)| it == subscription);
+        let page = self.open.iter().find(|open| open.subscription == subscription);
+        let asked = control.map(|it| it.1.filter()).or(page.map(|open| open.query.asked()));
+        let Some(asked) = asked.cloned() else { return false };
+        let is_again = self.cut.as_ref() == Some(&asked);
+        self.cut = Some(asked);
+        is_again
     }
 
     /// The smallest question was refused.
@@ -857,9 +876,13 @@ impl Pager {
         }
     }
 
-    /// From now on what ends with nothing is remembered: the peer may give more to those it knows.
-    pub(super) fn remember_empty(&mut self) {
-        self.empty.get_or_insert_default();
+    /// Whether what ends with nothing from now on is remembered: the peer may give more to those it
+    /// knows.
+    pub(super) fn remember_empty(&mut self, is_unknown: bool) {
+        match is_unknown {
+            true => drop(self.empty.get_or_insert_default()),
+            false => self.empty = None,
+        }
     }
 
     /// What has ended with nothing is asked again: the peer may have hidden it.

@@ -143,6 +143,11 @@ impl Sizes {
         (0..DIMENSIONS).all(|at| !self.may_grow(at))
     }
 
+    /// Whether questions are about less time than there is to ask about.
+    pub(super) fn divides_time(&self) -> bool {
+        self.now.0[SECONDS] < self.wanted.0[SECONDS]
+    }
+
     /// Whether a larger size in this dimension is possible, and of use.
     fn may_grow(&self, at: usize) -> bool {
         self.now.0[at] < self.most.0[at] && self.now.0[at] < self.wanted.0[at]

@@ -36,11 +36,6 @@ impl Login {
         }
     }
 
-    /// Whether there is a key to answer with.
-    pub(super) fn has_key(&self) -> bool {
-        self.identity.is_some()
-    }
-
     /// A new connection begins.
     pub(super) fn reset(&mut self) {
         let is_said = self.is_said;

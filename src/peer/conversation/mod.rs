@@ -182,8 +182,8 @@ impl Conversation {
     fn begin(&mut self) {
         self.negentropy = Negentropy::default();
         self.pager = Pager::default();
-        if self.login.has_key() {
-            self.pager.remember_empty();
+        if self.login.may_help(Instant::now()) {
+            self.pager.remember_empty(true);
         }
         let compares = self.compares();
         for query in &self.queries {

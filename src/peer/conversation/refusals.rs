@@ -44,7 +44,12 @@ impl Conversation {
             return;
         }
         let is_denied = matches!(wording, Wording::AuthRequired | Wording::Restricted);
-        if open.way == Way::Compare {
+        let others = self.clock.open().len();
+        if open.way == Way::Page && !is_denied && others > 0 {
+            // It may be one too many at once.
+            self.put_back(open);
+            self.clock.ask_alone(others + 1);
+        } else if open.way == Way::Compare {
             self.refuse_comparison(open, text, wording, has_maximum);
         } else {
             let words = self.words(text, is_denied);
@@ -154,6 +159,7 @@ impl Conversation {
     /// What the relay thinks of an event that it was sent.
     pub(in crate::peer) fn ok(&mut self, id: &str, accepted: bool, message: &str) {
         if self.login.ok(id, accepted, &shortened(message)) {
+            self.pager.remember_empty(self.login.may_help(Instant::now()));
             self.clock.note_answer("");
         } else {
             self.budget.note_idle();
@@ -254,7 +260,7 @@ impl Conversation {
     /// reason.
     fn is_cut_again(&mut self, open: &Open) -> bool {
         match (open.way, &mut self.ids) {
-            (Way::Page, _) => self.pager.is_cut_again(),
+            (Way::Page, _) => self.pager.is_cut_again(&open.subscription),
             (Way::Ids, Some(ids)) => ids.is_cut_again(&open.subscription),
             _ => true,
         }
@@ -296,5 +302,6 @@ impl Conversation {
             }
         }
         self.login.reset();
+        self.pager.remember_empty(self.login.may_help(Instant::now()));
     }
 }
