@@ -4,19 +4,23 @@
 //! Knows neither comparisons nor ids, and no connection: it says what to send and is told what
 //! came. An end is not believed for its own sake (see [`Control`]).
 
+mod control;
+pub(super) mod paged_query;
+pub(super) mod size;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use super::control::{Control, Finding, Question};
 use super::limits::{
-    DOUBTS, EVENTS_IN_ONE_PAGE, GAPS, LOST_SAMPLES, PAGE_IDS, REFUSALS_IN_A_ROW, TIME_PIECES, PARALLEL_SUBSCRIPTIONS, PUBLISHED_LATE, SMALLEST_PAGE_LIMIT,
-    SMALLEST_REFUSALS,
+    DOUBTS, EVENTS_IN_ONE_PAGE, GAPS, LOST_SAMPLES, PAGE_IDS, PARALLEL_SUBSCRIPTIONS,
+    PUBLISHED_LATE, REFUSALS_IN_A_ROW, SMALLEST_PAGE_LIMIT, SMALLEST_REFUSALS, TIME_PIECES,
 };
 use super::message;
 use super::outcome::{FetchOutcome, Gap, GapReason, Withheld};
-use super::paged_query::{LeftOut, Novelty, Order, PageEnd, PagedQuery, ShortId, short};
 use super::peer_limits::{PeerLimits, SaysNothing};
-use super::size::{Refused, Size};
 use crate::nostr::{Filter, Outline, kind};
+use control::{Control, Finding, Question};
+use paged_query::{LeftOut, Novelty, Order, PageEnd, PagedQuery, ShortId, short};
+use size::{Refused, Size};
 
 /// The queries of one fetch that are asked page by page.
 #[derive(Debug, Default)]
@@ -190,9 +194,7 @@ impl Pager {
             let query = &held.query;
             return Some(match query.page_order() {
                 Some(order) => Control::of_order(order, query.asked()),
-                None => {
-                    Control::of_one_second(query.newest()?, query.page_events(), query.asked())
-                }
+                None => Control::of_one_second(query.newest()?, query.page_events(), query.asked()),
             });
         }
         let has_ended = self.waiting.is_empty() && self.open.is_empty();
@@ -913,8 +915,7 @@ impl Pager {
     /// Whether the peer fills the memory: with a page that does not end, or with parts of queries
     /// that cannot be had.
     pub(super) fn is_flooded(&self) -> bool {
-        let is_endless =
-            |(_, control): &(String, Control)| control.came() > EVENTS_IN_ONE_PAGE;
+        let is_endless = |(_, control): &(String, Control)| control.came() > EVENTS_IN_ONE_PAGE;
         self.outcome.gaps.len() > GAPS
             || self.open.iter().any(|open| open.query.is_flooded())
             || self.open_control.as_ref().is_some_and(is_endless)

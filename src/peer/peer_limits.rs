@@ -8,8 +8,8 @@ use super::limits::{
     PARALLEL_COMPARISONS, PARALLEL_ID_REQUESTS, PARALLEL_SUBSCRIPTIONS, PEERS_MESSAGE,
     SMALLEST_MESSAGE, SMALLEST_PAGE_LIMIT,
 };
-use super::paged_query::{LeftOut, Order};
-use super::size::{Proven, Sizes};
+use super::pager::paged_query::{LeftOut, Order};
+use super::pager::size::{Proven, Sizes};
 
 /// How a peer wants to be asked, and how it answers.
 #[derive(Debug, Clone)]

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::nostr::Pubkey;
-use crate::peer::paged_query::tests::{Stored, author, id_of, outline};
+use crate::peer::pager::paged_query::tests::{Stored, author, id_of, outline};
 
 /// A REQ of one filter: its subscription and the filter.
 pub(in crate::peer) fn request(text: &str) -> (String, Filter) {

@@ -11,9 +11,9 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
-use super::limits::{EVENTS_IN_ONE_PAGE, PAGES_IN_ONE_SECOND, SMALLEST_PAGE_LIMIT};
-use super::outcome::{Gap, GapReason};
 use crate::nostr::{EventId, Filter, Outline, Pubkey};
+use crate::peer::limits::{EVENTS_IN_ONE_PAGE, PAGES_IN_ONE_SECOND, SMALLEST_PAGE_LIMIT};
+use crate::peer::outcome::{Gap, GapReason};
 
 /// A quarter of an id's length. Whoever makes up an event that shares it with another one hides only
 /// an event of its own.
@@ -35,7 +35,7 @@ pub(super) enum Novelty {
 
 /// Which events a relay gives when it does not give all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Order {
+pub(in crate::peer) enum Order {
     #[default]
     NewestFirst,
     OldestFirst,
@@ -138,11 +138,11 @@ struct Part {
 
 /// The bounds of time that a relay leaves out of its answers, as NIP-01 does not have it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct LeftOut {
+pub(in crate::peer) struct LeftOut {
     /// The second up to which it is asked; of a relay that gives the oldest first, the first one.
-    pub(super) last: bool,
+    pub(in crate::peer) last: bool,
     /// The other one.
-    pub(super) first: bool,
+    pub(in crate::peer) first: bool,
 }
 
 /// What the current page brought so far.

@@ -3,11 +3,11 @@
 //!
 //! Pure: says what to ask and is told what came.
 
-use super::limits::{CONTROL_AUTHORS, CONTROL_KINDS, SAMPLES, SMALLEST_PAGE_LIMIT};
-use super::message;
 use super::paged_query::PageOrder;
 use super::size::Size;
 use crate::nostr::{Filter, Outline, Pubkey, kind};
+use crate::peer::limits::{CONTROL_AUTHORS, CONTROL_KINDS, SAMPLES, SMALLEST_PAGE_LIMIT};
+use crate::peer::message;
 
 /// Kinds that nearly every author has published: these are asked for first.
 const COMMON_KINDS: [u64; 3] = [kind::PROFILE, kind::TEXT_NOTE, kind::RELAY_LIST];
