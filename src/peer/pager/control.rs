@@ -199,8 +199,17 @@ impl Control {
         &self.filter
     }
 
-    /// An event that was asked for came.
-    pub(super) fn event(&mut self, created_at: u64) {
+    /// An event came; `None`: it was not asked for.
+    pub(super) fn event_of(&mut self, event: &Outline) -> Option<Question> {
+        let Outline { id, pubkey, kind, created_at } = event;
+        if !self.filter.matches(id, pubkey, *kind, *created_at) {
+            return None;
+        }
+        self.event(*created_at);
+        Some(self.question)
+    }
+
+    fn event(&mut self, created_at: u64) {
         self.newest = self.newest.max(Some(created_at));
         self.came = self.came.saturating_add(1);
         if let Question::Newer(newer) = self.question

@@ -498,7 +498,8 @@ fn what_comes_after_the_end_is_taken_once_and_named_unless_it_is_new() {
     assert_eq!(event(&mut pager, &limits, late), Arrival::Repeated);
     assert_eq!(event(&mut pager, &limits, first), Arrival::Repeated);
     assert_eq!(event(&mut pager, &limits, (1, 2, 800, 4)), Arrival::Unasked);
-    assert_eq!(pager.outcome.gaps, [Gap { filter: query(), reason: GapReason::AfterItsEnd }]);
+    let filter = Filter { until: Some(8_000_001), ..query() };
+    assert_eq!(pager.outcome.gaps, [Gap { filter, reason: GapReason::AfterItsEnd }]);
 }
 
 #[test]
@@ -513,7 +514,7 @@ fn a_query_is_left_with_what_has_not_come_when_it_is_given_up() {
     }
     pager.end(&name, false, &mut limits);
     let (name, control) = request(&pager.next("b", &mut limits).unwrap());
-    assert_eq!(control, Filter { limit: Some(1), ..query() });
+    assert_eq!(control, Filter { limit: Some(1), until: Some(8_000_001), ..query() });
     pager.event(&name, &outline(&(1, 1, 5_000, 0)), &limits, 0);
     pager.end(&name, false, &mut limits);
     let (name, others) = request(&pager.next("c", &mut limits).unwrap());
