@@ -251,10 +251,6 @@ pub const DOUBTS: usize = 64;
 /// answered nothing is asked nothing more, and one that refuses a kind is not asked for that kind.
 pub const SMALLEST_REFUSALS: usize = 2;
 
-/// Questions that were open alone when a connection ended, which are remembered: as many as may take
-/// turns.
-pub const CUT_QUESTIONS: usize = 2 * PARALLEL_SUBSCRIPTIONS;
-
 /// Questions of one fetch to a peer that is asked about a part of the time at once: fifty years in
 /// pieces of a month, for two batches of authors. The rest is a gap, which the next fetch goes on
 /// with.

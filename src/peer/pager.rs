@@ -54,8 +54,9 @@ pub(super) struct Pager {
     /// A page was empty: its events may come after its end.
     may_be_late: bool,
     refusals: Refusals,
-    /// Questions that were open alone when the connection ended, the latest first.
-    cut: VecDeque<Filter>,
+    /// Connections that ended while a question was open alone, since something came. An answer of
+    /// nothing may come from a relay that does not know us, in each connection again.
+    cuts: u32,
     /// Questions that were asked while time was divided.
     time_pieces: usize,
     /// Why the last question was refused that was.
@@ -298,6 +299,7 @@ impl Pager {
         let is_empty = query.page_is_empty();
         self.may_be_late |= is_empty;
         if !is_empty {
+            self.cuts = 0;
             limits.given.add(size);
         } else if query.is_fresh() && !is_finish && !is_believed(size, limits) {
             self.ended += 1;

@@ -260,7 +260,7 @@ impl Conversation {
     /// reason.
     fn is_cut_again(&mut self, open: &Open) -> bool {
         match (open.way, &mut self.ids) {
-            (Way::Page, _) => self.pager.is_cut_again(&open.subscription),
+            (Way::Page, _) => self.pager.is_cut_again(),
             (Way::Ids, Some(ids)) => ids.is_cut_again(&open.subscription),
             _ => true,
         }

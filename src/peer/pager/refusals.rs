@@ -8,7 +8,7 @@ use super::paged_query::PagedQuery;
 use super::size::{Refused, Size};
 use super::{Asked, Pager, fresh};
 use crate::nostr::{Filter, kind};
-use crate::peer::limits::{CUT_QUESTIONS, LOST_SAMPLES, REFUSALS_IN_A_ROW, SMALLEST_REFUSALS};
+use crate::peer::limits::{LOST_SAMPLES, REFUSALS_IN_A_ROW, SMALLEST_REFUSALS};
 use crate::peer::outcome::{Gap, GapReason, Withheld};
 use crate::peer::peer_limits::PeerLimits;
 
@@ -154,20 +154,11 @@ impl Pager {
         Some(parts.into_iter().map(of).collect())
     }
 
-    /// The connection has ended while this was open alone: whether that has happened to this question
-    /// before. Once may have had any reason.
-    pub(in crate::peer) fn is_cut_again(&mut self, subscription: &str) -> bool {
-        let asked = self.asked(subscription).map(|asked| match asked {
-            Asked::Control(control) => control.filter(),
-            Asked::Page { query, .. } => query.asked(),
-        });
-        let Some(asked) = asked.cloned() else { return false };
-        let is_again = self.cut.contains(&asked);
-        if !is_again {
-            self.cut.truncate(CUT_QUESTIONS - 1);
-            self.cut.push_front(asked);
-        }
-        is_again
+    /// The connection has ended while a question was open alone: whether that has happened before,
+    /// and nothing has come since. Once may have had any reason.
+    pub(in crate::peer) fn is_cut_again(&mut self) -> bool {
+        self.cuts += 1;
+        self.cuts > 1
     }
 
     /// The smallest question was refused.

@@ -236,7 +236,7 @@ fn ask(relay: &Relay, queries: Vec<Filter>) -> Asked {
                     pager.give_up(&closed(how).reason, &limits);
                 } else if is_alone
                     && pager.is_large(&name, &limits)
-                    && (!is_cut || pager.is_cut_again(&name))
+                    && (!is_cut || pager.is_cut_again())
                 {
                     pager.refused(&name, &closed(how), &mut limits);
                     alone = alone.saturating_sub(1);
