@@ -251,6 +251,10 @@ pub const DOUBTS: usize = 64;
 /// answered nothing is asked nothing more, and one that refuses a kind is not asked for that kind.
 pub const SMALLEST_REFUSALS: usize = 2;
 
+/// Challenges in one fetch after which what was empty before is asked for again. After one more it is
+/// a gap: a relay may end each connection before it knows us.
+pub const ASKED_AGAIN: u32 = 4;
+
 /// Questions of one fetch to a peer that is asked about a part of the time at once: fifty years in
 /// pieces of a month, for two batches of authors. The rest is a gap, which the next fetch goes on
 /// with.

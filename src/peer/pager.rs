@@ -51,6 +51,8 @@ pub(super) struct Pager {
     has_been_late: bool,
     /// Queries that have ended with nothing, if they are to be asked again once the peer knows us.
     empty: Option<Vec<Filter>>,
+    /// How often that has been done.
+    asked_again: u32,
     /// A page was empty: its events may come after its end.
     may_be_late: bool,
     refusals: Refusals,

@@ -6,7 +6,7 @@ use super::control::Control;
 use super::paged_query::{PagedQuery, ShortId, short};
 use super::{Arrival, Pager, fresh};
 use crate::nostr::{Filter, Outline};
-use crate::peer::limits::{PAGE_IDS, PARALLEL_SUBSCRIPTIONS, PUBLISHED_LATE};
+use crate::peer::limits::{ASKED_AGAIN, PAGE_IDS, PARALLEL_SUBSCRIPTIONS, PUBLISHED_LATE};
 use crate::peer::outcome::{Gap, GapReason};
 use crate::peer::peer_limits::{PeerLimits, SaysNothing};
 
@@ -104,10 +104,20 @@ impl Pager {
     pub(in crate::peer) fn ask_empty_again(&mut self, limits: &mut PeerLimits) {
         limits.says_nothing = SaysNothing::NotKnown;
         let doubtful = std::mem::take(&mut self.doubtful);
-        self.waiting.extend(doubtful.into_iter().map(|query| fresh(query.query(), limits)));
-        for filter in self.empty.iter_mut().flat_map(std::mem::take) {
-            self.answered.retain(|answered| *answered != filter);
-            self.waiting.push_back(fresh(filter, limits));
+        let mut hidden: Vec<Filter> = doubtful.iter().map(PagedQuery::query).collect();
+        hidden.extend(self.empty.iter_mut().flat_map(std::mem::take));
+        if hidden.is_empty() {
+            return;
         }
+        self.asked_again += 1;
+        self.answered.retain(|answered| !hidden.contains(answered));
+        if self.asked_again > ASKED_AGAIN {
+            let reason =
+                GapReason::Closed("auth-required: a challenge after the answer".to_owned());
+            let gap = |filter| Gap { filter, reason: reason.clone() };
+            self.outcome.gaps.extend(hidden.into_iter().map(gap));
+            return;
+        }
+        self.waiting.extend(hidden.into_iter().map(|filter| fresh(filter, limits)));
     }
 }
