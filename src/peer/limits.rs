@@ -256,9 +256,9 @@ pub const SMALLEST_REFUSALS: usize = 2;
 pub const ASKED_AGAIN: u32 = 4;
 
 /// Questions of one fetch to a peer that is asked about a part of the time at once: fifty years in
-/// pieces of a month, for two batches of authors. The rest is a gap, which the next fetch goes on
+/// pieces of two weeks, for two batches of authors. The rest is a gap, which the next fetch goes on
 /// with.
-pub const TIME_PIECES: usize = 1_200;
+pub const TIME_PIECES: usize = 2_600;
 
 /// The same in a row for one author and kind, after which all older time is one gap.
 pub const REFUSALS_IN_A_ROW: usize = 4;

@@ -168,11 +168,19 @@ impl Pager {
     /// true at this size.
     pub(super) fn found_of_size(&mut self, finding: Finding, size: Size, limits: &mut PeerLimits) {
         if finding == Finding::Something {
+            let is_first = limits.given.is_empty();
             limits.given.add(size);
             limits.sizes.answered(size);
             let fits = |query: &mut PagedQuery| size_of(query).fits(&size);
             let believed: Vec<PagedQuery> = self.doubtful.extract_if(.., fits).collect();
-            believed.into_iter().for_each(|query| self.complete(query, limits));
+            for (at, query) in believed.into_iter().enumerate() {
+                // Some relays answer the very first question before they are ready.
+                if is_first && at == 0 {
+                    self.waiting.push_front(fresh(query.query(), limits));
+                } else {
+                    self.complete(query, limits);
+                }
+            }
         } else {
             self.control = self.sample.map(|sample| Control::of_sample_again(size, &sample));
         }
