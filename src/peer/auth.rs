@@ -126,13 +126,14 @@ impl Authentication {
     /// The relay is to know us even if it refuses nothing: it says that it wants to, or may hide
     /// something. Holds nothing up before a challenge has come.
     pub(super) fn want(&mut self) {
-        self.is_wanted |= self.state == State::NotAsked;
+        let may_be = [State::NotAsked, State::Refused].contains(&self.state);
+        self.is_wanted |= may_be;
     }
 
-    /// Whether the relay has sent a challenge that has never been answered: an empty answer may
-    /// hide what only those may see who are known.
+    /// Whether the relay has sent a challenge that has not been answered, and does not know us: an
+    /// empty answer may hide what only those may see who are known.
     pub(super) fn may_hide(&self) -> bool {
-        self.challenge.is_some() && self.answers == 0
+        self.challenge.is_some() && !self.is_accepted()
     }
 
     /// The relay has refused a request. `has_key`: there is a key to answer with; `was_before`:

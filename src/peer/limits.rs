@@ -236,6 +236,13 @@ pub const CONTROL_KINDS: usize = 3;
 /// Authors of the smaller of these questions.
 pub const CONTROL_AUTHORS: usize = 10;
 
+/// Events that a peer which has given nothing is asked for, whatever they are.
+pub const SAMPLES: u64 = 5;
+
+/// Events that a peer had and has not any more, after which it is not looked for another one that
+/// shows whether its "nothing" is true.
+pub const LOST_SAMPLES: u32 = 1;
+
 /// Queries answered with nothing, after which it is looked whether that is true before others are
 /// asked.
 pub const DOUBTS: usize = 64;
@@ -243,6 +250,18 @@ pub const DOUBTS: usize = 64;
 /// Refusals of the smallest question, for different authors or kinds, after which a peer that has
 /// answered nothing is asked nothing more, and one that refuses a kind is not asked for that kind.
 pub const SMALLEST_REFUSALS: usize = 2;
+
+/// Challenges in one fetch after which what was empty before is asked for again. After one more it is
+/// a gap: a relay may end each connection before it knows us.
+pub const ASKED_AGAIN: u32 = 4;
+
+/// Questions of one fetch to a peer that is asked about a part of the time at once: fifty years in
+/// pieces of two weeks, for two batches of authors. The rest is a gap, which the next fetch goes on
+/// with.
+pub const TIME_PIECES: usize = 2_600;
+
+/// The same in a row for one author and kind, after which all older time is one gap.
+pub const REFUSALS_IN_A_ROW: usize = 4;
 
 /// Bytes that the id of a page's event takes: itself and its second, in a table that is half empty.
 pub const BYTES_OF_PAGE_ID: usize = 34;

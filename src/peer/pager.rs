@@ -4,38 +4,65 @@
 //! Knows neither comparisons nor ids, and no connection: it says what to send and is told what
 //! came. An end is not believed for its own sake (see [`Control`]).
 
-use std::collections::{HashMap, HashSet, VecDeque};
+mod control;
+mod doubts;
+mod late;
+pub(super) mod paged_query;
+mod refusals;
+pub(super) mod size;
 
-use super::control::{Control, Finding, Question};
-use super::limits::{
-    DOUBTS, GAPS, PAGE_IDS, PARALLEL_SUBSCRIPTIONS, PUBLISHED_LATE, SMALLEST_PAGE_LIMIT,
-    SMALLEST_REFUSALS,
-};
+use std::collections::VecDeque;
+
+use super::limits::{EVENTS_IN_ONE_PAGE, GAPS, TIME_PIECES};
 use super::message;
-use super::outcome::{FetchOutcome, Gap, GapReason, Withheld};
-use super::paged_query::{LeftOut, Novelty, Order, PageEnd, PagedQuery, ShortId, short};
-use super::peer_limits::{PeerLimits, SaysNothing};
-use super::size::{Refused, Size};
-use crate::nostr::{Filter, Outline, kind};
+use super::outcome::{FetchOutcome, Gap, GapReason};
+use super::peer_limits::PeerLimits;
+use crate::nostr::{Filter, Outline};
+use control::Control;
+use doubts::{is_believed, is_open_question, must_know_order};
+use late::EndedPage;
+use paged_query::{LeftOut, Novelty, PageEnd, PagedQuery};
+use refusals::Refusals;
+pub(super) use refusals::{Refusal, is_private};
+use size::Size;
 
 /// The queries of one fetch that are asked page by page.
 #[derive(Debug, Default)]
 pub(super) struct Pager {
     waiting: VecDeque<PagedQuery>,
-    open: Vec<OpenPage>,
+    open: Vec<Open>,
     /// Pages that ended a moment ago: what still arrives for them was asked for.
     recent: VecDeque<EndedPage>,
     /// Pages that have come, and whose meaning depends on an order that is not known yet.
     held: Vec<HeldPage>,
     /// Queries that were answered with nothing, which is not believed yet.
     doubtful: Vec<PagedQuery>,
+    /// Queries that have ended with a second that may hold more than a page, if the relay does not
+    /// give more at once.
+    dense: Vec<PagedQuery>,
+    /// An event that the peer has.
+    sample: Option<Outline>,
+    /// How often such an event was not there any more.
+    lost_samples: u32,
     control: Option<Control>,
-    open_control: Option<(String, Control)>,
+    /// A control question whose answer was empty: its events may come after its end.
+    empty_control: Option<(String, Control)>,
+    /// Events have come after an end.
+    has_been_late: bool,
+    /// Queries that have ended with nothing, if they are to be asked again once the peer knows us.
+    empty: Option<Vec<Filter>>,
+    /// How often that has been done.
+    asked_again: u32,
     /// A page was empty: its events may come after its end.
     may_be_late: bool,
     refusals: Refusals,
-    /// Connections that ended while a question was open alone, since the last answer.
+    /// Connections that ended while a question was open alone, since something came. An answer of
+    /// nothing may come from a relay that does not know us, in each connection again.
     cuts: u32,
+    /// Questions that were asked while time was divided.
+    time_pieces: usize,
+    /// Why the last question was refused that was.
+    last_refusal: Option<GapReason>,
     /// Pieces into which queries were divided since somebody looked.
     pieces: usize,
     /// How many queries have ended since somebody looked.
@@ -47,10 +74,36 @@ pub(super) struct Pager {
 }
 
 #[derive(Debug)]
-struct OpenPage {
+struct Open {
     subscription: String,
-    query: PagedQuery,
-    size: Size,
+    asked: Asked,
+}
+
+/// What a peer was asked.
+#[derive(Debug)]
+enum Asked {
+    /// One at a time.
+    Control(Control),
+    Page {
+        query: PagedQuery,
+        size: Size,
+    },
+}
+
+impl Asked {
+    fn query(&self) -> Option<&PagedQuery> {
+        match self {
+            Self::Page { query, .. } => Some(query),
+            Self::Control(_) => None,
+        }
+    }
+
+    fn into_query(self) -> Option<PagedQuery> {
+        match self {
+            Self::Page { query, .. } => Some(query),
+            Self::Control(_) => None,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -60,45 +113,12 @@ struct HeldPage {
     is_finish: bool,
 }
 
-#[derive(Debug)]
-struct EndedPage {
-    subscription: String,
-    filter: Filter,
-    known: HashSet<ShortId>,
-    /// Events that came after the end.
-    late: u64,
-    /// They are named already.
-    is_named: bool,
-}
-
-/// Refusals of the smallest question, and what is concluded from them.
-#[derive(Debug, Default)]
-struct Refusals {
-    by_kind: HashMap<u64, usize>,
-    /// Kinds that are not asked for any more.
-    kinds: HashMap<u64, GapReason>,
-    /// Kinds that were in an answered question.
-    answered: HashSet<u64>,
-}
-
 /// What an event of a page is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Arrival {
     New,
     Repeated,
     Unasked,
-}
-
-/// Why a peer refuses a question.
-#[derive(Debug, Clone)]
-pub(super) struct Refusal {
-    pub(super) reason: GapReason,
-    /// Finding that out took a while, or a connection.
-    pub(super) is_costly: bool,
-    /// The peer gives it to others, or wants to know who asks.
-    pub(super) is_denied: bool,
-    /// A smaller question would be refused, too.
-    pub(super) is_final: bool,
 }
 
 impl Pager {
@@ -118,69 +138,46 @@ impl Pager {
             && self.open.is_empty()
             && self.held.is_empty()
             && self.doubtful.is_empty()
+            && self.dense.is_empty()
             && self.control.is_none()
-            && self.open_control.is_none()
-    }
-
-    /// Whether it has asked for something that may still arrive after the end that was announced.
-    pub(super) fn may_be_late(&self) -> bool {
-        self.may_be_late
-    }
-
-    /// Asks for nothing, so that what was late has come.
-    pub(super) fn flush(&mut self) {
-        self.may_be_late = false;
-        self.control = Some(Control::flush());
     }
 
     /// The next request, under this name.
     pub(super) fn next(&mut self, subscription: &str, limits: &mut PeerLimits) -> Option<String> {
-        if self.open_control.is_none() && self.control.is_none() {
+        if self.is_control_open() {
+            return None;
+        }
+        if self.control.is_none() {
             self.control = self.next_control(limits);
         }
-        if let Some(control) = self.control.take_if(|_| self.open_control.is_none()) {
+        if let Some(control) = self.control.take() {
             let text = message::req(subscription, control.filter());
-            self.open_control = Some((subscription.to_owned(), control));
+            self.note_open(subscription, Asked::Control(control));
             return Some(text);
         }
         let parallel = if limits.sizes.is_settled() { limits.parallel } else { 1 };
-        if self.open_control.is_some() || self.open.len() >= parallel {
+        if self.open.len() >= parallel {
             return None;
         }
         while let Some(query) = self.waiting.pop_front() {
             let Some(mut query) = self.made_fit(query, limits) else { continue };
             let Some(filter) = query.next(limits.left_out) else {
-                self.complete(query);
+                self.complete(query, limits);
                 continue;
             };
             let size = Size::of(&query.query(), filter.limit.unwrap_or(0));
             let text = message::req(subscription, &filter);
-            self.open.push(OpenPage { subscription: subscription.to_owned(), query, size });
+            self.note_open(subscription, Asked::Page { query, size });
             return Some(text);
         }
         // What ended just now may have been all that a control question waited for.
-        let is_doubted = self.open.is_empty() && !self.doubtful.is_empty();
+        let is_doubted =
+            self.open.is_empty() && !(self.doubtful.is_empty() && self.dense.is_empty());
         is_doubted.then(|| self.next(subscription, limits)).flatten()
     }
 
-    /// A question about what is held or doubted, once nothing else is open.
-    fn next_control(&mut self, limits: &PeerLimits) -> Option<Control> {
-        if let Some(held) = self.held.first() {
-            return Some(match held.query.page_order() {
-                Some(order) => Control::of_order(order, held.query.asked()),
-                None => Control::of_newer(held.query.newest()?, held.query.asked()),
-            });
-        }
-        let has_ended = self.waiting.is_empty() && self.open.is_empty();
-        let most = if limits.sizes.is_settled() { DOUBTS } else { 1 };
-        if !has_ended && self.doubtful.len() < most {
-            return None;
-        }
-        let believed = |query: &mut PagedQuery| is_believed(size_of(query, limits), limits);
-        let believed: Vec<PagedQuery> = self.doubtful.extract_if(.., believed).collect();
-        believed.into_iter().for_each(|query| self.complete(query));
-        let doubted = self.doubtful.iter().max_by_key(|query| query.lists())?;
-        Some(Control::of_nothing(&doubted.query(), false))
+    fn note_open(&mut self, subscription: &str, asked: Asked) {
+        self.open.push(Open { subscription: subscription.to_owned(), asked });
     }
 
     /// The query, or a piece of it that the peer takes; the rest waits. `None`: none of it is asked.
@@ -191,6 +188,16 @@ impl Pager {
         let whole = query.query();
         limits.sizes.want(Size::of(&whole, limits.page));
         let asked = self.without_refused_kinds(whole.clone())?;
+        if limits.sizes.divides_time() {
+            self.time_pieces += 1;
+            if self.time_pieces > TIME_PIECES
+                && let Some(reason) = self.last_refusal.clone()
+            {
+                // The next fetch goes on from there.
+                self.outcome.gaps.push(Gap { filter: asked, reason });
+                return None;
+            }
+        }
         let (piece, rest) = limits.sizes.carve(asked);
         self.pieces += rest.len();
         for part in rest.into_iter().rev() {
@@ -198,20 +205,6 @@ impl Pager {
         }
         let fits = piece == whole && query.limit() <= limits.sizes.limit(limits.page);
         Some(if fits { query } else { fresh(piece, limits) })
-    }
-
-    fn without_refused_kinds(&mut self, mut filter: Filter) -> Option<Filter> {
-        let refused = &self.refusals.kinds;
-        if refused.is_empty() {
-            return Some(filter);
-        }
-        let Some(kinds) = filter.kinds.as_mut() else { return Some(filter) };
-        for kind in kinds.extract_if(.., |kind| refused.contains_key(kind)).collect::<Vec<_>>() {
-            let reason = refused.get(&kind)?.clone();
-            let filter = Filter { kinds: Some(vec![kind]), ..filter.clone() };
-            self.outcome.gaps.push(Gap { filter, reason });
-        }
-        filter.kinds.as_ref().is_some_and(|kinds| !kinds.is_empty()).then_some(filter)
     }
 
     /// Something that came under this name, and claims this.
@@ -222,127 +215,97 @@ impl Pager {
         limits: &PeerLimits,
         began: u64,
     ) -> Arrival {
-        if let Some((_, control)) = self.open_control.as_mut().filter(|(it, _)| it == subscription)
-        {
-            let Outline { id, pubkey, kind, created_at } = event;
-            if !control.filter().matches(id, pubkey, *kind, *created_at) {
-                return Arrival::Unasked;
+        match self.asked_mut(subscription) {
+            Some(Asked::Page { query, .. }) => {
+                let arrival = match query.event(event) {
+                    Some(Novelty::New) => Arrival::New,
+                    Some(Novelty::Repeated) => Arrival::Repeated,
+                    None => return Arrival::Unasked,
+                };
+                self.note_sample(event);
+                arrival
             }
-            control.event(*created_at);
-            let is_held = || self.held.first().is_some_and(|held| held.query.knows(id));
-            return match control.question {
-                Question::Order(_) => Arrival::Repeated,
-                Question::Rest { .. } if is_held() => Arrival::Repeated,
-                _ => Arrival::New,
-            };
+            Some(Asked::Control(control)) => {
+                let question = control.event_of(event);
+                self.event_of_control(question, event)
+            }
+            None => self.late_event(subscription, event, limits, began),
         }
-        if let Some(open) = self.open.iter_mut().find(|open| open.subscription == subscription) {
-            return match open.query.event(event) {
-                Some(Novelty::New) => Arrival::New,
-                Some(Novelty::Repeated) => Arrival::Repeated,
-                None => Arrival::Unasked,
-            };
-        }
-        self.late_event(subscription, event, limits, began)
-    }
-
-    fn late_event(
-        &mut self,
-        subscription: &str,
-        event: &Outline,
-        limits: &PeerLimits,
-        began: u64,
-    ) -> Arrival {
-        let Outline { id, pubkey, kind, created_at } = event;
-        let Some(ended) = self.recent.iter_mut().find(|it| it.subscription == subscription) else {
-            return Arrival::Unasked;
-        };
-        if !ended.filter.matches(id, pubkey, *kind, *created_at) {
-            return Arrival::Unasked;
-        }
-        if !ended.known.insert(short(id)) {
-            return Arrival::Repeated;
-        }
-        ended.late += 1;
-        if ended.late > limits.page {
-            return Arrival::Unasked;
-        }
-        // What is published meanwhile may come then; of anything else that was no end.
-        let is_new = created_at.saturating_add(PUBLISHED_LATE) >= began;
-        if !is_new && !std::mem::replace(&mut ended.is_named, true) {
-            let filter = ended.filter.clone();
-            self.outcome.gaps.push(Gap { filter, reason: GapReason::AfterItsEnd });
-            self.may_be_late = true;
-        }
-        Arrival::New
     }
 
     /// Something in the place of an event that was not asked for or is none.
     pub(super) fn stray(&mut self, subscription: &str) {
-        self.page(subscription).map(PagedQuery::stray);
+        if let Some(Asked::Page { query, .. }) = self.asked_mut(subscription) {
+            query.stray();
+        }
     }
 
     /// An event of an open page that is dated later than what is taken; false: there is none.
     pub(super) fn pass(&mut self, subscription: &str) -> bool {
-        if let Some((_, control)) = self.open_control.as_mut().filter(|(it, _)| it == subscription)
-        {
-            control.pass();
-            return true;
+        match self.asked_mut(subscription) {
+            Some(Asked::Control(control)) => control.pass(),
+            Some(Asked::Page { query, .. }) => query.pass(),
+            None => return false,
         }
-        self.page(subscription).map(PagedQuery::pass).is_some()
+        true
     }
 
-    fn page(&mut self, subscription: &str) -> Option<&mut PagedQuery> {
+    /// What is open under this name.
+    fn asked(&self, subscription: &str) -> Option<&Asked> {
+        self.open.iter().find(|open| open.subscription == subscription).map(|open| &open.asked)
+    }
+
+    fn asked_mut(&mut self, subscription: &str) -> Option<&mut Asked> {
         let open = self.open.iter_mut().find(|open| open.subscription == subscription);
-        open.map(|open| &mut open.query)
+        open.map(|open| &mut open.asked)
     }
 
-    fn take(&mut self, subscription: &str) -> Option<OpenPage> {
+    /// The same, which is not open any more.
+    fn take(&mut self, subscription: &str) -> Option<Asked> {
         let at = self.open.iter().position(|open| open.subscription == subscription)?;
-        Some(self.open.remove(at))
+        Some(self.open.remove(at).asked)
     }
 
-    /// Whether the open page of this name has brought nothing at all.
+    fn is_control_open(&self) -> bool {
+        self.open.iter().any(|open| matches!(open.asked, Asked::Control(_)))
+    }
+
+    /// Whether what is open under this name has brought nothing at all.
     pub(super) fn is_empty(&self, subscription: &str) -> bool {
-        if let Some((_, control)) = self.open_control.as_ref().filter(|(it, _)| it == subscription)
-        {
-            return control.is_empty();
-        }
-        let open = self.open.iter().find(|open| open.subscription == subscription);
-        open.is_some_and(|open| open.query.page_is_empty())
+        self.asked(subscription).is_some_and(|asked| match asked {
+            Asked::Control(control) => control.is_empty(),
+            Asked::Page { query, .. } => query.page_is_empty(),
+        })
     }
 
     /// Whether a question as large as this one has not been answered yet.
     pub(super) fn is_large(&self, subscription: &str, limits: &PeerLimits) -> bool {
-        let is_control = self.open_control.as_ref().is_some_and(|(it, _)| it == subscription);
-        let open = self.open.iter().find(|open| open.subscription == subscription);
-        is_control || open.is_some_and(|open| limits.sizes.is_larger_than_what_works(open.size))
+        self.asked(subscription).is_some_and(|asked| match asked {
+            Asked::Control(_) => true,
+            Asked::Page { size, .. } => limits.sizes.is_larger_than_what_works(*size),
+        })
     }
 
     /// The relay says that this is all that it gives, and whether it is all that there is.
     pub(super) fn end(&mut self, subscription: &str, is_finish: bool, limits: &mut PeerLimits) {
-        if let Some((_, control)) = self.open_control.take_if(|(it, _)| it == subscription) {
-            self.outcome.pages += u64::from(control.question != Question::Flush);
-            self.found(control.end(), &control, limits);
-            return;
-        }
-        let Some(OpenPage { query, size, .. }) = self.take(subscription) else { return };
+        let (query, size) = match self.take(subscription) {
+            Some(Asked::Page { query, size }) => (query, size),
+            Some(Asked::Control(control)) => {
+                return self.end_control(subscription, control, limits);
+            }
+            None => return,
+        };
         self.outcome.pages += 1;
-        self.cuts = 0;
         self.remember(subscription, &query);
         limits.largest_page = limits.largest_page.max(query.largest_page());
         let is_empty = query.page_is_empty();
         self.may_be_late |= is_empty;
         if !is_empty {
+            self.cuts = 0;
             limits.given.add(size);
         } else if query.is_fresh() && !is_finish && !is_believed(size, limits) {
-            match limits.says_nothing {
-                SaysNothing::Falsely => self.nothing_is_no_answer(query, size, limits),
-                _ => {
-                    self.ended += 1;
-                    self.doubtful.push(query);
-                }
-            }
+            self.ended += 1;
+            self.doubtful.push(query);
             return;
         }
         let page = HeldPage { query, size, is_finish };
@@ -353,29 +316,14 @@ impl Pager {
         }
     }
 
-    fn remember(&mut self, subscription: &str, query: &PagedQuery) {
-        self.recent.push_back(EndedPage {
-            subscription: subscription.to_owned(),
-            filter: query.asked().clone(),
-            known: query.known(),
-            late: 0,
-            is_named: false,
-        });
-        let ids = |recent: &VecDeque<EndedPage>| -> usize {
-            recent.iter().map(|ended| ended.known.len()).sum()
-        };
-        while self.recent.len() > 2 * PARALLEL_SUBSCRIPTIONS || ids(&self.recent) > PAGE_IDS {
-            self.recent.pop_front();
-        }
-    }
-
     fn end_page(&mut self, page: HeldPage, limits: &mut PeerLimits) {
         let HeldPage { mut query, size, is_finish } = page;
-        // Of a relay that never gave as many, fewer may be all that it gives at once.
-        let cut_from = limits.cut_from();
-        match query.end_of_page(is_finish, cut_from) {
+        match query.end_of_page(is_finish, limits.largest_page) {
             PageEnd::GoesOn => {
-                self.refusals.answered.extend(query.query().kinds.iter().flatten());
+                for kind in query.query().kinds.iter().flatten() {
+                    self.refusals.answered.insert(*kind);
+                    self.refusals.in_a_row.remove(kind);
+                }
                 limits.sizes.answered(size);
             }
             PageEnd::LeavesOut(LeftOut { last, first }) => {
@@ -386,254 +334,39 @@ impl Pager {
         self.waiting.push_front(query);
     }
 
-    /// What a control question has found.
-    fn found(&mut self, finding: Finding, control: &Control, limits: &mut PeerLimits) {
-        let first = self.held.first().map(|held| (held.query.others(), held.query.asked()));
-        match control.question {
-            Question::Flush => {}
-            Question::Nothing { is_last } => {
-                self.found_of_nothing(finding, is_last, control, limits)
-            }
-            Question::Order(page) if finding == Finding::NewestFirst => match (page.mixed, first) {
-                (Some(held), Some((_, asked))) => {
-                    self.control = Some(Control::of_rest(page, held, asked));
-                }
-                (None, Some((others, asked))) if !others.is_empty() => {
-                    self.control = Some(Control::of_others(page, others, asked));
-                }
-                _ => self.found_of_order(finding, limits),
-            },
-            Question::Order(_) | Question::Others | Question::Rest { .. } | Question::Newer => {
-                self.found_of_order(finding, limits);
-            }
-        }
-    }
-
-    fn found_of_order(&mut self, finding: Finding, limits: &mut PeerLimits) {
-        let held = std::mem::take(&mut self.held);
-        // It was asked about the first of them.
-        let size = held.first().map(|page| page.size);
-        let finding = match (finding, limits.order) {
-            (Finding::OldestFirst, Order::NewestFirst) => return self.turn_round(held, limits),
-            (Finding::NewestFirst, Order::NewestFirst)
-            | (Finding::OldestFirst, Order::OldestFirst) => {
-                let is_proof = held.first().is_some_and(|page| page.query.proves_order());
-                size.filter(|_| is_proof).into_iter().for_each(|size| limits.ordered.add(size));
-                // Else it has been found out for this page alone.
-                if is_proof { finding } else { Finding::NothingNewer }
-            }
-            (Finding::NewestFirst, Order::OldestFirst) => Finding::NoOrder,
-            (finding, _) => finding,
-        };
-        for (at, page) in held.into_iter().enumerate() {
-            let is_first = at == 0;
-            match finding {
-                Finding::NothingNewer if is_first => self.end_page(page, limits),
-                Finding::NoOrder if is_first => {
-                    let reason = GapReason::NoOrder;
-                    let refusal =
-                        Refusal { reason, is_costly: false, is_denied: false, is_final: false };
-                    self.refuse_query(page.query, page.size, &refusal, limits);
-                }
-                _ if must_know_order(&page, limits) => self.held.push(page),
-                _ => self.end_page(page, limits),
-            }
-        }
-    }
-
-    /// The relay gives the oldest first: everything that is not complete is begun anew.
-    fn turn_round(&mut self, held: Vec<HeldPage>, limits: &mut PeerLimits) {
-        limits.order = Order::OldestFirst;
-        limits.left_out = LeftOut::default();
-        held.iter().for_each(|page| limits.ordered.add(page.size));
-        let waiting = std::mem::take(&mut self.waiting);
-        let queries = held.into_iter().map(|page| page.query).chain(waiting);
-        self.waiting = queries.map(|query| fresh(query.query(), limits)).collect();
-    }
-
-    fn found_of_nothing(
-        &mut self,
-        finding: Finding,
-        is_last: bool,
-        control: &Control,
-        limits: &mut PeerLimits,
-    ) {
-        let lists = |filter: &Filter| filter.authors.as_ref().map_or(0, Vec::len);
-        let doubtful = std::mem::take(&mut self.doubtful);
-        if finding == Finding::Something {
-            limits.says_nothing = SaysNothing::Falsely;
-            // It was asked for one event: nothing is known of larger pages.
-            let page = limits.sizes.limit(SMALLEST_PAGE_LIMIT as u64);
-            let answered = Size::of(control.filter(), page);
-            limits.given.add(answered);
-            limits.sizes.begin_at(answered);
-            for query in doubtful {
-                let size = size_of(&query, limits);
-                self.nothing_is_no_answer(query, size, limits);
-            }
-        } else if let Some(query) = doubtful.iter().find(|_| !is_last)
-            && lists(control.filter()) > super::limits::CONTROL_AUTHORS
-        {
-            self.control = Some(Control::of_nothing(&query.query(), true));
-            self.doubtful = doubtful;
-        } else {
-            limits.says_nothing = SaysNothing::Truly;
-            doubtful.into_iter().for_each(|query| self.complete(query));
-        }
-    }
-
-    /// A relay that says "nothing" where it has something: a smaller question may be answered.
-    fn nothing_is_no_answer(&mut self, query: PagedQuery, size: Size, limits: &mut PeerLimits) {
-        match limits.sizes.refused(size, false) {
-            Refused::Smaller => self.waiting.push_front(fresh(query.query(), limits)),
-            Refused::Content => match self.divided(&query.query()) {
-                Some(parts) => {
-                    parts.into_iter().for_each(|it| self.waiting.push_back(fresh(it, limits)));
-                }
-                None => self.complete(query),
-            },
-            Refused::Smallest => self.complete(query),
-        }
-    }
-
-    /// The peer refuses what was asked under this name.
-    pub(super) fn refused(
-        &mut self,
-        subscription: &str,
-        refusal: &Refusal,
-        limits: &mut PeerLimits,
-    ) {
-        if let Some((_, control)) = self.open_control.take_if(|(it, _)| it == subscription) {
-            let finding = match control.question {
-                Question::Order(_) | Question::Others | Question::Rest { .. } | Question::Newer => {
-                    Finding::NoOrder
-                }
-                // What is refused is not nothing.
-                Question::Nothing { .. } if !refusal.is_denied => Finding::Something,
-                Question::Nothing { .. } | Question::Flush => Finding::Nothing,
-            };
-            self.found(finding, &control, limits);
-        } else if let Some(OpenPage { query, size, .. }) = self.take(subscription) {
-            self.refuse_query(query, size, refusal, limits);
-        }
-    }
-
-    fn refuse_query(
-        &mut self,
-        query: PagedQuery,
-        size: Size,
-        refusal: &Refusal,
-        limits: &mut PeerLimits,
-    ) {
-        let (rest, is_empty) = (query.rest(), query.page_is_empty());
-        self.outcome.gaps.extend(query.into_gaps());
-        if refusal.is_denied && is_private(&rest) {
-            let reason = refusal.reason.to_string();
-            self.outcome.withheld.push(Withheld { filter: rest, reason });
-            return;
-        }
-        if refusal.is_final {
-            self.outcome.gaps.push(Gap { filter: rest, reason: refusal.reason.clone() });
-            return;
-        }
-        if refusal.is_denied && size.is_of_one_author_and_kind() {
-            // Who may not ask for this may not ask for less of it either.
-            self.note_refusal(rest, &refusal.reason, limits);
-            return;
-        }
-        let is_one_of_each = limits.sizes.nothing_works() && size.is_of_one_author_and_kind();
-        match limits.sizes.refused(size, refusal.is_costly) {
-            // What takes its time for one author and one kind is not asked many times.
-            Refused::Smaller if is_one_of_each && refusal.is_costly && is_empty => {
-                self.note_refusal(rest, &refusal.reason, limits);
-            }
-            Refused::Smaller => self.waiting.push_front(fresh(rest, limits)),
-            Refused::Content => match self.divided(&rest) {
-                // What is not refused comes first.
-                Some(parts) => {
-                    parts.into_iter().for_each(|it| self.waiting.push_back(fresh(it, limits)));
-                }
-                None => self.note_refusal(rest, &refusal.reason, limits),
-            },
-            Refused::Smallest => self.note_refusal(rest, &refusal.reason, limits),
-        }
-    }
-
-    /// Parts of a question that is refused for something that it names. Whether a kind is refused
-    /// whoever its author is shows at a few of them.
-    fn divided(&self, filter: &Filter) -> Option<Vec<Filter>> {
-        let kinds = filter.kinds.as_deref().unwrap_or_default();
-        if let Some(parts) = halves(kinds) {
-            let of = |kinds| Filter { kinds: Some(kinds), ..filter.clone() };
-            return Some(parts.map(of).into());
-        }
-        let authors = filter.authors.as_deref()?;
-        let is_known = kinds.iter().all(|kind| self.refusals.answered.contains(kind));
-        let (first, second) = authors.split_at_checked(SMALLEST_REFUSALS).unzip();
-        let parts: Vec<Vec<_>> = match (first, second) {
-            (Some(first), Some(others)) if !is_known && !others.is_empty() => {
-                first.iter().map(|author| vec![*author]).chain([others.to_vec()]).collect()
-            }
-            _ => halves(authors)?.into(),
-        };
-        let of = |authors| Filter { authors: Some(authors), ..filter.clone() };
-        Some(parts.into_iter().map(of).collect())
-    }
-
-    /// The connection has ended while a question was open alone: whether that has happened before,
-    /// without an answer since. Once may have had any reason.
-    pub(super) fn is_cut_again(&mut self) -> bool {
-        self.cuts += 1;
-        self.cuts > 1
-    }
-
-    /// The smallest question was refused.
-    fn note_refusal(&mut self, filter: Filter, reason: &GapReason, limits: &PeerLimits) {
-        let kind = filter.kinds.as_ref().and_then(|kinds| kinds.first()).copied();
-        self.outcome.gaps.push(Gap { filter, reason: reason.clone() });
-        let Some(kind) = kind else { return };
-        let count = self.refusals.by_kind.entry(kind).or_default();
-        *count += 1;
-        if *count >= SMALLEST_REFUSALS && !self.refusals.answered.contains(&kind) {
-            self.refusals.kinds.insert(kind, reason.clone());
-        }
-        let all: usize = self.refusals.by_kind.values().sum();
-        if limits.sizes.nothing_works() && all >= SMALLEST_REFUSALS {
-            // Whether it has nothing of what it has not refused is still to be found out.
-            let refused = std::mem::take(&mut self.waiting);
-            self.end_with_gaps(refused, reason);
-        }
-    }
-
     /// What is open under this name is asked again, after all that waits.
     pub(super) fn put_back(&mut self, subscription: &str) {
-        if let Some((_, control)) = self.open_control.take_if(|(it, _)| it == subscription) {
-            self.control = Some(control);
-        } else if let Some(open) = self.take(subscription) {
-            self.waiting.push_back(open.query);
+        match self.take(subscription) {
+            Some(Asked::Control(control)) => self.control = Some(control),
+            Some(Asked::Page { query, .. }) => self.waiting.push_back(query),
+            None => {}
         }
-    }
-
-    /// After the connection has ended nothing arrives any more.
-    pub(super) fn forget_recent(&mut self) {
-        self.recent.clear();
     }
 
     /// Nothing more is asked.
-    pub(super) fn give_up(&mut self, reason: &GapReason) {
-        let open = std::mem::take(&mut self.open).into_iter().map(|open| open.query);
+    pub(super) fn give_up(&mut self, reason: &GapReason, limits: &PeerLimits) {
+        let open =
+            std::mem::take(&mut self.open).into_iter().filter_map(|it| it.asked.into_query());
         let held = std::mem::take(&mut self.held).into_iter().map(|page| page.query);
         let doubtful = std::mem::take(&mut self.doubtful);
         let waiting = std::mem::take(&mut self.waiting);
         let all: Vec<PagedQuery> = open.chain(held).chain(doubtful).chain(waiting).collect();
-        self.end_with_gaps(all, reason);
-        (self.control, self.open_control) = (None, None);
+        self.end_with_gaps(all, reason, limits.largest_page);
+        for query in std::mem::take(&mut self.dense) {
+            self.finish(query, limits.largest_page);
+        }
+        (self.control, self.empty_control) = (None, None);
     }
 
-    fn end_with_gaps(&mut self, queries: impl IntoIterator<Item = PagedQuery>, reason: &GapReason) {
+    fn end_with_gaps(
+        &mut self,
+        queries: impl IntoIterator<Item = PagedQuery>,
+        reason: &GapReason,
+        largest: usize,
+    ) {
         for query in queries {
             let filter = query.rest();
-            self.outcome.gaps.extend(query.into_gaps());
+            self.outcome.gaps.extend(query.into_gaps(largest));
             self.outcome.gaps.push(Gap { filter, reason: reason.clone() });
         }
     }
@@ -648,10 +381,21 @@ impl Pager {
         std::mem::take(&mut self.ended)
     }
 
-    fn complete(&mut self, query: PagedQuery) {
+    fn complete(&mut self, query: PagedQuery, limits: &PeerLimits) {
+        if is_open_question(query.doubted(), limits) {
+            self.dense.push(query);
+        } else {
+            self.finish(query, limits.largest_page);
+        }
+    }
+
+    fn finish(&mut self, query: PagedQuery, largest: usize) {
         self.ended += 1;
         let filter = query.query();
-        let gaps = query.into_gaps();
+        if let Some(empty) = self.empty.as_mut().filter(|_| query.largest_page() == 0) {
+            empty.push(filter.clone());
+        }
+        let gaps = query.into_gaps(largest);
         if gaps.is_empty() {
             self.outcome.complete += 1;
             self.answered.push(filter);
@@ -662,12 +406,16 @@ impl Pager {
     /// Whether the peer fills the memory: with a page that does not end, or with parts of queries
     /// that cannot be had.
     pub(super) fn is_flooded(&self) -> bool {
-        self.outcome.gaps.len() > GAPS || self.open.iter().any(|open| open.query.is_flooded())
+        let is_endless = |open: &Open| match &open.asked {
+            Asked::Control(control) => control.came() > EVENTS_IN_ONE_PAGE,
+            Asked::Page { query, .. } => query.is_flooded(),
+        };
+        self.outcome.gaps.len() > GAPS || self.open.iter().any(is_endless)
     }
 
     /// How many ids its queries keep.
     pub(super) fn ids(&self) -> usize {
-        let open = self.open.iter().map(|open| &open.query);
+        let open = self.open.iter().filter_map(|open| open.asked.query());
         let held = self.held.iter().map(|page| &page.query);
         self.waiting.iter().chain(open).chain(held).map(PagedQuery::ids).sum()
     }
@@ -675,46 +423,6 @@ impl Pager {
 
 fn fresh(filter: Filter, limits: &PeerLimits) -> PagedQuery {
     PagedQuery::new(filter, limits.sizes.limit(limits.page), limits.order)
-}
-
-fn size_of(query: &PagedQuery, limits: &PeerLimits) -> Size {
-    Size::of(&query.query(), limits.sizes.limit(limits.page))
-}
-
-/// Whether an answer of nothing to a question of this size is believed: the peer has given
-/// something at this size, or control questions have found nothing either.
-fn is_believed(size: Size, limits: &PeerLimits) -> bool {
-    // There is no smaller question that could tell.
-    if size.is_of_one_author_and_kind() && !limits.sizes.is_settled() {
-        return true;
-    }
-    match limits.says_nothing {
-        SaysNothing::Truly => true,
-        SaysNothing::NotKnown => limits.given.covers(size),
-        SaysNothing::Falsely => limits.given.covers_but_time(size),
-    }
-}
-
-/// Whether what a page leaves out depends on an order that the peer has not shown yet.
-fn must_know_order(page: &HeldPage, limits: &PeerLimits) -> bool {
-    let HeldPage { query, size, .. } = page;
-    if limits.ordered.covers(*size) && !query.is_mixed() {
-        return false;
-    }
-    let may_be_cut = query.is_fresh() && query.largest_page() >= limits.cut_from();
-    let is_of_one_second = limits.order == Order::NewestFirst && query.newest().is_some();
-    query.page_order().is_some() || (may_be_cut && is_of_one_second)
-}
-
-/// Kinds that relays may give to those alone whom they concern.
-pub(super) fn is_private(filter: &Filter) -> bool {
-    let private = |kind: &u64| [kind::DIRECT_MESSAGE, kind::GIFT_WRAP].contains(kind);
-    filter.kinds.as_ref().is_some_and(|kinds| !kinds.is_empty() && kinds.iter().all(private))
-}
-
-fn halves<T: Clone>(items: &[T]) -> Option<[Vec<T>; 2]> {
-    let (left, right) = items.split_at(items.len() / 2);
-    (!left.is_empty()).then(|| [left.to_vec(), right.to_vec()])
 }
 
 #[cfg(test)]

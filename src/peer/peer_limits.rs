@@ -8,8 +8,8 @@ use super::limits::{
     PARALLEL_COMPARISONS, PARALLEL_ID_REQUESTS, PARALLEL_SUBSCRIPTIONS, PEERS_MESSAGE,
     SMALLEST_MESSAGE, SMALLEST_PAGE_LIMIT,
 };
-use super::paged_query::{LeftOut, Order};
-use super::size::{Proven, Sizes};
+use super::pager::paged_query::{LeftOut, Order};
+use super::pager::size::{Proven, Sizes};
 
 /// How a peer wants to be asked, and how it answers.
 #[derive(Debug, Clone)]
@@ -43,8 +43,12 @@ pub(super) struct PeerLimits {
     /// Sizes at which it has given something.
     pub(super) given: Proven,
     pub(super) says_nothing: SaysNothing,
+    /// Sizes at which smaller questions have found nothing either.
+    pub(super) confirmed: Proven,
     /// Events in the largest page that it has given.
     pub(super) largest_page: usize,
+    /// Asked for more than so many at once, whatever they are, it has given no more.
+    pub(super) cap_sought: usize,
 }
 
 /// Whether a peer compares (NIP-77).
@@ -82,7 +86,9 @@ impl Default for PeerLimits {
             left_out: LeftOut::default(),
             given: Proven::default(),
             says_nothing: SaysNothing::NotKnown,
+            confirmed: Proven::default(),
             largest_page: 0,
+            cap_sought: 0,
         }
     }
 }
@@ -119,11 +125,6 @@ impl PeerLimits {
     pub(super) fn authors_in_message(&self, kinds: usize) -> u64 {
         let others = kinds * KIND_IN_FILTER + FIRST_ROUND + FRAME_OVERHEAD;
         (self.max_message.saturating_sub(others) / KEY_IN_FILTER).max(1) as u64
-    }
-
-    /// A page of fewer events was not cut. A peer that never gave as many may give fewer at once.
-    pub(super) fn cut_from(&self) -> usize {
-        self.largest_page.clamp(2, SMALLEST_PAGE_LIMIT)
     }
 
     /// The peer wants to be asked less often.

@@ -2,7 +2,10 @@
 
 use crate::block_on;
 use crate::node::Intake;
-use crate::quirks::{Challenge, Comparing, Login, Quirks, Refusal, Rule, Stored, TooMuch, Verdict};
+use crate::quirks::{
+    Challenge, Comparing, Login, Order, Quirks, Refusal, Rule, Speech, Stored, TooMuch, Verdict,
+    Withholds,
+};
 use crate::run::{Run, Said};
 use crate::world::{DAY, World};
 
@@ -222,7 +225,6 @@ fn a_message_is_asked_for_with_a_key_also_if_the_challenge_comes_after_the_refus
 }
 
 #[test]
-#[ignore = "not yet: the newer challenge is not answered, and what is restricted is called withheld"]
 fn a_message_is_asked_for_with_a_key_also_if_the_relay_wants_a_newer_answer() {
     let challenges = [Challenge::AtConnect, Challenge::BeforeRefusal];
     gives_messages_after_a_login(&challenges, Verdict::RejectsTheFirst);
@@ -250,4 +252,177 @@ fn a_span_that_worked_is_not_the_longest_that_works() {
         assert!(messages < 1_000, "{messages} messages");
         world.end().await
     });
+}
+
+#[test]
+fn a_last_second_that_fills_the_largest_page_of_a_relay_is_not_called_whole() {
+    block_on(async {
+        let mut world = one_author(Quirks { cap: 5, ..Quirks::default() });
+        let second = world.now() - 3 * DAY;
+        let dense = notes(&mut world, 12, |_| second);
+        world.give(0, dense);
+        let run = plain(&world, TAKES_ALL);
+        fails(&mut world, run).await;
+        world.pass(3_600);
+        world.end().await
+    });
+}
+
+#[test]
+fn a_last_second_is_whole_where_the_relay_gives_more_events_at_once() {
+    block_on(async {
+        let mut world = World::new("found", 2);
+        world.add_peer(Quirks::default(), 1);
+        let second = world.now() - 3 * DAY;
+        let mut all = notes(&mut world, 12, |_| second);
+        all.extend((0..20).map(|number| world.make(1, 7, second - number)));
+        world.give(0, all);
+        let authors = world.authors()[..1].to_vec();
+        let of_one = Run { authors, ..world.plain_run() };
+        let (said, _) = world.perform(&of_one).await?;
+        assert_eq!(said, Said::Complete);
+        world.end().await
+    });
+}
+
+/// A relay that answers with nothing until it knows us.
+fn gives_all_after_a_login(challenge: Challenge, verdict: Verdict) {
+    block_on(async {
+        let login = Some(Login { challenge, guards: None, refusal: Refusal::End, verdict });
+        let mut world = one_author(Quirks { login, ..Quirks::default() });
+        let now = world.now();
+        let all = notes(&mut world, 30, |number| now - 2 * DAY - number);
+        world.give(0, all);
+        world.perform(&plain(&world, TAKES_ALL)).await?;
+        world.pass(3_600);
+        world.end().await
+    });
+}
+
+#[test]
+fn an_empty_answer_is_not_believed_while_a_newer_challenge_is_to_be_answered() {
+    for challenge in [Challenge::AtConnect, Challenge::Again, Challenge::BeforeRefusal] {
+        gives_all_after_a_login(challenge, Verdict::RejectsTheFirst);
+    }
+}
+
+#[test]
+fn what_was_empty_before_a_late_challenge_is_asked_for_again() {
+    gives_all_after_a_login(Challenge::LongAfterRefusal, Verdict::Accepts);
+    gives_all_after_a_login(Challenge::LongAfterRefusal, Verdict::RejectsTheFirst);
+}
+
+#[test]
+fn nothing_is_not_believed_at_a_limit_at_which_nothing_has_come() {
+    block_on(async {
+        let refuses = vec![
+            Rule { what: TooMuch::Kinds(10), how: Refusal::Closed("error: too much") },
+            Rule { what: TooMuch::Limit(20), how: Refusal::End },
+        ];
+        let mut world = World::new("found", 6);
+        world.add_peer(Quirks { refuses, ..Quirks::default() }, 1);
+        let now = world.now();
+        let mut all = Vec::new();
+        for author in 0..6 {
+            all.extend((0..8).map(|number| world.make(author, 7, now - 3 * DAY - number)));
+        }
+        world.give(0, all);
+        world.perform(&plain(&world, TAKES_ALL)).await?;
+        world.pass(3_600);
+        world.end().await
+    });
+}
+
+#[test]
+fn an_end_that_is_said_before_the_events_ends_no_control_question() {
+    block_on(async {
+        let refuses = vec![Rule { what: TooMuch::Limit(100), how: Refusal::End }];
+        let speech = Speech { ends_first: true, ..Speech::default() };
+        let mut world = one_author(Quirks { refuses, speech, ..Quirks::default() });
+        let now = world.now();
+        let all = notes(&mut world, 30, |number| now - 2 * DAY - number);
+        world.give(0, all);
+        world.perform(&plain(&world, TAKES_ALL)).await?;
+        world.pass(3_600);
+        world.end().await
+    });
+}
+
+#[test]
+fn a_dense_second_at_a_relay_that_excludes_the_first_is_not_empty_for_its_other_authors() {
+    block_on(async {
+        let mut world = World::new("found", 4);
+        world.add_peer(Quirks { cap: 5, since_is_exclusive: true, ..Quirks::default() }, 1);
+        let second = world.now() - 3 * DAY;
+        let mut all = Vec::new();
+        for author in 0..4 {
+            all.extend((0..3).map(|_| world.make(author, 7, second)));
+        }
+        all.push(world.make(0, 1, second - 60));
+        world.give(0, all);
+        world.perform(&plain(&world, TAKES_ALL)).await?;
+        world.pass(3_600);
+        world.end().await
+    });
+}
+
+#[test]
+fn one_author_after_the_other_shows_although_the_first_second_is_left_out() {
+    block_on(async {
+        let mut world = World::new("found", 2);
+        let quirks =
+            Quirks { order: Order::ByAuthor, since_is_exclusive: true, ..Quirks::default() };
+        world.add_peer(Quirks { cap: 20, ..quirks }, 1);
+        let second = world.now() - 3 * DAY;
+        let mut all: Vec<_> = (0..19).map(|n| world.make(0, 1, second + n)).collect();
+        // Of the other author everything is one second newer than the end of the first page.
+        all.push(world.make(0, 1, second - 100));
+        all.extend((0..3).map(|_| world.make(1, 1, second - 99)));
+        world.give(0, all);
+        world.perform(&plain(&world, TAKES_ALL)).await?;
+        world.pass(3_600);
+        world.end().await
+    });
+}
+
+/// The run of a node whose only relay is like this ends, after no more than so many messages.
+fn ends_within(most: usize, quirks: Quirks) {
+    block_on(async {
+        let mut world = World::new("found", 4);
+        world.add_peer(quirks, 1);
+        let now = world.now();
+        let all =
+            (0..120).map(|n| world.make(n % 4, [0, 1, 7, 1059][n / 4 % 4], now - n as u64 * 7_000));
+        let all = all.collect();
+        world.give(0, all);
+        let (_, messages) = world.perform(&plain(&world, TAKES_ALL)).await?;
+        assert!(messages <= most, "{messages} messages");
+        world.pass(3_600);
+        world.end().await
+    });
+}
+
+#[test]
+fn a_kind_that_is_kept_for_others_is_not_asked_for_day_by_day() {
+    let how = Some(Refusal::Closed("auth-required: these are not yours"));
+    let withholds = Some(Withholds { kinds: &[4, 1059], how, names_them: true });
+    let refuses = vec![Rule { what: TooMuch::Span(60 * DAY), how: Refusal::Closed("no") }];
+    ends_within(6_000, Quirks { cap: 20, refuses, withholds, ..Quirks::default() });
+}
+
+#[test]
+fn a_relay_without_any_order_is_given_up_for_what_it_cuts() {
+    ends_within(6_000, Quirks { cap: 5, order: Order::Random, ..Quirks::default() });
+}
+
+#[test]
+fn a_question_that_a_relay_cuts_is_made_smaller_although_others_are_answered_meanwhile() {
+    let login = Some(Login {
+        challenge: Challenge::AfterRefusal,
+        guards: None,
+        refusal: Refusal::End,
+        verdict: Verdict::RejectsTheFirst,
+    });
+    let refuses = vec![Rule { what: TooMuch::Authors(1), how: Refusal::Cut }];
+    ends_within(6_000, Quirks { login, refuses, ..Quirks::default() });
 }

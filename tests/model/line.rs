@@ -47,14 +47,16 @@ impl Clock {
 /// The way to a simulated relay.
 #[derive(Debug)]
 pub struct SimulatedLine {
+    /// Of the relay.
+    number: usize,
     relay: Arc<Mutex<Relay>>,
     handshakes: AtomicUsize,
     clock: Arc<Clock>,
 }
 
 impl SimulatedLine {
-    pub fn new(relay: Arc<Mutex<Relay>>, clock: &Arc<Clock>) -> Self {
-        Self { relay, handshakes: AtomicUsize::new(0), clock: Arc::clone(clock) }
+    pub fn new(number: usize, relay: Arc<Mutex<Relay>>, clock: &Arc<Clock>) -> Self {
+        Self { number, relay, handshakes: AtomicUsize::new(0), clock: Arc::clone(clock) }
     }
 }
 
@@ -69,7 +71,8 @@ impl Line for SimulatedLine {
         }
         let (to_us, from_relay) = mpsc::channel(UNREAD);
         let (to_relay, from_us) = mpsc::channel(UNREAD);
-        tokio::spawn(converse(Arc::clone(&self.relay), Arc::clone(&self.clock), from_us, to_us));
+        let (relay, clock) = (Arc::clone(&self.relay), Arc::clone(&self.clock));
+        tokio::spawn(converse(self.number, relay, clock, from_us, to_us));
         Ok(LineEnds { from_relay, to_relay })
     }
 
@@ -79,6 +82,7 @@ impl Line for SimulatedLine {
 }
 
 async fn converse(
+    number: usize,
     relay: Arc<Mutex<Relay>>,
     clock: Arc<Clock>,
     mut from_us: mpsc::Receiver<String>,
@@ -91,7 +95,7 @@ async fn converse(
             match act {
                 Act::Say(text) | Act::SayInBinary(text) => {
                     clock.tick();
-                    tell("says", &text);
+                    tell(number, "says", &text);
                     if to_us.send(text).await.is_err() {
                         return;
                     }
@@ -102,15 +106,15 @@ async fn converse(
         }
         let Some(text) = from_us.recv().await else { return };
         clock.tick();
-        tell("hears", &text);
+        tell(number, "hears", &text);
         acts = relay.lock().unwrap().hear(&mut conversation, &text);
     }
 }
 
 /// Tells all messages where one seed is replayed.
-fn tell(what: &str, text: &str) {
+fn tell(number: usize, what: &str, text: &str) {
     if *TELLS {
-        println!("        a relay {what} {}", text.chars().take(400).collect::<String>());
+        println!("        relay {number} {what} {}", text.chars().take(400).collect::<String>());
     }
 }
 

@@ -103,7 +103,7 @@ impl Run {
         let shared = Shared::default();
         let conversations = peers.into_iter().zip(&self.peers).map(|(peer, &number)| {
             let queries = rehearsal.owed_by(&peer);
-            let line = SimulatedLine::new(Arc::clone(&relays[number]), &clock);
+            let line = SimulatedLine::new(number, Arc::clone(&relays[number]), &clock);
             let (sink, shared) = (PeerSink::new(database, self.intake), Arc::clone(&shared));
             async move {
                 let outcome = ask(line, &shared, database, queries.clone(), &sink).await;

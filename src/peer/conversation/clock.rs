@@ -242,6 +242,7 @@ impl Conversation {
         }
         if is_over(self.login_until()) {
             self.login.expire();
+            self.pager.remember_empty(self.login.may_help(now));
         }
         let may = self.does_time_run();
         may.then(|| self.budget.verdict(now, self.notice.as_ref())).flatten()

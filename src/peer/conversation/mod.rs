@@ -182,6 +182,9 @@ impl Conversation {
     fn begin(&mut self) {
         self.negentropy = Negentropy::default();
         self.pager = Pager::default();
+        if self.login.may_help(Instant::now()) {
+            self.pager.remember_empty(true);
+        }
         let compares = self.compares();
         for query in &self.queries {
             for part in self.parts_that_fit(query) {
@@ -458,7 +461,7 @@ impl Conversation {
         left.extend(self.negentropy.stop(is_owed));
         let gap = |filter| Gap { filter, reason: reason.clone() };
         self.outcome.gaps.extend(left.into_iter().map(gap));
-        self.pager.give_up(reason);
+        self.pager.give_up(reason, &self.limits);
         if let Some(ids) = &mut self.ids {
             ids.stop();
         }

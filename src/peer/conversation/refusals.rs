@@ -44,7 +44,12 @@ impl Conversation {
             return;
         }
         let is_denied = matches!(wording, Wording::AuthRequired | Wording::Restricted);
-        if open.way == Way::Compare {
+        let others = self.clock.open().len();
+        if open.way == Way::Page && !is_denied && others > 0 {
+            // It may be one too many at once.
+            self.put_back(open);
+            self.clock.ask_alone(others + 1);
+        } else if open.way == Way::Compare {
             self.refuse_comparison(open, text, wording, has_maximum);
         } else {
             let words = self.words(text, is_denied);
@@ -142,6 +147,8 @@ impl Conversation {
         self.budget.note_idle();
         self.login.challenge(challenge);
         if self.login.may_hide(Instant::now()) {
+            // It may have hidden what it was asked before.
+            self.pager.ask_empty_again(&mut self.limits);
             // It may be all that the relay says to what is open.
             for open in self.clock.open_mut() {
                 open.notice.get_or_insert_with(|| "auth-required: a challenge".to_owned());
@@ -152,6 +159,7 @@ impl Conversation {
     /// What the relay thinks of an event that it was sent.
     pub(in crate::peer) fn ok(&mut self, id: &str, accepted: bool, message: &str) {
         if self.login.ok(id, accepted, &shortened(message)) {
+            self.pager.remember_empty(self.login.may_help(Instant::now()));
             self.clock.note_answer("");
         } else {
             self.budget.note_idle();
@@ -294,5 +302,6 @@ impl Conversation {
             }
         }
         self.login.reset();
+        self.pager.remember_empty(self.login.may_help(Instant::now()));
     }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::*;
 use crate::nostr::Pubkey;
-use crate::peer::paged_query::tests::{Stored, author, id_of, outline};
+use crate::peer::pager::paged_query::tests::{Stored, author, id_of, outline};
 
 /// A REQ of one filter: its subscription and the filter.
 pub(in crate::peer) fn request(text: &str) -> (String, Filter) {
@@ -233,7 +233,7 @@ fn ask(relay: &Relay, queries: Vec<Filter>) -> Asked {
                 let is_cut = how == Refuses::ByHangingUp;
                 cuts += u32::from(is_cut);
                 if is_alone && !pager.is_large(&name, &limits) && (!is_cut || cuts >= 4) {
-                    pager.give_up(&closed(how).reason);
+                    pager.give_up(&closed(how).reason, &limits);
                 } else if is_alone
                     && pager.is_large(&name, &limits)
                     && (!is_cut || pager.is_cut_again())
@@ -498,7 +498,8 @@ fn what_comes_after_the_end_is_taken_once_and_named_unless_it_is_new() {
     assert_eq!(event(&mut pager, &limits, late), Arrival::Repeated);
     assert_eq!(event(&mut pager, &limits, first), Arrival::Repeated);
     assert_eq!(event(&mut pager, &limits, (1, 2, 800, 4)), Arrival::Unasked);
-    assert_eq!(pager.outcome.gaps, [Gap { filter: query(), reason: GapReason::AfterItsEnd }]);
+    let filter = Filter { until: Some(8_000_001), ..query() };
+    assert_eq!(pager.outcome.gaps, [Gap { filter, reason: GapReason::AfterItsEnd }]);
 }
 
 #[test]
@@ -513,13 +514,13 @@ fn a_query_is_left_with_what_has_not_come_when_it_is_given_up() {
     }
     pager.end(&name, false, &mut limits);
     let (name, control) = request(&pager.next("b", &mut limits).unwrap());
-    assert_eq!(control, Filter { limit: Some(1), ..query() });
+    assert_eq!(control, Filter { limit: Some(1), until: Some(8_000_001), ..query() });
     pager.event(&name, &outline(&(1, 1, 5_000, 0)), &limits, 0);
     pager.end(&name, false, &mut limits);
     let (name, others) = request(&pager.next("c", &mut limits).unwrap());
-    assert_eq!((others.authors.unwrap().len(), others.since), (39, Some(4_001)));
+    assert_eq!((others.authors.unwrap().len(), others.since), (39, Some(4_000)));
     pager.end(&name, false, &mut limits);
-    pager.give_up(&GapReason::Stopped);
+    pager.give_up(&GapReason::Stopped, &limits);
     let reason = || GapReason::Stopped;
     assert_eq!(
         pager.outcome.gaps,

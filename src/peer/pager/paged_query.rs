@@ -11,9 +11,9 @@
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
-use super::limits::{EVENTS_IN_ONE_PAGE, PAGES_IN_ONE_SECOND, SMALLEST_PAGE_LIMIT};
-use super::outcome::{Gap, GapReason};
 use crate::nostr::{EventId, Filter, Outline, Pubkey};
+use crate::peer::limits::{EVENTS_IN_ONE_PAGE, PAGES_IN_ONE_SECOND, SMALLEST_PAGE_LIMIT};
+use crate::peer::outcome::{Gap, GapReason};
 
 /// A quarter of an id's length. Whoever makes up an event that shares it with another one hides only
 /// an event of its own.
@@ -35,7 +35,7 @@ pub(super) enum Novelty {
 
 /// Which events a relay gives when it does not give all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Order {
+pub(in crate::peer) enum Order {
     #[default]
     NewestFirst,
     OldestFirst,
@@ -76,6 +76,8 @@ pub(super) struct PagedQuery {
     asked: Filter,
     /// The bounds that it reached beyond then.
     widened: LeftOut,
+    /// The relay has been seen not to leave out the last second.
+    gives_last: bool,
     /// Pages that came to their end.
     pages: u64,
     /// Events that came and may come again, with their second: those of the current page, of an
@@ -88,6 +90,15 @@ pub(super) struct PagedQuery {
     /// A page of so many has been found to be cut.
     cut_at: usize,
     gaps: Vec<Gap>,
+    /// What is whole if the relay is able to give more events at once than this.
+    doubts: Vec<Doubt>,
+}
+
+/// A second of one author and kind of which a page holds as many events as any page of this relay.
+#[derive(Debug)]
+struct Doubt {
+    held: usize,
+    gap: Gap,
 }
 
 #[derive(Debug)]
@@ -127,11 +138,11 @@ struct Part {
 
 /// The bounds of time that a relay leaves out of its answers, as NIP-01 does not have it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct LeftOut {
+pub(in crate::peer) struct LeftOut {
     /// The second up to which it is asked; of a relay that gives the oldest first, the first one.
-    pub(super) last: bool,
+    pub(in crate::peer) last: bool,
     /// The other one.
-    pub(super) first: bool,
+    pub(in crate::peer) first: bool,
 }
 
 /// What the current page brought so far.
@@ -142,6 +153,8 @@ struct Page {
     /// Also those that are of no use: the relay's limit counts them.
     events: usize,
     new: usize,
+    /// Those beyond what the page is about.
+    beyond: usize,
     newest: Option<u64>,
     oldest: Option<u64>,
     /// Whose events, and of which kinds, are in the oldest second.
@@ -172,7 +185,7 @@ pub(super) struct PageOrder {
     /// The events came oldest first.
     pub(super) is_rising: bool,
     /// They came in no order: so many of them are newer than the oldest second.
-    pub(super) mixed: Option<u64>,
+    pub(super) mixed: Option<usize>,
 }
 
 /// What the end of a page shows.
@@ -221,6 +234,7 @@ impl PagedQuery {
             stage: Stage::UpTo(query.until),
             asked: query.clone(),
             widened: LeftOut::default(),
+            gives_last: false,
             query,
             page: Page::default(),
             pages: 0,
@@ -230,6 +244,7 @@ impl PagedQuery {
             cut_from: SMALLEST_PAGE_LIMIT,
             cut_at: usize::MAX,
             gaps: Vec::new(),
+            doubts: Vec::new(),
         }
     }
 
@@ -254,9 +269,18 @@ impl PagedQuery {
     }
 
     /// What could not be had: parts of dense seconds that cannot be split further, and everything
-    /// if the relay does not keep to the filter.
-    pub(super) fn into_gaps(self) -> Vec<Gap> {
+    /// if the relay does not keep to the filter. Of a relay that has given `largest` events in one
+    /// page, fewer of a second are all of it.
+    pub(super) fn into_gaps(mut self, largest: usize) -> Vec<Gap> {
+        let doubts = self.doubts.into_iter().filter(|doubt| doubt.held >= largest);
+        self.gaps.extend(doubts.map(|doubt| doubt.gap));
         self.gaps
+    }
+
+    /// So many events are in the largest page of one second of which it is not known whether it was
+    /// cut; 0: there is none.
+    pub(super) fn doubted(&self) -> usize {
+        self.doubts.iter().map(|doubt| doubt.held).max().unwrap_or(0)
     }
 
     /// The next page to ask for, again the same one if the last was not ended; `None` at the end.
@@ -264,6 +288,7 @@ impl PagedQuery {
     pub(super) fn next(&mut self, left_out: LeftOut) -> Option<Filter> {
         // What an interrupted attempt at the page brought is not new the next time.
         self.page = Page { new: self.page.new, ..Page::default() };
+        let left_out = LeftOut { last: left_out.last && !self.gives_last, ..left_out };
         self.widened = left_out;
         let page = match &self.stage {
             Stage::UpTo(until) => Filter { until: *until, ..self.query.clone() },
@@ -273,8 +298,14 @@ impl PagedQuery {
             Stage::Dense { parts, .. } => parts.last()?.filter.clone(),
             Stage::Ended => return None,
         };
-        let until = page.until.map(|until| until.saturating_add(u64::from(left_out.last)));
-        let since = page.since.map(|since| since.saturating_sub(u64::from(left_out.first)));
+        // The bounds of the query itself are always left behind by a second: whether the relay leaves
+        // them out cannot be seen where nothing is known of them.
+        let is_dense = matches!(self.stage, Stage::Dense { .. });
+        let beyond = |is_beyond: bool| u64::from(is_beyond);
+        let last = beyond(left_out.last || (!is_dense && self.is_fresh()));
+        let until = page.until.map(|until| until.saturating_add(last));
+        let first = beyond(left_out.first || !is_dense);
+        let since = page.since.map(|since| since.saturating_sub(first));
         self.asked = self.order.turn_filter(Filter { since, until, ..page });
         Some(Filter { limit: Some(self.limit), ..self.asked.clone() })
     }
@@ -293,8 +324,16 @@ impl PagedQuery {
         }
         let second = self.order.turn(*created_at);
         self.page.came += 1;
-        // Beside a dense second that is asked about alone there may be what belongs to its bounds.
-        if !matches!(self.stage, Stage::Dense { second: dense, .. } if dense != second) {
+        // There may be what belongs to the bounds that are reached beyond.
+        let is_beyond = match &self.stage {
+            Stage::Dense { second: dense, .. } => second != *dense,
+            Stage::Before { second: before, .. } => second >= *before,
+            Stage::UpTo(Some(until)) => self.pages > 0 && second > *until,
+            Stage::UpTo(None) | Stage::Ended => false,
+        };
+        if is_beyond {
+            self.page.beyond += 1;
+        } else {
             self.page.note(pubkey, *kind, second);
         }
         if self.known.insert(short(id), second).is_some() {
@@ -375,6 +414,11 @@ impl PagedQuery {
         self.largest_page.max(self.page.events)
     }
 
+    /// Events of the current page.
+    pub(super) fn page_events(&self) -> usize {
+        self.page.events
+    }
+
     /// What the current page shows of the relay's order; `None`: its events are of one second.
     pub(super) fn page_order(&self) -> Option<PageOrder> {
         let bounds = [self.page.newest?, self.page.oldest?].map(|second| self.order.turn(second));
@@ -387,7 +431,7 @@ impl PagedQuery {
             newest,
             oldest,
             is_rising: has_risen && !has_fallen,
-            mixed: self.is_mixed().then_some((self.page.events - self.page.of_oldest) as u64),
+            mixed: self.is_mixed().then_some(self.page.events.saturating_sub(self.page.of_oldest)),
         })
     }
 
@@ -402,16 +446,32 @@ impl PagedQuery {
         self.page.has_risen && self.page.has_fallen
     }
 
-    /// The relay says that the page has ended, and whether that is all that there is. `cut_from`: a
-    /// page of fewer events was not cut.
-    pub(super) fn end_of_page(&mut self, is_finish: bool, cut_from: usize) -> PageEnd {
+    /// Whether the current page was not cut, if the relay has given `largest` events in one page.
+    pub(super) fn is_whole(&self, largest: usize) -> bool {
+        self.page.events < self.whole_below(largest)
+    }
+
+    /// A page of fewer events was not cut.
+    fn whole_below(&self, largest: usize) -> usize {
+        largest.min(usize::try_from(self.limit).unwrap_or(usize::MAX))
+    }
+
+    /// The relay says that the page has ended, and whether that is all that there is. `largest`:
+    /// events in the largest page that it has given.
+    pub(super) fn end_of_page(&mut self, is_finish: bool, largest: usize) -> PageEnd {
         let leaves_out = self.leaves_out();
         // What another page has shown meanwhile does not help this one.
         let widened = self.widened;
         if (leaves_out.last && !widened.last) || (leaves_out.first && !widened.first) {
             return PageEnd::LeavesOut(leaves_out);
         }
-        self.cut_from = cut_from;
+        if matches!(self.stage, Stage::Before { .. }) && widened.last && self.page.beyond > 0 {
+            // The second that was to be left out came again, and may have filled the page.
+            self.gives_last = true;
+            return PageEnd::GoesOn;
+        }
+        // No relay is known to give one at a time.
+        self.cut_from = self.whole_below(largest).max(2);
         let page = std::mem::take(&mut self.page);
         self.largest_page = self.largest_page.max(page.events);
         self.pages += 1;
@@ -489,8 +549,7 @@ impl PagedQuery {
 
     /// Nothing can be older than this second: is it itself whole?
     fn at_the_end(&mut self, second: u64, last_page: &Page) -> Stage {
-        let was_cut = last_page.events >= self.cut_at;
-        if was_cut || last_page.events >= self.cut_from.max(self.largest_page) {
+        if last_page.events >= self.cut_from.min(self.cut_at) {
             self.split_second(second, last_page, None)
         } else {
             Stage::Ended
@@ -519,6 +578,7 @@ impl PagedQuery {
                 // It is there, and is not given when it is asked for alone.
                 self.note_dense(second, part.filter);
             } else if page.events >= cut.limit {
+                let cut = Cut { limit: page.events, ..cut };
                 self.push_parts(second, part.filter, cut, &page.in_oldest, &mut parts);
             }
         }
@@ -531,7 +591,7 @@ impl PagedQuery {
         if then.is_some() {
             self.cut_at = self.cut_at.min(limit);
         }
-        let cut = Cut { limit, is_certain: limit >= SMALLEST_PAGE_LIMIT.min(self.cut_at) };
+        let cut = Cut { limit, is_certain: limit >= self.cut_at };
         let mut parts = Vec::new();
         self.push_parts(second, whole, cut, &last_page.in_oldest, &mut parts);
         self.go_on(second, parts, cut, then)
@@ -570,18 +630,25 @@ impl PagedQuery {
                 let filter = Filter { kinds: Some(kinds), ..part.clone() };
                 Part { filter, is_seen }
             }));
-        } else if cut.is_certain {
+        } else if cut.is_certain || cut.limit as u64 >= self.limit {
             self.note_dense(second, part);
+        } else {
+            self.doubts.push(Doubt { held: cut.limit, gap: self.dense(second, part) });
         }
     }
 
     fn note_dense(&mut self, second: u64, part: Filter) {
+        self.gaps.push(self.dense(second, part));
+    }
+
+    fn dense(&self, second: u64, part: Filter) -> Gap {
         let reason = GapReason::DenseSecond(self.order.turn(second));
-        self.gaps.push(Gap { filter: self.order.turn_filter(part), reason });
+        Gap { filter: self.order.turn_filter(part), reason }
     }
 }
 
-/// Each item that has been seen apart, with true, and the others together. `None`: there is only one.
+/// Each item that has been seen apart, with true, and before them the others together. `None`: there
+/// is only one. The last is asked about first: what has been seen tells whether bounds are left out.
 fn apart<T: Copy + Eq + Hash>(
     all: &[T],
     seen: &HashSet<T>,
@@ -590,7 +657,7 @@ fn apart<T: Copy + Eq + Hash>(
     let is_divided = all.len() > 1 && !alone.is_empty();
     let others = Some(others).filter(|others| !others.is_empty());
     let others = others.map(|others| (others, false));
-    is_divided.then(|| alone.into_iter().map(|item| (vec![item], true)).chain(others))
+    is_divided.then(|| others.into_iter().chain(alone.into_iter().map(|item| (vec![item], true))))
 }
 
 #[cfg(test)]

@@ -8,12 +8,12 @@
 //!
 //! Pure: it is told what was asked and what came of it.
 
-use super::limits::{PROVEN, SMALLEST_PAGE_LIMIT};
 use crate::nostr::Filter;
+use crate::peer::limits::{PROVEN, SMALLEST_PAGE_LIMIT};
 
 /// Authors, kinds, limit and seconds of one question.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Size([u64; DIMENSIONS]);
+pub(in crate::peer) struct Size([u64; DIMENSIONS]);
 
 const DIMENSIONS: usize = 4;
 const AUTHORS: usize = 0;
@@ -29,7 +29,7 @@ const GROWTH: u64 = 8;
 
 impl Size {
     /// The size of a filter that asks for pages of so many events.
-    pub(super) fn of(filter: &Filter, limit: u64) -> Self {
+    pub(in crate::peer) fn of(filter: &Filter, limit: u64) -> Self {
         let authors = filter.authors.as_deref().map_or(1, <[_]>::len) as u64;
         let kinds = filter.kinds.as_deref().map_or(1, <[_]>::len) as u64;
         // Without a last second time cannot be divided.
@@ -40,12 +40,17 @@ impl Size {
     }
 
     /// Whether there is nothing to divide but its limit and its time.
-    pub(super) fn is_of_one_author_and_kind(self) -> bool {
+    pub(in crate::peer) fn is_of_one_author_and_kind(self) -> bool {
         self.0[AUTHORS] <= 1 && self.0[KINDS] <= 1
     }
 
+    /// Whether there is no smaller question.
+    pub(in crate::peer) fn is_smallest(self) -> bool {
+        self.fits(&Self(SMALLEST))
+    }
+
     /// No larger than the other one in any dimension.
-    fn fits(&self, other: &Self) -> bool {
+    pub(in crate::peer) fn fits(&self, other: &Self) -> bool {
         self.0.iter().zip(other.0).all(|(one, other)| *one <= other)
     }
 
@@ -64,41 +69,38 @@ impl Size {
 
 /// Sizes at which a peer has been seen to do something.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Proven(Vec<Size>);
+pub(in crate::peer) struct Proven(Vec<Size>);
 
 impl Proven {
     /// It has done so at this size.
-    pub(super) fn add(&mut self, size: Size) {
-        if !self.covers_all(size) && self.0.len() < PROVEN {
+    pub(in crate::peer) fn add(&mut self, size: Size) {
+        if !self.covers_all(size) {
             self.0.retain(|known| !known.fits(&size));
+            if self.0.len() >= PROVEN {
+                self.0.remove(0);
+            }
             self.0.push(size);
         }
     }
 
     /// Whether it has done so at this size or at a larger one, whatever the limit and the time.
-    pub(super) fn covers(&self, size: Size) -> bool {
+    pub(in crate::peer) fn covers(&self, size: Size) -> bool {
         self.0.iter().any(|known| size.of_lists().fits(known))
     }
 
-    /// Whether it has done so at this size or at a larger one, whatever the time.
-    pub(super) fn covers_but_time(&self, size: Size) -> bool {
-        let [authors, kinds, limit, _] = size.0;
-        self.covers_all(Size([authors, kinds, limit, 0]))
-    }
-
     /// Whether it has done so at this size or at a larger one in every dimension.
-    pub(super) fn covers_all(&self, size: Size) -> bool {
+    pub(in crate::peer) fn covers_all(&self, size: Size) -> bool {
         self.0.iter().any(|known| size.fits(known))
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(in crate::peer) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
 
 /// What is to be done about a question that a peer has refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(in crate::peer) enum Refused {
     /// It is asked again in the pieces that [`Sizes::carve`] now gives.
     Smaller,
     /// Questions of that size are answered: some of what this one names is what is refused.
@@ -109,7 +111,7 @@ pub(super) enum Refused {
 
 /// The sizes of questions that one peer is asked.
 #[derive(Debug, Clone)]
-pub(super) struct Sizes {
+pub(in crate::peer) struct Sizes {
     /// Of the next question, at most.
     now: Size,
     /// The largest that is worth a try.
@@ -131,14 +133,19 @@ impl Default for Sizes {
 
 impl Sizes {
     /// Events to ask for in one page, `page` at most.
-    pub(super) fn limit(&self, page: u64) -> u64 {
+    pub(in crate::peer) fn limit(&self, page: u64) -> u64 {
         page.min(self.now.0[LIMIT]).max(1)
     }
 
     /// Whether questions are as large as they are going to be. Until then one is asked at a time,
     /// so that its answer tells of its size.
-    pub(super) fn is_settled(&self) -> bool {
+    pub(in crate::peer) fn is_settled(&self) -> bool {
         (0..DIMENSIONS).all(|at| !self.may_grow(at))
+    }
+
+    /// Whether questions are about less time than there is to ask about.
+    pub(in crate::peer) fn divides_time(&self) -> bool {
+        self.now.0[SECONDS] < self.wanted.0[SECONDS]
     }
 
     /// Whether a larger size in this dimension is possible, and of use.
@@ -147,22 +154,22 @@ impl Sizes {
     }
 
     /// Something of this size is to be asked.
-    pub(super) fn want(&mut self, size: Size) {
+    pub(in crate::peer) fn want(&mut self, size: Size) {
         self.wanted = self.wanted.joined(&size);
     }
 
     /// Whether something of this size has not been answered yet.
-    pub(super) fn is_larger_than_what_works(&self, size: Size) -> bool {
+    pub(in crate::peer) fn is_larger_than_what_works(&self, size: Size) -> bool {
         !size.fits(&self.works)
     }
 
     /// Whether the peer has answered nothing so far.
-    pub(super) fn nothing_works(&self) -> bool {
+    pub(in crate::peer) fn nothing_works(&self) -> bool {
         self.works.0[AUTHORS] == 0
     }
 
     /// The first piece of a question that may be asked now, and the rest of it, newest first.
-    pub(super) fn carve(&self, mut filter: Filter) -> (Filter, Vec<Filter>) {
+    pub(in crate::peer) fn carve(&self, mut filter: Filter) -> (Filter, Vec<Filter>) {
         let mut rest = Vec::new();
         let [authors, kinds, _, seconds] = self.now.0;
         // Time first: what is older keeps all of the lists, for when larger ones have been learned.
@@ -185,17 +192,18 @@ impl Sizes {
     }
 
     /// A question of this size brought something, and a larger one nothing, although it should have.
-    pub(super) fn begin_at(&mut self, answered: Size) {
+    pub(in crate::peer) fn begin_at(&mut self, answered: Size) {
         self.works = self.works.joined(&answered);
         self.now =
             Size(std::array::from_fn(|at| answered.0[at].max(SMALLEST[at]).min(self.most.0[at])));
     }
 
     /// A question of this size was answered.
-    pub(super) fn answered(&mut self, size: Size) {
+    pub(in crate::peer) fn answered(&mut self, size: Size) {
         self.works = self.works.joined(&size);
-        let grows =
-            (0..DIMENSIONS).find(|&at| self.may_grow(at) && self.now.0[at] <= self.works.0[at]);
+        // Time first: where it is short, a query has thousands of pieces.
+        let mut all = [SECONDS, AUTHORS, KINDS, LIMIT].into_iter();
+        let grows = all.find(|&at| self.may_grow(at) && self.now.0[at] <= self.works.0[at]);
         if let Some(at) = grows {
             self.now.0[at] = self.now.0[at].saturating_mul(GROWTH).min(self.most.0[at]);
         }
@@ -203,7 +211,7 @@ impl Sizes {
 
     /// A question of this size was refused; `is_costly`: finding that out took a while, so that no
     /// more than one size beyond what works is tried.
-    pub(super) fn refused(&mut self, size: Size, is_costly: bool) -> Refused {
+    pub(in crate::peer) fn refused(&mut self, size: Size, is_costly: bool) -> Refused {
         if self.nothing_works() {
             return self.refused_at_first(size);
         }
@@ -213,7 +221,10 @@ impl Sizes {
             (None, _) => Refused::Content,
             (Some(at), None) => {
                 let works = self.works.0[at];
-                let next = if is_costly { works } else { works.max(size.0[at] / 2) };
+                // A short time costs more than one more refusal.
+                let is_worth_it = at == SECONDS && size.0[at] / GROWTH >= works;
+                let is_last = is_costly && !is_worth_it;
+                let next = if is_last { works } else { works.max(size.0[at] / 2) };
                 self.most.0[at] = next.max(SMALLEST[at]);
                 self.now.0[at] = self.most.0[at];
                 Refused::Smaller
@@ -222,7 +233,7 @@ impl Sizes {
                 // Which of them is too much shows when one is tried at a time, if that costs little.
                 if is_costly {
                     self.most = Size(std::array::from_fn(|at| {
-                        if size.0[at] > self.works.0[at] {
+                        if at != SECONDS && size.0[at] > self.works.0[at] {
                             self.works.0[at].max(SMALLEST[at])
                         } else {
                             self.most.0[at]

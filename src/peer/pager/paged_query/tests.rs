@@ -75,7 +75,7 @@ fn fetch(relay: &mut Relay, query: Filter) -> (BTreeSet<Stored>, Vec<Gap>) {
         end(&mut pager, false);
         assert!(relay.pages < 10_000, "paging does not end");
     }
-    (received, pager.into_gaps())
+    (received, pager.into_gaps(0))
 }
 
 fn query() -> Filter {
@@ -115,7 +115,7 @@ fn a_relay_that_says_that_there_is_no_more_is_asked_once() {
     }
     end(&mut pager, true);
     assert_eq!(pager.next(LeftOut::default()), None);
-    assert_eq!(pager.into_gaps(), []);
+    assert_eq!(pager.into_gaps(0), []);
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn a_relay_that_never_runs_out_of_new_events_in_one_second_is_not_asked_for_ever
         pages += 1;
         assert!(pages < 1_000);
     }
-    assert!(!pager.into_gaps().is_empty());
+    assert!(!pager.into_gaps(0).is_empty());
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn an_answer_of_nothing_but_what_was_not_asked_for_is_no_end() {
     end(&mut pager, false);
     assert_eq!(pager.next(LeftOut::default()), None);
     let reason = GapReason::IgnoresFilter;
-    assert_eq!(pager.into_gaps(), [Gap { filter: query(), reason }]);
+    assert_eq!(pager.into_gaps(0), [Gap { filter: query(), reason }]);
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn what_is_dated_too_far_ahead_ends_a_query_only_where_it_may_hide_something() {
             (0..passed).for_each(|_| pager.pass());
             end(&mut pager, false);
         }
-        let found = pager.into_gaps();
+        let found = pager.into_gaps(0);
         assert_eq!(found.len(), gaps, "{found:?}");
         assert!(found.iter().all(|gap| gap.reason == GapReason::IgnoresFilter));
     }
