@@ -39,26 +39,6 @@ struct Place<'s> {
     page: Page<'s>,
     /// In a branch, the child that the next place is in. In a leaf, how many lie in front.
     at: usize,
-    /// Its keys are at least the first of these, and less than the second.
-    bounds: Bounds<'s>,
-}
-
-type Bounds<'s> = [Option<&'s [u8]>; 2];
-
-impl<'s> Place<'s> {
-    /// The child's number, and the bounds of its keys.
-    fn child(&self) -> Result<(u64, Bounds<'s>), ReadError> {
-        let read = || -> Result<_, Wrong> {
-            let [low, high] = self.bounds;
-            let node = self.page.node(self.at)?;
-            // The first key of a branch is not kept.
-            let low = if self.at == 0 { low } else { Some(node.key) };
-            let next = self.at + 1;
-            let high = if next < self.page.len() { Some(self.page.key(next)?) } else { high };
-            Ok((node.child(), [low, high]))
-        };
-        read().map_err(damaged(self.number))
-    }
 }
 
 /// A place between two entries of a tree, or at an end.
@@ -78,38 +58,62 @@ impl<'s> Cursor<'s> {
         let mut cursor = Self { txn, tree, stack: Vec::new() };
         if tree.record.root != NO_PAGE {
             cursor.stack.reserve_exact(tree.record.depth.into());
-            cursor.descend((tree.record.root, [None; 2]), start)?;
+            cursor.descend(start)?;
         }
         Ok(cursor)
     }
 
-    /// Goes down to a leaf.
-    fn descend(
-        &mut self,
-        (mut number, mut bounds): (u64, Bounds<'s>),
-        start: Start<'_>,
-    ) -> Result<(), ReadError> {
+    /// Goes down to a leaf, from the root or from the child that the last place names.
+    fn descend(&mut self, start: Start<'_>) -> Result<(), ReadError> {
         let Tree { record, shape } = self.tree;
         let leaf = if shape.number == OF_ONE_KEY.number { Kind::Integers } else { Kind::Leaf };
         loop {
-            let page = self.txn.page(shape, number)?;
+            let (number, from) = match self.stack.last() {
+                None => (record.root, (0, 0)),
+                Some(above) => {
+                    let child = above.page.node(above.at).map_err(damaged(shape, above.number))?;
+                    (child.child(), (above.number, above.at))
+                }
+            };
+            let page = self.txn.page(shape, number, from, |page| self.check_bounds(page))?;
             let is_above = self.stack.len() + 1 < record.depth.into();
             if page.kind() != if is_above { Kind::Branch } else { leaf } {
-                return Err(damaged(number)(WRONG_DEPTH));
+                return Err(damaged(shape, number)(WRONG_DEPTH));
             }
-            check_bounds(shape, page, bounds).map_err(damaged(number))?;
             let at = match start {
                 Start::First => 0,
-                Start::Key(key) => page.position(shape.order, key).map_err(damaged(number))?,
+                Start::Key(key) => {
+                    page.position(shape.order, key).map_err(damaged(shape, number))?
+                }
                 Start::Last => page.len(),
             };
             let last = if is_above { page.len() - 1 } else { page.len() };
-            let place = Place { number, page, at: at.min(last), bounds };
-            self.stack.push(place);
+            self.stack.push(Place { number, page, at: at.min(last) });
             if !is_above {
                 return Ok(());
             }
-            (number, bounds) = place.child()?;
+        }
+    }
+
+    /// Whether the keys of a page, which ascend, are those that belong where the last place leads:
+    /// at least the key that leads there, and less than the next.
+    fn check_bounds(&self, page: Page<'_>) -> Result<(), Wrong> {
+        let order = self.tree.shape.order;
+        let Some([first, last]) = page.ends()? else { return Ok(()) };
+        // The first key of a branch is not kept: then one above it is the bound.
+        let low = self.stack.iter().rev().find(|place| place.at > 0);
+        let high = self.stack.iter().rev().find(|place| place.at + 1 < place.page.len());
+        let is_too_low = match low {
+            Some(place) => order.compare(first, place.page.key(place.at)?).is_lt(),
+            None => false,
+        };
+        let is_too_high = match high {
+            Some(place) => order.compare(last, place.page.key(place.at + 1)?).is_ge(),
+            None => false,
+        };
+        match is_too_low || is_too_high {
+            true => Err("its keys are not those that lead to it"),
+            false => Ok(()),
         }
     }
 
@@ -126,8 +130,7 @@ impl<'s> Cursor<'s> {
                 continue;
             };
             place.at = next;
-            let child = place.child()?;
-            self.descend(child, if forward { Start::First } else { Start::Last })?;
+            self.descend(if forward { Start::First } else { Start::Last })?;
             return Ok(true);
         }
         Ok(false)
@@ -152,25 +155,10 @@ impl<'s> Cursor<'s> {
                     continue;
                 }
             };
-            let node = place.page.node(at).map_err(damaged(place.number))?;
+            let node = place.page.node(at).map_err(damaged(self.tree.shape, place.number))?;
             return Ok(Some((node, place.number)));
         }
     }
-}
-
-/// Whether the keys of a page, which ascend, are those that are looked for there.
-#[inline]
-fn check_bounds(shape: Table, page: Page<'_>, [low, high]: Bounds<'_>) -> Result<(), Wrong> {
-    if let (None, None) = (low, high) {
-        return Ok(());
-    }
-    let Some([first, last]) = page.ends()? else { return Ok(()) };
-    if low.is_some_and(|low| shape.order.compare(first, low).is_lt())
-        || high.is_some_and(|high| shape.order.compare(last, high).is_ge())
-    {
-        return Err("its keys are not those that lead to it");
-    }
-    Ok(())
 }
 
 /// Entries in order, or backward.
@@ -190,6 +178,7 @@ struct Values<'s> {
     /// That the key is said to have and that have not come.
     left: u64,
     /// Where it is said.
+    of: Table,
     page: u64,
 }
 
@@ -197,21 +186,21 @@ impl<'s> Values<'s> {
     fn new(
         txn: &'s PageTxn<'_>,
         record: Record,
-        page: u64,
+        (of, page): (Table, u64),
         forward: bool,
     ) -> Result<Self, ReadError> {
-        record.check().map_err(damaged(page))?;
+        record.check().map_err(damaged(of, page))?;
         if record.root == NO_PAGE {
-            return Err(damaged(page)("a key has no values"));
+            return Err(damaged(of, page)("a key has no values"));
         }
         let tree = Tree { record, shape: &OF_ONE_KEY };
         let start = if forward { Start::First } else { Start::Last };
-        Ok(Self { cursor: Cursor::new(txn, tree, start)?, left: record.entries, page })
+        Ok(Self { cursor: Cursor::new(txn, tree, start)?, left: record.entries, of, page })
     }
 
     /// The values in the next page; `None` if there are no more.
     fn next(&mut self, forward: bool) -> Result<Option<&'s [u8]>, ReadError> {
-        let wrong = damaged(self.page);
+        let wrong = damaged(self.of, self.page);
         let Some(place) = self.cursor.stack.last() else {
             let is_complete = self.left == 0;
             return if is_complete { Ok(None) } else { Err(wrong(NOT_AS_MANY)) };
@@ -256,23 +245,28 @@ impl<'s> Entries<'s> {
                 continue;
             }
             let Some((node, page)) = self.cursor.next(self.forward)? else { return Ok(None) };
-            let has_duplicates = self.cursor.tree.shape.has_duplicates();
+            let shape = self.cursor.tree.shape;
+            let has_duplicates = shape.has_duplicates();
             self.key = node.key;
-            match node.value().map_err(damaged(page))? {
+            match node.value().map_err(damaged(shape, page))? {
                 Value::Here(value) if !has_duplicates || value.len() == VALUE => {
                     return Ok(Some((node.key, value)));
                 }
                 Value::Large { page, bytes } if !has_duplicates => {
-                    return Ok(Some((node.key, self.cursor.txn.large_value(page, bytes)?)));
+                    return Ok(Some((node.key, self.cursor.txn.large_value(shape, page, bytes)?)));
                 }
                 Value::Several(values) if has_duplicates => {
-                    self.values = page::integers(values, None).map_err(damaged(page))?;
+                    self.values = page::integers(values, None).map_err(damaged(shape, page))?;
                 }
                 Value::Tree(record) if has_duplicates => {
-                    let values = Values::new(self.cursor.txn, record, page, self.forward)?;
+                    let values = Values::new(self.cursor.txn, record, (shape, page), self.forward)?;
                     self.more = Some(values);
                 }
-                _ => return Err(damaged(page)("a value is not of the kind that its table has")),
+                _ => {
+                    return Err(damaged(shape, page)(
+                        "a value is not of the kind that its table has",
+                    ));
+                }
             }
         }
     }

@@ -17,11 +17,14 @@
 //! What this does not protect from: a data file that something cuts short while it is being read on
 //! its map ends the process (SIGBUS), as it would strfry. Its length is looked at before each batch.
 
+mod copies;
 mod cursor;
 mod data_file;
 mod error;
 mod export;
 mod files;
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 pub(crate) mod golden;
 mod keys;

@@ -73,10 +73,10 @@ pub const LESS_WITHOUT_LOCK: usize = 10;
 /// A record that is copied out of its pages is never larger. As [`DECOMPRESSED_PAYLOAD`].
 pub const COPIED_RECORD: usize = 4 << 20;
 
-/// Copies of pages that one batch leaves to the next, for as long as strfry commits nothing: 8 MiB
+/// Copies of pages that one batch leaves to the next, for as long as strfry commits nothing: 4 MiB
 /// of usual pages, so that looking up takes the upper ones from there.
-pub const COPIED_PAGES: usize = 2_048;
+pub const COPIED_PAGES: usize = 1_024;
 
 /// Pages of the map that are known to be whole, at 8 bytes each: enough for the pages above the
 /// leaves of a million events and for 500 lookups at random.
-pub const CHECKED_PAGES: usize = 4_096;
+pub const CHECKED_PAGES: usize = 16_384;

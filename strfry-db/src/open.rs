@@ -8,6 +8,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::copies::{Copies, SparePages};
 use super::data_file;
 use super::error::{OpenError, ReadError};
 use super::files::Files;
@@ -19,7 +20,7 @@ use super::map::GrowingMap;
 use super::moment::{Moment, Seen};
 use super::open_snapshots::Open;
 use super::optimistic::MetaPages;
-use super::page_txn::{CheckedPages, Copies, PageTxn, Pages};
+use super::page_txn::{CheckedPages, PageTxn, Pages};
 use super::payload::Dictionary;
 #[cfg(feature = "lmdb")]
 use super::registered::{Registered, refuse_wrong_lmdb};
@@ -53,6 +54,7 @@ pub struct StrfryDb {
     checked: CheckedPages,
     /// Copies of pages, and what they are of.
     copies: Mutex<Option<(Arc<Moment>, Arc<Copies>)>>,
+    spare: Arc<SparePages>,
     seen: Seen,
     pub(super) tables: Tables,
     pub(super) meta: Meta,
@@ -151,6 +153,7 @@ impl StrfryDb {
             map: GrowingMap::default(),
             checked: CheckedPages::default(),
             copies: Mutex::default(),
+            spare: Arc::default(),
             seen,
             tables,
             meta,
@@ -266,7 +269,7 @@ impl StrfryDb {
                 let pages = Pages::Mapped { map, end, checked: &self.checked };
                 PageTxn::new(&self.meta_pages, meta, pages)
             }
-            Err(_) => PageTxn::copying(&self.meta_pages, meta, Arc::default()),
+            Err(_) => PageTxn::copying(&self.meta_pages, meta, Copies::new(&self.spare).into()),
         })
     }
 
@@ -279,7 +282,9 @@ impl StrfryDb {
         {
             return Arc::clone(copies);
         }
-        let copies = Arc::<Copies>::default();
+        // Their memory is used again.
+        *kept = None;
+        let copies = Arc::new(Copies::new(&self.spare));
         *kept = Some((Arc::clone(moment), Arc::clone(&copies)));
         copies
     }

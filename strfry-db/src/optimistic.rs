@@ -43,10 +43,11 @@ use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
+use super::copies::Copies;
 use super::data_file::Meta;
 use super::error::{ReadError, damaged};
 use super::open::StrfryDb;
-use super::page_txn::{Copies, PageTxn};
+use super::page_txn::PageTxn;
 use super::snapshot::Snapshot;
 
 /// Tries to read a batch before giving up. Each takes half as much as the one before, so that ten
@@ -117,7 +118,7 @@ impl MetaPages {
         mut read: impl FnMut(&PageTxn<'_>) -> Result<R, ReadError>,
     ) -> Result<R, ReadError> {
         for _ in 0..ATTEMPTS {
-            let txn = PageTxn::copying(self, meta, Arc::new(Copies::default()));
+            let txn = PageTxn::copying(self, meta, Arc::new(Copies::new(&Arc::default())));
             let result = read(&txn);
             if txn.is_whole() {
                 return result;

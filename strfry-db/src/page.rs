@@ -232,12 +232,25 @@ impl<'s> Page<'s> {
     /// In a leaf, the place of the first key that is at least this one. In a branch, the place of
     /// the child in which this key is, if it is anywhere.
     pub(super) fn position(self, order: Order, key: &[u8]) -> Result<usize, Wrong> {
+        match order {
+            Order::Bytes => self.search(|other| other.cmp(key)),
+            Order::Integers => self.search(|other| orders::integers(other, key)),
+            Order::StringUint64 => self.search(|other| orders::string_uint64(other, key)),
+            Order::Uint64Uint64 => self.search(|other| orders::uint64_uint64(other, key)),
+            Order::StringUint64Uint64 => {
+                self.search(|other| orders::string_uint64_uint64(other, key))
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn search(self, compare: impl Fn(&[u8]) -> Ordering) -> Result<usize, Wrong> {
         // The first key in a branch is not kept.
         let first = usize::from(self.is_branch());
         let (mut low, mut high) = (first, self.len);
         while low < high {
             let middle = low.midpoint(high);
-            let compared = order.compare(self.key(middle)?, key);
+            let compared = compare(self.key(middle)?);
             // The key in a branch is the first of its child.
             if compared.is_lt() || first == 1 && compared.is_eq() {
                 low = middle + 1;

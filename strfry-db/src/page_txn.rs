@@ -11,12 +11,13 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use elsa::sync::{FrozenMap, FrozenVec};
+use elsa::sync::FrozenVec;
 
+use super::copies::Copies;
 use super::cursor::{Cursor, Entries, Start, Tree};
 use super::data_file::Meta;
 use super::error::ReadError;
-use super::limits::{CHECKED_PAGES, COPIED_PAGES, COPIED_RECORD};
+use super::limits::{CHECKED_PAGES, COPIED_RECORD};
 use super::map::Map;
 use super::optimistic::{MetaPages, is_overtaken};
 use super::page::{self, PAGE_HEADER, Page, Record, Value, Wrong, u64_at};
@@ -48,30 +49,12 @@ pub(super) enum Pages<'db> {
     },
 }
 
-/// Pages of nodes that have been copied and checked, by the number of their shape and their own.
-#[derive(Debug)]
-pub(super) struct Copies(FrozenMap<(u8, u64), Box<[u8]>>);
-
-impl Default for Copies {
-    fn default() -> Self {
-        Self(FrozenMap::new())
-    }
-}
-
-impl Copies {
-    /// Whether there is no room for more in another batch.
-    pub(super) fn is_full(&self) -> bool {
-        self.0.len() >= COPIED_PAGES
-    }
-}
-
 /// The pages of the map that have been checked last, so that the upper ones of a tree are not
-/// checked for each entry that is looked up. A note is of a page, its shape and a commit; the page
-/// does not change as long as somebody reads that commit.
+/// checked for each entry that is looked up. A note is of a page, its shape, the place that led to
+/// it and a commit: the page does not change as long as somebody reads that commit.
 ///
-/// To save space a note keeps no more than 24 bits of the commit's number. A note that is mistaken
-/// for one of a commit 16 million later does no harm: whatever is read of a page is looked for in
-/// its bounds each time.
+/// Notes are hashes, so one page in 2^64 is mistaken for a checked one. That does no harm to the
+/// process: whatever is read of a page is looked for in its bounds each time.
 #[derive(Debug)]
 pub(super) struct CheckedPages(Box<[AtomicU64]>);
 
@@ -82,16 +65,23 @@ impl Default for CheckedPages {
 }
 
 impl CheckedPages {
-    /// The page's note, and where it is kept; `None` for pages beyond 128 TiB.
+    /// Where the note of a page is kept.
     #[inline]
-    fn place(&self, commit: u64, shape: Table, page: u64) -> Option<(&AtomicU64, u64)> {
-        let at = usize::try_from(page).ok()? % CHECKED_PAGES;
-        let note = commit << 40 | u64::from(shape.number) << 35 | page;
-        self.0.get(at).zip((page < 1 << 35).then_some(note))
+    fn place(&self, page: u64) -> Option<&AtomicU64> {
+        self.0.get(usize::try_from(page).ok()? % CHECKED_PAGES)
     }
 }
 
-const _: () = assert!(SHAPES <= 32);
+/// Stands for a page of a tree of this shape that is reached from that place; never 0.
+#[inline]
+fn note(commit: u64, shape: Table, page: u64, (above, at): (u64, usize)) -> u64 {
+    let place = (at as u64) << 8 | u64::from(shape.number);
+    let hash = commit.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        ^ page.wrapping_mul(0xc2b2_ae3d_27d4_eb4f).rotate_left(17)
+        ^ above.wrapping_mul(0x1656_67b1_9e37_79f9).rotate_left(31)
+        ^ place.wrapping_mul(0xff51_afd7_ed55_8ccd).rotate_left(47);
+    hash | 1
+}
 
 impl<'db> PageTxn<'db> {
     pub(super) fn new(meta_pages: &'db MetaPages, meta: Meta, pages: Pages<'db>) -> Self {
@@ -119,13 +109,13 @@ impl<'db> PageTxn<'db> {
         }
     }
 
-    fn copy(&self, page: u64, bytes: usize) -> Result<Box<[u8]>, ReadError> {
-        let mut copy = vec![0; bytes].into_boxed_slice();
+    /// Fills a buffer from this page on.
+    fn copy(&self, shape: Table, page: u64, copy: &mut [u8]) -> Result<(), ReadError> {
         let offset = page.saturating_mul(self.meta.page_size);
-        match self.meta_pages.file.read_exact_at(&mut copy, offset) {
-            Ok(()) => Ok(copy),
+        match self.meta_pages.file.read_exact_at(copy, offset) {
+            Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                Err(damaged(page)(BEHIND_THE_END))
+                Err(damaged(shape, page)(BEHIND_THE_END))
             }
             Err(source) => Err(ReadError::ReadPage { page, source }),
         }
@@ -135,61 +125,82 @@ impl<'db> PageTxn<'db> {
         usize::try_from(self.meta.page_size).unwrap_or(0)
     }
 
-    fn is_there(&self, page: u64) -> Result<(), ReadError> {
+    fn is_there(&self, shape: Table, page: u64) -> Result<(), ReadError> {
         if page <= self.meta.last_page {
             Ok(())
         } else {
-            Err(damaged(page)("there is no such page"))
+            Err(damaged(shape, page)("there is no such page"))
         }
     }
 
-    /// A page of a tree of this shape.
+    /// A page of a tree of this shape, reached from this place (0 and 0: the root), which `check`
+    /// may say cannot lead to it. Checked once for all who come to it from there.
     #[inline]
-    pub(super) fn page(&self, shape: Table, number: u64) -> Result<Page<'_>, ReadError> {
+    pub(super) fn page(
+        &self,
+        shape: Table,
+        number: u64,
+        from: (u64, usize),
+        check: impl FnOnce(Page<'_>) -> Result<(), Wrong>,
+    ) -> Result<Page<'_>, ReadError> {
+        let note = note(self.meta.txn_id, shape, number, from);
         match &self.pages {
             Pages::Mapped { map, end, checked } => {
-                self.is_there(number)?;
-                let bytes = mapped(map, *end, number, self.page_bytes(), self.page_bytes())?;
-                let place = checked.place(self.meta.txn_id, shape, number);
-                if let Some((known, note)) = place
-                    && known.load(Ordering::Relaxed) == note
-                {
+                self.is_there(shape, number)?;
+                let bytes = mapped(map, *end, number, self.page_bytes(), self.page_bytes());
+                let bytes = bytes.ok_or_else(|| damaged(shape, number)(BEHIND_THE_END))?;
+                let known = checked.place(number);
+                if known.is_some_and(|known| known.load(Ordering::Relaxed) == note) {
                     return Ok(Page::known(bytes));
                 }
-                let page = Page::of_tree(bytes, number, shape.order).map_err(damaged(number))?;
-                if let Some((known, note)) = place {
+                let page = Page::of_tree(bytes, number, shape.order)
+                    .and_then(|page| check(page).map(|()| page))
+                    .map_err(damaged(shape, number))?;
+                if let Some(known) = known {
                     known.store(note, Ordering::Relaxed);
                 }
                 Ok(page)
             }
             Pages::Copied { copies, .. } => {
-                let place = (shape.number, number);
-                if let Some(copy) = copies.0.get(&place) {
+                if let Some(copy) = copies.get(note, number) {
                     return Ok(Page::known(copy));
                 }
-                self.is_there(number)?;
-                let copy = self.copy(number, self.page_bytes())?;
-                Page::of_tree(&copy, number, shape.order).map_err(damaged(number))?;
-                Ok(Page::known(copies.0.insert(place, copy)))
+                self.is_there(shape, number)?;
+                let mut copy = copies.buffer(self.page_bytes());
+                self.copy(shape, number, &mut copy)?;
+                Page::of_tree(&copy, number, shape.order)
+                    .and_then(check)
+                    .map_err(damaged(shape, number))?;
+                Ok(Page::known(copies.insert(note, number, copy)))
             }
         }
     }
 
     /// A value that has pages of its own.
-    pub(super) fn large_value(&self, page: u64, bytes: u64) -> Result<&[u8], ReadError> {
-        let wrong = damaged(page);
+    pub(super) fn large_value(
+        &self,
+        shape: Table,
+        page: u64,
+        bytes: u64,
+    ) -> Result<&[u8], ReadError> {
+        let wrong = damaged(shape, page);
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).saturating_add(PAGE_HEADER);
-        self.is_there(page)?;
+        self.is_there(shape, page)?;
         let value = match &self.pages {
-            Pages::Mapped { map, end, .. } => mapped(map, *end, page, self.page_bytes(), bytes)?,
+            Pages::Mapped { map, end, .. } => {
+                let found = mapped(map, *end, page, self.page_bytes(), bytes);
+                found.ok_or_else(|| wrong(BEHIND_THE_END))?
+            }
             Pages::Copied { large, .. } => {
                 if bytes > COPIED_RECORD + PAGE_HEADER {
                     return Err(wrong("a value is over 4 MiB"));
                 }
-                large.push_get(self.copy(page, bytes)?)
+                let mut copy = vec![0; bytes].into_boxed_slice();
+                self.copy(shape, page, &mut copy)?;
+                large.push_get(copy)
             }
         };
-        let pages = page::pages_of_large_value(value, page).map_err(damaged(page))?;
+        let pages = page::pages_of_large_value(value, page).map_err(damaged(shape, page))?;
         let needed = (bytes as u64).div_ceil(self.meta.page_size);
         let end = page.checked_add(pages);
         if pages < needed || end.is_none_or(|end| end > self.meta.last_page.saturating_add(1)) {
@@ -210,20 +221,20 @@ impl<'db> PageTxn<'db> {
     }
 
     fn look_for(&self, shape: Table) -> Result<Option<Record>, ReadError> {
-        self.meta.main.check().map_err(damaged(0))?;
+        self.meta.main.check().map_err(damaged(&MAIN, 0))?;
         let main = Tree { record: self.meta.main, shape: &MAIN };
         let name = shape.full_name.as_bytes();
         let mut cursor = Cursor::new(self, main, Start::Key(name))?;
         let Some((node, page)) = cursor.next(true)?.filter(|(node, _)| node.key == name) else {
             return Ok(None);
         };
-        let Value::Database(record) = node.value().map_err(damaged(page))? else {
-            return Err(damaged(page)("a table has no record"));
+        let Value::Database(record) = node.value().map_err(damaged(&MAIN, page))? else {
+            return Err(damaged(&MAIN, page)("a table has no record"));
         };
         if record.flags != shape.flags {
-            return Err(damaged(page)("a table has other flags than strfry gives it"));
+            return Err(damaged(&MAIN, page)("a table has other flags than strfry gives it"));
         }
-        record.check().map_err(damaged(page))?;
+        record.check().map_err(damaged(&MAIN, page))?;
         Ok(Some(record))
     }
 
@@ -272,45 +283,38 @@ impl<'db> PageTxn<'db> {
     ///
     /// LMDB 0.9, `mdb.c`: a record of the list is a count and that many page numbers, 8 bytes each.
     pub(super) fn free_bytes(&self) -> Result<u64, ReadError> {
-        self.meta.free.check().map_err(damaged(0))?;
+        self.meta.free.check().map_err(damaged(&FREE, 0))?;
         let list = Tree { record: self.meta.free, shape: &FREE };
         let mut cursor = Cursor::new(self, list, Start::First)?;
         let mut free = 0_u64;
         while let Some((node, page)) = cursor.next(true)? {
-            let count = match node.value().map_err(damaged(page))? {
+            let count = match node.value().map_err(damaged(&FREE, page))? {
                 Value::Here(pages) => u64_at(pages, 0),
                 // As much of it as holds the count.
-                Value::Large { page, .. } => u64_at(self.large_value(page, 8)?, 0),
-                _ => return Err(damaged(page)("a record is not a list of pages")),
+                Value::Large { page, .. } => u64_at(self.large_value(&FREE, page, 8)?, 0),
+                _ => return Err(damaged(&FREE, page)("a record is not a list of pages")),
             };
             free = free.saturating_add(count);
         }
         // No more pages can be free than there are.
         match free <= self.meta.last_page {
             true => Ok(free.saturating_mul(self.meta.page_size)),
-            false => Err(damaged(self.meta.free.root)("more pages are free than there are")),
+            false => Err(damaged(&FREE, self.meta.free.root)("more pages are free than there are")),
         }
     }
 }
 
-/// Bytes of the map from this page on.
+/// Bytes of the map from this page on; `None` if they are not in the file.
 #[inline]
-fn mapped(
-    map: &Map,
-    end: usize,
-    page: u64,
-    page_bytes: usize,
-    bytes: usize,
-) -> Result<&[u8], ReadError> {
-    let offset = usize::try_from(page).ok().and_then(|page| page.checked_mul(page_bytes));
-    let found = offset.and_then(|offset| map.get(offset, bytes, end));
-    found.ok_or_else(|| damaged(page)(BEHIND_THE_END))
+fn mapped(map: &Map, end: usize, page: u64, page_bytes: usize, bytes: usize) -> Option<&[u8]> {
+    map.get(usize::try_from(page).ok()?.checked_mul(page_bytes)?, bytes, end)
 }
 
 const BEHIND_THE_END: Wrong = "it lies behind the end of the file";
 
-pub(super) fn damaged(page: u64) -> impl Fn(Wrong) -> ReadError {
-    move |what| ReadError::Damaged { table: "(pages)", key: format!("page {page}"), what }
+/// What is wrong with a page of a table.
+pub(super) fn damaged(shape: Table, page: u64) -> impl Fn(Wrong) -> ReadError {
+    move |what| ReadError::Damaged { table: shape.name, key: format!("page {page}"), what }
 }
 
 #[cfg(test)]
@@ -329,7 +333,8 @@ mod tests {
         let file = File::options().read(true).write(true).open(&path).unwrap();
         let page_size = read_meta(&file, 0).unwrap().unwrap().page_size;
         let meta_pages = MetaPages::new((File::open(&path).unwrap(), page_size));
-        let txn = PageTxn::copying(&meta_pages, meta_pages.begin().unwrap(), Arc::default());
+        let copies = Arc::new(Copies::new(&Arc::default()));
+        let txn = PageTxn::copying(&meta_pages, meta_pages.begin().unwrap(), copies);
         let is_whole_after = |commits: u64| {
             let txn_id = (txn.txn_id() + commits).to_ne_bytes();
             file.write_all_at(&txn_id, commits % 2 * page_size + TXN_ID as u64).unwrap();

@@ -157,8 +157,9 @@ fn forged_headers_say_what_is_wrong_with_them() {
 }
 
 #[test]
-fn a_database_is_opened_once_in_a_process() {
+fn a_database_with_a_lock_file_is_opened_once_in_a_process() {
     let directory = golden_database("strfry-1.1.1");
+    fs::write(directory.path().join("lock.mdb"), "").unwrap();
     let first = StrfryDb::open(directory.path()).unwrap();
     let second = StrfryDb::open(&directory.path().join("data.mdb"));
     assert!(matches!(second, Err(OpenError::AlreadyOpen { .. })), "{second:?}");

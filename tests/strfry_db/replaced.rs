@@ -195,6 +195,7 @@ fn another_name_of_the_same_file_is_not_opened_a_second_time() {
     let golden = golden_database("strfry-1.1.1");
     let elsewhere = tempfile::tempdir_in(golden.path().parent().unwrap()).unwrap();
     fs::hard_link(golden.path().join("data.mdb"), elsewhere.path().join("data.mdb")).unwrap();
+    fs::write(golden.path().join("lock.mdb"), "").unwrap();
     let db = StrfryDb::open(golden.path()).unwrap();
     let again = StrfryDb::open(elsewhere.path());
     assert!(matches!(again, Err(OpenError::AlreadyOpen { .. })), "{again:?}");

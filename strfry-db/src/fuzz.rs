@@ -1,0 +1,196 @@
+//! The page reader on damaged files: millions of small changes to a whole database, and after each
+//! some reading, on the map and on copies.
+//!
+//! `FUZZ_EXECUTIONS=10000000 cargo test --release -p strfry-db --features lmdb fuzz` runs more, and
+//! `FUZZ_SEED=7` others.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use super::copies::Copies;
+use super::cursor::Entry;
+use super::error::ReadError;
+use super::golden::golden_database;
+use super::map::GrowingMap;
+use super::optimistic::MetaPages;
+use super::page_txn::{CheckedPages, PageTxn, Pages};
+use super::tables::{META, Table, Tables};
+
+const EXECUTIONS: u64 = 20_000;
+const PAGE: usize = 4_096;
+
+/// SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.next() % end as u64).unwrap()
+    }
+}
+
+/// A database, damaged and mended again.
+struct Damaged {
+    whole: Vec<u8>,
+    file: File,
+    meta_pages: MetaPages,
+    map: GrowingMap,
+    tables: Vec<Table>,
+    /// Pages that are not as they were.
+    changed: Vec<usize>,
+}
+
+impl Damaged {
+    fn new(name: &str) -> Self {
+        let directory = golden_database(name);
+        let path = directory.path().join("data.mdb");
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        let meta_pages = MetaPages::new((File::open(&path).unwrap(), PAGE as u64));
+        let meta = meta_pages.begin().unwrap();
+        let txn = PageTxn::copying(&meta_pages, meta, Copies::new(&Arc::default()).into());
+        let mut tables = vec![&META];
+        Tables::find(|table| {
+            let is_there = txn.has(table)?;
+            tables.extend(is_there.then_some(table));
+            Ok::<_, ReadError>(is_there)
+        })
+        .unwrap();
+        let (whole, map) = (std::fs::read(&path).unwrap(), GrowingMap::default());
+        Self { whole, file, meta_pages, map, tables, changed: Vec::new() }
+    }
+
+    fn change(&mut self, random: &mut Random) {
+        let pages = self.whole.len() / PAGE;
+        for _ in 0..1 + random.below(2) {
+            let number = random.below(pages);
+            let mut page = self.whole[number * PAGE..][..PAGE].to_vec();
+            let word = |page: &[u8], at: usize| u16::from_ne_bytes([page[at], page[at + 1]]);
+            let values = [0, 1, 2, 3, 0x7fff, 0xffff, random.next() as u16, random.next() as u16];
+            let value = values[random.below(values.len())];
+            let nodes = usize::from(word(&page, 12).saturating_sub(16) / 2).clamp(1, 2_000);
+            let place = 16 + 2 * random.below(nodes);
+            let node = usize::from(word(&page, place)).min(PAGE - 16);
+            let mut put = |at: usize, value: u16| {
+                page[at..at + 2].copy_from_slice(&value.to_ne_bytes());
+            };
+            match random.below(8) {
+                0 => put(2 * random.below(8), value),
+                1 => put(place, value),
+                2 => put(node + 2 * random.below(4), value),
+                // A child, or the size of a value.
+                3 => put(node, random.below(pages) as u16),
+                4 => page[random.below(PAGE)] ^= 1 << random.below(8),
+                5 => page[random.below(PAGE)] = random.next() as u8,
+                6 => {
+                    page = self.whole[random.below(pages) * PAGE..][..PAGE].to_vec();
+                    if random.below(2) == 0 {
+                        page[..8].copy_from_slice(&(number as u64).to_ne_bytes());
+                    }
+                }
+                _ => {
+                    let from = random.below(PAGE);
+                    page[from..].fill(random.next() as u8);
+                }
+            }
+            self.file.write_all_at(&page, (number * PAGE) as u64).unwrap();
+            self.changed.push(number);
+        }
+    }
+
+    fn mend(&mut self) {
+        for number in self.changed.drain(..) {
+            let page = &self.whole[number * PAGE..][..PAGE];
+            self.file.write_all_at(page, (number * PAGE) as u64).unwrap();
+        }
+    }
+
+    /// What some reading gives, on the map and on copies.
+    fn read(&self, random: &mut Random) {
+        let Ok(meta) = self.meta_pages.begin() else { return };
+        let end = self.whole.len();
+        let map = self.map.covering(&self.file, end as u64).unwrap();
+        let checked = CheckedPages::default();
+        let pages = Pages::Mapped { map, end, checked: &checked };
+        let mapped = PageTxn::new(&self.meta_pages, meta.clone(), pages);
+        let copies = Copies::new(&Arc::default()).into();
+        let copied = PageTxn::copying(&self.meta_pages, meta, copies);
+        let table = self.tables[random.below(self.tables.len())];
+        let from = random.below(self.whole.len() - 48);
+        let key = &self.whole[from..from + [8, 16, 40, 48][random.below(4)]];
+        let (kind, seed) = (random.below(5), random.below(2));
+        let [on_map, on_copies] = [&mapped, &copied].map(|txn| {
+            // A value over 4 MiB is refused for another reason by the copies.
+            let told = |error: ReadError| assert!(matches!(error, ReadError::Damaged { .. }));
+            match kind {
+                0 => vec![txn.free_bytes().map(|bytes| (vec![], bytes.to_ne_bytes().to_vec()))]
+                    .into_iter()
+                    .collect::<Result<Vec<_>, _>>()
+                    .map_err(told),
+                1 => txn
+                    .get(table, key)
+                    .map(|value| vec![(vec![], value.unwrap_or_default().to_vec())])
+                    .map_err(told),
+                2 => entries(table, txn.forward(table, None), true).map_err(told),
+                3 => entries(table, txn.backward(table, (seed == 0).then_some(key)), false)
+                    .map_err(told),
+                _ => entries(table, txn.forward(table, Some(key)), true).map_err(told),
+            }
+        });
+        assert!(on_map == on_copies, "{table:?} {kind}");
+    }
+}
+
+type Owned = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// All entries, each behind the one before.
+fn entries<'s>(
+    table: Table,
+    entries: Result<impl Iterator<Item = Result<Entry<'s>, ReadError>>, ReadError>,
+    forward: bool,
+) -> Result<Owned, ReadError> {
+    let mut last: Option<Entry<'_>> = None;
+    let mut all = Owned::new();
+    for entry in entries? {
+        let (key, value) = entry?;
+        if let Some((last_key, last_value)) = last {
+            let values = || super::orders::integers(last_value, value);
+            let order = table.order.compare(last_key, key);
+            let order = if table.has_duplicates() { order.then_with(values) } else { order };
+            assert!(if forward { order.is_lt() } else { order.is_gt() }, "{table:?} out of order");
+        }
+        last = Some((key, value));
+        all.push((key.to_vec(), value.get(..8).unwrap_or(value).to_vec()));
+    }
+    Ok(all)
+}
+
+#[test]
+fn whatever_is_damaged_both_ways_read_the_same_in_order_and_end() {
+    let number = |name| std::env::var(name).ok().map(|number| number.parse().unwrap());
+    let executions = number("FUZZ_EXECUTIONS").unwrap_or(EXECUTIONS);
+    let seed = number("FUZZ_SEED").unwrap_or(1);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            scope.spawn(move || {
+                let mut random = Random(seed << 32 | thread);
+                for name in ["strfry-1.1.1", "strfry-1.1.1-dict"] {
+                    let mut damaged = Damaged::new(name);
+                    for _ in 0..executions / threads / 2 {
+                        damaged.change(&mut random);
+                        damaged.read(&mut random);
+                        damaged.mend();
+                    }
+                }
+            });
+        }
+    });
+}
