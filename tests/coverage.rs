@@ -443,3 +443,34 @@ fn the_first_version_of_the_state_is_taken_over_with_the_time_that_a_node_was_of
     let left = state["version_1"]["peers"].as_object().unwrap();
     assert_eq!(left.keys().collect::<Vec<_>>(), ["wss://away.example/"]);
 }
+
+#[test]
+fn runs_that_are_too_short_for_a_slow_peer_carry_on_where_the_one_before_was_stopped() {
+    let authors = Author::all(1..4);
+    let all = histories(&authors, 200);
+    let archive = Archive::new(&all, 20);
+    let relay = ScriptedRelay::start(move |request| {
+        let pause = Act::Wait(Duration::from_millis(60));
+        answer(std::iter::once(pause).chain(archive.answer(request)))
+    });
+    let node = node_of(&strfry_bin(), &authors);
+    let url = relay.url();
+    let flags = ["--days", "0", "--kinds", "0,1", "--max-time", "1s", "--relay", &url];
+    let mut asked = Vec::new();
+    let mut statuses = Vec::new();
+    while statuses.last() != Some(&json!("complete")) {
+        assert!(statuses.len() < 30, "{asked:?}");
+        let before = relay.record().requests.len();
+        let (_, summary) = node.backfill(&flags);
+        statuses.push(summary["status"].clone());
+        // Pages of what is older than the last day, which every run asks for.
+        let old = asked_since(&relay, before).into_iter();
+        let old = old.filter(|filter| filter["since"].is_null() && filter["limit"] != 1);
+        asked.push(old.map(|filter| filter["until"].as_u64().unwrap()).collect::<Vec<u64>>());
+    }
+    assert!(statuses.len() > 2, "a run was long enough: {asked:?}");
+    assert!(statuses[..statuses.len() - 1].iter().all(|status| status == "incomplete"));
+    // Each run goes on at the second at which the one before was stopped.
+    assert!(asked.concat().is_sorted_by(|newer, older| newer >= older), "{asked:?}");
+    assert_eq!(ids(&node.events()), ids(&all));
+}

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 use strfry_companion::nostr::Filter;
 use strfry_companion::peer::{FetchOutcome, Gap, GapReason, Pace, WantList, Withheld};
+use strfry_companion::stop::Stop;
 use support::collector::{Collector, Here, IMPATIENT, PATIENT, compare, query, sharing_peer};
 use support::events::{Author, START, events, forged, id_of, notes_of, sorted_ids};
 use support::relays::Relay;
@@ -93,6 +94,61 @@ async fn what_is_missing_comes_from_a_real_relay_of_a_small_limit_too() {
         let (outcome, collector) = compare(&relay.url(), queries, PATIENT, here).await;
         assert_eq!(collector.ids(), sorted_ids(&all[100..]));
         assert_eq!((outcome.complete, outcome.gaps), (1, vec![]));
+    }
+}
+
+#[tokio::test]
+async fn what_was_named_and_has_not_come_when_it_is_told_to_stop_was_not_compared() {
+    let authors = Author::all(0..2);
+    let [here, there] = [0, 1].map(|author| notes_of(&authors[author], 50));
+    let all = [&here[..], &there].concat();
+    for gives in [20, 50] {
+        let archive = Archive::new(&all, 500);
+        let comparer = archive.comparer();
+        let ids = archive.clone();
+        // It gives so many ids, and then nothing more, not even an end; a page it never gives.
+        let relay = ScriptedRelay::start_comparing(
+            |_| Arrival::Welcome,
+            move |request| {
+                let given = if request.filter["ids"].is_null() { 0 } else { gives };
+                answer(ids.page(&request.filter).into_iter().take(given).map(Act::Event))
+            },
+            comparer,
+        );
+        let queries: Vec<Filter> = authors.chunks(1).map(|author| query(author, &[1])).collect();
+        let stop = Stop::default();
+        let mut session = sharing_peer(&relay.url(), &Arc::default(), Here::of(&here)).until(&stop);
+        let collector = Collector::default();
+        let told = async {
+            // What was sent before that has been read by then.
+            while collector.count() < gives {
+                tokio::task::yield_now().await;
+            }
+            stop.tell();
+        };
+        let (outcome, ()) = tokio::join!(session.fetch(queries.clone(), PATIENT, &collector), told);
+        let all = query(&authors, &[1]);
+        let gaps = vec![Gap { filter: all, reason: GapReason::Stopped }];
+        let expected = if gives < 50 { (0, gaps) } else { (2, vec![]) };
+        assert_eq!((outcome.complete, outcome.gaps), expected, "{gives}");
+    }
+}
+
+#[tokio::test]
+async fn where_nothing_is_new_one_small_comparison_is_all_that_is_asked_beside_the_question() {
+    let authors = Author::all(0..30);
+    let profiles: Vec<String> = authors.iter().map(|author| author.profile(START, "me")).collect();
+    let recent = |authors: &[Author]| Filter { since: Some(START + 9), ..query(authors, &[0, 1]) };
+    let queries: Vec<Filter> = authors.chunks(10).map(recent).collect();
+    // How many are here and there; comparisons and pages.
+    for (here, there, comparisons, pages) in [(30, 30, 4, 0), (30, 0, 4, 1), (0, 30, 3, 1)] {
+        let relay = Archive::new(&profiles[..there], 500).comparing();
+        let here = Here::of(&profiles[..here]);
+        let (outcome, collector) = compare(&relay.url(), queries.clone(), PATIENT, here).await;
+        assert_eq!((outcome.complete, outcome.gaps, collector.count()), (3, vec![], 0));
+        let record = relay.record();
+        assert_eq!(record.comparisons.len(), comparisons, "{record:?}");
+        assert_eq!(pages_asked(&relay) > 0, pages > 0, "{record:?}");
     }
 }
 

@@ -11,6 +11,7 @@ use strfry_companion::nostr::Filter;
 use strfry_companion::peer::{
     FetchOutcome, Gap, GapReason, Pace, Sink, Standing, Stopped, Unwanted, Withheld,
 };
+use strfry_companion::stop::Stop;
 use support::collector::{Collector, IMPATIENT, PATIENT, fetch, peer, query};
 use support::events::{Author, START, events, sorted_ids};
 use support::relays::Relay;
@@ -431,6 +432,23 @@ async fn events_that_come_after_the_end_of_their_page_are_taken_and_named() {
 }
 
 #[tokio::test]
+async fn what_a_relay_says_of_itself_is_asked_once_however_often_it_is_dialled() {
+    let author = Author::new(1);
+    let archive = Archive::new(&few_notes(&author), 500);
+    let relay = ScriptedRelay::start_informing(
+        Some(json!({"supported_nips": [1], "limitation": {"max_limit": 123}})),
+        |number| if number < 3 { Arrival::Refuse(503) } else { Arrival::Welcome },
+        move |request| archive.answer(request),
+        |_| answer([]),
+    );
+    let (outcome, _) = fetch(&relay.url(), vec![query(&[author], &[1])], PATIENT).await;
+    assert_eq!((outcome.complete, outcome.gaps), (1, vec![]));
+    let record = relay.record();
+    assert_eq!((record.connections, record.informed), (3, 1));
+    assert_eq!(record.requests[0]["limit"], 123);
+}
+
+#[tokio::test]
 async fn a_sink_that_stops_ends_the_conversation() {
     let author = Author::new(1);
     let archive = Archive::new(&few_notes(&author), 500);
@@ -446,6 +464,52 @@ async fn a_sink_that_stops_ends_the_conversation() {
     let outcome = session.fetch(queries, PATIENT, &Collector::default()).await;
     assert_eq!(outcome, FetchOutcome { gaps, ..FetchOutcome::default() });
     assert_eq!(relay.record().connections, 1);
+}
+
+#[tokio::test]
+async fn a_conversation_that_is_told_to_stop_keeps_what_was_answered_to_the_end_and_waits_for_nothing()
+ {
+    let author = Author::new(1);
+    let few = few_notes(&author);
+    let cut = events(30, |number| author.event(7, START + number * 9, json!([]), "+"));
+    let archive = Archive::new(&[&few[..], &cut].concat(), 20);
+    // Notes are given, reactions down to the tenth, and of other kinds it says nothing.
+    let relay = ScriptedRelay::start(move |request| {
+        let is_old = request.filter["until"].as_u64().is_some_and(|until| until < START + 100);
+        match request.filter["kinds"][0].as_u64() {
+            Some(1) => {
+                let end = json!(["EOSE", request.subscription, "finish"]).to_string();
+                let notes = archive.page(&request.filter).into_iter().map(Act::Event);
+                answer(notes.chain([Act::Text(end)]).collect::<Vec<_>>())
+            }
+            Some(7) if !is_old => archive.answer(request),
+            _ => answer([]),
+        }
+    });
+    let kinds = [1, 7, 8, 9];
+    let queries = kinds.map(|kind| query(std::slice::from_ref(&author), &[kind])).to_vec();
+    let stop = Stop::default();
+    let mut session = peer(&relay.url()).until(&stop);
+    let collector = Collector::default();
+    let all_is_quiet = async {
+        let is_asked = |asked: &Value| asked["until"].as_u64() == Some(START + 90);
+        let mut watch = relay.watch();
+        watch.wait_for(|record| record.requests.iter().any(is_asked)).await.unwrap();
+        stop.tell();
+    };
+    let fetched = session.fetch(queries.clone(), PATIENT, &collector);
+    let (mut outcome, ()) = tokio::join!(fetched, all_is_quiet);
+    outcome.gaps.sort_by_key(|gap| gap.filter.kinds.clone());
+    let stopped = |filter: &Filter| Gap { filter: filter.clone(), reason: GapReason::Stopped };
+    let rest = Filter { until: Some(START + 90), ..queries[1].clone() };
+    let others = Filter { kinds: Some(vec![8, 9]), ..queries[2].clone() };
+    assert_eq!((outcome.complete, outcome.gaps), (1, vec![stopped(&rest), stopped(&others)]));
+    assert_eq!(collector.ids(), sorted_ids(&[&few[..], &cut[10..]].concat()));
+    // A later fetch asks for nothing.
+    let (asked, gaps) = (relay.record(), vec![stopped(&queries[0])]);
+    let outcome = session.fetch(queries[..1].to_vec(), PATIENT, &collector).await;
+    assert_eq!(outcome, FetchOutcome { gaps, ..FetchOutcome::default() });
+    assert_eq!(relay.record(), asked);
 }
 
 /// Takes its time over the first event, until the peer cannot send any more.

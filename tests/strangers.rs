@@ -74,12 +74,12 @@ fn job(node: &Node, relays: &[&ScriptedRelay], pubkeys: Vec<Pubkey>) -> Job {
         dry_run: false,
         limits: EventLimits::default(),
         blacklist: Blacklist::default(),
-        strfry: StrfryCommand {
-            binary: directory.join("strfry"),
-            config: directory.join("strfry.conf"),
-            directory,
-            patience: Duration::from_secs(60),
-        },
+        strfry: StrfryCommand::local(
+            &directory.join("strfry"),
+            &directory.join("strfry.conf"),
+            &directory,
+            Duration::from_secs(60),
+        ),
         allow_local: true,
         max_time: None,
         names_pubkeys: false,

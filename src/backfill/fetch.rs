@@ -29,6 +29,7 @@ use crate::peer::{
     Dialler, FetchOutcome, ForgedIds, Gap, GapReason, Pace, PeerSession, Room, Share, WantList,
 };
 use crate::report::{Progress, ProgressState, RunLog, clean_for_log};
+use crate::stop::Stop;
 use crate::strfry_db::StrfryDb;
 
 /// A peer and what is known of it so far.
@@ -44,7 +45,8 @@ pub(super) struct Asked {
     difference: Option<Arc<Difference>>,
     /// What came of that.
     pub(super) sides: Option<Sides>,
-    /// Away while a task talks to the peer; gone for good once the run was stopped.
+    /// Away while a task talks to the peer; gone for good if that panicked, or if the run was stopped
+    /// before it began.
     session: Option<PeerSession>,
 }
 
@@ -76,6 +78,8 @@ pub(super) struct Fetch<'a> {
     stop: Pin<Box<dyn Future<Output = ()> + 'a>>,
     /// When the run has reached its longest time.
     deadline: Pin<Box<dyn Future<Output = ()> + 'a>>,
+    /// Tells conversations under way to end, with what has been answered by then.
+    end: Stop,
     /// Why no peer is asked any more.
     pub(super) stopped: Option<StopReason>,
 }
@@ -175,6 +179,7 @@ impl<'a> Fetch<'a> {
             tunnels: Tunnels::default(),
             stop: Box::pin(stop),
             deadline: Box::pin(deadline(job.max_time)),
+            end: Stop::default(),
             stopped: None,
         }
     }
@@ -218,7 +223,7 @@ impl<'a> Fetch<'a> {
             PeerSession::sharing(dialler, Share::new(&self.ledger, here))
         };
         let session = session.known_by(self.job.auth.clone()).within(&self.room);
-        session.not_after(self.entrance.latest())
+        session.not_after(self.entrance.latest()).until(&self.end)
     }
 
     /// Opens the tunnels to those peers that need one. A peer whose tunnel does not open is not
@@ -274,9 +279,12 @@ impl<'a> Fetch<'a> {
         let started = Instant::now();
         self.ask_once(phase, peers, |_| true).await;
         for _ in 0..ROUNDS_AFTER_FORGERIES {
-            let forged = std::mem::take(&mut *self.forged());
             // In a dry run all peers are asked for everything anyhow.
-            if forged.is_empty() || self.is_over() || self.job.dry_run {
+            if self.is_over() || self.job.dry_run {
+                break;
+            }
+            let forged = std::mem::take(&mut *self.forged());
+            if forged.is_empty() {
                 break;
             }
             self.ledger.reopen(&forged);
@@ -285,9 +293,12 @@ impl<'a> Fetch<'a> {
             self.ask_once(phase, peers, is_honest).await;
         }
         let left = std::mem::take(&mut *self.forged());
-        if !left.is_empty() && !self.is_over() && !self.job.dry_run {
+        if !left.is_empty() && !self.job.dry_run {
             // Whose genuine events were displaced last is not known.
-            let reason = GapReason::Forged(left.len() as u64);
+            let reason = match self.stopped {
+                Some(_) => GapReason::Stopped,
+                None => GapReason::Forged(left.len() as u64),
+            };
             for asked in peers.iter_mut() {
                 asked.miss_all(&reason);
             }
@@ -319,9 +330,14 @@ impl<'a> Fetch<'a> {
             let sink = Watched { sink, difference: asked.difference.clone() };
             let conversations = Arc::clone(&self.conversations);
             let has_own_ledger = self.job.dry_run;
+            let end = self.end.clone();
             tasks.spawn(async move {
-                // It is never closed, and the conversation needs no more than its turn.
-                let turn = conversations.acquire_owned().await;
+                let turn = tokio::select! {
+                    // It is never closed, and the conversation needs no more than its turn.
+                    turn = conversations.acquire_owned() => Some(turn),
+                    // Then it asks nothing.
+                    () = end.told() => None,
+                };
                 let mut outcome = session.fetch(queries, pace, &sink).await;
                 if has_own_ledger {
                     // Gives back the memory of the one that it had.
@@ -330,7 +346,7 @@ impl<'a> Fetch<'a> {
                 account.strangers.explain(&mut outcome);
                 if let Some(difference) = &sink.difference {
                     difference.strangers.explain(&mut outcome);
-                    // Also if the run is stopped meanwhile, and before the next conversation.
+                    // Before the next conversation, and not waited for.
                     let difference = Arc::clone(difference);
                     tokio::spawn(async move {
                         difference.conclude().await;
@@ -350,18 +366,19 @@ impl<'a> Fetch<'a> {
                             asked.outcome.merge(outcome);
                         }
                     }
-                    // Stopped, or panicked: its session is gone, which shows below.
+                    // Panicked: its session is gone, which shows below.
                     Some(Err(_)) => {}
                     None => break,
                 },
                 _ = ticks.tick() => self.progress.update(&state_of(phase, peers, &[])),
                 reason = stop_reason(&mut self.stop, &mut self.deadline), if self.stopped.is_none() => {
                     self.stopped = Some(reason);
-                    tasks.abort_all();
+                    self.end.tell();
                 }
             }
         }
         let reason = match self.stopped {
+            // Most likely because it was not asked at all.
             Some(_) => GapReason::Stopped,
             None => GapReason::Cut("the task of this conversation panicked".to_owned()),
         };

@@ -1,10 +1,11 @@
 //! `backfill`: the main job, from arguments and the node's files to a run and its exit code.
 
-use std::path::PathBuf;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::anyhow;
+use anyhow::{Context, anyhow};
 use clap::Args;
 use jiff::Zoned;
 
@@ -12,18 +13,20 @@ use super::asking::{Asking, Named, failure_of, runtime};
 use super::diff::sides_in_words;
 use super::exit::{Failure, OrFail, Outcome, Result, outcome_of, tell};
 use super::node::NodeArguments;
+use super::open::Beside;
 use super::output::{print, print_json};
 use super::pubkeys::print_list;
 use super::signals::stop_on_signals;
 use super::stats;
+use super::strfry::{StrfryArguments, Target};
 use super::wait::StandardError;
 use crate::backfill::limits::STRANGERS_EVENTS;
 use crate::backfill::{self, Class, Job, Output, PeerStatus, PeerSummary, Status, Summary};
 use crate::import::StrfryCommand;
 use crate::import::limits::PATIENCE;
 use crate::node::{
-    Acquired, Blacklist, Discovery, Holder, Peer, PeerPolicy, Precious, PubkeySources, RunLock,
-    StrfryConf, fallback_peer,
+    Acquired, Blacklist, Discovery, EventLimits, Holder, NodePaths, Peer, PeerPolicy, Precious,
+    PubkeySources, RunLock, fallback_peer,
 };
 use crate::report::{Progress, RunLog, Terminal, clean_for_log};
 use crate::stop::Stop;
@@ -59,9 +62,8 @@ pub(super) struct Arguments {
     /// Write the profiles as CSV too
     #[arg(long)]
     csv: bool,
-    /// The strfry executable [default: strfry in strfry's working directory]
-    #[arg(long, value_name = "FILE")]
-    strfry_bin: Option<PathBuf>,
+    #[command(flatten)]
+    strfry: StrfryArguments,
     /// Public relay to ask for profiles that no peer has, in place of the default ones (repeatable)
     /// [default: wss://purplepag.es wss://relay.primal.net wss://nos.lol]
     #[arg(long = "fallback-relay", value_name = "URL", num_args = 1.., conflicts_with = "no_fallback")]
@@ -86,16 +88,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     if arguments.stats {
         return stats::run(&stats::Arguments::of(arguments.node.clone(), arguments.json));
     }
-    refuse_no_lock(&arguments.node)?;
     let (named, fallback) = (arguments.asking.named()?, arguments.fallback()?);
     if arguments.show_hex {
         return arguments.show_hex(named);
     }
-    let config = arguments.node.config().or_usage()?;
-    let database = database_of_strfry(&arguments.node, &config)?;
+    let target = arguments.strfry.target(&arguments.node)?;
+    let strfry = arguments.strfry.command(&arguments.node, PATIENCE)?;
     let paths = arguments.node.paths();
 
-    arguments.refuse_links(&config)?;
+    arguments.refuse_links(&target)?;
+    create_state_dir(&paths)?;
     // Nothing is touched before the lock is ours.
     let _lock = match RunLock::acquire(&paths.lock()).or_cannot_run()? {
         Acquired::Held(lock) => lock,
@@ -109,15 +111,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     stop_on_signals(&stop)?;
     log.info("Starting Astroport constellation backfill process");
 
-    let prepared = arguments
-        .job(named, fallback, &config, &log)
-        .and_then(|job| Ok((job, Arc::new(StrfryDb::open(&database).or_cannot_run()?))));
-    let result = prepared.and_then(|(job, db)| {
+    let prepared = arguments.job(named, fallback, (strfry, target.limits), &log).and_then(|job| {
+        let warn = |why: String| log.warn(clean_for_log(&why));
         if !job.dry_run {
-            refuse_without_lock_file(&db)?;
+            target.make_if_missing(&job.strfry, &stop, |news| log.warn(clean_for_log(&news)))?;
         }
-        arguments.execute(&job, db, &log, &stop)
+        let db = arguments.node.lock.open(&target.database, Beside::Strfry, warn)?;
+        Ok((job, Arc::new(db)))
     });
+    let result = prepared.and_then(|(job, db)| arguments.execute(&job, db, &log, &stop));
     let mut summary = result.map_err(|failure| failure.told_by(|error| log.error(error)))?;
     if let Some(lost) = log.write_failed() {
         summary.errors.push(lost.to_string());
@@ -138,16 +140,11 @@ impl Arguments {
         public.iter().map(|url| fallback_peer(url).or_usage()).collect()
     }
 
-    fn strfry_bin(&self) -> Result<PathBuf> {
-        let binary = self.strfry_bin.clone().unwrap_or_else(|| self.node.paths().strfry_bin());
-        std::path::absolute(binary).or_usage()
-    }
-
     /// Refuses to write a file that leads to one of strfry's, or to another one of the node's.
-    fn refuse_links(&self, config: &StrfryConf) -> Result<()> {
-        let (paths, strfry) = (self.node.paths(), self.strfry_bin()?);
-        let written = paths.written();
-        let precious = Precious::new(paths, &strfry, &self.node.config_path()?, &config.db);
+    fn refuse_links(&self, target: &Target) -> Result<()> {
+        let (paths, strfry) = (self.node.paths(), self.strfry.binary(&self.node)?);
+        let (written, conf) = (paths.written(), paths.strfry_conf());
+        let precious = Precious::new(paths, &strfry, &conf, &target.directory());
         for file in written {
             if let Some(what) = precious.behind(&file) {
                 return Err(Failure::CannotRun(anyhow!(
@@ -199,7 +196,7 @@ impl Arguments {
         &self,
         named: Named,
         fallback: Vec<Peer>,
-        config: &StrfryConf,
+        (strfry, limits): (StrfryCommand, EventLimits),
         log: &RunLog,
     ) -> Result<Job> {
         let paths = self.node.paths();
@@ -217,12 +214,6 @@ impl Arguments {
                 paths.home().display()
             )));
         }
-        let strfry = StrfryCommand {
-            binary: self.strfry_bin()?,
-            config: self.node.config_path()?,
-            directory: paths.strfry_dir().to_owned(),
-            patience: PATIENCE,
-        };
         log.info(format_args!("{} peers, {} pubkeys", peers.len(), pubkeys.len()));
         Ok(Job {
             peers,
@@ -238,12 +229,12 @@ impl Arguments {
             plain: self.plain,
             ipfs: self.asking.reaching.ipfs_bin.clone(),
             auth: self.asking.auth()?,
-            trace: self.asking.trace(&self.node, Some(&self.strfry_bin()?))?,
+            trace: self.asking.trace(&self.node, Some(&self.strfry.binary(&self.node)?))?,
             state: Some(paths.peer_state()),
             ignore_state: self.asking.ignores_state(),
             negentropy: !self.asking.no_negentropy,
             dry_run: self.dry_run,
-            limits: config.limits,
+            limits,
             blacklist,
             strfry,
             allow_local: self.asking.reaching.allow_local_peers,
@@ -270,53 +261,23 @@ impl Arguments {
     }
 }
 
+/// That of a node is there already.
+fn create_state_dir(paths: &NodePaths) -> Result<()> {
+    let directory = paths.state_dir();
+    let created = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    created
+        .with_context(|| {
+            format!(
+                "cannot create {} for state, lock and logs; name another directory with --state-dir",
+                directory.display()
+            )
+        })
+        .or_cannot_run()
+}
+
 fn hours_and_minutes(time: Duration) -> String {
     let minutes = time.as_secs() / 60;
     format!("{} h {} min", minutes / 60, minutes % 60)
-}
-
-/// The database that strfry imports into; another one must not be looked at.
-pub(super) fn database_of_strfry(node: &NodeArguments, config: &StrfryConf) -> Result<PathBuf> {
-    let Some(named) = &node.db else { return Ok(config.db.clone()) };
-    let directory = if named.ends_with("data.mdb") { named.parent() } else { None };
-    let directory = directory.unwrap_or(named);
-    let same = match (directory.canonicalize(), config.db.canonicalize()) {
-        (Ok(named), Ok(configured)) => named == configured,
-        // What does not exist gets its error when it is opened.
-        _ => true,
-    };
-    if same {
-        return Ok(named.clone());
-    }
-    Err(Failure::Usage(anyhow!(
-        "--db is {}, but strfry would import into {} (db in strfry.conf): \
-         name the configuration of that database with --strfry-config",
-        named.display(),
-        config.db.display()
-    )))
-}
-
-/// What imports looks at strfry's commits the moment they are made.
-pub(super) fn refuse_no_lock(node: &NodeArguments) -> Result<()> {
-    if !node.no_lock {
-        return Ok(());
-    }
-    Err(Failure::Usage(anyhow!(
-        "--no-lock is for reading: an import must see what strfry has committed, \
-         and strfry must know of its reader"
-    )))
-}
-
-/// strfry's import would create the lock file under our feet.
-pub(super) fn refuse_without_lock_file(db: &StrfryDb) -> Result<()> {
-    if db.has_lock_file() {
-        return Ok(());
-    }
-    Err(Failure::CannotRun(anyhow!(
-        "{} has no lock.mdb: no strfry has opened this database here yet; \
-         start strfry on it once, then run this again",
-        db.directory().display()
-    )))
 }
 
 fn log_sources(log: &RunLog, discovery: &Discovery, sources: &PubkeySources) {

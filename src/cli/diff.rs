@@ -11,6 +11,7 @@ use serde_json::json;
 use super::asking::{Asking, failure_of, runtime};
 use super::exit::{OrFail, Outcome, Result, answer, tell};
 use super::node::{NodeArguments, skipped_as_json};
+use super::open::Beside;
 use super::output::{print, print_json};
 use super::signals::{end_between_snapshots, stop_on_signals};
 use crate::backfill::{DiffJob, PeerDiff, PeerStatus, Sides, diff, since};
@@ -43,7 +44,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         // Before the database is open, so that no signal ends the process with a snapshot.
         let stop = Stop::default();
         stop_on_signals(&stop)?;
-        let db = Arc::new(arguments.node.open_database()?);
+        let node = &arguments.node;
+        let db = Arc::new(node.lock.open(&node.database()?, Beside::Strfry, tell)?);
         let peers = diff(&job, &db, &stop).await.map_err(failure_of)?;
         Ok((peers, job.too_new_here(&db).or_cannot_run()?))
     });

@@ -7,21 +7,19 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 
-use super::backfill::{database_of_strfry, refuse_no_lock};
 use super::exit::{OrFail, Outcome, Result, outcome_of, tell};
 use super::node::NodeArguments;
+use super::open::Beside;
 use super::output::{print, print_json};
 use super::resources::{need_open_files, need_threads};
 use super::signals::stop_on_signals;
+use super::strfry::StrfryArguments;
 use crate::import::limits::PATIENCE;
-use crate::import::{
-    self, Class, Job, RunError, Settings, Sofar, Status, StrfryCommand, Summary, choose_form,
-};
+use crate::import::{self, Class, Job, RunError, Settings, Sofar, Status, Summary, choose_form};
 use crate::jsonl::Source;
 use crate::node::{Blacklist, PeerPolicy, Precious};
 use crate::report::Progress;
 use crate::stop::Stop;
-use crate::strfry_db::StrfryDb;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -48,9 +46,8 @@ pub(super) struct Arguments {
     /// Print the summary as one JSON object
     #[arg(long)]
     json: bool,
-    /// The strfry executable [default: strfry in strfry's working directory]
-    #[arg(long, value_name = "FILE")]
-    strfry_bin: Option<PathBuf>,
+    #[command(flatten)]
+    strfry: StrfryArguments,
     /// How long strfry may take next to no input and commit nothing before it counts as hanging, in
     /// seconds
     #[arg(long, value_name = "SECONDS", default_value_t = PATIENCE.as_secs(),
@@ -61,32 +58,26 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
-    refuse_no_lock(&arguments.node)?;
     let stop = Stop::default();
     let inputs = arguments.inputs(&stop)?;
     // Before the database is open, so that no signal ends the process with a snapshot.
     stop_on_signals(&stop)?;
-    let config = arguments.node.config().or_usage()?;
-    let database = database_of_strfry(&arguments.node, &config)?;
+    let node = &arguments.node;
+    let target = arguments.strfry.target(node)?;
+    let strfry = arguments.strfry.command(node, Duration::from_secs(arguments.strfry_timeout))?;
     let paths = arguments.node.paths();
     let sources = arguments.node.pubkeys(&arguments.node.discover(PeerPolicy::default()));
     let blacklist = Blacklist::read(&paths.blacklist(), &sources.local).or_usage()?;
-    let db = Arc::new(StrfryDb::open(&database).or_cannot_run()?);
     if !arguments.dry_run {
-        super::backfill::refuse_without_lock_file(&db)?;
+        target.make_if_missing(&strfry, &stop, tell)?;
     }
-    let binary = arguments.strfry_bin.clone().unwrap_or_else(|| paths.strfry_bin());
-    let strfry = StrfryCommand {
-        binary: std::path::absolute(binary).or_usage()?,
-        config: arguments.node.config_path()?,
-        directory: paths.strfry_dir().to_owned(),
-        patience: Duration::from_secs(arguments.strfry_timeout),
-    };
-    let precious = Precious::new(paths, &strfry.binary, &strfry.config, db.directory());
+    let db = Arc::new(arguments.node.lock.open(&target.database, Beside::Strfry, tell)?);
+    let (binary, conf) = (arguments.strfry.binary(node)?, paths.strfry_conf());
+    let precious = Precious::new(paths, &binary, &conf, db.directory());
     let settings = Settings {
         strfry: (!arguments.dry_run).then_some(strfry),
         form: choose_form(&db, arguments.plain, tell).or_cannot_run()?,
-        limits: config.limits,
+        limits: target.limits,
         check_signatures: !arguments.no_verify,
         threads: arguments.threads.unwrap_or(0).into(),
         stop,

@@ -8,9 +8,11 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::exit::{Failure, OrFail, Result, tell};
+use super::open::{Beside, LockArguments};
 use crate::node::{
-    ConfError, Discovery, EventLimits, NodePaths, PeerPolicy, PubkeyList, PubkeySources,
-    SkippedLine, SkippedPeer, StrfryConf, Subject, discover, own_station_id, paths, read_list_file,
+    ConfError, Discovery, EventLimits, Named, NodePaths, PeerPolicy, PubkeyList, PubkeySources,
+    SkippedLine, SkippedPeer, StrfryConf, Subject, Surroundings, discover, own_station_id, paths,
+    read_list_file,
 };
 use crate::nostr::{KeyError, Pubkey};
 use crate::strfry_db::StrfryDb;
@@ -21,59 +23,48 @@ pub(super) struct NodeArguments {
     /// Directory of strfry's database, or its data.mdb [default: `db` of strfry.conf]
     #[arg(long, value_name = "DIR")]
     pub(super) db: Option<PathBuf>,
-    /// Read the database without strfry's lock file, where that cannot be shared: in short
-    /// snapshots, each checked afterwards and read again if strfry has committed twice meanwhile
-    #[arg(long)]
-    pub(super) no_lock: bool,
-    /// Home of the node's files
-    #[arg(long, value_name = "DIR", default_value_os_t = default_home())]
-    pub(super) home: PathBuf,
-    /// strfry's working directory [default: HOME/strfry, or where --strfry-config is if there is
-    /// no such directory]
+    #[command(flatten)]
+    pub(super) lock: LockArguments,
+    /// Home of the node's files [default: ~/.zen]
     #[arg(long, value_name = "DIR")]
-    pub(super) strfry_dir: Option<PathBuf>,
-    /// strfry's configuration [default: strfry.conf in strfry's working directory]
+    home: Option<PathBuf>,
+    /// strfry's working directory, from which a relative `db` starts [default: HOME/strfry, else
+    /// the directory of --strfry-config, else the current one]
+    #[arg(long, value_name = "DIR")]
+    strfry_dir: Option<PathBuf>,
+    /// strfry's configuration [default: strfry.conf in strfry's working directory if that or a home
+    /// is named, else $STRFRY_CONFIG, HOME/strfry/strfry.conf, /etc/strfry.conf, ./strfry.conf]
     #[arg(long, value_name = "FILE")]
-    pub(super) strfry_config: Option<PathBuf>,
-}
-
-fn default_home() -> PathBuf {
-    paths::default_home().unwrap_or_else(|| PathBuf::from(".zen"))
+    strfry_config: Option<PathBuf>,
+    /// Directory for state, lock and logs [default: HOME/strfry, else $STATE_DIRECTORY, else
+    /// $XDG_STATE_HOME/strfry-companion, else ~/.local/state/strfry-companion]
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
 }
 
 impl NodeArguments {
-    /// The paths of the node. Without a strfry directory of its own, a configuration that is named
-    /// says where strfry is: beside it.
+    /// Where everything is.
     pub(super) fn paths(&self) -> NodePaths {
-        let beside_config = || {
-            let config = self.strfry_config.as_deref()?;
-            let config = std::path::absolute(config).ok()?;
-            let is_node = self.home.join("strfry").is_dir();
-            (!is_node).then(|| config.parent().map(Path::to_owned)).flatten()
+        let named = Named {
+            home: self.home.clone(),
+            strfry_dir: self.strfry_dir.clone(),
+            strfry_config: self.strfry_config.clone(),
+            state_dir: self.state_dir.clone(),
         };
-        let strfry_dir = self.strfry_dir.clone().or_else(beside_config);
-        NodePaths::new(self.home.clone(), strfry_dir)
-    }
-
-    /// strfry's configuration file, absolute: strfry runs in another directory than we do.
-    pub(super) fn config_path(&self) -> Result<PathBuf> {
-        let config = self.strfry_config.clone().unwrap_or_else(|| self.paths().strfry_conf());
-        std::path::absolute(config).or_usage()
+        NodePaths::find(&named, &Surroundings::of_this_process())
     }
 
     /// strfry's configuration.
     pub(super) fn config(&self) -> std::result::Result<StrfryConf, ConfError> {
-        let path = self.config_path().unwrap_or_else(|_| self.paths().strfry_conf());
-        StrfryConf::read(&path, self.paths().strfry_dir())
+        let paths = self.paths();
+        StrfryConf::read(&paths.strfry_conf(), paths.strfry_dir())
     }
 
     /// What strfry allows of an event; its defaults if there is no configuration.
     pub(super) fn event_limits(&self) -> Result<EventLimits> {
         match self.config() {
             Ok(config) => Ok(config.limits),
-            Err(ConfError::Missing(_)) if self.strfry_config.is_none() => {
-                Ok(EventLimits::default())
-            }
+            Err(ConfError::Missing(_)) if !self.paths().names_conf() => Ok(EventLimits::default()),
             Err(error) => Err(error).or_usage(),
         }
     }
@@ -85,21 +76,16 @@ impl NodeArguments {
         }
         match self.config() {
             Ok(config) => Ok(config.db),
-            Err(ConfError::Missing(_)) if self.strfry_config.is_none() => {
+            Err(ConfError::Missing(_)) if !self.paths().names_conf() => {
                 Ok(self.paths().default_database())
             }
             Err(error) => Err(error).or_usage(),
         }
     }
 
-    /// Opens the database.
+    /// Opens the database, to read it.
     pub(super) fn open_database(&self) -> Result<StrfryDb> {
-        let path = self.database()?;
-        let opened = match self.no_lock {
-            false => StrfryDb::open(&path),
-            true => StrfryDb::open_without_lock(&path),
-        };
-        opened.or_cannot_run()
+        self.lock.open(&self.database()?, Beside::Nobody, tell)
     }
 
     /// The swarm's peers and stations.

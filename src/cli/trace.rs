@@ -37,7 +37,7 @@ impl Tracing {
     ) -> Result<Trace> {
         let Some(path) = &self.trace_peers else { return Ok(Trace::default()) };
         let paths = node.paths();
-        let (config, database) = (node.config_path()?, node.config().ok().map(|it| it.db));
+        let (config, database) = (node.paths().strfry_conf(), node.config().ok().map(|it| it.db));
         let database = database.or_else(|| node.db.clone());
         let database = database.unwrap_or_else(|| paths.default_database());
         let strfry = strfry.map_or_else(|| paths.strfry_bin(), Path::to_owned);

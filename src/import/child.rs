@@ -6,7 +6,7 @@
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,25 +16,12 @@ use rustix::io::ioctl_fionread;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 
 use super::child_log::{ChildLog, Quote};
+use super::command::StrfryCommand;
 use super::encode::StoredEvent;
 use super::limits::{
     DEBOUNCE, EXIT_POLL, PATIENCE_AFTER_END_OF_INPUT, PATIENCE_AFTER_SIGKILL,
     PATIENCE_AFTER_SIGTERM, WRITE_BATCH, WRITE_BUFFER,
 };
-
-/// How strfry is called.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StrfryCommand {
-    /// The executable.
-    pub binary: PathBuf,
-    /// Passed as `--config`; relative paths in it are relative to `directory`.
-    pub config: PathBuf,
-    /// strfry's working directory.
-    pub directory: PathBuf,
-    /// How long it may take next to no input and commit nothing before it counts as hanging. What it
-    /// says meanwhile does not matter.
-    pub patience: Duration,
-}
 
 /// In which form strfry is given events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -51,10 +38,10 @@ pub enum Form {
 #[allow(missing_docs, reason = "the messages say it")]
 #[non_exhaustive]
 pub enum ImportError {
-    #[error("cannot start strfry ({binary}): {source}; name it with --strfry-bin")]
-    Start { binary: PathBuf, source: io::Error },
-    #[error("{binary} is not an executable file; name strfry with --strfry-bin")]
-    NotExecutable { binary: PathBuf },
+    #[error("cannot start strfry ({program}): {source}; {remedy}")]
+    Start { program: String, source: io::Error, remedy: &'static str },
+    #[error("{program} is not an executable file; {remedy}")]
+    NotExecutable { program: String, remedy: &'static str },
     #[error("strfry import ended with {status}{log}")]
     Died { status: ExitStatus, log: Quote },
     #[error(
@@ -72,10 +59,14 @@ pub enum ImportError {
     Stopped { log: Quote },
     #[error(
         "strfry says that it added {added} events and held {dups} before, and the database at {db} \
-         holds none of them: it writes into another database; check `db` in {config}, and which \
-         configuration and directory {binary} uses"
+         holds none of them: it writes into another database; {what_to_check}"
     )]
-    Elsewhere { added: u64, dups: u64, db: PathBuf, config: PathBuf, binary: PathBuf },
+    Elsewhere { added: u64, dups: u64, db: PathBuf, what_to_check: String },
+    #[error(
+        "strfry was to make a database in {db} and has made none there: it uses another one; \
+         {what_to_check}{log}"
+    )]
+    NotMade { db: PathBuf, what_to_check: String, log: Quote },
     #[error("cannot wait for strfry: {0}")]
     Wait(#[source] io::Error),
     #[error("cannot see what the database holds: {0}")]
@@ -97,27 +88,6 @@ fn hint(has_read: bool) -> &'static str {
     } else {
         "; it has read nothing at all: whatever starts it must pass standard input on to it (such \
          as docker with -i)"
-    }
-}
-
-impl StrfryCommand {
-    /// Whether there is something to execute.
-    ///
-    /// # Errors
-    /// [`ImportError::Start`] or [`ImportError::NotExecutable`]
-    pub fn check(&self) -> Result<(), ImportError> {
-        let binary = self.binary.clone();
-        match std::fs::metadata(&binary) {
-            Err(source) => Err(ImportError::Start { binary, source }),
-            Ok(metadata) => {
-                let may_run = rustix::fs::access(&binary, rustix::fs::Access::EXEC_OK).is_ok();
-                if metadata.is_file() && may_run {
-                    Ok(())
-                } else {
-                    Err(ImportError::NotExecutable { binary })
-                }
-            }
-        }
     }
 }
 
@@ -143,15 +113,13 @@ pub(super) struct ImportChild {
 impl ImportChild {
     /// Starts `strfry import --no-verify`: only for events that were checked.
     pub(super) fn start(command: &StrfryCommand, form: Form) -> Result<Self, ImportError> {
-        let start = |source| ImportError::Start { binary: command.binary.clone(), source };
-        let mut child = Command::new(&command.binary)
-            .arg("--config")
-            .arg(&command.config)
+        let start = |source| command.cannot_start(source);
+        let mut child = command
+            .process()
             .args(["import", "--show-rejected", "--no-verify"])
             .arg(format!("--write-batch={WRITE_BATCH}"))
             .arg(format!("--debounce-millis={}", DEBOUNCE.as_millis()))
             .args((form == Form::Fried).then_some("--fried"))
-            .current_dir(&command.directory)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -40,6 +40,21 @@ pub(super) struct Claims {
     pub(super) dups: u64,
 }
 
+impl Claims {
+    /// Those of two strfrys.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            added: self.added.saturating_add(other.added),
+            dups: self.dups.saturating_add(other.dups),
+        }
+    }
+
+    /// Whether it claims to have any event.
+    pub(super) fn some(self) -> bool {
+        self.added > 0 || self.dups > 0
+    }
+}
+
 /// What a strfry has said so far. Clones are the same one.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ChildLog(Arc<Shared>);
@@ -49,6 +64,9 @@ struct Shared {
     said: Mutex<Said>,
     changed: Condvar,
 }
+
+/// The first line of strfry after 1.1.1, if root runs it: of no use where it is quoted.
+const RUNS_AS_ROOT: &str = "WARNING: Running as root is not recommended";
 
 #[derive(Debug, Default)]
 struct Said {
@@ -185,6 +203,9 @@ impl Lines {
 impl Said {
     fn push(&mut self, line: &[u8]) {
         let line = String::from_utf8_lossy(line).trim_end().to_owned();
+        if line == RUNS_AS_ROOT {
+            return;
+        }
         let message = message(&line);
         if let Some(through) = through(message) {
             self.through = self.through.saturating_add(through);
@@ -257,6 +278,16 @@ mod tests {
             "Committed 7. Processed 9 lines. 7 added, 0 rejected, 2 dups",
         ]);
         assert_eq!((said.through, said.claims), (4_321, Claims { added: 7, dups: 2 }));
+    }
+
+    /// Where a root runs it, it would be the one line of a strfry that says nothing more.
+    #[test]
+    fn that_root_runs_it_is_no_word_of_strfrys_about_an_import() {
+        let log = ChildLog::default();
+        log.lock().push(b"WARNING: Running as root is not recommended\n");
+        assert_eq!(log.quote().to_string(), " and wrote nothing to its log");
+        log.lock().push(format!("{PREFIX}WARNING: Running as root is not recommended").as_bytes());
+        assert!(log.quote().to_string().contains("Running as root"));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use sha2::{Digest, Sha256};
 
 use super::encode::StoredEvent;
 use super::fate::Fate;
-use crate::nostr::{EventId, kind};
+use crate::nostr::{EventId, Pubkey, kind};
 use crate::strfry_db::{ReadError, Snapshot};
 
 /// Looks an event up. `None`: it is not there, and nothing in the database explains that.
@@ -15,7 +15,10 @@ pub(super) fn look_up(
     if snapshot.find(&event.id())?.is_some() {
         return Ok(Some(Fate::Imported));
     }
-    ruled_out(snapshot, event)
+    match ruled_out(snapshot, event)? {
+        None => Ok(deletion_by_recipient(snapshot, event)?.map(Fate::Deleted)),
+        fate => Ok(fate),
+    }
 }
 
 /// Whether the database holds a deletion of an event that is not there, or a newer one in its
@@ -59,6 +62,26 @@ fn deletion(snapshot: &Snapshot<'_>, event: &StoredEvent) -> Result<Option<Event
     }
     let Some(lev_id) = lev_id else { return Ok(None) };
     Ok(snapshot.packed(lev_id)?.map(|deletion| deletion.id()))
+}
+
+/// strfry after 1.1.1, `writeEvents`: whoever a gift wrap is addressed to may delete it, because its
+/// author is a key that signs nothing else. Only for events that strfry was given and has not
+/// taken: 1.1.1 takes them all the same.
+fn deletion_by_recipient(
+    snapshot: &Snapshot<'_>,
+    event: &StoredEvent,
+) -> Result<Option<EventId>, ReadError> {
+    let packed = event.packed();
+    if !matches!(packed.kind(), kind::GIFT_WRAP | kind::EPHEMERAL_GIFT_WRAP) {
+        return Ok(None);
+    }
+    for (_, value) in packed.tags().filter(|&(name, _)| name == b'p') {
+        let Ok(recipient) = value.try_into().map(Pubkey::from_bytes) else { continue };
+        if let Some(lev_id) = snapshot.deletion(&packed.id(), &recipient)? {
+            return Ok(snapshot.packed(lev_id)?.map(|deletion| deletion.id()));
+        }
+    }
+    Ok(None)
 }
 
 /// strfry 1.1.1, `isEventABeforeEventB`: of two events of one second the greater id is replaced.

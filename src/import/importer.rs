@@ -10,8 +10,9 @@ mod single_out;
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::child::{Form, ImportChild, ImportError, StrfryCommand};
+use super::child::{Form, ImportChild, ImportError};
 use super::child_log::{Claims, Quote};
+use super::command::StrfryCommand;
 use super::confirm;
 use super::encode::StoredEvent;
 use super::fate::Fate;
@@ -225,16 +226,8 @@ impl<'db, T> Importer<'db, T> {
         }
         self.confirm_all()?;
         self.settle_the_rest();
-        let claims_some = claims.added > 0 || claims.dups > 0;
-        Ok((claims_some && self.imported == 0 && self.missing > 0).then(|| {
-            ImportError::Elsewhere {
-                added: claims.added,
-                dups: claims.dups,
-                db: self.db.directory().to_owned(),
-                config: self.command.config.clone(),
-                binary: self.command.binary.clone(),
-            }
-        }))
+        let is_elsewhere = claims.some() && self.imported == 0 && self.missing > 0;
+        Ok(is_elsewhere.then(|| self.elsewhere(claims)))
     }
 
     fn end_child(&mut self, number: usize) -> Result<(), ImportError> {
@@ -346,9 +339,7 @@ impl<'db, T> Importer<'db, T> {
     /// What a child that ends has said.
     fn remember(&mut self, child: &ImportChild) {
         self.rejections.extend(child.log.rejections());
-        let Claims { added, dups } = child.log.claims();
-        self.claims.added = self.claims.added.saturating_add(added);
-        self.claims.dups = self.claims.dups.saturating_add(dups);
+        self.claims = self.claims.and(child.log.claims());
         self.last_words = child.log.quote();
     }
 
@@ -450,7 +441,28 @@ impl<'db, T> Importer<'db, T> {
             let unexplained = self.confirm(events)?;
             self.lanes[number].unexplained.extend(unexplained);
         }
-        Ok(())
+        self.refuse_elsewhere()
+    }
+
+    /// If strfry claims to have taken events and none is there, it is given no more.
+    fn refuse_elsewhere(&self) -> Result<(), ImportError> {
+        let is_missing =
+            |(event, _): &(StoredEvent, T)| confirm::unexplained(event) == Fate::NotConfirmed;
+        if self.imported > 0 || !self.lanes.iter().any(|it| it.unexplained.iter().any(is_missing)) {
+            return Ok(());
+        }
+        let children = self.lanes.iter().filter_map(|lane| lane.child.as_ref());
+        let claims = children.map(|child| child.log.claims()).fold(self.claims, Claims::and);
+        if claims.some() { Err(self.elsewhere(claims)) } else { Ok(()) }
+    }
+
+    fn elsewhere(&self, claims: Claims) -> ImportError {
+        ImportError::Elsewhere {
+            added: claims.added,
+            dups: claims.dups,
+            db: self.db.directory().to_owned(),
+            what_to_check: self.command.what_to_check(),
+        }
     }
 
     /// Looks up everything; what the database does not explain can be written again.

@@ -8,10 +8,12 @@
 mod accounts;
 mod child;
 mod child_log;
+mod command;
 mod confirm;
 mod encode;
 mod fate;
 mod importer;
+mod initialise;
 pub mod limits;
 mod pipeline;
 mod rejection;
@@ -24,12 +26,14 @@ mod window;
 
 pub use crate::node::EventLimits;
 pub use accounts::{Class, Status, Tally};
-pub use child::{Form, ImportError, StrfryCommand};
+pub use child::{Form, ImportError};
 pub use child_log::Quote;
+pub use command::{StrfryCommand, WordsError};
 pub use encode::{Refusal, StoredEvent, parse_address};
 pub(crate) use encode::{pack, rewritten};
 pub use fate::Fate;
 pub use importer::{Importer, Settled};
+pub use initialise::{initialise, is_untouched};
 pub use pipeline::{Barrier, Ended, Ledger, Pipeline, Settings};
 pub use rejects::RejectsError;
 pub use run::{Job, RunError, Sofar, run};

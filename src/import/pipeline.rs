@@ -12,7 +12,8 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, mpsc};
 use std::{io, thread};
 
-use super::child::{Form, ImportError, StrfryCommand};
+use super::child::{Form, ImportError};
+use super::command::StrfryCommand;
 use super::confirm;
 use super::encode::StoredEvent;
 use super::fate::Fate;
@@ -121,7 +122,7 @@ impl<I: Send + 'static, L: Ledger> Pipeline<I, L> {
         ledger: L,
         prepare: impl Fn(I) -> Vec<Ticketed<L>> + Send + Sync + 'static,
     ) -> io::Result<Self> {
-        let last_lev_id = db.snapshot().and_then(|snapshot| snapshot.last_lev_id());
+        let last_lev_id = db.read(Snapshot::last_lev_id);
         let last_lev_id = last_lev_id.map_err(io::Error::other)?.unwrap_or(0);
         let workers = rayon::ThreadPoolBuilder::new()
             .num_threads(settings.threads)

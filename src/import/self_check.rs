@@ -7,7 +7,7 @@ use super::encode::StoredEvent;
 use super::limits::SELF_CHECK_EVENTS;
 use crate::node::EventLimits;
 use crate::nostr::{Event, EventId};
-use crate::strfry_db::{ReadError, StrfryDb};
+use crate::strfry_db::{LevId, ReadError, Snapshot, StrfryDb};
 
 /// What came of the comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,28 +55,45 @@ pub fn choose_form(
 /// # Errors
 /// [`ReadError`]
 pub fn check_encoding(db: &StrfryDb) -> Result<SelfCheck, ReadError> {
-    let snapshot = db.snapshot()?;
-    let Some(last) = snapshot.last_lev_id()? else { return Ok(SelfCheck::Same(0)) };
+    let Some(last) = db.read(Snapshot::last_lev_id)? else { return Ok(SelfCheck::Same(0)) };
     let half = SELF_CHECK_EVENTS / 2;
     let newest = (0..half).map(|back| last.saturating_sub(back));
     let all_over = (1..=half).map(|part| (last / half).saturating_mul(part));
     let (mut same, mut unreadable) = (0, 0);
-    for lev_id in newest.chain(all_over).filter(|&lev_id| lev_id > 0) {
-        // Many have been replaced or deleted since.
-        let (Some(packed), Some(json)) = (snapshot.packed(lev_id)?, snapshot.json(lev_id)?) else {
-            continue;
-        };
-        // We refuse some that strfry takes: uppercase ids, DEL.
-        let Some(ours) = encoded(&json) else {
-            unreadable += 1;
-            continue;
-        };
-        if ours.json() != json || ours.packed() != packed {
-            return Ok(SelfCheck::Different(Some(packed.id())));
+    let lev_ids: Vec<LevId> = newest.chain(all_over).filter(|&lev_id| lev_id > 0).collect();
+    for encoding in db.look_up_each(&lev_ids, |snapshot, &lev_id| Encoding::of(snapshot, lev_id))? {
+        match encoding {
+            Encoding::Gone => {}
+            Encoding::Same => same += 1,
+            Encoding::Unreadable => unreadable += 1,
+            Encoding::Different(id) => return Ok(SelfCheck::Different(Some(id))),
         }
-        same += 1;
     }
     Ok(if same == 0 && unreadable > 0 { SelfCheck::Different(None) } else { SelfCheck::Same(same) })
+}
+
+/// How one event is stored.
+enum Encoding {
+    /// Replaced or deleted since.
+    Gone,
+    /// As we would.
+    Same,
+    /// We refuse some events that strfry takes: uppercase ids, DEL.
+    Unreadable,
+    Different(EventId),
+}
+
+impl Encoding {
+    fn of(snapshot: &Snapshot<'_>, lev_id: LevId) -> Result<Self, ReadError> {
+        let (Some(packed), Some(json)) = (snapshot.packed(lev_id)?, snapshot.json(lev_id)?) else {
+            return Ok(Self::Gone);
+        };
+        Ok(match encoded(&json) {
+            None => Self::Unreadable,
+            Some(ours) if ours.json() == json && ours.packed() == packed => Self::Same,
+            Some(_) => Self::Different(packed.id()),
+        })
+    }
 }
 
 fn encoded(json: &str) -> Option<StoredEvent> {

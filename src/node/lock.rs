@@ -18,7 +18,7 @@ pub enum LockError {
     /// The directory for the lock file is not there.
     #[error(
         "cannot create the lock file {path:?}: its directory does not exist; create it, or name \
-         another one with --home"
+         another one with --state-dir"
     )]
     DirectoryMissing {
         /// The lock file.
@@ -27,7 +27,7 @@ pub enum LockError {
     /// The lock file, or the directory for it, does not let this user write.
     #[error(
         "cannot write the lock file {path:?}: {source}; run as the user who owns the directory, \
-         or name another one with --home"
+         or name another one with --state-dir"
     )]
     NotWritable {
         /// The lock file.
@@ -206,11 +206,9 @@ mod tests {
     fn a_missing_directory_and_an_unusable_path_are_clear_errors() {
         let directory = tempfile::tempdir().unwrap();
         let missing = RunLock::acquire(&directory.path().join("absent/lock")).unwrap_err();
-        assert!(
-            missing.to_string().ends_with(
-                "its directory does not exist; create it, or name another one with --home"
-            )
-        );
+        assert!(missing.to_string().ends_with(
+            "its directory does not exist; create it, or name another one with --state-dir"
+        ));
         let path = directory.path().join("lock");
         fs::create_dir(&path).unwrap();
         let unusable = RunLock::acquire(&path).unwrap_err();

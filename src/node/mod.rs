@@ -25,7 +25,7 @@ pub use blacklist::{Blacklist, BlacklistError};
 pub use files::{FileError, FileProblem};
 pub use lock::{Acquired, LockError, RunLock};
 pub use lock_holder::Holder;
-pub use paths::NodePaths;
+pub use paths::{Named, NodePaths, Surroundings};
 pub use peer::{Peer, PeerSource, UrlError, UrlProblem, author_peer, explicit_peer, fallback_peer};
 pub use peers::{Discovery, PeerPolicy, SkipReason, SkippedPeer, Subject, discover};
 pub use precious::Precious;

@@ -1,7 +1,8 @@
 //! Where everything on a node lives: the one place where paths are made.
 //!
-//! It names files; it never opens or creates one.
+//! It names files and looks whether they are there; it never opens or creates one.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::report::ROTATED_KEPT;
@@ -13,30 +14,174 @@ pub const TUNNEL_OFFER: &str = "x_strfry.sh";
 /// The name of a file that holds a pubkey.
 pub const HEX_FILE: &str = "HEX";
 
-/// The files of one node.
+/// Where strfry looks when nothing names its configuration (strfry 1.1.1, golpe, `main.cpp.tt`).
+pub const ETC_CONF: &str = "/etc/strfry.conf";
+const CONF: &str = "strfry.conf";
+const STRFRY: &str = "strfry";
+const STATE: &str = "constellation-backfill.state.json";
+/// Of this program, in a directory that many programs share.
+const OWN_DIRECTORY: &str = "strfry-companion";
+/// Where state belongs for a user without a home (file-hierarchy(7)).
+const LAST_STATE_DIR: &str = "/var/lib/strfry-companion";
+
+/// The places that the command line names.
+#[derive(Debug, Clone, Default)]
+pub struct Named {
+    /// The home of the node's files.
+    pub home: Option<PathBuf>,
+    /// strfry's working directory.
+    pub strfry_dir: Option<PathBuf>,
+    /// strfry's configuration.
+    pub strfry_config: Option<PathBuf>,
+    /// For state, lock and logs.
+    pub state_dir: Option<PathBuf>,
+}
+
+/// Where a process looks for what the command line does not name. Nowhere, by default.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// Its working directory.
+    pub working_dir: PathBuf,
+    /// The user's home.
+    pub user_home: Option<PathBuf>,
+    /// `$STRFRY_CONFIG`
+    pub strfry_config: Option<PathBuf>,
+    /// [`ETC_CONF`]
+    pub etc_conf: PathBuf,
+    /// `$STATE_DIRECTORY`, which systemd sets: directories with colons between them.
+    pub state_directory: Option<OsString>,
+    /// `$XDG_STATE_HOME`
+    pub xdg_state_home: Option<PathBuf>,
+    /// `$PATH`
+    pub path: Option<OsString>,
+}
+
+impl Surroundings {
+    /// Those of this process.
+    pub fn of_this_process() -> Self {
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+        Self {
+            working_dir: std::env::current_dir().unwrap_or_default(),
+            user_home: user_home(),
+            strfry_config: variable("STRFRY_CONFIG").map(PathBuf::from),
+            etc_conf: ETC_CONF.into(),
+            state_directory: variable("STATE_DIRECTORY"),
+            xdg_state_home: variable("XDG_STATE_HOME").map(PathBuf::from),
+            path: variable("PATH"),
+        }
+    }
+
+    /// systemd's directory, else the user's.
+    fn state_dir(&self) -> PathBuf {
+        let by_systemd = self.state_directory.as_ref().and_then(|list| {
+            std::env::split_paths(list).next().filter(|directory| directory.is_absolute())
+        });
+        let by_user = || {
+            // The specification says that a relative one is to be ignored.
+            let named = self.xdg_state_home.clone().filter(|directory| directory.is_absolute());
+            let usual = || Some(self.user_home.as_ref()?.join(".local").join("state"));
+            named.or_else(usual).map(|directory| directory.join(OWN_DIRECTORY))
+        };
+        by_systemd.or_else(by_user).unwrap_or_else(|| LAST_STATE_DIR.into())
+    }
+}
+
+/// Finds an executable of this name in the directories of `PATH`, as execvp(3) does.
+pub fn in_path(name: &Path, path: Option<&OsString>) -> Option<PathBuf> {
+    let is_executable = |file: &PathBuf| {
+        file.is_file() && rustix::fs::access(file, rustix::fs::Access::EXEC_OK).is_ok()
+    };
+    std::env::split_paths(path?).map(|directory| directory.join(name)).find(is_executable)
+}
+
+/// The files of one node, or of a strfry alone.
 ///
-/// Two directories matter beside the home: the *strfry directory* (the executable, `strfry.conf`
-/// and the database; strfry's commands run in it) and the *records directory*, where the node's
-/// other programs look for the log, the lock, the blacklist and the list of friends. Both are
-/// `HOME/strfry` unless another strfry directory is given. Then the records stay in `HOME/strfry`
-/// if that directory exists, and otherwise go to the strfry directory.
+/// A node is a home with a directory `strfry`. In that directory are the executable, `strfry.conf`
+/// and the database, strfry's commands run in it, and the node's other programs look there for the
+/// log, the lock, the blacklist and the list of friends.
+///
+/// strfry's configuration is the first of these that there is:
+///
+/// 1. what `--strfry-config` names;
+/// 2. `strfry.conf` in what `--strfry-dir` names;
+/// 3. that of the node whose home `--home` names;
+/// 4. what `$STRFRY_CONFIG` names;
+/// 5. that of the node in `~/.zen`;
+/// 6. `/etc/strfry.conf`;
+/// 7. `./strfry.conf`.
+///
+/// strfry itself knows 1, 4, 6 and 7, in this order. A node comes before the machine's
+/// configuration because its strfry is always told which one is its own.
+///
+/// `db` in it, if relative, starts from the *strfry directory*, in which strfry runs: what
+/// `--strfry-dir` names, else the node's, else the directory of what `--strfry-config` names, else
+/// the working directory of this process.
+///
+/// State, lock and logs go to the *state directory*: what `--state-dir` names, else the node's,
+/// else where an earlier version has left its state (the strfry directory), else `$STATE_DIRECTORY`,
+/// `$XDG_STATE_HOME/strfry-companion` or `~/.local/state/strfry-companion`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodePaths {
     home: PathBuf,
     strfry_dir: PathBuf,
-    records_dir: PathBuf,
+    strfry_conf: PathBuf,
+    names_conf: bool,
+    strfry_bin: PathBuf,
+    lists_dir: PathBuf,
+    state_dir: PathBuf,
 }
 
 impl NodePaths {
-    /// The files of the node at `home`; `strfry_dir` replaces `HOME/strfry`.
-    ///
-    /// Looks once whether `HOME/strfry` exists, so that all files of a run share one directory
-    /// even if it appears later.
-    pub fn new(home: PathBuf, strfry_dir: Option<PathBuf>) -> Self {
-        let own = home.join("strfry");
-        let strfry_dir = strfry_dir.unwrap_or_else(|| own.clone());
-        let records_dir = if own.is_dir() { own } else { strfry_dir.clone() };
-        Self { home, strfry_dir, records_dir }
+    /// Finds the files. Looks once which directories and files exist, so that all files of a run
+    /// share one directory even if another appears later. Paths of strfry are absolute, because it
+    /// runs in another directory than this process, unless the working directory is gone.
+    pub fn find(named: &Named, around: &Surroundings) -> Self {
+        let absolute =
+            |path: &Path| -> PathBuf { around.working_dir.join(path).components().collect() };
+        let default_home = || around.user_home.clone().unwrap_or_default().join(".zen");
+        let home = named.home.clone().unwrap_or_else(default_home);
+        let own = home.join(STRFRY);
+        let is_node = own.is_dir();
+        let there = |conf: PathBuf| conf.exists().then_some(conf);
+
+        let in_named_dir =
+            || named.strfry_dir.as_ref().and_then(|dir| there(absolute(dir).join(CONF)));
+        let of_node = || is_node.then(|| absolute(&own).join(CONF));
+        let of_named_node = || named.home.as_ref().and_then(|_| of_node());
+        let by_environment = || around.strfry_config.as_deref().map(absolute);
+        let of_machine = || {
+            let machine = [around.etc_conf.clone(), around.working_dir.join(CONF)];
+            machine.into_iter().filter(|conf| conf.is_absolute()).find_map(there)
+        };
+        let named_conf = named.strfry_config.as_deref().map(absolute);
+        let found = named_conf.clone().or_else(in_named_dir).or_else(of_named_node);
+        let by_environment = if found.is_none() { by_environment() } else { None };
+        let names_conf = named_conf.is_some() || by_environment.is_some();
+        let found = found.or(by_environment).or_else(of_node).or_else(of_machine);
+
+        let strfry_dir = named.strfry_dir.as_deref().map(absolute);
+        let beside_conf = || named_conf.as_deref().and_then(Path::parent).map(Path::to_owned);
+        let known_dir = strfry_dir.or_else(|| is_node.then(|| absolute(&own))).or_else(beside_conf);
+        let strfry_dir = match (&known_dir, &found) {
+            (Some(directory), _) => directory.clone(),
+            (None, Some(_)) => around.working_dir.clone(),
+            (None, None) => absolute(&own),
+        };
+        let strfry_conf = found.unwrap_or_else(|| strfry_dir.join(CONF));
+
+        // Nothing is executed merely because it lies where this process happens to run.
+        let beside = known_dir.as_ref().map(|directory| directory.join(STRFRY));
+        let beside = beside.filter(|file| file.symlink_metadata().is_ok());
+        let strfry_bin = beside
+            .or_else(|| in_path(Path::new(STRFRY), around.path.as_ref()))
+            .unwrap_or_else(|| known_dir.unwrap_or_else(|| absolute(&own)).join(STRFRY));
+
+        let lists_dir = if is_node { own.clone() } else { strfry_dir.clone() };
+        let before = || Some(strfry_dir.clone()).filter(|it| !is_node && it.join(STATE).exists());
+        let of_node = is_node.then(|| own.clone());
+        let state_dir = named.state_dir.clone().or(of_node).or_else(before);
+        let state_dir = state_dir.unwrap_or_else(|| around.state_dir());
+        Self { home, strfry_dir, strfry_conf, names_conf, strfry_bin, lists_dir, state_dir }
     }
 
     /// The home of the node's files, usually `~/.zen`.
@@ -49,19 +194,30 @@ impl NodePaths {
         &self.strfry_dir
     }
 
-    /// The strfry executable.
+    /// The strfry executable: in the strfry directory, else in `PATH`. Never in the working
+    /// directory of this process unless that is named.
     pub fn strfry_bin(&self) -> PathBuf {
-        self.strfry_dir.join("strfry")
+        self.strfry_bin.clone()
     }
 
     /// strfry's configuration.
     pub fn strfry_conf(&self) -> PathBuf {
-        self.strfry_dir.join("strfry.conf")
+        self.strfry_conf.clone()
+    }
+
+    /// Whether an option or the environment names that file, so that it must be there.
+    pub fn names_conf(&self) -> bool {
+        self.names_conf
     }
 
     /// strfry's database, unless its configuration moves it.
     pub fn default_database(&self) -> PathBuf {
         self.strfry_dir.join("strfry-db")
+    }
+
+    /// Where state, lock and logs are. Everybody's but a node's may have to be created.
+    pub fn state_dir(&self) -> &Path {
+        &self.state_dir
     }
 
     /// One directory for each known station.
@@ -76,7 +232,7 @@ impl NodePaths {
 
     /// Pubkeys of friends of friends.
     pub fn amis_of_amis(&self) -> PathBuf {
-        self.records_dir.join("amisOfAmis.txt")
+        self.lists_dir.join("amisOfAmis.txt")
     }
 
     /// Holds pubkey files at any depth.
@@ -86,27 +242,27 @@ impl NodePaths {
 
     /// Pubkeys that the relay refuses.
     pub fn blacklist(&self) -> PathBuf {
-        self.records_dir.join("blacklist.txt")
+        self.lists_dir.join("blacklist.txt")
     }
 
     /// The log of the latest run.
     pub fn log(&self) -> PathBuf {
-        self.records_dir.join("constellation-backfill.log")
+        self.state_dir.join("constellation-backfill.log")
     }
 
     /// Warnings and errors of all runs.
     pub fn error_log(&self) -> PathBuf {
-        self.records_dir.join("constellation-backfill.error.log")
+        self.state_dir.join("constellation-backfill.error.log")
     }
 
     /// The state file: what peers owe, and what of it is here.
     pub fn peer_state(&self) -> PathBuf {
-        self.records_dir.join("constellation-backfill.state.json")
+        self.state_dir.join(STATE)
     }
 
     /// Held for a whole run.
     pub fn lock(&self) -> PathBuf {
-        self.records_dir.join("constellation-backfill.lock")
+        self.state_dir.join("constellation-backfill.lock")
     }
 
     /// The profiles that a run found.
@@ -121,7 +277,7 @@ impl NodePaths {
 
     /// What became of each profile.
     pub fn profile_log(&self) -> PathBuf {
-        self.records_dir.join("hex-to-profile.log")
+        self.state_dir.join("hex-to-profile.log")
     }
 
     /// Every file that a run writes.
@@ -151,11 +307,6 @@ impl NodePaths {
     }
 }
 
-/// `~/.zen`. `None` when the user has no home directory.
-pub fn default_home() -> Option<PathBuf> {
-    user_home().map(|home| home.join(".zen"))
-}
-
 /// `~/.ipfs/config`, which names the own station. `None` when the user has no home directory.
 pub fn default_ipfs_config() -> Option<PathBuf> {
     user_home().map(|home| home.join(".ipfs").join("config"))
@@ -166,62 +317,4 @@ fn user_home() -> Option<PathBuf> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn everything_is_where_the_other_programs_of_a_node_look() {
-        let paths = NodePaths::new("/z".into(), None);
-        let made = [
-            paths.home().to_owned(),
-            paths.strfry_dir().to_owned(),
-            paths.strfry_bin(),
-            paths.strfry_conf(),
-            paths.default_database(),
-            paths.swarm(),
-            paths.game_nostr(),
-            paths.amis_of_amis(),
-            paths.flashmem(),
-            paths.blacklist(),
-            paths.log(),
-            paths.error_log(),
-            paths.lock(),
-            paths.profiles_json(),
-            paths.profiles_csv(),
-            paths.profile_log(),
-        ];
-        let expected = [
-            "/z",
-            "/z/strfry",
-            "/z/strfry/strfry",
-            "/z/strfry/strfry.conf",
-            "/z/strfry/strfry-db",
-            "/z/tmp/swarm",
-            "/z/game/nostr",
-            "/z/strfry/amisOfAmis.txt",
-            "/z/flashmem",
-            "/z/strfry/blacklist.txt",
-            "/z/strfry/constellation-backfill.log",
-            "/z/strfry/constellation-backfill.error.log",
-            "/z/strfry/constellation-backfill.lock",
-            "/z/tmp/coucou/_NIP101.profiles.json",
-            "/z/tmp/coucou/_NIP101.profiles.csv",
-            "/z/strfry/hex-to-profile.log",
-        ];
-        assert_eq!(made.map(|path| path.to_string_lossy().into_owned()), expected);
-    }
-
-    #[test]
-    fn another_strfry_directory_leaves_the_records_in_the_home_that_has_a_place_for_them() {
-        let home = tempfile::tempdir().unwrap();
-        let elsewhere = NodePaths::new(home.path().into(), Some("/srv/strfry".into()));
-        assert_eq!(elsewhere.lock(), Path::new("/srv/strfry/constellation-backfill.lock"));
-        assert_eq!(elsewhere.blacklist(), Path::new("/srv/strfry/blacklist.txt"));
-
-        std::fs::create_dir(home.path().join("strfry")).unwrap();
-        let split = NodePaths::new(home.path().into(), Some("/srv/strfry".into()));
-        assert_eq!(split.strfry_conf(), Path::new("/srv/strfry/strfry.conf"));
-        assert_eq!(split.lock(), home.path().join("strfry/constellation-backfill.lock"));
-        assert_eq!(split.amis_of_amis(), home.path().join("strfry/amisOfAmis.txt"));
-    }
-}
+mod tests;

@@ -124,11 +124,17 @@ mod tests {
     use std::process::Command;
 
     use super::*;
+    use crate::node::{Named, Surroundings};
+
+    fn paths_of(home: &Path) -> NodePaths {
+        let named = Named { home: Some(home.into()), ..Named::default() };
+        NodePaths::find(&named, &Surroundings::default())
+    }
 
     #[test]
     fn the_union_of_all_sources_is_sorted_and_each_source_accounts_for_itself() {
         let home = tempfile::tempdir().unwrap();
-        let paths = NodePaths::new(home.path().into(), None);
+        let paths = paths_of(home.path());
         let [alice, bob, captain, node, friend] =
             [0x10, 0x20, 0x30, 0x40, 0x50].map(|byte| Pubkey::from_bytes([byte; 32]));
         let write = |path: PathBuf, text: String| {
@@ -177,7 +183,7 @@ mod tests {
     #[test]
     fn a_node_without_any_of_these_files_has_no_pubkeys_and_no_errors() {
         let home = tempfile::tempdir().unwrap();
-        let paths = NodePaths::new(home.path().into(), None);
+        let paths = paths_of(home.path());
         let sources = PubkeySources::read(&paths, &Discovery::default());
         assert_eq!((sources.pubkeys, sources.local), (vec![], BTreeSet::new()));
         assert!(sources.sources.iter().all(|source| source.errors.is_empty()));

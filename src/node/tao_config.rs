@@ -100,8 +100,8 @@ impl<const N: usize> Parser<'_, '_, N> {
     fn member(&mut self) -> Parsed<()> {
         if self.words.peek() == Some(b'(') {
             return Err(self.words.expected(
-                "a plain key; '(include …)', '(temporary …)' and '(permanent …)' are not \
-                 understood here",
+                "a plain key: '(include …)', '(temporary …)' and '(permanent …)' are not followed \
+                 here, so put the values into this file",
             ));
         }
         let outer = self.path.len();

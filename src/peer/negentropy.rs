@@ -5,21 +5,24 @@
 //! Knows neither pages nor how ids are fetched, and no connection: it says what to send and is told
 //! what came.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
 use super::limits::{
-    BLIND_COMPARISONS, COMPARISONS, IDS_FOR_COMPARING_IN_PARALLEL, IDS_OF_ONE_PEER, ITEMS_COMPARED,
-    LOOK_FOR_ROOM, PARTS_WAITING, SPLITS,
+    BLIND_COMPARISONS, COMPARISONS, CONTROL_AUTHORS, IDS_FOR_COMPARING_IN_PARALLEL,
+    IDS_OF_ONE_PEER, ITEMS_COMPARED, LOOK_FOR_ROOM, PARTS_WAITING, SPLITS,
 };
 use super::local::{ItemSet, LocalError};
 use super::message;
 use super::peer_limits::{Comparing, PeerLimits};
 use super::reconcile::{Reconciliation, split};
 use super::want_list::Member;
-use crate::nostr::{EventId, Filter};
+use crate::nostr::{EventId, Filter, Pubkey, kind};
+
+/// Most authors have published these, and relays keep the latest of each.
+const LASTING_KINDS: [u64; 2] = [kind::PROFILE, kind::RELAY_LIST];
 
 /// The queries of one fetch that are compared.
 #[derive(Debug, Default)]
@@ -41,6 +44,8 @@ pub(super) struct Negentropy {
     /// Rounds that were answered.
     pub(super) rounds: u64,
     second_look: Option<SecondLook>,
+    /// The control comparison has been made, or cannot be.
+    is_controlled: bool,
 }
 
 /// A second comparison of everything, for what the peer named and did not give: an event may be gone
@@ -56,6 +61,8 @@ struct SecondLook {
 struct Query {
     filter: Filter,
     begun: u32,
+    /// Nobody asks for what it names: it tells whether the peer compares truly.
+    is_control: bool,
 }
 
 #[derive(Debug)]
@@ -63,6 +70,7 @@ struct OpenComparison {
     subscription: String,
     comparison: Box<Reconciliation>,
     begun: u32,
+    is_control: bool,
     /// The next message, which waits for room for what it may bring.
     held: Option<Vec<u8>>,
     /// Events that are here and not there, so far.
@@ -84,7 +92,7 @@ impl Negentropy {
     /// Compares this.
     pub(super) fn add(&mut self, filter: Filter) {
         self.queries += 1;
-        self.waiting.push_back(Query { filter, begun: 0 });
+        self.waiting.push_back(Query::new(filter));
     }
 
     /// Whether an answer has shown that the peer has anything.
@@ -123,17 +131,20 @@ impl Negentropy {
         here: Result<ItemSet, LocalError>,
         limits: &PeerLimits,
     ) -> Round {
-        let Some(Query { filter, begun }) = self.waiting.pop_front() else {
+        let Some(Query { filter, begun, is_control }) = self.waiting.pop_front() else {
             return Round::default();
         };
         let here = match here {
+            // Nothing that the peer can show to have.
+            Ok(here) if is_control && here.is_empty() => return Round::default(),
             Ok(here) => here,
-            Err(LocalError::TooMany { middle }) => return self.divide(filter, Some(middle)),
             Err(LocalError::NoRoom) => {
-                self.waiting.push_front(Query { filter, begun });
+                self.waiting.push_front(Query { filter, begun, is_control });
                 self.no_room_until = Some(Instant::now() + LOOK_FOR_ROOM);
                 return Round::default();
             }
+            Err(_) if is_control => return Round::default(),
+            Err(LocalError::TooMany { middle }) => return self.divide(filter, Some(middle)),
             // Whatever the trouble is, the peer's pages can be had without what is here.
             Err(LocalError::Unreadable(_)) => return Round::page(filter),
         };
@@ -143,11 +154,17 @@ impl Negentropy {
                 let subscription = subscription.to_owned();
                 let comparison = Box::new(comparison);
                 let only_here = 0;
-                let open =
-                    OpenComparison { subscription, comparison, begun, held: None, only_here };
-                self.open.push(open);
+                self.open.push(OpenComparison {
+                    subscription,
+                    comparison,
+                    begun,
+                    is_control,
+                    held: None,
+                    only_here,
+                });
                 Round { send, ..Round::default() }
             }
+            Err(_) if is_control => Round::default(),
             Err(_) => Round::page(filter),
         }
     }
@@ -197,7 +214,7 @@ impl Negentropy {
         let Some(round) = round else {
             // Two peers of which one does not understand the other: pages are simpler.
             let send = Some(message::neg_close(subscription));
-            let page = Some(open.comparison.filter().clone());
+            let page = (!open.is_control).then(|| open.comparison.filter().clone());
             return Round { send, page, needed: Vec::new() };
         };
         limits.comparing = Comparing::Works;
@@ -208,7 +225,12 @@ impl Negentropy {
         {
             look.named_in.push(open.comparison.filter().clone());
         }
-        self.has_something |= !round.needed.is_empty();
+        self.has_something |= !round.needed.is_empty()
+            || (round.next.is_none() && open.only_here < open.comparison.items());
+        limits.compares_truly |= self.has_something;
+        if open.is_control {
+            return self.go_on_with_control(open, round.next);
+        }
         self.only_here.extend(round.only_here);
         let mut send = None;
         match round.next {
@@ -217,7 +239,6 @@ impl Negentropy {
                 self.open.push(open);
             }
             None => {
-                self.has_something |= open.only_here < open.comparison.items();
                 send = Some(message::neg_close(subscription));
                 self.ended += 1;
                 self.compared.push(open.comparison.filter().clone());
@@ -226,20 +247,29 @@ impl Negentropy {
         Round { needed: round.needed, send, page: None }
     }
 
+    /// Until the peer has shown something, or that it has nothing.
+    fn go_on_with_control(&mut self, open: OpenComparison, next: Option<Vec<u8>>) -> Round {
+        let held = next.filter(|_| !self.has_something);
+        let send = held.is_none().then(|| message::neg_close(&open.subscription));
+        if held.is_some() {
+            self.open.push(OpenComparison { held, ..open });
+        }
+        Round { send, ..Round::default() }
+    }
+
     /// There was no room for what an answer has brought: many came at once. The rest is found out
     /// again later; by then most of it has come from elsewhere. Returns what to send.
     pub(super) fn compare_again(&mut self, subscription: &str, filter: &Filter) -> Option<String> {
         let at = self.open.iter().position(|open| open.subscription == subscription);
-        let (begun, send) = match at.map(|at| self.open.remove(at)) {
-            Some(open) => (open.begun, Some(message::neg_close(subscription))),
+        let (query, send) = match at.map(|at| self.open.remove(at)) {
+            Some(open) => (open.into_query(), Some(message::neg_close(subscription))),
             None => {
                 let at = self.compared.iter().rposition(|compared| compared == filter)?;
-                self.compared.remove(at);
                 self.ended = self.ended.saturating_sub(1);
-                (0, None)
+                (Query::new(self.compared.remove(at)), None)
             }
         };
-        self.waiting.push_front(Query { filter: filter.clone(), begun });
+        self.waiting.push_front(query);
         send
     }
 
@@ -251,10 +281,7 @@ impl Negentropy {
 
     /// The peer cannot compare so much at once, as it says. Returns what to ask page by page.
     pub(super) fn too_large(&mut self, subscription: &str) -> Round {
-        let Some(at) = self.open.iter().position(|open| open.subscription == subscription) else {
-            return Round::default();
-        };
-        let open = self.open.remove(at);
+        let Some(open) = self.take(subscription) else { return Round::default() };
         self.divide(open.comparison.filter().clone(), open.comparison.middle())
     }
 
@@ -265,7 +292,7 @@ impl Negentropy {
         match split(&filter, middle, now).filter(|_| may) {
             Some(parts) => {
                 for filter in parts.into_iter().rev() {
-                    self.waiting.push_front(Query { filter, begun: 0 });
+                    self.waiting.push_front(Query::new(filter));
                 }
                 Round::default()
             }
@@ -275,20 +302,24 @@ impl Negentropy {
 
     /// The peer does not compare this: it is to be asked page by page.
     pub(super) fn refused(&mut self, subscription: &str) -> Option<Filter> {
+        Some(self.take(subscription)?.comparison.filter().clone())
+    }
+
+    /// The open comparison of this name, which does not go on; `None`: there is none, or it is the
+    /// control, which is over then.
+    fn take(&mut self, subscription: &str) -> Option<OpenComparison> {
         let at = self.open.iter().position(|open| open.subscription == subscription)?;
-        Some(self.open.remove(at).comparison.filter().clone())
+        Some(self.open.remove(at)).filter(|open| !open.is_control)
     }
 
     /// What is open under this name is compared again after all that waits, as it is; returns what
     /// has been begun too often.
     pub(super) fn put_back(&mut self, subscription: &str) -> Option<Filter> {
-        let at = self.open.iter().position(|open| open.subscription == subscription)?;
-        let OpenComparison { comparison, begun, .. } = self.open.remove(at);
-        let filter = comparison.filter().clone();
-        if begun >= COMPARISONS {
-            return Some(filter);
+        let query = self.take(subscription)?.into_query();
+        if query.begun >= COMPARISONS {
+            return Some(query.filter);
         }
-        self.waiting.push_back(Query { filter, begun: begun + 1 });
+        self.waiting.push_back(Query { begun: query.begun + 1, ..query });
         None
     }
 
@@ -312,12 +343,10 @@ impl Negentropy {
     /// What waits and what is open, which is not compared any more. `and_compared`: also what has
     /// been compared already, of a peer that is not believed.
     pub(super) fn stop(&mut self, and_compared: bool) -> Vec<Filter> {
-        let open = std::mem::take(&mut self.open).into_iter();
-        let waiting = std::mem::take(&mut self.waiting);
-        let mut filters: Vec<Filter> = open
-            .map(|open| open.comparison.filter().clone())
-            .chain(waiting.into_iter().map(|query| query.filter))
-            .collect();
+        let open = std::mem::take(&mut self.open).into_iter().map(OpenComparison::into_query);
+        let queries = open.chain(std::mem::take(&mut self.waiting));
+        let mut filters: Vec<Filter> =
+            queries.filter(|query| !query.is_control).map(|query| query.filter).collect();
         if and_compared {
             filters.append(&mut self.compared);
         }
@@ -331,7 +360,7 @@ impl Negentropy {
         }
         self.second_look = Some(SecondLook { not_given, named_in: Vec::new() });
         let again = std::mem::take(&mut self.compared);
-        self.waiting.extend(again.into_iter().map(|filter| Query { filter, begun: 0 }));
+        self.waiting.extend(again.into_iter().map(Query::new));
         true
     }
 
@@ -343,10 +372,23 @@ impl Negentropy {
         named
     }
 
-    /// What was compared, if no answer has shown that the peer has anything; it is left to others to
-    /// find out whether that is true.
-    pub(super) fn take_doubtful(&mut self) -> Vec<Filter> {
-        if self.has_something { Vec::new() } else { std::mem::take(&mut self.compared) }
+    /// Where no answer has shown that the peer has anything: compares profiles and the like of a few
+    /// authors, whenever they were published. A peer that is not seen to have any may compare with
+    /// an empty set, whatever it has. False: that has been done, or need not or cannot be.
+    pub(super) fn control(&mut self, limits: &PeerLimits) -> bool {
+        if limits.compares_truly || self.compared.is_empty() || self.is_controlled {
+            return false;
+        }
+        self.is_controlled = true;
+        let control = control_of(&self.compared);
+        self.waiting.extend(control.map(|filter| Query { is_control: true, ..Query::new(filter) }));
+        !self.waiting.is_empty()
+    }
+
+    /// What was compared, if no answer has ever shown that the peer has anything; it is left to
+    /// others to find out whether that is true.
+    pub(super) fn take_doubtful(&mut self, limits: &PeerLimits) -> Vec<Filter> {
+        if limits.compares_truly { Vec::new() } else { std::mem::take(&mut self.compared) }
     }
 
     /// What was compared to the end and is not taken back.
@@ -357,6 +399,38 @@ impl Negentropy {
     /// How many queries have ended since this was called last.
     pub(super) fn take_ended(&mut self) -> usize {
         std::mem::take(&mut self.ended)
+    }
+}
+
+/// A small comparison of what most authors have published and relays keep for good, without regard
+/// to time. `None`: that was not asked about.
+fn control_of(compared: &[Filter]) -> Option<Filter> {
+    let asked = compared.iter().flat_map(|filter| filter.kinds.iter().flatten());
+    let kinds: BTreeSet<u64> = asked.copied().filter(|kind| LASTING_KINDS.contains(kind)).collect();
+    let authors: BTreeSet<Pubkey> =
+        compared.iter().flat_map(|filter| filter.authors.iter().flatten()).copied().collect();
+    let step = authors.len().div_ceil(CONTROL_AUTHORS).max(1);
+    // Those of all queries: one author who is there is enough.
+    let authors: Vec<Pubkey> = authors.into_iter().step_by(step).collect();
+    let is_useful = !kinds.is_empty() && !authors.is_empty();
+    is_useful.then(|| Filter {
+        authors: Some(authors),
+        kinds: Some(kinds.into_iter().collect()),
+        until: compared.iter().filter_map(|filter| filter.until).max(),
+        ..Filter::default()
+    })
+}
+
+impl Query {
+    fn new(filter: Filter) -> Self {
+        Self { filter, begun: 0, is_control: false }
+    }
+}
+
+impl OpenComparison {
+    fn into_query(self) -> Query {
+        let Self { comparison, begun, is_control, .. } = self;
+        Query { filter: comparison.filter().clone(), begun, is_control }
     }
 }
 

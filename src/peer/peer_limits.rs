@@ -17,6 +17,8 @@ pub(super) struct PeerLimits {
     pub(super) comparing: Comparing,
     /// The peer says that it does; that is not known before it has been tried.
     pub(super) says_it_compares: bool,
+    /// A comparison has shown that it has something: what it shows is no empty set.
+    pub(super) compares_truly: bool,
     pub(super) ids: IdLimits,
     /// Events to ask for in one page.
     pub(super) page: u64,
@@ -66,6 +68,7 @@ impl Default for PeerLimits {
         Self {
             comparing: Comparing::Untried,
             says_it_compares: false,
+            compares_truly: false,
             ids: IdLimits::default(),
             page: PAGE,
             sizes: Sizes::default(),

@@ -5,10 +5,11 @@
 //! sink takes its time nothing is read, so that the peer's socket fills up and it waits too.
 
 use std::fmt::Display;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
@@ -20,7 +21,7 @@ use super::connect_error::ConnectError;
 use super::connection::{Connection, Received};
 use super::conversation::{Conversation, Identity, Next, shortened};
 use super::forged::ForgedIds;
-use super::info;
+use super::info::{self, RelayInfo};
 use super::limits::{ATTEMPTS_WITHOUT_PROGRESS, CONNECT_ATTEMPTS, INFO_TIME_OUT};
 use super::line::Line;
 use super::local::Local;
@@ -32,6 +33,7 @@ use super::sink::{Sink, Stopped, Unwanted};
 use super::too_large::TooLarge;
 use super::want_list::{Member, WantList};
 use crate::nostr::Filter;
+use crate::stop::Stop;
 
 /// One peer, for a whole run.
 #[derive(Debug)]
@@ -47,11 +49,15 @@ pub struct PeerSession {
     room: Room,
     connection: Option<Box<Connection>>,
     was_connected: bool,
+    /// Asks what it says of itself, from the first attempt to connect on.
+    info: Option<JoinSet<Option<RelayInfo>>>,
     subscriptions: u64,
     /// What is dated later is not taken.
     latest: u64,
     /// Why nothing more is asked of this peer.
     given_up: Option<GapReason>,
+    /// When this is told, nothing more is asked.
+    stop: Stop,
 }
 
 /// What a peer needs for its share of the work: with it, what is here already is not asked for
@@ -114,9 +120,11 @@ impl PeerSession {
             room: Room::default(),
             connection: None,
             was_connected: false,
+            info: None,
             subscriptions: 0,
             latest: u64::MAX,
             given_up: None,
+            stop: Stop::default(),
         }
     }
 
@@ -154,6 +162,13 @@ impl PeerSession {
     #[must_use]
     pub fn not_after(self, latest: u64) -> Self {
         Self { latest, ..self }
+    }
+
+    /// Once this is told, nothing more is asked: a fetch under way ends at once, and what has not
+    /// been answered to its end is [`GapReason::Stopped`].
+    #[must_use]
+    pub fn until(self, stop: &Stop) -> Self {
+        Self { stop: stop.clone(), ..self }
     }
 
     /// The peer is reached over this line, whatever its address is.
@@ -220,7 +235,9 @@ impl PeerSession {
             let pause = pause(pace.first_pause, attempts);
             let retry_after = interruption.retry_after();
             let pause = retry_after.map_or(pause, |asked| asked.max(pause));
-            tokio::time::sleep(pause).await;
+            let told = pin!(self.stop.told());
+            // The next attempt tells that it was cut short.
+            let _ = unless(told, tokio::time::sleep(pause)).await;
             conversation.excuse(pause);
         }
         self.tell_what_it_lacks(&mut conversation);
@@ -259,9 +276,11 @@ impl PeerSession {
         pace: Pace,
         sink: &impl Sink,
     ) -> Result<(), Interruption> {
+        let stop = self.stop.clone();
+        let mut told = pin!(stop.told());
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => Box::new(self.connect(conversation).await?),
+            None => Box::new(unless(told.as_mut(), self.connect(conversation)).await??),
         };
         self.was_connected = true;
         let want_list = conversation.want_list();
@@ -274,7 +293,11 @@ impl PeerSession {
                     None => std::future::pending().await,
                 }
             };
-            self.ask(conversation, &mut connection, pace).await?;
+            // A peer that always has something to say is not listened to any longer either.
+            if stop.is_told() {
+                return Err(Interruption::Stopped);
+            }
+            unless(told.as_mut(), self.ask(conversation, &mut connection, pace)).await??;
             if conversation.is_done() {
                 break;
             }
@@ -282,6 +305,7 @@ impl PeerSession {
             let received = tokio::select! {
                 biased;
                 received = timeout(patience, connection.next()) => Some(received),
+                () = told.as_mut() => return Err(Interruption::Stopped),
                 () = changed => None,
             };
             self.look_at_progress(conversation, &connection, sink, since);
@@ -330,7 +354,8 @@ impl PeerSession {
         conversation.excuse(if standing.is_waiting { waited.max(now - since) } else { waited });
     }
 
-    /// Opens a connection, the first time together with what the relay says of itself.
+    /// Opens a connection, and the first time learns what the relay says of itself. That is asked
+    /// once, however many attempts it takes to connect.
     async fn connect(
         &mut self,
         conversation: &mut Conversation,
@@ -347,15 +372,17 @@ impl PeerSession {
         if self.was_connected {
             return self.dialler.dial(&self.room).await.map_err(not_connected);
         }
-        let asked = timeout(INFO_TIME_OUT.min(self.dialler.time_out), info::ask(&self.dialler));
-        let mut asked = pin!(asked);
-        let mut dialled = pin!(self.dialler.dial(&self.room));
+        let asked = self.info.get_or_insert_with(|| {
+            let dialler = self.dialler.clone();
+            let patience = INFO_TIME_OUT.min(dialler.time_out);
+            let asked = async move { timeout(patience, info::ask(&dialler)).await.ok().flatten() };
+            let mut asking = JoinSet::new();
+            asking.spawn(asked);
+            asking
+        });
         // A peer that cannot be reached is not waited for twice.
-        let (connection, info) = tokio::select! {
-            connection = &mut dialled => (connection.map_err(not_connected)?, asked.await),
-            info = &mut asked => (dialled.await.map_err(not_connected)?, info),
-        };
-        if let Ok(Some(info)) = info {
+        let connection = self.dialler.dial(&self.room).await.map_err(not_connected)?;
+        if let Some(Ok(Some(info))) = asked.join_next().await {
             conversation.learn(&info);
         }
         // A connection has a time-out of its own.
@@ -425,8 +452,14 @@ impl PeerSession {
                 let named = conversation.neg_msg(&subscription, &payload);
                 if let (Some(share), Some((needed, filter))) = (&self.share, named) {
                     let since = Instant::now();
-                    let missing = share.local.missing(needed).await;
-                    conversation.offer(&subscription, &filter, missing);
+                    let missing = share.local.missing(needed);
+                    match unless(pin!(self.stop.told()), missing).await {
+                        Ok(missing) => conversation.offer(&subscription, &filter, missing),
+                        Err(stopped) => {
+                            conversation.compare_again(&subscription, &filter);
+                            return Err(stopped);
+                        }
+                    }
                     conversation.excuse(since.elapsed());
                 }
             }
@@ -452,6 +485,18 @@ impl PeerSession {
         for filter in lacks.all_but_given {
             share.local.all_was_given(filter);
         }
+    }
+}
+
+/// What this returns, unless the word to stop comes first.
+async fn unless<T>(
+    told: Pin<&mut impl Future<Output = ()>>,
+    it: impl Future<Output = T>,
+) -> Result<T, Interruption> {
+    tokio::select! {
+        biased;
+        it = it => Ok(it),
+        () = told => Err(Interruption::Stopped),
     }
 }
 

@@ -9,6 +9,7 @@ mod golden;
 mod inputs;
 mod interrupted;
 mod killed;
+mod newest;
 mod refused;
 mod signals;
 mod stubs;

@@ -126,28 +126,39 @@ fn a_database_that_is_not_strfrys_or_not_initialised_says_so() {
 }
 
 #[test]
-fn a_database_that_no_strfry_has_opened_here_is_not_imported_into() {
-    let no_lock = |database: &Path| fs::remove_file(database.join("lock.mdb")).unwrap();
+fn a_database_without_a_lock_file_is_imported_into_and_the_run_says_how_it_is_read() {
+    let (small, database) = damaged(|database| {
+        fs::remove_file(database.join("lock.mdb")).unwrap();
+    });
+    let why = "reading without strfry's lock file, which takes longer: HOME/strfry/strfry-db has \
+               no lock.mdb\n";
+    let dry = small.backfill(&["--dry-run"]);
+    assert_eq!((dry.code, dry.err), (0, format!("[WARN] {why}")));
+    assert!(!database.join("lock.mdb").exists());
+    let shared = small.backfill(&["--lock", "shared"]);
     assert_eq!(
-        refusal_after(no_lock),
+        shared,
         expected(
-            "HOME/strfry/strfry-db has no lock.mdb: no strfry has opened this database here yet; \
-             start strfry on it once, then run this again"
+            "cannot share strfry's lock file: HOME/strfry/strfry-db has no lock.mdb; start strfry \
+             once, or leave out --lock"
         )
     );
-    let (small, database) = damaged(no_lock);
-    let dry = small.backfill(&["--dry-run"]);
-    assert_eq!((dry.code, dry.err.as_str()), (0, ""));
-    assert!(!database.join("lock.mdb").exists());
+    let said = small.backfill(&[]);
+    assert_eq!((said.code, said.err), (0, format!("[WARN] {why}")));
+    assert!(small.holds(&small.events));
+    // strfry has made one.
+    let again = small.backfill(&[]);
+    assert_eq!((again.code, again.err.as_str()), (0, ""));
 }
 
 #[test]
 fn a_lock_file_that_cannot_be_used_is_named() {
+    let (small, _) = damaged(|database| {
+        fs::remove_file(database.join("lock.mdb")).unwrap();
+        fs::create_dir(database.join("lock.mdb")).unwrap();
+    });
     assert_eq!(
-        refusal_after(|database| {
-            fs::remove_file(database.join("lock.mdb")).unwrap();
-            fs::create_dir(database.join("lock.mdb")).unwrap();
-        }),
+        small.backfill(&["--lock", "shared"]),
         expected(
             "cannot write to HOME/strfry/strfry-db/lock.mdb: is a directory; a reader has its slot \
              there, so run as the user that strfry runs as, or read without it (--no-lock)"
@@ -184,36 +195,30 @@ fn a_lock_file_of_another_libc_can_be_left_alone() {
     let of = |arguments: &[&str]| {
         Said::by(companion(arguments).arg("--db").arg(golden.path()), golden.path())
     };
-    let refused = of(&["stats"]);
+    let why = "strfry-companion: reading without strfry's lock file, which takes longer: a program \
+               built with musl has initialised HOME/lock.mdb, and this one is built with glibc\n";
+    let auto = of(&["scan", "--count", "{}"]);
+    assert_eq!(auto, Said { code: 0, out: "604\n".into(), err: why.into() });
+    let refused = of(&["stats", "--lock", "shared"]);
     assert_eq!((refused.code, refused.out.as_str()), (3, ""));
     assert!(refused.err.contains("a program built with musl has initialised it"), "{refused:?}");
     assert!(refused.err.contains("(--no-lock)"), "{refused:?}");
     for arguments in [
-        &["stats", "--no-lock"][..],
-        &["profiles", "--no-lock", &"1".repeat(64)],
-        &["scan", "--no-lock", "{}"],
-        &["export", "--no-lock", "--fried"],
-        &["verify", "--no-lock"],
+        &["stats", "--lock", "none"][..],
+        &["profiles", "--lock", "none", &"1".repeat(64)],
+        &["scan", "--lock", "none", "{}"],
+        &["export", "--lock", "none", "--fried"],
+        &["verify", "--lock", "none"],
+        // The old name.
+        &["stats", "--no-lock"],
     ] {
         let said = of(arguments);
-        assert_eq!(said.code, 0, "{arguments:?}: {said:?}");
+        assert!(said.code == 0 && !said.err.contains("lock"), "{arguments:?}: {said:?}");
     }
-    assert_eq!(of(&["scan", "--no-lock", "--count", "{}"]).out, "604\n");
+    assert_eq!(of(&["scan", "--lock", "none", "--count", "{}"]).out, "604\n");
+    assert_eq!(of(&["stats", "--no-lock", "--lock", "shared"]).code, 2);
     let whole = of(&["scan", "--no-lock", "--one-snapshot", "{}"]);
     assert_eq!((whole.code, whole.out.as_str()), (3, ""));
-}
-
-#[test]
-fn a_backfill_does_not_go_without_the_lock_file() {
-    let said = Said::by(&mut companion(&["backfill", "--no-lock"]), std::path::Path::new("/"));
-    assert_eq!(
-        said,
-        Said::refusal(
-            2,
-            "strfry-companion: --no-lock is for reading: an import must see what strfry has \
-             committed, and strfry must know of its reader\n"
-        )
-    );
 }
 
 #[test]
@@ -228,7 +233,7 @@ fn with_few_open_files_allowed_the_answer_is_whole_or_an_error_that_names_the_li
         &["export", "--fried"],
         &["verify"],
     ] {
-        for how in [&[][..], &["--no-lock"]] {
+        for how in [&[][..], &["--lock", "none"]] {
             let with_limit = |files: u32| {
                 let limited = format!("ulimit -n {files}; exec \"$@\"");
                 let program = companion(&[command, how].concat());

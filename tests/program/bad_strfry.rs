@@ -1,5 +1,6 @@
 //! `backfill` with a strfry that is missing, does not start, refuses or dies.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -31,7 +32,7 @@ fn a_strfry_that_is_missing_or_not_executable_is_named_before_any_peer_is_asked(
         small.backfill(&[]),
         refusal(
             "cannot start strfry (HOME/strfry/strfry): No such file or directory (os error 2); \
-             name it with --strfry-bin"
+             name strfry with --strfry-bin"
         )
     );
     fs::write(&strfry, "#!/bin/sh\n").unwrap();
@@ -245,12 +246,18 @@ fn a_node_without_a_strfry_directory_takes_everything_from_the_command_line() {
         .arg("--strfry-bin")
         .arg(bin)
         .env_remove("IPFSNODEID")
+        .env_remove("STATE_DIRECTORY")
+        .env_remove("XDG_STATE_HOME")
         .env("HOME", elsewhere.path());
     let said = small.said(&mut command);
     assert_eq!((said.code, said.err.as_str()), (0, ""));
     assert!(said.out.starts_with("Complete: 2 events imported,"), "{}", said.out);
     assert_eq!(stored_at(&strfry_dir), 2);
-    assert!(strfry_dir.join("constellation-backfill.log").exists());
+    let state = elsewhere.path().join(".local/state/strfry-companion");
+    assert!(state.join("constellation-backfill.log").exists());
+    let beside_conf = fs::read_dir(&strfry_dir).unwrap().map(|it| it.unwrap().file_name());
+    let beside_conf: BTreeSet<_> = beside_conf.collect();
+    assert_eq!(beside_conf, ["strfry-db", "strfry.conf"].map(Into::into).into());
     assert!(!elsewhere.path().join(".zen").exists());
 }
 

@@ -111,6 +111,8 @@ pub struct Round {
 pub struct Record {
     /// Connections, also those that it hung up on.
     pub connections: usize,
+    /// How often it was asked what it says of itself.
+    pub informed: usize,
     /// The filter of every REQ that asks for something.
     pub requests: Vec<Value>,
     /// REQs for an event that nobody has.
@@ -352,6 +354,7 @@ async fn serve(listener: std::net::TcpListener, script: Arc<Script>) {
     loop {
         let Ok((stream, _)) = listener.accept().await else { break };
         if wants_info(&stream).await {
+            script.record.send_modify(|record| record.informed += 1);
             tokio::spawn(inform(stream, script.info.clone(), script.clock));
             continue;
         }

@@ -11,8 +11,8 @@ use super::by_kind::{ByKind, Cell, KindGroup};
 use super::intervals::Intervals;
 use super::{Areas, Coverage, PeerCoverage, Subject};
 use crate::files::{self, ReplaceError};
-use crate::nostr::{EventId, Pubkey, kind};
-use crate::strfry_db::{LevId, ReadError, StrfryDb};
+use crate::nostr::{Pubkey, kind};
+use crate::strfry_db::{LevId, ReadError, Snapshot, StrfryDb};
 
 /// Version of the form of the file that is written.
 const VERSION: u32 = 2;
@@ -122,7 +122,8 @@ pub enum StateError {
 
 const ADVICE: &str = "delete it to begin anew: peers are then asked again for events of the last \
                       --days only, and older ones that a peer still owed are not asked for unless \
-                      --days reaches them; or pass it over this once with --ignore-state";
+                      --days reaches them; or pass it over this once with --ignore-state; a database of its own \
+                      needs a directory of its own (--state-dir)";
 
 #[derive(Serialize, Deserialize)]
 struct Document {
@@ -141,6 +142,9 @@ struct Mark {
     highest: LevId,
     /// Some events and their levIds.
     samples: Vec<(LevId, String)>,
+    /// Where it is, if no event tells it from another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    directory: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -279,20 +283,30 @@ impl Legacy {
 }
 
 impl Mark {
+    /// Of a database without an event that lasts.
+    fn of_nothing(db: &StrfryDb) -> Self {
+        let directory = std::fs::canonicalize(db.directory()).ok();
+        let directory = directory.map(|directory| directory.display().to_string());
+        Self { directory, ..Self::default() }
+    }
+
     fn of(db: &StrfryDb) -> Result<Self, ReadError> {
-        let snapshot = db.snapshot()?;
-        let lasting = |from: LevId| -> Result<Option<(LevId, EventId)>, ReadError> {
-            for lev_id in (from.saturating_sub(LOOKS)..=from).rev() {
-                let Some(event) = snapshot.packed(lev_id)? else { continue };
-                // strfry deletes these when their time is over, and gives their levIds to others.
-                if !kind::is_ephemeral(event.kind()) && event.expiration() == 0 {
-                    return Ok(Some((lev_id, event.id())));
+        let lasting = |from: LevId| {
+            db.read(|snapshot| {
+                for lev_id in (from.saturating_sub(LOOKS)..=from).rev() {
+                    let Some(event) = snapshot.packed(lev_id)? else { continue };
+                    // strfry deletes these when their time is over, and gives their levIds to others.
+                    if !kind::is_ephemeral(event.kind()) && event.expiration() == 0 {
+                        return Ok(Some((lev_id, event.id())));
+                    }
                 }
-            }
-            Ok(None)
+                Ok(None)
+            })
         };
-        let Some(last) = snapshot.last_lev_id()? else { return Ok(Self::default()) };
-        let Some((highest, id)) = lasting(last)? else { return Ok(Self::default()) };
+        let last = db.read(Snapshot::last_lev_id)?;
+        let Some((highest, id)) = last.map_or(Ok(None), lasting)? else {
+            return Ok(Self::of_nothing(db));
+        };
         let mut samples = vec![(highest, id.to_string())];
         for step in 0..SAMPLES - 1 {
             let Some(from) = highest.checked_sub(SAMPLE_STEP.pow(step)) else { break };
@@ -301,13 +315,18 @@ impl Mark {
                 samples.push((lev_id, id.to_string()));
             }
         }
-        Ok(Self { highest, samples })
+        Ok(Self { highest, samples, directory: None })
     }
 
     /// What tells that the database is another one.
     fn difference(&self, db: &StrfryDb) -> Result<Option<String>, ReadError> {
-        let snapshot = db.snapshot()?;
-        let last = snapshot.last_lev_id()?.unwrap_or(0);
+        let now = Self::of_nothing(db).directory;
+        if let (Some(then), Some(now)) = (&self.directory, now)
+            && *then != now
+        {
+            return Ok(Some(format!("that one, at {then}, was empty, and this one is at {now}")));
+        }
+        let last = db.read(Snapshot::last_lev_id)?.unwrap_or(0);
         if last < self.highest {
             return Ok(Some(format!(
                 "it has been there when the database held event number {}, and the last one is \
@@ -316,11 +335,10 @@ impl Mark {
             )));
         }
         for (lev_id, id) in self.samples.iter().take(SAMPLES as usize) {
-            let Some(event) = snapshot.packed(*lev_id)? else { continue };
-            if event.id().to_string() != *id {
+            let now = db.read(|snapshot| Ok(snapshot.packed(*lev_id)?.map(|event| event.id())))?;
+            if let Some(now) = now.filter(|now| now.to_string() != *id) {
                 return Ok(Some(format!(
-                    "event number {lev_id} is {} now, and was another one",
-                    event.id()
+                    "event number {lev_id} is {now} now, and was another one"
                 )));
             }
         }

@@ -42,7 +42,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 5,
           value_parser = clap::value_parser!(u32).range(1..=1_000))]
     runs: u32,
-    /// The strfry executable [default: strfry in strfry's working directory]
+    /// The strfry executable [default: strfry in strfry's working directory, else in
+    /// PATH]
     #[arg(long, value_name = "FILE")]
     strfry_bin: Option<PathBuf>,
     /// Print one JSON object
@@ -100,9 +101,7 @@ impl Bench<'_> {
     fn companion(&self, command: &str) -> Result<Command> {
         let mut companion = Command::new(std::env::current_exe().or_cannot_run()?);
         companion.arg(command).arg("--db").arg(self.node().database()?);
-        if self.node().no_lock {
-            companion.arg("--no-lock");
-        }
+        companion.args(["--lock", &self.node().lock.lock().to_string()]);
         Ok(companion)
     }
 
@@ -126,7 +125,7 @@ impl Bench<'_> {
         match (directory.canonicalize(), config.db.canonicalize()) {
             (Ok(ours), Ok(theirs)) if ours == theirs => Ok(Ok(Strfry {
                 program,
-                config: self.node().config_path()?,
+                config: self.node().paths().strfry_conf(),
                 directory: paths.strfry_dir().to_owned(),
             })),
             _ => Ok(Err(format!(

@@ -215,7 +215,7 @@ impl Conversation {
         if !(had_something || self.negentropy.has_something()) && self.login.may_hide(open.asked) {
             // A relay may compare an empty set with those whom it does not know.
             self.login.want();
-            self.outbox.extend(self.negentropy.compare_again(subscription, &filter));
+            self.compare_again(subscription, &filter);
             return None;
         }
         let needed = std::mem::take(&mut round.needed);
@@ -234,8 +234,13 @@ impl Conversation {
         // It is not asked again for what it has forged.
         let ids = ids.into_iter().filter(|id| !self.taken.forged.contains(id));
         if !fetch.member.offer(ids) {
-            self.outbox.extend(self.negentropy.compare_again(subscription, filter));
+            self.compare_again(subscription, filter);
         }
+    }
+
+    /// What a round of this comparison has brought is not taken: it is found out again.
+    pub(in crate::peer) fn compare_again(&mut self, subscription: &str, filter: &Filter) {
+        self.outbox.extend(self.negentropy.compare_again(subscription, filter));
     }
 
     /// A message that brings nothing.

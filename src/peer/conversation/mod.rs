@@ -361,7 +361,10 @@ impl Conversation {
         if self.look_for_what_was_not_given() {
             return true;
         }
-        let doubtful = self.negentropy.take_doubtful();
+        if self.negentropy.control(&self.limits) {
+            return true;
+        }
+        let doubtful = self.negentropy.take_doubtful(&self.limits);
         if !doubtful.is_empty() {
             // Page by page the peer shows whether its "nothing" was true.
             doubtful.into_iter().for_each(|filter| self.pager.add(filter, &self.limits));
@@ -451,7 +454,7 @@ impl Conversation {
                 || !self.not_given.is_empty();
         // It has been found to have something and has not given it, or nobody has found out whether
         // it has nothing.
-        let mut left = self.negentropy.take_doubtful();
+        let mut left = self.negentropy.take_doubtful(&self.limits);
         left.extend(self.negentropy.stop(is_owed));
         let gap = |filter| Gap { filter, reason: reason.clone() };
         self.outcome.gaps.extend(left.into_iter().map(gap));

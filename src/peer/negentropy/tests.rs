@@ -264,8 +264,89 @@ fn everything_that_only_the_peer_has_is_needed_and_what_only_we_have_is_told() {
         assert_eq!((wrong, lengths.0), (None, lengths.1), "{here:?} {there:?}");
         assert_eq!(compared.negentropy.has_something(), !there.is_empty(), "{here:?} {there:?}");
         let doubtful = if there.is_empty() { vec![about(0), about(1)] } else { vec![] };
-        assert_eq!(compared.negentropy.take_doubtful(), doubtful, "{here:?} {there:?}");
+        assert_eq!(
+            compared.negentropy.take_doubtful(&compared.limits),
+            doubtful,
+            "{here:?} {there:?}"
+        );
     }
+}
+
+/// Ten authors of these queries, who are asked about by a control.
+fn two_queries_of_many_authors() -> Compared {
+    let mut compared = Compared::saying(0);
+    for first in [0, 100] {
+        let authors = (first..first + 100).map(|byte| Pubkey::from_bytes([byte; 32])).collect();
+        let (kinds, until) = (Some(vec![0, 1, 7]), Some(999_999));
+        let since = Some(900_000);
+        let filter = Filter { authors: Some(authors), kinds, since, until, ..Filter::default() };
+        compared.negentropy.add(filter);
+    }
+    assert_eq!(compared.compare_all(&items(0..0), &items(0..0)), []);
+    compared
+}
+
+fn control() -> Filter {
+    let authors = (0..200).step_by(20).map(|byte| Pubkey::from_bytes([byte; 32])).collect();
+    let (authors, kinds) = (Some(authors), Some(vec![0]));
+    Filter { authors, kinds, until: Some(999_999), ..Filter::default() }
+}
+
+#[test]
+fn one_small_control_shows_whether_empty_comparisons_are_true_and_none_is_needed_once_it_has() {
+    type Case<'a> = (&'a str, std::ops::Range<u64>, std::ops::Range<u64>, bool);
+    let cases: [Case<'_>; 5] = [
+        ("the peer has what is here", 0..9, 0..9, true),
+        ("the peer has something else", 0..9, 9..12, true),
+        ("the peer compares with an empty set", 0..9, 0..0, false),
+        ("nothing is here that it could show", 0..0, 0..9, false),
+        ("many are here and few of them there", 0..90, 80..81, true),
+    ];
+    for (case, here, there, is_true) in cases {
+        let mut compared = two_queries_of_many_authors();
+        assert!(compared.negentropy.control(&compared.limits), "{case}");
+        assert_eq!(compared.next_filter(), Some(control()), "{case}");
+        let needed = compared.compare_all(&items(here), &items(there));
+        assert_eq!((needed, &compared.negentropy.only_here), (vec![], &vec![]), "{case}");
+        assert!(!compared.negentropy.control(&compared.limits), "{case}");
+        assert_eq!(compared.limits.compares_truly, is_true, "{case}");
+        let doubtful = compared.negentropy.take_doubtful(&compared.limits).len();
+        assert_eq!(doubtful, if is_true { 0 } else { 2 }, "{case}");
+        assert_eq!(compared.negentropy.compared().len(), 2 - doubtful, "{case}");
+        let mut next = two_queries_of_many_authors();
+        assert_eq!(next.negentropy.control(&compared.limits), !is_true, "{case}");
+    }
+}
+
+#[test]
+fn a_control_that_is_refused_or_cannot_be_is_over_and_asks_for_nothing_else() {
+    let refuse: [fn(&mut Compared) -> Option<Filter>; 5] = [
+        |it| it.negentropy.refused("3"),
+        |it| it.negentropy.too_large("3").page,
+        |it| it.negentropy.put_back("3"),
+        |it| it.message("3", "no hex").page,
+        |it| it.negentropy.stop(false).pop(),
+    ];
+    for (number, refuse) in refuse.into_iter().enumerate() {
+        let mut compared = two_queries_of_many_authors();
+        assert!(compared.negentropy.control(&compared.limits));
+        assert!(compared.begin(Ok(items(0..9))).send.is_some());
+        assert_eq!(refuse(&mut compared), None, "{number}");
+        assert!(compared.negentropy.is_done(), "{number}");
+        assert!(!compared.negentropy.control(&compared.limits), "{number}");
+        assert_eq!(compared.negentropy.take_doubtful(&compared.limits).len(), 2, "{number}");
+    }
+    for trouble in [LocalError::TooMany { middle: 5 }, LocalError::Unreadable(String::new())] {
+        let mut compared = two_queries_of_many_authors();
+        assert!(compared.negentropy.control(&compared.limits));
+        let round = compared.begin(Err(trouble));
+        assert_eq!((round.send, round.page, compared.next_filter()), (None, None, None));
+    }
+    // Of kinds that come and go nothing can be shown.
+    let mut compared = Compared::saying(2);
+    compared.negentropy.waiting.pop_front();
+    compared.compare_all(&items(0..0), &items(0..0));
+    assert!(!compared.negentropy.control(&compared.limits));
 }
 
 #[test]

@@ -10,6 +10,8 @@ pub const DIRECT_MESSAGE: u64 = 4;
 pub const DELETION: u64 = 5;
 /// Gift wrap around a private message (NIP-59).
 pub const GIFT_WRAP: u64 = 1059;
+/// Gift wrap that relays do not keep (NIP-59).
+pub const EPHEMERAL_GIFT_WRAP: u64 = 21_059;
 /// Relay list of an author (NIP-65).
 pub const RELAY_LIST: u64 = 10_002;
 

@@ -152,6 +152,13 @@ impl Faults {
     }
 }
 
+/// The id in an event's text, as a rejection names it.
+fn id_in(event: &str) -> String {
+    let event: Option<serde_json::Value> = serde_json::from_str(event).ok();
+    let id = event.as_ref().and_then(|event| event["id"].as_str());
+    id.unwrap_or("unknown").to_owned()
+}
+
 fn is_due(every: Option<u64>, count: u64) -> bool {
     every.is_some_and(|every| count.is_multiple_of(every))
 }
@@ -238,7 +245,10 @@ impl Import<'_> {
                     event.write(&mut text);
                     let shown = text.as_bytes().get(..SHOWN_OF_REJECTED);
                     let shown = String::from_utf8_lossy(shown.unwrap_or(text.as_bytes()));
-                    let message = format_args!("Rejected event: {shown} reason: {reason}");
+                    let message = match super::is_newest() {
+                        false => format!("Rejected event: {shown} reason: {reason}"),
+                        true => format!("Rejected event {}: {reason}", id_in(&text)),
+                    };
                     self.log.info(Thread::Validator, message);
                 }
             }

@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow};
 use heed::{CommitOrAbort, Env, EnvFlags, EnvOpenOptions, PutFlags, RoTxn, RwTxn, WithoutTls};
 use sha2::{Digest, Sha256};
 use strfry_companion::import::StoredEvent;
-use strfry_companion::nostr::{EventId, kind};
+use strfry_companion::nostr::{EventId, Pubkey, kind};
 use strfry_companion::strfry_db::{LevId, PackedEvent};
 
 use super::tables::{Tables, deletion_key, own_address, replace_key};
@@ -166,6 +166,14 @@ impl Writer {
         if self.tables.deletion.get(txn, &deletion)?.is_some() {
             return Ok(Verdict::Deleted);
         }
+        if super::is_newest() && is_gift_wrap(packed.kind()) {
+            for recipient in recipients(&packed) {
+                let deletion = deletion_key(packed.id().as_bytes(), &recipient);
+                if self.tables.deletion.get(txn, &deletion)?.is_some() {
+                    return Ok(Verdict::Deleted);
+                }
+            }
+        }
         let mut doomed = Vec::new();
         let d_tag = packed.d_tag();
         if let Some(d_tag) = d_tag.filter(|_| replaces_others(packed.kind())) {
@@ -206,8 +214,14 @@ impl Writer {
         for (name, value) in deletion.tags() {
             match name {
                 b'e' => {
+                    let may_delete = |other: &PackedEvent<'_>| {
+                        let is_recipient = super::is_newest()
+                            && is_gift_wrap(other.kind())
+                            && recipients(other).any(|recipient| recipient == author);
+                        other.pubkey() == author || is_recipient
+                    };
                     if let Some((lev_id, other)) = self.find(txn, value)?
-                        && other.pubkey() == author
+                        && may_delete(&other)
                     {
                         doomed.push((Removal::DeletedById, lev_id, other.id()));
                     }
@@ -308,6 +322,16 @@ impl Writer {
 fn reason(error: &std::io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
+/// Those whom recipients may delete (strfry after 1.1.1).
+fn is_gift_wrap(kind: u64) -> bool {
+    matches!(kind, 1_059 | 21_059)
+}
+
+fn recipients<'a>(packed: &PackedEvent<'a>) -> impl Iterator<Item = Pubkey> + 'a {
+    let values = packed.tags().filter(|&(name, _)| name == b'p').map(|(_, value)| value);
+    values.filter_map(|value| value.try_into().ok().map(Pubkey::from_bytes))
 }
 
 fn replaces_others(kind: u64) -> bool {
