@@ -106,9 +106,7 @@ fn why_not_shared(error: &OpenError) -> Option<String> {
             )
         }
         // LMDB maps as much as the file's largest `mapsize` ever, 10 TiB by default.
-        OpenError::Lmdb { path, source }
-            if source.kind() == std::io::ErrorKind::OutOfMemory =>
-        {
+        OpenError::Lmdb { path, source } if source.kind() == std::io::ErrorKind::OutOfMemory => {
             format!("{} does not fit into this process's address space", path.display())
         }
         _ => return None,
