@@ -11,7 +11,7 @@ fn scans(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("scan");
     group.sample_size(20);
     for events in [10_000, 100_000, 1_000_000] {
-        let db = StrfryDb::open(&support::database(events)).unwrap();
+        let db = StrfryDb::open(support::database(events)).unwrap();
         group.throughput(Throughput::Elements(events));
         group.bench_function(BenchmarkId::new("everything with JSON", events), |bencher| {
             bencher.iter(|| bytes(&db, "{}"));
