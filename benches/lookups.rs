@@ -17,7 +17,7 @@ fn lookups(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("lookups");
     group.throughput(Throughput::Elements(BATCH as u64));
     for events in [10_000, 100_000, 1_000_000] {
-        let db = StrfryDb::open(&support::database(events)).unwrap();
+        let db = StrfryDb::open(support::database(events)).unwrap();
         let found = db.newest_of_each(&pubkeys, kind::PROFILE).unwrap();
         assert_eq!(found.iter().flatten().count(), BATCH * 4 / 5);
         group.bench_function(BenchmarkId::new("newest profile", events), |bencher| {

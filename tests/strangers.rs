@@ -101,7 +101,7 @@ async fn a_peer_that_signs_as_strangers_without_end_is_given_up_and_others_go_on
     let (endless, honest) = (signs_without_end(), Archive::new(&honest, 500).comparing());
     let node = Node::new(&strfry_bin());
     let job = job(&node, &[&endless, &honest], vec![known.pubkey()]);
-    let db = Arc::new(StrfryDb::open(&node.strfry_dir().join("strfry-db")).unwrap());
+    let db = Arc::new(StrfryDb::open(node.strfry_dir().join("strfry-db")).unwrap());
     let run = || async {
         let (log, progress) = (RunLog::discard(), Progress::new(false));
         run(&job, Arc::clone(&db), &log, &progress, &Stop::default()).await.unwrap()

@@ -19,9 +19,11 @@
 
 mod copies;
 mod cursor;
+#[cfg_attr(not(feature = "lmdb"), allow(dead_code, reason = "the registered way alone asks"))]
 mod data_file;
 mod error;
 mod export;
+#[cfg_attr(not(feature = "lmdb"), allow(dead_code, reason = "the registered way alone asks"))]
 mod files;
 #[cfg(test)]
 mod fuzz;
@@ -29,10 +31,12 @@ mod fuzz;
 pub(crate) mod golden;
 mod keys;
 mod limits;
+#[cfg_attr(not(feature = "lmdb"), allow(dead_code, reason = "the registered way alone asks"))]
 mod lock_file;
 mod lookup;
 mod lookups;
 mod map;
+#[cfg_attr(not(feature = "lmdb"), allow(dead_code, reason = "the registered way alone asks"))]
 mod moment;
 pub mod nostr;
 mod open;

@@ -76,7 +76,7 @@ fn reading_creates_no_file_with_or_without_a_lock_file() {
 
     let node = strfry_node();
     import(&node, "");
-    let db = StrfryDb::open(&database(&node)).unwrap();
+    let db = StrfryDb::open(database(&node)).unwrap();
     assert!(db.has_lock_file());
     db.stats().unwrap();
     drop(db);
@@ -116,7 +116,7 @@ fn a_snapshot_stays_as_it_was_while_a_writer_commits() {
     let id = |event: &Value| event["id"].as_str().unwrap().parse().unwrap();
     import(&node, &format!("{older}\n"));
 
-    let db = StrfryDb::open(&database(&node)).unwrap();
+    let db = StrfryDb::open(database(&node)).unwrap();
     let before = db.snapshot().unwrap();
     import(&node, &format!("{newer}\n"));
     // More commits, so that pages which the first one freed would be used again.
@@ -139,7 +139,7 @@ fn a_snapshot_stays_as_it_was_while_a_writer_commits() {
 fn a_running_strfry_can_start_and_write_while_the_database_is_open_here() {
     let node = strfry_node();
     import(&node, "");
-    let db = StrfryDb::open(&database(&node)).unwrap();
+    let db = StrfryDb::open(database(&node)).unwrap();
     let _snapshot = db.snapshot().unwrap();
     let _running = Running::on(node.path());
     import(&node, &fixture_text("events.jsonl"));
@@ -159,9 +159,9 @@ fn a_database_that_grows_is_never_taken_for_a_truncated_one() {
         .spawn();
     let mut growing = growing.unwrap();
     while growing.try_wait().unwrap().is_none() {
-        StrfryDb::open(&database(&node)).unwrap();
+        StrfryDb::open(database(&node)).unwrap();
     }
-    let stored = StrfryDb::open(&database(&node)).unwrap().stats().unwrap().events;
+    let stored = StrfryDb::open(database(&node)).unwrap().stats().unwrap().events;
     assert!(stored > 600, "{stored}");
 }
 
@@ -178,7 +178,7 @@ fn a_lock_file_of_another_lmdb_that_is_in_use_is_refused() {
     file.write_all_at(&(u32::from_ne_bytes(format) + 1).to_ne_bytes(), 4).unwrap();
     drop(file);
 
-    let error = StrfryDb::open(&database(&node)).unwrap_err();
+    let error = StrfryDb::open(database(&node)).unwrap_err();
     assert!(matches!(error, OpenError::LockVersion { .. }), "{error}");
     assert_eq!(
         error.to_string(),
@@ -220,7 +220,7 @@ fn a_lock_file_that_cannot_be_used_is_named() {
 fn when_all_reader_slots_are_taken_it_says_so() {
     let node = strfry_node();
     import(&node, "");
-    let db = StrfryDb::open(&database(&node)).unwrap();
+    let db = StrfryDb::open(database(&node)).unwrap();
     let mut snapshots = Vec::new();
     let error = loop {
         match db.snapshot() {

@@ -29,7 +29,7 @@ fn a_relay_that_runs_already_is_read_while_it_and_an_import_write() {
     let (first, second) = halves();
     import(&strfry, &node, &first);
     let mut relay = RunningRelay::start(&strfry, node.path());
-    let db = StrfryDb::open(&node.path().join("strfry-db")).unwrap();
+    let db = StrfryDb::open(node.path().join("strfry-db")).unwrap();
     let before = db.stats().unwrap().events;
     import(&strfry, &node, &second);
     let after = db.stats().unwrap().events;
@@ -43,7 +43,7 @@ fn a_relay_and_an_import_start_while_the_database_is_open_here() {
     let node = strfry_node();
     let (first, second) = halves();
     import(&strfry, &node, &first);
-    let db = StrfryDb::open(&node.path().join("strfry-db")).unwrap();
+    let db = StrfryDb::open(node.path().join("strfry-db")).unwrap();
     let snapshot = db.snapshot().unwrap();
     let mut relay = RunningRelay::start(&strfry, node.path());
     let before = db.stats().unwrap().events;

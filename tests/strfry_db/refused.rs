@@ -161,8 +161,8 @@ fn a_database_with_a_lock_file_is_opened_once_in_a_process() {
     let directory = golden_database("strfry-1.1.1");
     fs::write(directory.path().join("lock.mdb"), "").unwrap();
     let first = StrfryDb::open(directory.path()).unwrap();
-    let second = StrfryDb::open(&directory.path().join("data.mdb"));
+    let second = StrfryDb::open(directory.path().join("data.mdb"));
     assert!(matches!(second, Err(OpenError::AlreadyOpen { .. })), "{second:?}");
     drop(first);
-    assert!(StrfryDb::open(&directory.path().join("data.mdb")).is_ok());
+    assert!(StrfryDb::open(directory.path().join("data.mdb")).is_ok());
 }

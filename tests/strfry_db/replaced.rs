@@ -73,7 +73,7 @@ fn export_during(
 fn a_data_file_that_is_replaced_ends_what_is_under_way_and_says_so() {
     for one_snapshot in [false, true] {
         let node = filled_node(&strfry_bin());
-        let db = StrfryDb::open(&database(&node)).unwrap();
+        let db = StrfryDb::open(database(&node)).unwrap();
         let ended = export_during(&db, one_snapshot, || {
             compact(&node);
             import(&strfry_bin(), &node, &more(200));
@@ -89,7 +89,7 @@ fn a_data_file_that_is_replaced_ends_what_is_under_way_and_says_so() {
             )
         );
         drop(db);
-        let db = StrfryDb::open(&database(&node)).unwrap();
+        let db = StrfryDb::open(database(&node)).unwrap();
         assert_eq!(db.stats().unwrap().events, EVENTS as u64 + 200);
     }
 }
@@ -97,7 +97,7 @@ fn a_data_file_that_is_replaced_ends_what_is_under_way_and_says_so() {
 #[test]
 fn without_the_lock_file_a_data_file_that_is_replaced_is_noticed_too() {
     let node = filled_node(&strfry_bin());
-    let db = StrfryDb::open_without_lock(&database(&node)).unwrap();
+    let db = StrfryDb::open_without_lock(database(&node)).unwrap();
     let ended = export_during(&db, false, || compact(&node));
     assert!(matches!(ended, Err(ReadError::Replaced { .. })), "{ended:?}");
 }
@@ -107,7 +107,7 @@ fn a_lock_file_that_is_made_anew_ends_what_is_under_way_and_says_so() {
     for one_snapshot in [false, true] {
         for comes_back in [false, true] {
             let node = filled_node(&strfry_bin());
-            let db = StrfryDb::open(&database(&node)).unwrap();
+            let db = StrfryDb::open(database(&node)).unwrap();
             let ended = export_during(&db, one_snapshot, || {
                 make_the_lock_file_anew(&node);
                 if comes_back {
@@ -127,7 +127,7 @@ fn a_lock_file_that_is_made_anew_ends_what_is_under_way_and_says_so() {
 fn one_snapshot_of_a_database_at_rest_ends_when_strfry_starts() {
     let node = filled_node(&strfry_bin());
     make_the_lock_file_anew(&node);
-    let db = StrfryDb::open(&database(&node)).unwrap();
+    let db = StrfryDb::open(database(&node)).unwrap();
     assert!(!db.has_lock_file());
     let ended = export_during(&db, true, || import(&strfry_bin(), &node, &[]));
     assert!(matches!(ended, Err(ReadError::LockFileAppeared)), "{ended:?}");
@@ -135,7 +135,7 @@ fn one_snapshot_of_a_database_at_rest_ends_when_strfry_starts() {
     // A scan that holds its snapshot.
     make_the_lock_file_anew(&node);
     drop(db);
-    let db = StrfryDb::open(&database(&node)).unwrap();
+    let db = StrfryDb::open(database(&node)).unwrap();
     let options = ScanOptions { one_snapshot: true, ..ScanOptions::default() };
     let mut scan = batches(&db, Filter::new(), options);
     assert!(scan.next().unwrap().is_ok());
@@ -154,7 +154,7 @@ fn by_a_link_to_the_data_file_alone_its_lock_file_is_found() {
     symlink("links/data.mdb", &first).unwrap();
     let db = StrfryDb::open(&first).unwrap();
     assert!(db.has_lock_file());
-    let again = StrfryDb::open(&database(&node));
+    let again = StrfryDb::open(database(&node));
     assert!(matches!(again, Err(OpenError::AlreadyOpen { .. })), "{again:?}");
     // The slot is where strfry looks: what the snapshot shows stays as it is.
     let snapshot = db.snapshot().unwrap();
@@ -172,13 +172,13 @@ fn a_data_file_that_was_moved_away_and_linked_has_its_lock_file_beside_the_link(
     fs::remove_file(database(&node).join("data.mdb")).unwrap();
     symlink(&moved, database(&node).join("data.mdb")).unwrap();
     import(&strfry_bin(), &node, &more(10));
-    let db = StrfryDb::open(&database(&node)).unwrap();
+    let db = StrfryDb::open(database(&node)).unwrap();
     assert!(db.has_lock_file());
     assert_eq!(db.stats().unwrap().events, EVENTS as u64 + 10);
     drop(db);
     // Left over beside the file itself.
     fs::write(large_disk.path().join("lock.mdb"), b"").unwrap();
-    let error = StrfryDb::open(&database(&node)).unwrap_err();
+    let error = StrfryDb::open(database(&node)).unwrap_err();
     assert_eq!(
         error.to_string(),
         format!(
@@ -332,7 +332,7 @@ fn a_larger_database_in_its_place_is_noticed_by_what_holds_a_snapshot_or_the_loc
     for one_snapshot in [false, true] {
         let node = filled_node(&strfry_bin());
         assert!(fs::metadata(database(&node).join("data.mdb")).unwrap().len() < copy.len() as u64);
-        let db = StrfryDb::open(&database(&node)).unwrap();
+        let db = StrfryDb::open(database(&node)).unwrap();
         let ended = export_during(&db, one_snapshot, || copy_over(&node, &copy));
         assert_replaced(ended, &format!("{one_snapshot}"));
     }
@@ -345,7 +345,7 @@ fn a_copy_over_the_data_file_while_the_last_batch_is_read_is_noticed() {
         import(&strfry_bin(), &node, &NOTES[..10]);
         import(&strfry_bin(), &node, &NOTES[10..20]);
         let copy = compacted(&node);
-        let db = StrfryDb::open(&database(&node)).unwrap();
+        let db = StrfryDb::open(database(&node)).unwrap();
         let options = ScanOptions { one_snapshot, ..ScanOptions::default() };
         let ended = db.scan_with(Filter::new(), options).map_batches(|batch| {
             copy_over(&node, &copy);
@@ -370,7 +370,7 @@ fn reading_says_replaced_never_beside(strfry: &Path) {
         .spawn();
     let mut import = child.unwrap();
     let (mut registered, mut without_lock) = (0, 0);
-    let db = StrfryDb::open(&database(&node)).unwrap();
+    let db = StrfryDb::open(database(&node)).unwrap();
     let first = db.stats().unwrap().events;
     let held = db.snapshot().unwrap();
     let last = held.last_lev_id().unwrap();
@@ -383,7 +383,7 @@ fn reading_says_replaced_never_beside(strfry: &Path) {
             assert!(events >= EVENTS, "{events}");
             registered += 1;
         }
-        let other = StrfryDb::open_without_lock(&database(&node)).unwrap();
+        let other = StrfryDb::open_without_lock(database(&node)).unwrap();
         for _ in 0..3 {
             assert!(export_during(&other, false, || ()).unwrap() >= EVENTS);
             without_lock += 1;
@@ -413,7 +413,7 @@ fn beside_the_real_strfry_an_export_is_complete_or_an_error_whatever_is_renamed(
     let mut ended = [0, 0];
     for round in 0..20 {
         let node = filled_node(&strfry);
-        let db = StrfryDb::open(&database(&node)).unwrap();
+        let db = StrfryDb::open(database(&node)).unwrap();
         let lines = export_during(&db, round % 2 == 0, || {
             let compacted = run_strfry(&strfry, node.path(), &["compact", "new.mdb"], b"");
             assert!(compacted.status.success(), "{compacted:?}");

@@ -147,7 +147,7 @@ fn a_scan_beside_a_writer_repeats_nothing_and_misses_nothing_that_was_there() {
     let imported =
         run_strfry(strfry_bin(), node.path(), &["import", "--no-verify"], lines.as_bytes());
     assert!(imported.status.success());
-    let db = StrfryDb::open(&node.path().join("strfry-db")).unwrap();
+    let db = StrfryDb::open(node.path().join("strfry-db")).unwrap();
     let mut writer = Writer::on(node.path());
     let mut doomed: Vec<u64> = (0..EVENTS).filter(|&number| is_doomed(number)).collect();
     // Some that a scan has yet to come to, some that it has passed.
@@ -179,7 +179,7 @@ fn one_snapshot_gives_exactly_what_was_there_when_it_began() {
     let node = strfry_node();
     let lines: String = (0..EVENTS).map(|number| event(number, second(number)) + "\n").collect();
     run_strfry(strfry_bin(), node.path(), &["import", "--no-verify"], lines.as_bytes());
-    let db = StrfryDb::open(&node.path().join("strfry-db")).unwrap();
+    let db = StrfryDb::open(node.path().join("strfry-db")).unwrap();
     let mut writer = Writer::on(node.path());
     let options = ScanOptions { one_snapshot: true, rows_per_snapshot: 50 };
     let mut found = HashSet::new();

@@ -98,9 +98,9 @@ fn a_lock_file_that_nobody_has_initialised_is_nobody_elses() {
 #[test]
 fn a_database_that_is_open_here_is_not_opened_again_and_keeps_its_slots() {
     let node = filled_node();
-    let db = StrfryDb::open(&database(&node)).unwrap();
+    let db = StrfryDb::open(database(&node)).unwrap();
     let snapshot = db.snapshot().unwrap();
-    let second = StrfryDb::open(&database(&node)).unwrap_err();
+    let second = StrfryDb::open(database(&node)).unwrap_err();
     assert!(matches!(second, OpenError::AlreadyOpen { .. }), "{second}");
     // Had the lock file been opened and closed, strfry would take this reader for a dead one.
     let mut writer = Writer::on(node.path());
@@ -151,7 +151,7 @@ fn everything_is_read_as_with_the_lock_file() {
 #[test]
 fn a_snapshot_cannot_be_held_without_the_lock_file() {
     let node = filled_node();
-    let db = StrfryDb::open_without_lock(&database(&node)).unwrap();
+    let db = StrfryDb::open_without_lock(database(&node)).unwrap();
     let error = db.snapshot().map(drop).unwrap_err();
     assert!(matches!(error, ReadError::Unregistered), "{error}");
 }
@@ -159,7 +159,7 @@ fn a_snapshot_cannot_be_held_without_the_lock_file() {
 #[test]
 fn what_one_commit_has_passed_counts_and_what_two_have_is_read_again() {
     let node = filled_node();
-    let db = StrfryDb::open_without_lock(&database(&node)).unwrap();
+    let db = StrfryDb::open_without_lock(database(&node)).unwrap();
     let mut writer = Writer::on(node.path());
     for (commits, attempts) in [(0, 1), (1, 1), (2, 2), (3, 2)] {
         let mut calls = 0;
@@ -181,7 +181,7 @@ fn what_one_commit_has_passed_counts_and_what_two_have_is_read_again() {
 #[test]
 fn an_error_in_what_has_been_overtaken_is_not_told() {
     let node = filled_node();
-    let db = StrfryDb::open_without_lock(&database(&node)).unwrap();
+    let db = StrfryDb::open_without_lock(database(&node)).unwrap();
     let mut writer = Writer::on(node.path());
     let mut calls = 0;
     let answer = db.read(|_| {
@@ -199,7 +199,7 @@ fn an_error_in_what_has_been_overtaken_is_not_told() {
 #[test]
 fn lookups_that_are_overtaken_are_all_looked_up_again() {
     let node = filled_node();
-    let db = StrfryDb::open_without_lock(&database(&node)).unwrap();
+    let db = StrfryDb::open_without_lock(database(&node)).unwrap();
     let mut writer = Writer::on(node.path());
     let first_new = writer.next_number();
     // The last of them come only while the first are being looked up.
@@ -221,7 +221,7 @@ fn lookups_that_are_overtaken_are_all_looked_up_again() {
 #[test]
 fn when_every_attempt_is_overtaken_it_says_so() {
     let node = filled_node();
-    let db = StrfryDb::open_without_lock(&database(&node)).unwrap();
+    let db = StrfryDb::open_without_lock(database(&node)).unwrap();
     let mut writer = Writer::on(node.path());
     let mut calls = 0;
     let answer = db.read(|_| {
@@ -237,7 +237,7 @@ fn when_every_attempt_is_overtaken_it_says_so() {
 #[test]
 fn one_moment_cannot_be_held_without_the_lock_file() {
     let node = filled_node();
-    let db = StrfryDb::open_without_lock(&database(&node)).unwrap();
+    let db = StrfryDb::open_without_lock(database(&node)).unwrap();
     let options = ScanOptions { one_snapshot: true, ..ScanOptions::default() };
     let mut scan = db.scan_with(Filter::new(), options);
     let first = scan.next().unwrap().map(drop);
@@ -248,7 +248,7 @@ fn one_moment_cannot_be_held_without_the_lock_file() {
 #[test]
 fn what_a_scan_gives_out_stays_whatever_strfry_commits() {
     let node = filled_node();
-    let db = StrfryDb::open_without_lock(&database(&node)).unwrap();
+    let db = StrfryDb::open_without_lock(database(&node)).unwrap();
     let mut writer = Writer::on(node.path());
     let options = ScanOptions { rows_per_snapshot: 500, ..ScanOptions::default() };
     let mut scan = db.scan_with(Filter::new(), options);
@@ -360,7 +360,7 @@ fn node_directories() -> Vec<TempDir> {
 fn read_beside(strfry: &Path) {
     for node in node_directories() {
         fill(&node);
-        let db = StrfryDb::open_without_lock(&database(&node)).unwrap();
+        let db = StrfryDb::open_without_lock(database(&node)).unwrap();
         let before = db.stats().unwrap().events;
         let mut busy = Busy::on(strfry, &node);
         let mut rounds = 0;
