@@ -29,6 +29,7 @@ mod fuzz;
 pub(crate) mod golden;
 mod keys;
 pub mod limits;
+#[cfg(feature = "lmdb")]
 mod lock_file;
 mod lookup;
 mod lookups;
@@ -36,6 +37,8 @@ mod map;
 mod moment;
 pub mod nostr;
 mod open;
+#[cfg(feature = "lmdb")]
+mod open_here;
 mod open_snapshots;
 mod optimistic;
 pub mod orders;
@@ -56,10 +59,9 @@ pub mod tables;
 mod walk;
 mod whole_event;
 
-pub use error::{OpenError, ReadError};
+pub use error::{Libc, OpenError, ReadError};
 pub use export::{Export, ExportRange, StoredEvents};
 pub use keys::{LevId, id_key, kind_key, pubkey_key, pubkey_kind_key, replace_key, tag_key};
-pub use lock_file::Libc;
 pub use lookup::Found;
 pub use lookups::StoredJson;
 pub use open::StrfryDb;

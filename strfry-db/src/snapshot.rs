@@ -34,7 +34,7 @@ impl<'db> Snapshot<'db> {
         db: &'db StrfryDb,
         txn: PageTxn<'db>,
         moment: Option<Arc<Moment>>,
-        #[cfg(feature = "lmdb")] slot: Option<Slot<'db>>,
+        slot: Option<Slot<'db>>,
         open: Open,
     ) -> Self {
         Self { db, txn, moment, _slot: slot, _open: open }
