@@ -81,6 +81,7 @@ struct Open {
 
 /// What a peer was asked.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "few questions are open at once")]
 enum Asked {
     /// One at a time.
     Control(Control),
