@@ -59,6 +59,8 @@ pub(super) struct Pager {
     /// Connections that ended while a question was open alone, since something came. An answer of
     /// nothing may come from a relay that does not know us, in each connection again.
     cuts: u32,
+    /// Time has been found to be what the peer refuses.
+    has_divided_time: bool,
     /// Questions that were asked while time was divided.
     time_pieces: usize,
     /// Why the last question was refused that was.

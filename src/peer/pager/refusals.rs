@@ -1,7 +1,7 @@
 //! What becomes of a question that the peer refuses: it is asked again smaller or in parts, or it is a
 //! gap.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use super::control::{Control, Finding, Question};
 use super::paged_query::PagedQuery;
@@ -98,6 +98,7 @@ impl Pager {
     ) {
         self.last_refusal = Some(refusal.reason.clone());
         let (rest, is_empty) = (query.rest(), query.page_is_empty());
+        let came = query.page_events();
         self.outcome.gaps.extend(query.into_gaps(limits.largest_page));
         if refusal.is_denied && is_private(&rest) {
             for kind in rest.kinds.iter().flatten() {
@@ -115,13 +116,23 @@ impl Pager {
             self.note_refusal(rest, refusal, limits);
             return;
         }
+        if refusal.is_costly && came > 0 && limits.sizes.ended_after(came, size) {
+            self.waiting.push_front(fresh(rest, limits));
+            return;
+        }
         let is_one_of_each = limits.sizes.nothing_works() && size.is_of_one_author_and_kind();
         match limits.sizes.refused(size, refusal.is_costly) {
             // What takes its time for one author and one kind is not asked many times.
             Refused::Smaller if is_one_of_each && refusal.is_costly && is_empty => {
                 self.note_refusal(rest, refusal, limits);
             }
-            Refused::Smaller => self.waiting.push_front(fresh(rest, limits)),
+            Refused::Smaller => {
+                self.waiting.push_front(fresh(rest, limits));
+                if limits.sizes.divides_time() && !self.has_divided_time {
+                    self.has_divided_time = true;
+                    self.join_waiting(limits);
+                }
+            }
             Refused::Content => match self.divided(&rest) {
                 // What is not refused comes first.
                 Some(parts) => {
@@ -152,6 +163,29 @@ impl Pager {
         };
         let of = |authors| Filter { authors: Some(authors), ..filter.clone() };
         Some(parts.into_iter().map(of).collect())
+    }
+
+    /// It was the time that was too much, so what was divided by authors and kinds before that is
+    /// asked together: years in pieces of days are walked through once, not once for each of them.
+    fn join_waiting(&mut self, limits: &PeerLimits) {
+        let mut joined: Vec<Filter> = Vec::new();
+        let mut others = VecDeque::new();
+        for query in std::mem::take(&mut self.waiting) {
+            let filter = query.query();
+            if !query.is_fresh() {
+                others.push_back(query);
+            } else if !joined.iter_mut().any(|known| join(known, &filter, limits)) {
+                joined.push(filter);
+            }
+        }
+        // Those of one kind are of all authors now, so kinds can be joined, too.
+        let mut all: Vec<Filter> = Vec::new();
+        for filter in joined {
+            if !all.iter_mut().any(|known| join(known, &filter, limits)) {
+                all.push(filter);
+            }
+        }
+        self.waiting = all.into_iter().map(|filter| fresh(filter, limits)).chain(others).collect();
     }
 
     /// The connection has ended while a question was open alone: whether that has happened before,
@@ -208,6 +242,36 @@ impl Pager {
             self.outcome.gaps.push(Gap { filter, reason: refusal.reason.clone() });
         }
     }
+}
+
+/// Adds what the other one asks for, if both together are one question that differs from them in
+/// its authors alone or in its kinds alone, and no larger than what was asked for at first.
+fn join(known: &mut Filter, other: &Filter, limits: &PeerLimits) -> bool {
+    let is_of_same_time = (known.since, known.until) == (other.since, other.until);
+    if !is_of_same_time || is_private(known) != is_private(other) {
+        return false;
+    }
+    let mut both = known.clone();
+    if known.kinds == other.kinds
+        && let (Some(authors), Some(more)) = (&mut both.authors, &other.authors)
+    {
+        authors.extend(more);
+        authors.sort_unstable();
+        authors.dedup();
+    } else if known.authors == other.authors
+        && let (Some(kinds), Some(more)) = (&mut both.kinds, &other.kinds)
+    {
+        kinds.extend(more);
+        kinds.sort_unstable();
+        kinds.dedup();
+    } else {
+        return false;
+    }
+    if !limits.sizes.is_wanted(Size::of(&both, 0)) {
+        return false;
+    }
+    *known = both;
+    true
 }
 
 /// Kinds that relays may give to those alone whom they concern.

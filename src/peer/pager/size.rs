@@ -148,6 +148,11 @@ impl Sizes {
         self.now.0[SECONDS] < self.wanted.0[SECONDS]
     }
 
+    /// Whether there was something so large to ask.
+    pub(in crate::peer) fn is_wanted(&self, size: Size) -> bool {
+        size.fits(&self.wanted)
+    }
+
     /// Whether a larger size in this dimension is possible, and of use.
     fn may_grow(&self, at: usize) -> bool {
         self.now.0[at] < self.most.0[at] && self.now.0[at] < self.wanted.0[at]
@@ -209,6 +214,23 @@ impl Sizes {
         }
     }
 
+    /// The answer to a question of this size broke off after so many events: no larger pages are
+    /// asked for. That such limits were accepted where less was to come does not matter. False: a
+    /// page was no larger than that, or is as small as it may be.
+    pub(in crate::peer) fn ended_after(&mut self, events: usize, size: Size) -> bool {
+        let events = events as u64;
+        // A page of as many as were asked for has no end either.
+        let most = if events < size.0[LIMIT] { events } else { size.0[LIMIT] / 2 };
+        let most = most.max(SMALLEST[LIMIT]);
+        if size.0[LIMIT] <= most {
+            return false;
+        }
+        for bound in [&mut self.now, &mut self.most, &mut self.works] {
+            bound.0[LIMIT] = bound.0[LIMIT].min(most);
+        }
+        true
+    }
+
     /// A question of this size was refused; `is_costly`: finding that out took a while, so that no
     /// more than one size beyond what works is tried.
     pub(in crate::peer) fn refused(&mut self, size: Size, is_costly: bool) -> Refused {
@@ -224,7 +246,12 @@ impl Sizes {
                 // A short time costs more than one more refusal.
                 let is_worth_it = at == SECONDS && size.0[at] / GROWTH >= works;
                 let is_last = is_costly && !is_worth_it;
-                let next = if is_last { works } else { works.max(size.0[at] / 2) };
+                let between = match at {
+                    // A little more than half of it is a few hundred questions less.
+                    SECONDS => works + size.0[at].saturating_sub(works) / 2,
+                    _ => size.0[at] / 2,
+                };
+                let next = if is_last { works } else { works.max(between) };
                 self.most.0[at] = next.max(SMALLEST[at]);
                 self.now.0[at] = self.most.0[at];
                 Refused::Smaller
