@@ -175,11 +175,14 @@ fn lmdb_remedy(error: &io::Error) -> &'static str {
         .unwrap_or("check the memory limits of this process, and whether strfry itself can open it")
 }
 
-/// What to do where too many files are open already, if that is the trouble.
+/// What to do where this process, or the machine, has come to a limit, if that is the trouble.
 fn files_remedy(error: &io::Error) -> Option<&'static str> {
     match Errno::from_io_error(error)? {
         Errno::MFILE => Some("this process may open too few files: raise its limit (ulimit -n)"),
         Errno::NFILE => Some("too many files are open on this machine: close some"),
+        Errno::NOMEM => Some(
+            "there is too little address space to map the file: raise the limit of this process (ulimit -v), or read without the lock file (--no-lock)",
+        ),
         _ => None,
     }
 }

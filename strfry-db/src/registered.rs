@@ -20,6 +20,9 @@ use super::storage::Readers;
 /// The smallest map that heed takes; LMDB makes it as large as the pages that are in use.
 const SMALLEST_MAP: usize = 1 << 16;
 
+/// Tries to map a file that a writer makes longer meanwhile, the first with 1 MiB of room.
+const RESIZES: u32 = 10;
+
 /// An environment of which only the lock file is used.
 #[derive(Debug)]
 pub(super) struct Registered {
@@ -68,21 +71,26 @@ impl Registered {
             let source = io::ErrorKind::OutOfMemory.into();
             return Err(ReadError::Map { source });
         }
-        let txn = match self.env.read_txn() {
-            Err(heed::Error::Mdb(MdbError::MapResized)) => {
-                // SAFETY: transactions that are under way do not look at the map: none has a table
-                // open, and their ends touch the lock file alone. Their beginnings, which do look at
-                // it, hold the mutex, as whoever asks for LMDB's figures does.
-                #[allow(unsafe_code)]
-                let resized = unsafe { self.env.resize(SMALLEST_MAP) };
-                resized.map_err(|error| {
-                    *map = LmdbMap::Gone;
-                    ReadError::Map { source: io(error) }
-                })?;
-                self.env.read_txn()
+        let mut txn = self.env.read_txn();
+        for attempt in 0..RESIZES {
+            if !matches!(txn, Err(heed::Error::Mdb(MdbError::MapResized))) {
+                break;
             }
-            begun => begun,
-        };
+            // A writer may make the file longer still before the next look: more each time.
+            let room = SMALLEST_MAP << (4 + attempt);
+            let bytes = self.env.info().map_size.saturating_add(room);
+            let bytes = bytes.checked_next_multiple_of(SMALLEST_MAP).unwrap_or(SMALLEST_MAP);
+            // SAFETY: transactions that are under way do not look at the map: none has a table
+            // open, and their ends touch the lock file alone. Their beginnings, which do look at
+            // it, hold the mutex, as whoever asks for LMDB's figures does.
+            #[allow(unsafe_code)]
+            let resized = unsafe { self.env.resize(bytes) };
+            if let Err(error) = resized {
+                *map = LmdbMap::Gone;
+                return Err(ReadError::Map { source: io(error) });
+            }
+            txn = self.env.read_txn();
+        }
         let txn = txn.map_err(|error| match error {
             heed::Error::Mdb(MdbError::ReadersFull) => ReadError::ReadersFull,
             error => ReadError::Lmdb { source: io(error) },
