@@ -159,6 +159,7 @@ impl Meta {
     }
 
     /// The one of this commit, if it has not been written over.
+    #[cfg(feature = "lmdb")]
     pub(super) fn of_commit([first, second]: [Self; 2], txn_id: u64) -> Option<Self> {
         let are_meta = Self::are_of_one_file(&first, &second);
         let meta = if txn_id.is_multiple_of(2) { first } else { second };

@@ -1,12 +1,12 @@
 //! What can go wrong when strfry's database is opened or read, and what to do about it.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
 use rustix::io::Errno;
 
 use super::keys::LevId;
-use super::lock_file::Libc;
 
 /// Why a database cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +87,24 @@ pub enum OpenError {
     Lmdb { path: PathBuf, source: io::Error },
     #[error("cannot read {path} while opening it: {source}")]
     Read { path: PathBuf, source: ReadError },
+}
+
+/// A C library, by how it lays out a mutex.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Libc {
+    /// GNU, of most distributions.
+    Glibc,
+    /// musl, of Alpine and of strfry's container image.
+    Musl,
+}
+
+impl fmt::Display for Libc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Glibc => "glibc",
+            Self::Musl => "musl",
+        })
+    }
 }
 
 /// Why a read failed.

@@ -6,7 +6,6 @@
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
 
 use super::error::{OpenError, ReadError};
 
@@ -17,7 +16,7 @@ const LINKS: usize = 40;
 
 /// What a file is, whatever its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct FileId {
+pub(super) struct FileId {
     device: u64,
     inode: u64,
 }
@@ -79,6 +78,18 @@ impl Files {
         Ok(Self { directory, data, lock: None, lock_paths: Vec::new() })
     }
 
+    /// What the data file is.
+    #[cfg(feature = "lmdb")]
+    pub(super) fn data(&self) -> FileId {
+        self.data
+    }
+
+    /// Whether there is a lock file.
+    #[cfg(not(feature = "lmdb"))]
+    pub(super) fn has_lock_file(&self) -> bool {
+        self.lock.is_some()
+    }
+
     pub(super) fn directory(&self) -> &Path {
         &self.directory
     }
@@ -119,30 +130,6 @@ impl Files {
             Some((now, bytes)) if now == self.data => Ok(bytes),
             _ => Err(ReadError::Replaced { path }),
         }
-    }
-}
-
-/// A data file that LMDB has open in this process. LMDB cannot have one open twice.
-#[derive(Debug)]
-pub(super) struct OpenHere(FileId);
-
-static OPEN_HERE: Mutex<Vec<FileId>> = Mutex::new(Vec::new());
-
-impl OpenHere {
-    /// `None` if it is open already.
-    pub(super) fn new(files: &Files) -> Option<Self> {
-        let mut open = OPEN_HERE.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.contains(&files.data) {
-            return None;
-        }
-        open.push(files.data);
-        Some(Self(files.data))
-    }
-}
-
-impl Drop for OpenHere {
-    fn drop(&mut self) {
-        OPEN_HERE.lock().unwrap_or_else(PoisonError::into_inner).retain(|open| *open != self.0);
     }
 }
 

@@ -19,11 +19,9 @@
 
 mod copies;
 mod cursor;
-#[cfg_attr(not(feature = "lmdb"), allow(dead_code, reason = "the registered way alone asks"))]
 mod data_file;
 mod error;
 mod export;
-#[cfg_attr(not(feature = "lmdb"), allow(dead_code, reason = "the registered way alone asks"))]
 mod files;
 #[cfg(test)]
 mod fuzz;
@@ -31,15 +29,16 @@ mod fuzz;
 pub(crate) mod golden;
 mod keys;
 mod limits;
-#[cfg_attr(not(feature = "lmdb"), allow(dead_code, reason = "the registered way alone asks"))]
+#[cfg(feature = "lmdb")]
 mod lock_file;
 mod lookup;
 mod lookups;
 mod map;
-#[cfg_attr(not(feature = "lmdb"), allow(dead_code, reason = "the registered way alone asks"))]
 mod moment;
 pub mod nostr;
 mod open;
+#[cfg(feature = "lmdb")]
+mod open_here;
 mod open_snapshots;
 mod optimistic;
 mod orders;
@@ -60,9 +59,8 @@ mod tables;
 mod walk;
 mod whole_event;
 
-pub use error::{OpenError, ReadError};
+pub use error::{Libc, OpenError, ReadError};
 pub use keys::LevId;
-pub use lock_file::Libc;
 pub use lookup::Found;
 pub use lookups::StoredJson;
 pub use nostr::filter::{Filter, FilterError};

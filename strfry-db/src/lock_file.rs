@@ -6,7 +6,6 @@
 //! robust (16) and shared by processes (128), is of kind 144. musl keeps the type in bytes 0 to 4,
 //! robust being 4 there, and never writes to bytes 16 to 20.
 
-use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -15,7 +14,7 @@ use std::path::Path;
 use rustix::fs::{Access, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::error::OpenError;
+use super::error::{Libc, OpenError};
 
 const MAGIC: u32 = 0xBEEF_C0DE;
 const MUTEX: usize = 8;
@@ -25,24 +24,6 @@ const HEADER: usize = GLIBC_KIND + 4;
 
 const GLIBC_ROBUST_SHARED: u32 = 144;
 const MUSL_ROBUST_SHARED: u32 = 132;
-
-/// A C library, by how it lays out a mutex.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Libc {
-    /// GNU, of most distributions.
-    Glibc,
-    /// musl, of Alpine and of strfry's container image.
-    Musl,
-}
-
-impl fmt::Display for Libc {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Glibc => "glibc",
-            Self::Musl => "musl",
-        })
-    }
-}
 
 const OURS: Libc = if cfg!(target_env = "musl") { Libc::Musl } else { Libc::Glibc };
 
@@ -88,12 +69,6 @@ pub(super) fn check(path: &Path) -> Result<bool, OpenError> {
         }
         _ => Ok(true),
     }
-}
-
-/// Whether there is a lock file, of whatever kind.
-#[cfg(not(feature = "lmdb"))]
-pub(super) fn is_there(path: &Path) -> bool {
-    rustix::fs::lstat(path).is_ok()
 }
 
 fn problem(path: &Path, error: Errno) -> OpenError {

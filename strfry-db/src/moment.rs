@@ -59,6 +59,7 @@ impl Moment {
     }
 
     /// The meta page of this commit: it, or the one before it.
+    #[cfg(feature = "lmdb")]
     pub(super) fn meta_of(&self, txn_id: u64) -> Option<Meta> {
         Meta::of_commit(self.metas.clone(), txn_id)
     }

@@ -12,12 +12,13 @@ use super::copies::{Copies, SparePages};
 use super::data_file;
 use super::error::{OpenError, ReadError};
 use super::files::Files;
-#[cfg(feature = "lmdb")]
-use super::files::OpenHere;
 use super::limits::LESS_WITHOUT_LOCK;
+#[cfg(feature = "lmdb")]
 use super::lock_file;
 use super::map::GrowingMap;
 use super::moment::{Moment, Seen};
+#[cfg(feature = "lmdb")]
+use super::open_here::OpenHere;
 use super::open_snapshots::Open;
 use super::optimistic::MetaPages;
 use super::page_txn::{CheckedPages, PageTxn, Pages};
@@ -109,7 +110,7 @@ impl StrfryDb {
     pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
         let path = path.as_ref();
         let files = Files::find(path)?;
-        if lock_file::is_there(&files.lock_path()) {
+        if files.has_lock_file() {
             return Self::open_without_lock(path);
         }
         let data_file = data_file::check(&files.data_path())?;

@@ -111,12 +111,13 @@ impl<'db> PageTxn<'db> {
 
     /// Fills a buffer from this page on.
     fn copy(&self, shape: Table, page: u64, copy: &mut [u8]) -> Result<(), ReadError> {
-        let offset = page.saturating_mul(self.meta.page_size);
+        let behind = || damaged(shape, page)(BEHIND_THE_END);
+        let offset = page.checked_mul(self.meta.page_size);
+        // No file is longer.
+        let offset = offset.filter(|offset| i64::try_from(*offset).is_ok()).ok_or_else(behind)?;
         match self.meta_pages.file.read_exact_at(copy, offset) {
             Ok(()) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                Err(damaged(shape, page)(BEHIND_THE_END))
-            }
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(behind()),
             Err(source) => Err(ReadError::ReadPage { page, source }),
         }
     }

@@ -13,7 +13,8 @@ use heed::{Env, EnvFlags, EnvOpenOptions, MdbError, RoTxn, WithoutTls};
 use lmdb_master_sys as lmdb;
 
 use super::error::{OpenError, ReadError};
-use super::files::{Files, OpenHere};
+use super::files::Files;
+use super::open_here::OpenHere;
 use super::storage::Readers;
 
 /// The smallest map that heed takes; LMDB makes it as large as the pages that are in use.
