@@ -19,11 +19,9 @@
 
 mod copies;
 mod cursor;
-#[cfg_attr(not(feature = "lmdb"), allow(dead_code, reason = "the registered way alone asks"))]
 mod data_file;
 mod error;
 mod export;
-#[cfg_attr(not(feature = "lmdb"), allow(dead_code, reason = "the registered way alone asks"))]
 mod files;
 #[cfg(test)]
 mod fuzz;
@@ -36,7 +34,6 @@ mod lock_file;
 mod lookup;
 mod lookups;
 mod map;
-#[cfg_attr(not(feature = "lmdb"), allow(dead_code, reason = "the registered way alone asks"))]
 mod moment;
 pub mod nostr;
 mod open;
