@@ -24,6 +24,8 @@ use walk::Place;
 
 /// A file that somebody keeps replacing while it is being opened is tried this often.
 const MAX_ATTEMPTS: u32 = 16;
+/// So often it is looked at whether a file in a directory of others has one name only.
+const LOOKS: u32 = 4;
 /// Opening waits for no pipe, follows no link, and takes no terminal for that of this process.
 const CAREFULLY: OFlags =
     OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
@@ -277,7 +279,19 @@ impl Place {
 
     /// Whether a file that was opened here has this name and no other. One look tells both, because
     /// somebody could take either name away between two.
+    ///
+    /// The kernel finds the file by its name first and reads the number of its names then, and this
+    /// name may go in between. Who wins that race once does not win it each time.
     fn is_only_name_of(&self, opened: &Stat) -> io::Result<bool> {
+        for _ in 0..LOOKS {
+            if !self.seems_only_name_of(opened)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn seems_only_name_of(&self, opened: &Stat) -> io::Result<bool> {
         match rustix::fs::statat(&self.directory, &self.name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(named) => Ok(is_same(&named, opened) && named.st_nlink == 1),
             Err(Errno::NOENT) => Ok(false),

@@ -103,9 +103,10 @@ fn archive(events: &[String]) -> ScriptedRelay {
     ScriptedRelay::start(move |request: &Request| archive.answer(request))
 }
 
-/// The filters that a relay was asked for since `from`.
+/// The filters that a relay was asked for since `from`; not the small questions that only test what it says.
 fn asked_since(relay: &ScriptedRelay, from: usize) -> Vec<Value> {
-    relay.record().requests.into_iter().skip(from).collect()
+    let is_page = |filter: &Value| filter["limit"].as_u64() >= Some(500);
+    relay.record().requests.into_iter().skip(from).filter(is_page).collect()
 }
 
 /// How many days back a filter asks; `None`: all time.
@@ -224,10 +225,10 @@ fn an_event_that_did_not_come_into_the_database_is_asked_for_again_and_no_other(
         let old = asked_since(&relay, before);
         let old = old.iter().filter(|filter| days(filter) != Some(1));
         let spans = old.map(|it| it["until"].as_u64().unwrap() - it["since"].as_u64().unwrap());
-        // Each hole is one second, which is asked for with one more on either side.
+        // Each hole is one second, which is asked for with two more on either side.
         let spans: Vec<u64> = spans.collect();
         assert!(
-            !spans.is_empty() && spans.iter().sum::<u64>() <= 2 * spans.len().max(missing) as u64,
+            !spans.is_empty() && spans.iter().sum::<u64>() <= 4 * spans.len().max(missing) as u64,
             "{spans:?}"
         );
     }
@@ -470,7 +471,8 @@ fn runs_that_are_too_short_for_a_slow_peer_carry_on_where_the_one_before_was_sto
     }
     assert!(statuses.len() > 2, "a run was long enough: {asked:?}");
     assert!(statuses[..statuses.len() - 1].iter().all(|status| status == "incomplete"));
-    // Each run goes on at the second at which the one before was stopped.
-    assert!(asked.concat().is_sorted_by(|newer, older| newer >= older), "{asked:?}");
+    // Each run goes on at the second at which the one before was stopped, or one later, for relays
+    // that leave out the last one.
+    assert!(asked.concat().is_sorted_by(|newer, older| newer + 1 >= *older), "{asked:?}");
     assert_eq!(ids(&node.events()), ids(&all));
 }

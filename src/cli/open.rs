@@ -1,6 +1,7 @@
 //! How a command reads the database: sharing strfry's lock file, or without it.
 
 use std::fmt::Display;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use anyhow::anyhow;
@@ -89,7 +90,7 @@ impl Display for Lock {
 /// database.
 fn why_not_shared(error: &OpenError) -> Option<String> {
     Some(match error {
-        OpenError::LockFile { path, source } => {
+        OpenError::LockFile { path, source } if source.kind() == ErrorKind::PermissionDenied => {
             format!("cannot write to {}: {source}", path.display())
         }
         OpenError::LockFileReadOnly { path } => {
@@ -105,8 +106,8 @@ fn why_not_shared(error: &OpenError) -> Option<String> {
                 path.display()
             )
         }
-        // LMDB maps as much as the file's largest `mapsize` ever, 10 TiB by default.
-        OpenError::Lmdb { path, source } if source.kind() == std::io::ErrorKind::OutOfMemory => {
+        // A map is as large as the file.
+        OpenError::Lmdb { path, source } if source.kind() == ErrorKind::OutOfMemory => {
             format!("{} does not fit into this process's address space", path.display())
         }
         _ => return None,

@@ -255,6 +255,10 @@ pub const SMALLEST_REFUSALS: usize = 2;
 /// a gap: a relay may end each connection before it knows us.
 pub const ASKED_AGAIN: u32 = 4;
 
+/// A page of fewer events was not cut: no relay is known to give so few at once. Without such a bound
+/// one of which nobody wants more than an event or two could never show that these are all.
+pub const SMALLEST_CAP: usize = 5;
+
 /// Questions of one fetch to a peer that is asked about a part of the time at once: fifty years in
 /// pieces of two weeks, for two batches of authors. The rest is a gap, which the next fetch goes on
 /// with.

@@ -44,8 +44,8 @@ pub(super) struct Negentropy {
     /// Rounds that were answered.
     pub(super) rounds: u64,
     second_look: Option<SecondLook>,
-    /// The control comparison has been made, or cannot be.
-    is_controlled: bool,
+    /// Control comparisons that have been made, or cannot be.
+    controls: usize,
 }
 
 /// A second comparison of everything, for what the peer named and did not give: an event may be gone
@@ -376,13 +376,24 @@ impl Negentropy {
     /// authors, whenever they were published. A peer that is not seen to have any may compare with
     /// an empty set, whatever it has. False: that has been done, or need not or cannot be.
     pub(super) fn control(&mut self, limits: &PeerLimits) -> bool {
-        if limits.compares_truly || self.compared.is_empty() || self.is_controlled {
+        if limits.compares_truly || self.compared.is_empty() {
             return false;
         }
-        self.is_controlled = true;
-        let control = control_of(&self.compared);
-        self.waiting.extend(control.map(|filter| Query { is_control: true, ..Query::new(filter) }));
-        !self.waiting.is_empty()
+        let is_lasting = |kind: &u64| LASTING_KINDS.contains(kind);
+        let is_public = |kind: &u64| ![kind::DIRECT_MESSAGE, kind::GIFT_WRAP].contains(kind);
+        while self.controls < 2 {
+            self.controls += 1;
+            // Where those who are asked about have none of the few that last, all of theirs count.
+            let control = match self.controls {
+                1 => control_of(&self.compared, is_lasting),
+                _ => control_of(&self.compared, is_public),
+            };
+            if let Some(filter) = control {
+                self.waiting.push_back(Query { is_control: true, ..Query::new(filter) });
+                return true;
+            }
+        }
+        false
     }
 
     /// What was compared, if no answer has ever shown that the peer has anything; it is left to
@@ -404,9 +415,9 @@ impl Negentropy {
 
 /// A small comparison of what most authors have published and relays keep for good, without regard
 /// to time. `None`: that was not asked about.
-fn control_of(compared: &[Filter]) -> Option<Filter> {
+fn control_of(compared: &[Filter], is_of_use: impl Fn(&u64) -> bool) -> Option<Filter> {
     let asked = compared.iter().flat_map(|filter| filter.kinds.iter().flatten());
-    let kinds: BTreeSet<u64> = asked.copied().filter(|kind| LASTING_KINDS.contains(kind)).collect();
+    let kinds: BTreeSet<u64> = asked.copied().filter(is_of_use).collect();
     let authors: BTreeSet<Pubkey> =
         compared.iter().flat_map(|filter| filter.authors.iter().flatten()).copied().collect();
     let step = authors.len().div_ceil(CONTROL_AUTHORS).max(1);

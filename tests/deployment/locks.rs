@@ -1,6 +1,6 @@
 //! A lock file that cannot be shared: every command works without it, and says so once.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 
@@ -108,6 +108,10 @@ fn a_database_that_does_not_fit_into_the_address_space_is_read_without_the_lock_
         let operator = Operator::new(strfry);
         let flags = flags(&operator, strfry);
         assert_eq!(operator.said(operator.import(&[]).args(&flags)).code, 0);
+        // A large file, most of which is free.
+        let data =
+            File::options().write(true).open(operator.at(DATABASE).join("data.mdb")).unwrap();
+        data.set_len(8 << 30).unwrap();
         let scan = operator.companion(&["scan", "--count", "{}"]);
         let mut limited = Command::new("sh");
         limited.args(["-c", "ulimit -v 4000000 && exec \"$@\"", "sh"]).arg(scan.get_program());

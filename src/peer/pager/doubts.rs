@@ -7,7 +7,9 @@ use super::refusals::{Refusal, is_private, is_private_kind};
 use super::size::{Refused, Size};
 use super::{Arrival, HeldPage, Pager, fresh};
 use crate::nostr::{Filter, Outline};
-use crate::peer::limits::{CONTROL_AUTHORS, DOUBTS, LOST_SAMPLES, SMALLEST_PAGE_LIMIT};
+use crate::peer::limits::{
+    CONTROL_AUTHORS, DOUBTS, LOST_SAMPLES, SMALLEST_CAP, SMALLEST_PAGE_LIMIT,
+};
 use crate::peer::outcome::GapReason;
 use crate::peer::peer_limits::{PeerLimits, SaysNothing};
 
@@ -338,7 +340,7 @@ pub(super) fn must_know_order(page: &HeldPage, limits: &PeerLimits) -> bool {
 
 /// Whether it is to be found out if the peer gives more than so many events at once.
 pub(super) fn is_open_question(held: usize, limits: &PeerLimits) -> bool {
-    let is_unknown = held >= limits.largest_page.max(1) && held > limits.cap_sought;
+    let is_unknown = held >= limits.largest_page.max(SMALLEST_CAP) && held > limits.cap_sought;
     is_unknown && (held as u64) < limits.sizes.limit(limits.page)
 }
 

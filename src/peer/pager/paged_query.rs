@@ -12,7 +12,9 @@ use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
 use crate::nostr::{EventId, Filter, Outline, Pubkey};
-use crate::peer::limits::{EVENTS_IN_ONE_PAGE, PAGES_IN_ONE_SECOND, SMALLEST_PAGE_LIMIT};
+use crate::peer::limits::{
+    EVENTS_IN_ONE_PAGE, PAGES_IN_ONE_SECOND, SMALLEST_CAP, SMALLEST_PAGE_LIMIT,
+};
 use crate::peer::outcome::{Gap, GapReason};
 
 /// A quarter of an id's length. Whoever makes up an event that shares it with another one hides only
@@ -272,6 +274,7 @@ impl PagedQuery {
     /// if the relay does not keep to the filter. Of a relay that has given `largest` events in one
     /// page, fewer of a second are all of it.
     pub(super) fn into_gaps(mut self, largest: usize) -> Vec<Gap> {
+        let largest = largest.max(SMALLEST_CAP);
         let doubts = self.doubts.into_iter().filter(|doubt| doubt.held >= largest);
         self.gaps.extend(doubts.map(|doubt| doubt.gap));
         self.gaps
@@ -453,7 +456,7 @@ impl PagedQuery {
 
     /// A page of fewer events was not cut.
     fn whole_below(&self, largest: usize) -> usize {
-        largest.min(usize::try_from(self.limit).unwrap_or(usize::MAX))
+        largest.max(SMALLEST_CAP).min(usize::try_from(self.limit).unwrap_or(usize::MAX))
     }
 
     /// The relay says that the page has ended, and whether that is all that there is. `largest`:
@@ -471,7 +474,7 @@ impl PagedQuery {
             return PageEnd::GoesOn;
         }
         // No relay is known to give one at a time.
-        self.cut_from = self.whole_below(largest).max(2);
+        self.cut_from = self.whole_below(largest);
         let page = std::mem::take(&mut self.page);
         self.largest_page = self.largest_page.max(page.events);
         self.pages += 1;
