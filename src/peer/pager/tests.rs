@@ -509,7 +509,7 @@ fn a_query_is_left_with_what_has_not_come_when_it_is_given_up() {
     pager.add(query(), &limits);
     pager.add(Filter { kinds: Some(vec![20]), ..query() }, &limits);
     let (name, _) = request(&pager.next("a", &mut limits).unwrap());
-    for second in [5_000, 4_000] {
+    for second in [5_000, 4_800, 4_600, 4_400, 4_000] {
         pager.event(&name, &outline(&(1, 1, second, 0)), &limits, 0);
     }
     pager.end(&name, false, &mut limits);
