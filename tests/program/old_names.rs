@@ -47,7 +47,7 @@ fn the_hourly_call_imports_what_is_recent_and_prints_a_short_summary() {
         // The last second of a page is asked for again, to see whether it holds more.
         assert!(rest.ends_with(
             " s\nProfiles: 2 found, 0 missing\n  imported                 4\n  \
-             duplicate                3\n"
+             duplicate                2\n"
         ));
         assert!(small.holds(&small.events) && asks_for_days(small, 1));
     });
