@@ -1,4 +1,4 @@
-//! The words of Nostr: those of [`strfry_db::nostr`](::strfry_db::nostr), and the filter that is
+//! The words of Nostr: those of [`strfry_db::nostr`], and the filter that is
 //! sent to a peer.
 
 mod wire_filter;

@@ -17,7 +17,10 @@ pub fn configure(node: &Path, port: u16) {
     let config = format!(
         "db = \"./strfry-db/\"\nrelay {{\n    bind = \"127.0.0.1\"\n    port = {port}\n    nofiles = 0\n}}\n"
     );
-    fs::write(node.join("strfry.conf"), config).unwrap();
+    // Whoever reads it meanwhile finds all of it.
+    let made = node.join("strfry.conf.new");
+    fs::write(&made, config).unwrap();
+    fs::rename(made, node.join("strfry.conf")).unwrap();
 }
 
 /// A running `strfry relay`, ended when it is dropped.
