@@ -1,12 +1,15 @@
 //! Every command that reads, again and again, beside a strfry that restarts, compacts, deletes and
 //! imports. `SOAK_SECONDS` says for how long.
+//!
+//! While the data file is replaced, nothing reads through the lock file: LMDB does not allow that,
+//! whoever the reader is (README, "What this does not protect from"). Without it all read on.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Output;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, RwLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -156,6 +159,7 @@ fn every_command_that_reads_is_right_beside_a_strfry_that_restarts_compacts_dele
     let questions = questions(&authors, &staying, &list);
     let has_ended = AtomicBool::new(false);
     let compactions = AtomicUsize::new(0);
+    let lock_file = RwLock::new(());
     let answers = Mutex::new(BTreeMap::<(String, &str), usize>::new());
     let home = read.node.home().to_owned();
 
@@ -164,6 +168,7 @@ fn every_command_that_reads_is_right_beside_a_strfry_that_restarts_compacts_dele
             let (words, is_right) = &questions[next / 2 % questions.len()];
             let lock: &[&str] = if next.is_multiple_of(2) { &[] } else { &["--no-lock"] };
             next += 1;
+            let shares = lock.is_empty().then(|| lock_file.read().unwrap());
             let before = compactions.load(Ordering::SeqCst);
             let words: Vec<&str> =
                 words.iter().map(String::as_str).chain(lock.iter().copied()).collect();
@@ -175,6 +180,7 @@ fn every_command_that_reads_is_right_beside_a_strfry_that_restarts_compacts_dele
                 .env_remove("STRFRY_CONFIG")
                 .output()
                 .unwrap();
+            drop(shares);
             // A number is odd while the file is being replaced.
             let may_be_replaced = before % 2 == 1 || compactions.load(Ordering::SeqCst) != before;
             // A command that prints no data says what it did on standard error.
@@ -212,9 +218,11 @@ fn every_command_that_reads_is_right_beside_a_strfry_that_restarts_compacts_dele
                 alone.perform(act);
             }
             sizes.push((read.file_size(), alone.file_size()));
+            let nobody_shares = lock_file.write().unwrap();
             compactions.fetch_add(1, Ordering::SeqCst);
             read.perform(Act::Compact);
             compactions.fetch_add(1, Ordering::SeqCst);
+            drop(nobody_shares);
             alone.perform(Act::Compact);
         }
         has_ended.store(true, Ordering::SeqCst);
