@@ -71,7 +71,7 @@ impl LockArguments {
             )));
         }
         let db = StrfryDb::open_without_lock(path).or_cannot_run()?;
-        tell(format!("reading without strfry's lock file, which takes longer: {why}"));
+        tell(format!("reading without strfry's lock file: {why}"));
         Ok(db)
     }
 }

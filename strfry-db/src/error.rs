@@ -40,15 +40,15 @@ pub enum OpenError {
     #[error("cannot read {path}: {source}; {}", remedy(source))]
     ReadDataFile { path: PathBuf, source: io::Error },
     #[error(
-        "cannot write to {path}: {source}; a reader has its slot there, so run as the user that strfry runs as, or read without it (--no-lock)"
+        "cannot write to {path}: {source}; a reader has its slot there, so run as the user that strfry runs as, or read without it (--lock none)"
     )]
     LockFile { path: PathBuf, source: io::Error },
     #[error(
-        "cannot write to {path}: it is on a read-only file system, and a reader has its slot there; mount it writable here, or read without it (--no-lock)"
+        "cannot write to {path}: it is on a read-only file system, and a reader has its slot there; mount it writable here, or read without it (--lock none)"
     )]
     LockFileReadOnly { path: PathBuf },
     #[error(
-        "cannot share {path}: a program built with {theirs} has initialised it, and this one is built with {ours}, whose mutexes are laid out differently; use a strfry-companion built with {theirs}, or read without it (--no-lock); if strfry itself is built with {ours} now, start it once and try again"
+        "cannot share {path}: a program built with {theirs} has initialised it, and this one is built with {ours}, whose mutexes are laid out differently; use a strfry-companion built with {theirs}, or read without it (--lock none); if strfry itself is built with {ours} now, start it once and try again"
     )]
     LockFileOfOtherLibc { path: PathBuf, theirs: Libc, ours: Libc },
     #[error(
@@ -56,7 +56,7 @@ pub enum OpenError {
     )]
     LockVersion { path: PathBuf },
     #[error(
-        "cannot take a place among the readers in {path}: a hundred readers of this program that have the same PID, in other PID namespaces (containers), are in the way; end some of them, or read without it (--no-lock)"
+        "cannot take a place among the readers in {path}: a hundred readers of this program that have the same PID, in other PID namespaces (containers), are in the way; end some of them, or read without it (--lock none)"
     )]
     NoReaderNumber { path: PathBuf },
     #[error(
@@ -121,11 +121,11 @@ pub enum ReadError {
     )]
     LockFileAppeared,
     #[error(
-        "strfry commits faster than the database can be read without its lock file; read with it (without --no-lock), or when strfry is less busy"
+        "strfry commits faster than the database can be read without its lock file; read with it (without --lock none), or when strfry is less busy"
     )]
     Overtaken,
     #[error(
-        "without the lock file no snapshot can be held, only read in and checked; use it (without --no-lock), or read in many moments (without --one-snapshot)"
+        "without the lock file no snapshot can be held, only read in and checked; use it (without --lock none), or read in many moments (without --one-snapshot)"
     )]
     Unregistered,
     #[error("cannot read the meta pages of the database: {source}; check its file system")]
@@ -135,7 +135,7 @@ pub enum ReadError {
     )]
     Replaced { path: PathBuf },
     #[error(
-        "something has written to the database since it was opened, and there is no lock file to say who: name the directory that strfry uses with --db, or read without the lock file (--no-lock)"
+        "something has written to the database since it was opened, and there is no lock file to say who: name the directory that strfry uses with --db, or read without the lock file (--lock none)"
     )]
     WrittenTo,
     #[error("cannot look at the files of the database: {source}; {}", remedy(source))]
@@ -151,11 +151,11 @@ pub enum ReadError {
     )]
     NoTable { table: &'static str },
     #[error(
-        "cannot take a reader's slot in the lock file: {source}; run this again, or read without it (--no-lock)"
+        "cannot take a reader's slot in the lock file: {source}; run this again, or read without it (--lock none)"
     )]
     Lmdb { source: io::Error },
     #[error(
-        "the database has grown, and there is no address space to map it: {source}; raise the limit of this process (ulimit -v), or read without the lock file (--no-lock)"
+        "the database has grown, and there is no address space to map it: {source}; raise the limit of this process (ulimit -v), or read without the lock file (--lock none)"
     )]
     Map { source: io::Error },
     #[error(
@@ -181,7 +181,7 @@ fn files_remedy(error: &io::Error) -> Option<&'static str> {
         Errno::MFILE => Some("this process may open too few files: raise its limit (ulimit -n)"),
         Errno::NFILE => Some("too many files are open on this machine: close some"),
         Errno::NOMEM => Some(
-            "there is too little address space to map the file: raise the limit of this process (ulimit -v), or read without the lock file (--no-lock)",
+            "there is too little address space to map the file: raise the limit of this process (ulimit -v), or read without the lock file (--lock none)",
         ),
         _ => None,
     }

@@ -130,13 +130,13 @@ mod tests {
         assert_eq!(
             said(Errno::ACCESS),
             "cannot write to db/lock.mdb: permission denied; a reader has its slot there, so run \
-             as the user that strfry runs as, or read without it (--no-lock)"
+             as the user that strfry runs as, or read without it (--lock none)"
                 .replace("permission denied", &io::Error::from(Errno::ACCESS).to_string())
         );
         assert_eq!(
             said(Errno::ROFS),
             "cannot write to db/lock.mdb: it is on a read-only file system, and a reader has its \
-             slot there; mount it writable here, or read without it (--no-lock)"
+             slot there; mount it writable here, or read without it (--lock none)"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Reading without the lock file (`--no-lock`): how a snapshot is begun, and how to tell that it
+//! Reading without the lock file (`--lock none`): how a snapshot is begun, and how to tell that it
 //! was whole when it was read.
 //!
 //! # Why it is sound

@@ -19,10 +19,10 @@ fn without_lock_file(operator: &Operator) {
     fs::remove_file(operator.at(DATABASE).join("lock.mdb")).unwrap();
 }
 
-const OTHER_LIBC: &str = "reading without strfry's lock file, which takes longer: a program built \
+const OTHER_LIBC: &str = "reading without strfry's lock file: a program built \
                           with musl has initialised ROOT/srv/strfry-db/lock.mdb, and this one is \
                           built with glibc\n";
-const MISSING: &str = "reading without strfry's lock file, which takes longer: ROOT/srv/strfry-db \
+const MISSING: &str = "reading without strfry's lock file: ROOT/srv/strfry-db \
                        has no lock.mdb\n";
 
 fn flags(operator: &Operator, strfry: &Path) -> Vec<String> {
@@ -147,7 +147,7 @@ fn a_read_only_volume_is_read_while_strfry_writes_it_elsewhere() {
         let volume = operator.shown("volume");
         let flags = ["--db", &volume, "--strfry-command", &reach];
         let said = operator.said(&mut read_only(&operator.backfill(&flags)));
-        let why = "[WARN] reading without strfry's lock file, which takes longer: \
+        let why = "[WARN] reading without strfry's lock file: \
                    ROOT/volume/lock.mdb is on a read-only file system\n";
         assert_eq!((said.code, said.err.as_str()), (0, why), "{}", said.out);
         assert_eq!(operator.stored().len(), operator.events.len());

@@ -130,7 +130,7 @@ fn a_database_without_a_lock_file_is_imported_into_and_the_run_says_how_it_is_re
     let (small, database) = damaged(|database| {
         fs::remove_file(database.join("lock.mdb")).unwrap();
     });
-    let why = "reading without strfry's lock file, which takes longer: HOME/strfry/strfry-db has \
+    let why = "reading without strfry's lock file: HOME/strfry/strfry-db has \
                no lock.mdb\n";
     let dry = small.backfill(&["--dry-run"]);
     assert_eq!((dry.code, dry.err), (0, format!("[WARN] {why}")));
@@ -161,7 +161,7 @@ fn a_lock_file_that_cannot_be_used_is_named() {
         small.backfill(&["--lock", "shared"]),
         expected(
             "cannot write to HOME/strfry/strfry-db/lock.mdb: is a directory; a reader has its slot \
-             there, so run as the user that strfry runs as, or read without it (--no-lock)"
+             there, so run as the user that strfry runs as, or read without it (--lock none)"
         )
     );
 }
@@ -195,14 +195,14 @@ fn a_lock_file_of_another_libc_can_be_left_alone() {
     let of = |arguments: &[&str]| {
         Said::by(companion(arguments).arg("--db").arg(golden.path()), golden.path())
     };
-    let why = "strfry-companion: reading without strfry's lock file, which takes longer: a program \
+    let why = "strfry-companion: reading without strfry's lock file: a program \
                built with musl has initialised HOME/lock.mdb, and this one is built with glibc\n";
     let auto = of(&["scan", "--count", "{}"]);
     assert_eq!(auto, Said { code: 0, out: "604\n".into(), err: why.into() });
     let refused = of(&["stats", "--lock", "shared"]);
     assert_eq!((refused.code, refused.out.as_str()), (3, ""));
     assert!(refused.err.contains("a program built with musl has initialised it"), "{refused:?}");
-    assert!(refused.err.contains("(--no-lock)"), "{refused:?}");
+    assert!(refused.err.contains("(--lock none)"), "{refused:?}");
     for arguments in [
         &["stats", "--lock", "none"][..],
         &["profiles", "--lock", "none", &"1".repeat(64)],

@@ -202,7 +202,7 @@ fn a_lock_file_that_cannot_be_used_is_named() {
         error.to_string(),
         format!(
             "cannot write to {}: is a directory; a reader has its slot there, so run as the user \
-             that strfry runs as, or read without it (--no-lock)",
+             that strfry runs as, or read without it (--lock none)",
             lock.display()
         )
     );

@@ -71,7 +71,7 @@ fn a_lock_file_of_another_libc_is_refused_and_left_as_it_is() {
         format!(
             "cannot share {}: a program built with musl has initialised it, and this one is built \
              with glibc, whose mutexes are laid out differently; use a strfry-companion built with \
-             musl, or read without it (--no-lock); if strfry itself is built with glibc now, start \
+             musl, or read without it (--lock none); if strfry itself is built with glibc now, start \
              it once and try again",
             lock.display()
         )
