@@ -83,6 +83,7 @@ fn compare(strfry: &Path, authors: &[Author], count: u64, latency: Duration) {
             backfill.args(["backfill", "--days", "0", "--no-profiles", "--no-fallback"]);
             backfill.args(["--kinds", "1"]);
             backfill.arg("--home").arg(ours.path().join("home"));
+            backfill.arg("--state-dir").arg(ours.path());
             backfill.arg("--strfry-dir").arg(ours.path()).arg("--strfry-bin").arg(strfry);
             backfill.args(["--pubkeys", "pubkeys.txt", "--relay"]).args(urls);
             backfill.current_dir(ours.path()).stdin(Stdio::null()).stdout(Stdio::null());

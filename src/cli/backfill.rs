@@ -13,7 +13,6 @@ use super::asking::{Asking, Named, failure_of, runtime};
 use super::diff::sides_in_words;
 use super::exit::{Failure, OrFail, Outcome, Result, outcome_of, tell};
 use super::node::NodeArguments;
-use super::open::Beside;
 use super::output::{print, print_json};
 use super::pubkeys::print_list;
 use super::signals::stop_on_signals;
@@ -112,11 +111,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     log.info("Starting Astroport constellation backfill process");
 
     let prepared = arguments.job(named, fallback, (strfry, target.limits), &log).and_then(|job| {
-        let warn = |why: String| log.warn(clean_for_log(&why));
         if !job.dry_run {
             target.make_if_missing(&job.strfry, &stop, |news| log.warn(clean_for_log(&news)))?;
         }
-        let db = arguments.node.lock.open(&target.database, Beside::Strfry, warn)?;
+        let db = arguments.node.lock.open_for_run(&target.database)?;
         Ok((job, Arc::new(db)))
     });
     let result = prepared.and_then(|(job, db)| arguments.execute(&job, db, &log, &stop));

@@ -11,7 +11,6 @@ use serde_json::json;
 use super::asking::{Asking, failure_of, runtime};
 use super::exit::{OrFail, Outcome, Result, answer, tell};
 use super::node::{NodeArguments, skipped_as_json};
-use super::open::Beside;
 use super::output::{print, print_json};
 use super::signals::{end_between_snapshots, stop_on_signals};
 use crate::backfill::{DiffJob, PeerDiff, PeerStatus, Sides, diff, since};
@@ -45,7 +44,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         let stop = Stop::default();
         stop_on_signals(&stop)?;
         let node = &arguments.node;
-        let db = Arc::new(node.lock.open(&node.database()?, Beside::Strfry, tell)?);
+        let db = Arc::new(node.lock.open_for_run(&node.database()?)?);
         let peers = diff(&job, &db, &stop).await.map_err(failure_of)?;
         Ok((peers, job.too_new_here(&db).or_cannot_run()?))
     });

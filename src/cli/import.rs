@@ -9,7 +9,6 @@ use clap::Args;
 
 use super::exit::{OrFail, Outcome, Result, outcome_of, tell};
 use super::node::NodeArguments;
-use super::open::Beside;
 use super::output::{print, print_json};
 use super::resources::{need_open_files, need_threads};
 use super::signals::stop_on_signals;
@@ -71,7 +70,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     if !arguments.dry_run {
         target.make_if_missing(&strfry, &stop, tell)?;
     }
-    let db = Arc::new(arguments.node.lock.open(&target.database, Beside::Strfry, tell)?);
+    let db = Arc::new(arguments.node.lock.open_for_run(&target.database)?);
     let (binary, conf) = (arguments.strfry.binary(node)?, paths.strfry_conf());
     let precious = Precious::new(paths, &binary, &conf, db.directory());
     let settings = Settings {

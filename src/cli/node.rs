@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::exit::{Failure, OrFail, Result, tell};
-use super::open::{Beside, LockArguments};
+use super::open::LockArguments;
 use crate::node::{
     ConfError, Discovery, EventLimits, Named, NodePaths, PeerPolicy, PubkeyList, PubkeySources,
     SkippedLine, SkippedPeer, StrfryConf, Subject, Surroundings, discover, own_station_id, paths,
@@ -37,7 +37,8 @@ pub(super) struct NodeArguments {
     #[arg(long, value_name = "FILE")]
     strfry_config: Option<PathBuf>,
     /// Directory for state, lock and logs [default: HOME/strfry, else $STATE_DIRECTORY, else
-    /// $XDG_STATE_HOME/strfry-companion, else ~/.local/state/strfry-companion]
+    /// a directory for each database in $XDG_STATE_HOME/strfry-companion or
+    /// ~/.local/state/strfry-companion]
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
 }
@@ -45,6 +46,15 @@ pub(super) struct NodeArguments {
 impl NodeArguments {
     /// Where everything is.
     pub(super) fn paths(&self) -> NodePaths {
+        let paths = self.paths_of_any_database();
+        // Without a database there is no state: the command ends with that error.
+        match self.database() {
+            Ok(database) => paths.of_database(&database),
+            Err(_) => paths,
+        }
+    }
+
+    fn paths_of_any_database(&self) -> NodePaths {
         let named = Named {
             home: self.home.clone(),
             strfry_dir: self.strfry_dir.clone(),
@@ -56,7 +66,7 @@ impl NodeArguments {
 
     /// strfry's configuration.
     pub(super) fn config(&self) -> std::result::Result<StrfryConf, ConfError> {
-        let paths = self.paths();
+        let paths = self.paths_of_any_database();
         StrfryConf::read(&paths.strfry_conf(), paths.strfry_dir())
     }
 
@@ -64,7 +74,9 @@ impl NodeArguments {
     pub(super) fn event_limits(&self) -> Result<EventLimits> {
         match self.config() {
             Ok(config) => Ok(config.limits),
-            Err(ConfError::Missing(_)) if !self.paths().names_conf() => Ok(EventLimits::default()),
+            Err(ConfError::Missing(_)) if !self.paths_of_any_database().names_conf() => {
+                Ok(EventLimits::default())
+            }
             Err(error) => Err(error).or_usage(),
         }
     }
@@ -76,8 +88,8 @@ impl NodeArguments {
         }
         match self.config() {
             Ok(config) => Ok(config.db),
-            Err(ConfError::Missing(_)) if !self.paths().names_conf() => {
-                Ok(self.paths().default_database())
+            Err(ConfError::Missing(_)) if !self.paths_of_any_database().names_conf() => {
+                Ok(self.paths_of_any_database().default_database())
             }
             Err(error) => Err(error).or_usage(),
         }
@@ -85,7 +97,7 @@ impl NodeArguments {
 
     /// Opens the database, to read it.
     pub(super) fn open_database(&self) -> Result<StrfryDb> {
-        self.lock.open(&self.database()?, Beside::Nobody, tell)
+        self.lock.open_to_read(&self.database()?, tell)
     }
 
     /// The swarm's peers and stations.

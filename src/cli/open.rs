@@ -22,7 +22,8 @@ pub(super) struct LockArguments {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum Lock {
-    /// Share it where that is safe; else read without it, and say why
+    /// Share it to read, where that is safe, and say why where not; backfill, import and diff, which
+    /// may run while the database is replaced, read without it
     Auto,
     /// Share it, or end with an error
     Shared,
@@ -30,50 +31,52 @@ pub(super) enum Lock {
     None,
 }
 
-/// What strfry does while the database is open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Beside {
-    /// If there is no lock file, nobody writes, and reading ends with an error once somebody does.
-    Nobody,
-    /// It is made to import, or may be started: then it creates a lock file.
-    Strfry,
-}
-
 impl LockArguments {
     pub(super) fn lock(&self) -> Lock {
         if self.no_lock { Lock::None } else { self.lock }
     }
 
-    /// Opens the database in this directory. `tell` is given one sentence if the lock file is not
-    /// shared, and that was not asked for.
-    pub(super) fn open(
-        &self,
-        path: &Path,
-        beside: Beside,
-        tell: impl FnOnce(String),
-    ) -> Result<StrfryDb> {
-        let lock = self.lock();
-        let why = match lock {
-            Lock::None => return StrfryDb::open_without_lock(path).or_cannot_run(),
-            Lock::Auto | Lock::Shared => match StrfryDb::open(path) {
-                Ok(db) if db.has_lock_file() => return Ok(db),
-                Ok(db) if lock == Lock::Auto && beside == Beside::Nobody => return Ok(db),
-                Ok(_) => format!("{} has no lock.mdb", path.display()),
-                Err(error) => match why_not_shared(&error).filter(|_| lock == Lock::Auto) {
-                    Some(why) => why,
-                    None => return Err(error).or_cannot_run(),
-                },
+    /// Opens the database in this directory for a command that only reads. `tell` is given one
+    /// sentence if the lock file is not shared, and that was not asked for.
+    pub(super) fn open_to_read(&self, path: &Path, tell: impl FnOnce(String)) -> Result<StrfryDb> {
+        match self.lock() {
+            Lock::None => StrfryDb::open_without_lock(path).or_cannot_run(),
+            Lock::Shared => shared(path),
+            Lock::Auto => match StrfryDb::open(path) {
+                Ok(db) => Ok(db),
+                Err(error) => {
+                    let Some(why) = why_not_shared(&error) else {
+                        return Err(error).or_cannot_run();
+                    };
+                    let db = StrfryDb::open_without_lock(path).or_cannot_run()?;
+                    tell(format!("reading without strfry's lock file: {why}"));
+                    Ok(db)
+                }
             },
-        };
-        if lock == Lock::Shared {
-            return Err(Failure::CannotRun(anyhow!(
-                "cannot share strfry's lock file: {why}; start strfry once, or leave out --lock"
-            )));
         }
-        let db = StrfryDb::open_without_lock(path).or_cannot_run()?;
-        tell(format!("reading without strfry's lock file: {why}"));
-        Ok(db)
     }
+
+    /// Opens the database in this directory for a command that waits for peers or for strfry, and so
+    /// may be running when somebody puts another file in the place of `data.mdb`: strfry would then
+    /// go by the lock file that the command keeps in use, and may take the new file for an empty one
+    /// (`mdb_txn_renew0` goes by the commit number in the lock file).
+    pub(super) fn open_for_run(&self, path: &Path) -> Result<StrfryDb> {
+        match self.lock() {
+            Lock::Auto | Lock::None => StrfryDb::open_without_lock(path).or_cannot_run(),
+            Lock::Shared => shared(path),
+        }
+    }
+}
+
+fn shared(path: &Path) -> Result<StrfryDb> {
+    let db = StrfryDb::open(path).or_cannot_run()?;
+    if db.has_lock_file() {
+        return Ok(db);
+    }
+    Err(Failure::CannotRun(anyhow!(
+        "cannot share strfry's lock file: {} has no lock.mdb; start strfry once, or leave out --lock",
+        path.display()
+    )))
 }
 
 impl Display for Lock {

@@ -3,7 +3,7 @@
 //! It names files and looks whether they are there; it never opens or creates one.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::report::ROTATED_KEPT;
 
@@ -71,18 +71,19 @@ impl Surroundings {
         }
     }
 
-    /// systemd's directory, else the user's.
-    fn state_dir(&self) -> PathBuf {
-        let by_systemd = self.state_directory.as_ref().and_then(|list| {
-            std::env::split_paths(list).next().filter(|directory| directory.is_absolute())
-        });
-        let by_user = || {
-            // The specification says that a relative one is to be ignored.
-            let named = self.xdg_state_home.clone().filter(|directory| directory.is_absolute());
-            let usual = || Some(self.user_home.as_ref()?.join(".local").join("state"));
-            named.or_else(usual).map(|directory| directory.join(OWN_DIRECTORY))
-        };
-        by_systemd.or_else(by_user).unwrap_or_else(|| LAST_STATE_DIR.into())
+    /// systemd's directory, which is one service's own.
+    fn state_of_service(&self) -> Option<PathBuf> {
+        let list = self.state_directory.as_ref()?;
+        std::env::split_paths(list).next().filter(|directory| directory.is_absolute())
+    }
+
+    /// The directory for all databases that this user keeps state of.
+    fn state_of_user(&self) -> PathBuf {
+        // The specification says that a relative one is to be ignored.
+        let named = self.xdg_state_home.clone().filter(|directory| directory.is_absolute());
+        let usual = || Some(self.user_home.as_ref()?.join(".local").join("state"));
+        let directory = named.or_else(usual).map(|directory| directory.join(OWN_DIRECTORY));
+        directory.unwrap_or_else(|| LAST_STATE_DIR.into())
     }
 }
 
@@ -119,7 +120,8 @@ pub fn in_path(name: &Path, path: Option<&OsString>) -> Option<PathBuf> {
 ///
 /// State, lock and logs go to the *state directory*: what `--state-dir` names, else the node's,
 /// else where an earlier version has left its state (the strfry directory), else `$STATE_DIRECTORY`,
-/// `$XDG_STATE_HOME/strfry-companion` or `~/.local/state/strfry-companion`.
+/// else a directory for each database below `$XDG_STATE_HOME/strfry-companion` or
+/// `~/.local/state/strfry-companion` ([`NodePaths::of_database`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodePaths {
     home: PathBuf,
@@ -129,6 +131,8 @@ pub struct NodePaths {
     strfry_bin: PathBuf,
     lists_dir: PathBuf,
     state_dir: PathBuf,
+    /// Whether other databases have their state there, too.
+    shares_state_dir: bool,
 }
 
 impl NodePaths {
@@ -179,9 +183,36 @@ impl NodePaths {
         let lists_dir = if is_node { own.clone() } else { strfry_dir.clone() };
         let before = || Some(strfry_dir.clone()).filter(|it| !is_node && it.join(STATE).exists());
         let of_node = is_node.then(|| own.clone());
-        let state_dir = named.state_dir.clone().or(of_node).or_else(before);
-        let state_dir = state_dir.unwrap_or_else(|| around.state_dir());
-        Self { home, strfry_dir, strfry_conf, names_conf, strfry_bin, lists_dir, state_dir }
+        let own_state = named.state_dir.clone().or(of_node).or_else(before);
+        let own_state = own_state.or_else(|| around.state_of_service());
+        Self {
+            home,
+            strfry_dir,
+            strfry_conf,
+            names_conf,
+            strfry_bin,
+            lists_dir,
+            shares_state_dir: own_state.is_none(),
+            state_dir: own_state.unwrap_or_else(|| around.state_of_user()),
+        }
+    }
+
+    /// The files of a run for the database in this directory, or for this `data.mdb`. Where many
+    /// databases have their state, each has a directory of its own, as deep as the database lies:
+    /// `/srv/relay/strfry-db` has `~/.local/state/strfry-companion/srv/relay/strfry-db`.
+    pub fn of_database(mut self, database: &Path) -> Self {
+        if self.shares_state_dir {
+            let directory = if database.ends_with("data.mdb") { database.parent() } else { None };
+            let directory = directory.unwrap_or(database);
+            let absolute = directory.canonicalize().or_else(|_| std::path::absolute(directory));
+            for component in absolute.unwrap_or_default().components() {
+                if let Component::Normal(name) = component {
+                    self.state_dir.push(name);
+                }
+            }
+            self.shares_state_dir = false;
+        }
+        self
     }
 
     /// The home of the node's files, usually `~/.zen`.

@@ -29,6 +29,12 @@ fn with_strfry_in_path(operator: &Operator, command: &mut Command) {
     command.env("PATH", operator.at("bin"));
 }
 
+/// Where the state of the database is, below a directory for the state of many programs.
+fn state_in(operator: &Operator, directory: &str) -> String {
+    let database = operator.at(DATABASE).canonicalize().unwrap();
+    format!("{directory}/strfry-companion{}", database.display())
+}
+
 #[test]
 fn an_operator_names_nothing_but_what_to_ask_for() {
     with_each_strfry(|strfry| {
@@ -39,9 +45,9 @@ fn an_operator_names_nothing_but_what_to_ask_for() {
         // Nothing lies beside the configuration, and nobody else may read what is elsewhere.
         assert_eq!(operator.names("srv"), set(&["strfry-db", "strfry.conf"]));
         assert_eq!(operator.names("srv/strfry-db"), set(&["data.mdb", "lock.mdb"]));
-        let state = "home/.local/state/strfry-companion";
-        assert_eq!(operator.names(state), set(&STATE_FILES));
-        let mode = fs::metadata(operator.at(state)).unwrap().permissions().mode();
+        let state = state_in(&operator, "home/.local/state");
+        assert_eq!(operator.names(&state), set(&STATE_FILES));
+        let mode = fs::metadata(operator.at(&state)).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);
         assert_eq!(operator.names("home"), set(&[".local"]));
     });
@@ -63,7 +69,7 @@ fn the_environment_says_where_strfrys_configuration_is_and_where_state_goes() {
     operator.assert_complete(run().env("STATE_DIRECTORY", operator.at("systemd")));
     assert_eq!(operator.names("systemd"), set(&STATE_FILES));
     assert_eq!(operator.said(run().env("XDG_STATE_HOME", operator.at("xdg"))).code, 0);
-    assert_eq!(operator.names("xdg/strfry-companion"), set(&STATE_FILES));
+    assert_eq!(operator.names(&state_in(&operator, "xdg")), set(&STATE_FILES));
     assert_eq!(operator.said(run().arg("--state-dir").arg(operator.at("a/b"))).code, 0);
     assert_eq!(operator.names("a/b"), set(&STATE_FILES));
     assert_eq!(operator.names("srv"), set(&["strfry-db", "strfry.conf"]));
@@ -118,18 +124,24 @@ fn every_command_finds_the_database_of_the_configuration_that_strfry_would_use()
 fn two_databases_do_not_share_a_state_also_if_the_first_is_empty() {
     let operator = Operator::new(&strfry_bin());
     let nobody = operator.write("nobody", &Author::new(2).pubkey().to_string());
-    let run = |conf: &str| {
+    let run = |conf: &str, flags: &[&str]| {
         let url = operator.relay.url();
-        let flags = ["backfill", "--no-fallback", "--days", "0", "--relay", &url, "--strfry-bin"];
-        let mut command = operator.companion(&flags);
-        command.arg(&operator.strfry).arg("--pubkeys").arg(&nobody);
+        let mut command = operator.companion(&["backfill", "--no-fallback", "--days", "0"]);
+        command.args(["--relay", &url]).arg("--strfry-bin").arg(&operator.strfry).args(flags);
+        command.arg("--pubkeys").arg(&nobody);
         operator.said(command.arg("--strfry-config").arg(operator.at(conf)))
     };
-    assert_eq!(run(CONF).code, 0);
-    assert_eq!(run(CONF).code, 0);
+    let other = "other/strfry.conf";
     fs::create_dir_all(operator.at("other/strfry-db")).unwrap();
-    fs::copy(operator.at(CONF), operator.at("other/strfry.conf")).unwrap();
-    let said = run("other/strfry.conf");
+    fs::copy(operator.at(CONF), operator.at(other)).unwrap();
+    for conf in [CONF, CONF, other, CONF, other] {
+        let said = run(conf, &[]);
+        assert_eq!(said.code, 0, "{said:?}");
+    }
+    let directory = operator.shown("state");
+    let named = ["--state-dir", &directory];
+    assert_eq!(run(CONF, &named).code, 0);
+    let said = run(other, &named);
     assert_eq!((said.code, said.out.as_str()), (2, ""));
     let expected = "is of another database, or of this one before a backup was restored (that one, \
                     at ROOT/srv/strfry-db, was empty, and this one is at ROOT/other/strfry-db)";

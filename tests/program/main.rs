@@ -30,4 +30,5 @@ mod soak;
 mod terminal;
 mod told_to_end;
 mod verifies;
-mod wait;
+
+use support::wait;

@@ -15,6 +15,7 @@ pub mod scripted;
 pub mod stand_in;
 pub mod tables;
 pub mod terminal;
+pub mod wait;
 
 use std::ffi::OsStr;
 use std::fs;

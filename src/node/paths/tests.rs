@@ -244,6 +244,29 @@ fn state_goes_to_the_node_else_to_where_an_operator_keeps_state() {
     assert_eq!(machine.state(&named, &around), LAST_STATE_DIR);
 }
 
+#[test]
+fn each_database_has_a_state_of_its_own_where_many_have_theirs() {
+    let machine = Machine::with(&["srv/strfry.conf", "srv/a/strfry-db/data.mdb"]);
+    std::os::unix::fs::symlink(machine.at("srv/a"), machine.at("srv/b")).unwrap();
+    let state = |named: &Named, database: &str| {
+        let paths = NodePaths::find(named, &machine.around());
+        machine.short(paths.of_database(&machine.at(database)).state_dir())
+    };
+    let named = Named { strfry_config: Some(machine.at("srv/strfry.conf")), ..Named::default() };
+    let root = machine.at("").canonicalize().unwrap();
+    let below = |database: &str| {
+        format!("user/.local/state/strfry-companion{}", root.join(database).display())
+    };
+    assert_eq!(state(&named, "srv/a/strfry-db"), below("srv/a/strfry-db"));
+    assert_eq!(state(&named, "srv/a/strfry-db/data.mdb"), below("srv/a/strfry-db"));
+    // The same one, by another name.
+    assert_eq!(state(&named, "srv/b/strfry-db"), below("srv/a/strfry-db"));
+    // It is not there yet.
+    assert_eq!(state(&named, "srv/c/strfry-db"), below("srv/c/strfry-db"));
+    let own = Named { state_dir: Some(machine.at("state")), ..named };
+    assert_eq!(state(&own, "srv/a/strfry-db"), "state");
+}
+
 /// What a peer owes is in there: in another place, a run would forget it.
 #[test]
 fn state_that_an_earlier_version_has_left_beside_strfry_is_carried_on() {
