@@ -171,7 +171,7 @@ fn a_lock_file_in_use_by_another_lmdb_is_refused() {
     lock.read_exact_at(&mut format, 4).unwrap();
     lock.write_all_at(&(u32::from_ne_bytes(format) + 1).to_ne_bytes(), 4).unwrap();
     assert_eq!(
-        small.backfill(&[]),
+        small.backfill(&["--lock", "shared"]),
         expected(
             "HOME/strfry/strfry-db was made by an incompatible LMDB: its lock file is not of the \
              LMDB 0.9 release series; stop every program that uses this database, delete lock.mdb, \

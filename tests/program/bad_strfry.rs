@@ -253,7 +253,9 @@ fn a_node_without_a_strfry_directory_takes_everything_from_the_command_line() {
     assert_eq!((said.code, said.err.as_str()), (0, ""));
     assert!(said.out.starts_with("Complete: 2 events imported,"), "{}", said.out);
     assert_eq!(stored_at(&strfry_dir), 2);
-    let state = elsewhere.path().join(".local/state/strfry-companion");
+    let database = strfry_dir.join("strfry-db").canonicalize().unwrap();
+    let mut state = elsewhere.path().join(".local/state/strfry-companion");
+    state.extend(database.components().skip(1));
     assert!(state.join("constellation-backfill.log").exists());
     let beside_conf = fs::read_dir(&strfry_dir).unwrap().map(|it| it.unwrap().file_name());
     let beside_conf: BTreeSet<_> = beside_conf.collect();
