@@ -39,7 +39,7 @@ impl Arguments {
     }
 }
 
-/// What is printed; its JSON form is described in the README.
+/// What is printed; its JSON form is described in docs/json.md.
 #[derive(Serialize)]
 struct Figures {
     #[serde(flatten)]
