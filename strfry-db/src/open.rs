@@ -4,6 +4,7 @@
 //! creates a file: a database without a lock file is one that no strfry has open.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,7 +47,6 @@ const ATTEMPTS_TO_BEGIN: u32 = 1_000;
 static OPENING: Mutex<()> = Mutex::new(());
 
 /// strfry's database, open for reading. Cheap to share between threads by reference.
-#[derive(Debug)]
 pub struct StrfryDb {
     access: Access,
     files: Files,
@@ -63,7 +63,6 @@ pub struct StrfryDb {
 }
 
 /// What keeps the pages of a moment as they are.
-#[derive(Debug)]
 enum Access {
     /// A slot in the lock file.
     #[cfg(feature = "lmdb")]
@@ -334,6 +333,19 @@ impl StrfryDb {
     }
 }
 
+impl fmt::Debug for StrfryDb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reads = match self.access {
+            #[cfg(feature = "lmdb")]
+            Access::Registered(_) => "with a slot in the lock file",
+            Access::AtRest { .. } => "at rest: there is no lock file",
+            Access::Optimistic => "without the lock file",
+        };
+        let mut fields = f.debug_struct("StrfryDb");
+        fields.field("path", &self.data_path()).field("reads", &reads).finish()
+    }
+}
+
 /// What the file is like before anything of it is read.
 fn look_at(files: &Files, meta_pages: &MetaPages, seen: &Seen) -> Result<Arc<Moment>, OpenError> {
     let path = files.data_path();
@@ -387,5 +399,23 @@ fn check_version(path: &Path, meta: &Meta) -> Result<(), OpenError> {
         DB_VERSION => Ok(()),
         ..DB_VERSION => Err(OpenError::TooOld { path, found }),
         _ => Err(OpenError::TooNew { path, found }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::golden_database;
+
+    #[test]
+    fn debug_text_names_the_file_and_the_way_of_reading_and_nothing_else() {
+        let directory = golden_database("strfry-1.1.1");
+        let path = directory.path().join("data.mdb");
+        let text = |db: StrfryDb| format!("{db:?}");
+        let expected = |reads| format!("StrfryDb {{ path: {path:?}, reads: {reads:?} }}");
+        let at_rest = text(StrfryDb::open(directory.path()).unwrap());
+        assert_eq!(at_rest, expected("at rest: there is no lock file"));
+        let optimistic = text(StrfryDb::open_without_lock(directory.path()).unwrap());
+        assert_eq!(optimistic, expected("without the lock file"));
     }
 }
