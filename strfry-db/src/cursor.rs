@@ -7,6 +7,7 @@
 //! Knows trees whose duplicates are integers of 8 bytes, as strfry's are.
 
 use super::error::ReadError;
+use super::orders::Order;
 use super::page::{self, Kind, NO_PAGE, Node, Page, Record, VALUE, Value, WRONG_DEPTH, Wrong};
 use super::page_txn::{PageTxn, damaged};
 use super::tables::{OF_ONE_KEY, Table};
@@ -41,6 +42,27 @@ struct Place<'s> {
     at: usize,
 }
 
+impl Place<'_> {
+    /// The last place in the page.
+    fn last(&self) -> usize {
+        if self.page.is_branch() { self.page.len() - 1 } else { self.page.len() }
+    }
+
+    /// Goes to the child in which this key is, or in front of the first key that is at least it.
+    fn seek(&mut self, shape: Table, key: &[u8]) -> Result<(), ReadError> {
+        let at = self.page.position(shape.order, key).map_err(damaged(shape, self.number))?;
+        self.at = at.min(self.last());
+        Ok(())
+    }
+
+    /// Whether this key, if it is anywhere below this branch, is in the child that the place names.
+    fn leads_to(&self, order: Order, key: &[u8]) -> Result<bool, Wrong> {
+        let (page, next) = (self.page, self.at + 1);
+        Ok((self.at == 0 || order.compare(page.key(self.at)?, key).is_le())
+            && (next >= page.len() || order.compare(key, page.key(next)?).is_lt()))
+    }
+}
+
 /// A place between two entries of a tree, or at an end.
 pub(super) struct Cursor<'s> {
     txn: &'s PageTxn<'s>,
@@ -55,16 +77,29 @@ impl<'s> Cursor<'s> {
         tree: Tree,
         start: Start<'_>,
     ) -> Result<Self, ReadError> {
-        let mut cursor = Self { txn, tree, stack: Vec::new() };
+        let mut cursor = Self::at_end(txn, tree);
         if tree.record.root != NO_PAGE {
-            cursor.stack.reserve_exact(tree.record.depth.into());
             cursor.descend(start)?;
         }
         Ok(cursor)
     }
 
-    /// Goes down to a leaf, from the root or from the child that the last place names.
+    /// One that has no more to come, until it is told where to go.
+    fn at_end(txn: &'s PageTxn<'_>, tree: Tree) -> Self {
+        Self { txn, tree, stack: Vec::with_capacity(tree.record.depth.into()) }
+    }
+
+    /// Goes down to a leaf, from the root or from the child that the last place names. Where that
+    /// cannot be, there is no more to come.
     fn descend(&mut self, start: Start<'_>) -> Result<(), ReadError> {
+        let descended = self.descend_to_leaf(start);
+        if descended.is_err() {
+            self.stack.clear();
+        }
+        descended
+    }
+
+    fn descend_to_leaf(&mut self, start: Start<'_>) -> Result<(), ReadError> {
         let Tree { record, shape } = self.tree;
         let leaf = if shape.number == OF_ONE_KEY.number { Kind::Integers } else { Kind::Leaf };
         loop {
@@ -80,19 +115,38 @@ impl<'s> Cursor<'s> {
             if page.kind() != if is_above { Kind::Branch } else { leaf } {
                 return Err(damaged(shape, number)(WRONG_DEPTH));
             }
-            let at = match start {
-                Start::First => 0,
-                Start::Key(key) => {
-                    page.position(shape.order, key).map_err(damaged(shape, number))?
-                }
-                Start::Last => page.len(),
-            };
-            let last = if is_above { page.len() - 1 } else { page.len() };
-            self.stack.push(Place { number, page, at: at.min(last) });
+            let mut place = Place { number, page, at: 0 };
+            match start {
+                Start::First => {}
+                Start::Key(key) => place.seek(shape, key)?,
+                Start::Last => place.at = place.last(),
+            }
+            self.stack.push(place);
             if !is_above {
                 return Ok(());
             }
         }
+    }
+
+    /// Goes in front of the first key that is at least this one. The pages that lead to the place
+    /// that it comes from are not looked for again as far as they lead to this key.
+    fn seek(&mut self, key: &[u8]) -> Result<(), ReadError> {
+        let Tree { record, shape } = self.tree;
+        if record.root == NO_PAGE {
+            return Ok(());
+        }
+        let mut kept = 0;
+        while let Some(place) = self.stack.get(kept) {
+            kept += 1;
+            let leads_to_key = || place.leads_to(shape.order, key);
+            if !place.page.is_branch() || !leads_to_key().map_err(damaged(shape, place.number))? {
+                break;
+            }
+        }
+        self.stack.truncate(kept);
+        let Some(place) = self.stack.last_mut() else { return self.descend(Start::Key(key)) };
+        place.seek(shape, key)?;
+        if place.page.is_branch() { self.descend(Start::Key(key)) } else { Ok(()) }
     }
 
     /// Whether the keys of a page, which ascend, are those that belong where the last place leads:
@@ -224,6 +278,18 @@ impl<'s> Entries<'s> {
     ) -> Result<Self, ReadError> {
         let cursor = Cursor::new(txn, tree, start)?;
         Ok(Self { cursor, forward, key: &[], values: &[], more: None })
+    }
+
+    /// None, until they are told where to begin ([`Entries::seek`]).
+    pub(super) fn at_end(txn: &'s PageTxn<'_>, tree: Tree, forward: bool) -> Self {
+        Self { cursor: Cursor::at_end(txn, tree), forward, key: &[], values: &[], more: None }
+    }
+
+    /// Begins anew in front of the first key that is at least this one. For keys in order faster
+    /// than from the root.
+    pub(super) fn seek(&mut self, key: &[u8]) -> Result<(), ReadError> {
+        (self.values, self.more) = (&[], None);
+        self.cursor.seek(key)
     }
 
     #[inline]

@@ -41,6 +41,11 @@ pub fn replace_key(pubkey: &Pubkey, d_tag: &[u8], kind: u64) -> Vec<u8> {
     [pubkey.as_bytes().as_slice(), d_tag, &kind.to_ne_bytes()].concat()
 }
 
+/// [`replace_key`] where there is no `d` tag, as of profiles.
+pub(crate) fn replace_key_without_d_tag(pubkey: &Pubkey, kind: u64) -> [u8; 40] {
+    string_uint64(pubkey.as_bytes(), kind)
+}
+
 fn string_uint64(bytes: &[u8; 32], integer: u64) -> [u8; 40] {
     let mut key = [0; 40];
     key[..32].copy_from_slice(bytes);

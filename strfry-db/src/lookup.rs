@@ -1,8 +1,9 @@
 //! Single lookups by key, within one snapshot: the newest event of an author and kind, an id, a
 //! deletion, the last event. They say where an event is; `whole_event` reads it.
 
+use super::cursor::Entries;
 use super::error::{ReadError, damaged};
-use super::keys::{LevId, id_key, pubkey_kind_key, replace_key};
+use super::keys::{LevId, id_key, pubkey_kind_key, replace_key, replace_key_without_d_tag};
 use super::snapshot::Snapshot;
 use super::tables::present;
 use crate::nostr::kind::is_replaceable;
@@ -25,29 +26,7 @@ impl Snapshot<'_> {
     /// # Errors
     /// [`ReadError`]
     pub fn newest(&self, pubkey: &Pubkey, kind: u64) -> Result<Option<Found>, ReadError> {
-        const TABLE: &str = "Event__pubkeyKind";
-        let table = present(TABLE, self.db().tables.pubkey_kind)?;
-        // Stepping back from the first key that is too large ends on the last levId of the last
-        // second, which is what `strfry scan` puts first.
-        let behind = match kind.checked_add(1) {
-            Some(next_kind) => pubkey_kind_key(pubkey, next_kind, 0).to_vec(),
-            // Bytes that the pubkey is a prefix of come behind it and before any other pubkey.
-            None => [pubkey.as_bytes().as_slice(), &[0; 17]].concat(),
-        };
-        let entry = self.last_before(table, &behind)?;
-        let Some((key, value)) = entry else { return Ok(None) };
-        let start = pubkey_kind_key(pubkey, kind, 0);
-        if key.len() != start.len() {
-            return Err(damaged(TABLE, hex::encode(key), WRONG_SIZE));
-        }
-        match (key.strip_prefix(&start[..40]), value.try_into()) {
-            (None, _) => Ok(None),
-            (Some(created_at), Ok(lev_id)) if created_at.len() == 8 => Ok(Some(Found {
-                lev_id: LevId::from_ne_bytes(lev_id),
-                created_at: created_at.try_into().map_or(0, u64::from_ne_bytes),
-            })),
-            (Some(_), _) => Err(damaged(TABLE, pubkey, "its levId or time is not 8 bytes")),
-        }
+        ByPubkeyKind::new(self)?.newest(pubkey, kind)
     }
 
     /// Where the event is that [`Snapshot::newest`] finds.
@@ -59,24 +38,7 @@ impl Snapshot<'_> {
     /// [`ReadError`]
     #[doc(hidden)]
     pub fn newest_lev_id(&self, pubkey: &Pubkey, kind: u64) -> Result<Option<LevId>, ReadError> {
-        if is_replaceable(kind) {
-            const TABLE: &str = "Event__replace";
-            let key = replace_key(pubkey, b"", kind);
-            let mut entries =
-                self.forward(present(TABLE, self.db().tables.replace)?, Some(&key))?;
-            let mut lev_id = None;
-            loop {
-                match entries.next().transpose()?.filter(|(found, _)| *found == key) {
-                    None => return Ok(lev_id),
-                    Some((_, value)) if lev_id.is_none() => {
-                        lev_id = Some(lev_id_of(TABLE, pubkey, value)?);
-                    }
-                    // More than one: the other index knows which is newest.
-                    Some(_) => break,
-                }
-            }
-        }
-        Ok(self.newest(pubkey, kind)?.map(|found| found.lev_id))
+        NewestLevIds::new(self, kind)?.get(pubkey)
     }
 
     /// Where the event with this id is.
@@ -84,20 +46,7 @@ impl Snapshot<'_> {
     /// # Errors
     /// [`ReadError`]
     pub fn find(&self, id: &EventId) -> Result<Option<LevId>, ReadError> {
-        const TABLE: &str = "Event__id";
-        let table = present(TABLE, self.db().tables.id)?;
-        let start = id_key(id, 0);
-        let entry = self.first_from(table, &start)?;
-        match entry {
-            Some((key, _)) if key.len() != start.len() => {
-                Err(damaged(TABLE, hex::encode(key), WRONG_SIZE))
-            }
-            Some((key, value)) if key.starts_with(id.as_bytes()) => match value.try_into() {
-                Ok(lev_id) => Ok(Some(LevId::from_ne_bytes(lev_id))),
-                Err(_) => Err(damaged(TABLE, id, "its levId is not 8 bytes")),
-            },
-            _ => Ok(None),
-        }
+        ById::new(self)?.find(id)
     }
 
     /// The greatest levId of any event, which is that of the event that came last unless it has
@@ -165,6 +114,120 @@ impl Snapshot<'_> {
             }
         }
         Ok(newest)
+    }
+}
+
+/// Looks up authors and kinds; in their order, each goes on from where the one before was.
+pub(super) struct ByPubkeyKind<'s>(Entries<'s>);
+
+impl<'s> ByPubkeyKind<'s> {
+    const TABLE: &'static str = "Event__pubkeyKind";
+
+    pub(super) fn new(snapshot: &'s Snapshot<'_>) -> Result<Self, ReadError> {
+        let table = present(Self::TABLE, snapshot.db().tables.pubkey_kind)?;
+        snapshot.seeker(table, false).map(Self)
+    }
+
+    /// See [`Snapshot::newest`].
+    pub(super) fn newest(
+        &mut self,
+        pubkey: &Pubkey,
+        kind: u64,
+    ) -> Result<Option<Found>, ReadError> {
+        // Stepping back from the first key that is too large ends on the last levId of the last
+        // second, which is what `strfry scan` puts first.
+        match kind.checked_add(1) {
+            Some(next_kind) => self.0.seek(&pubkey_kind_key(pubkey, next_kind, 0))?,
+            // Bytes that the pubkey is a prefix of come behind it and before any other pubkey.
+            None => self.0.seek(&[pubkey.as_bytes().as_slice(), &[0; 17]].concat())?,
+        }
+        let Some((key, value)) = self.0.next().transpose()? else { return Ok(None) };
+        let start = pubkey_kind_key(pubkey, kind, 0);
+        if key.len() != start.len() {
+            return Err(damaged(Self::TABLE, hex::encode(key), WRONG_SIZE));
+        }
+        match (key.strip_prefix(&start[..40]), value.try_into()) {
+            (None, _) => Ok(None),
+            (Some(created_at), Ok(lev_id)) if created_at.len() == 8 => Ok(Some(Found {
+                lev_id: LevId::from_ne_bytes(lev_id),
+                created_at: created_at.try_into().map_or(0, u64::from_ne_bytes),
+            })),
+            (Some(_), _) => Err(damaged(Self::TABLE, pubkey, "its levId or time is not 8 bytes")),
+        }
+    }
+}
+
+/// Looks up where the newest event of one kind is, author by author. See
+/// [`Snapshot::newest_lev_id`].
+pub(super) struct NewestLevIds<'s, 'db> {
+    snapshot: &'s Snapshot<'db>,
+    kind: u64,
+    /// Only of a replaceable kind.
+    replaceable: Option<Entries<'s>>,
+    /// Only where it is needed.
+    all: Option<ByPubkeyKind<'s>>,
+}
+
+impl<'s, 'db> NewestLevIds<'s, 'db> {
+    const TABLE: &'static str = "Event__replace";
+
+    pub(super) fn new(snapshot: &'s Snapshot<'db>, kind: u64) -> Result<Self, ReadError> {
+        let replaceable = is_replaceable(kind).then(|| {
+            let table = present(Self::TABLE, snapshot.db().tables.replace)?;
+            snapshot.seeker(table, true)
+        });
+        Ok(Self { snapshot, kind, replaceable: replaceable.transpose()?, all: None })
+    }
+
+    pub(super) fn get(&mut self, pubkey: &Pubkey) -> Result<Option<LevId>, ReadError> {
+        if let Some(entries) = &mut self.replaceable {
+            let key = replace_key_without_d_tag(pubkey, self.kind);
+            entries.seek(&key)?;
+            let mut lev_id = None;
+            loop {
+                match entries.next().transpose()?.filter(|(found, _)| *found == key) {
+                    None => return Ok(lev_id),
+                    Some((_, value)) if lev_id.is_none() => {
+                        lev_id = Some(lev_id_of(Self::TABLE, pubkey, value)?);
+                    }
+                    // More than one: the other index knows which is newest.
+                    Some(_) => break,
+                }
+            }
+        }
+        let all = match &mut self.all {
+            Some(all) => all,
+            none => none.insert(ByPubkeyKind::new(self.snapshot)?),
+        };
+        Ok(all.newest(pubkey, self.kind)?.map(|found| found.lev_id))
+    }
+}
+
+/// Looks up ids; in their order, each goes on from where the one before was.
+pub(super) struct ById<'s>(Entries<'s>);
+
+impl<'s> ById<'s> {
+    const TABLE: &'static str = "Event__id";
+
+    pub(super) fn new(snapshot: &'s Snapshot<'_>) -> Result<Self, ReadError> {
+        let table = present(Self::TABLE, snapshot.db().tables.id)?;
+        snapshot.seeker(table, true).map(Self)
+    }
+
+    /// See [`Snapshot::find`].
+    pub(super) fn find(&mut self, id: &EventId) -> Result<Option<LevId>, ReadError> {
+        let start = id_key(id, 0);
+        self.0.seek(&start)?;
+        match self.0.next().transpose()? {
+            Some((key, _)) if key.len() != start.len() => {
+                Err(damaged(Self::TABLE, hex::encode(key), WRONG_SIZE))
+            }
+            Some((key, value)) if key.starts_with(id.as_bytes()) => match value.try_into() {
+                Ok(lev_id) => Ok(Some(LevId::from_ne_bytes(lev_id))),
+                Err(_) => Err(damaged(Self::TABLE, id, "its levId is not 8 bytes")),
+            },
+            _ => Ok(None),
+        }
     }
 }
 

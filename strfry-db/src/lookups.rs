@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use super::error::ReadError;
 use super::keys::LevId;
 use super::limits::LOOKUPS_PER_SNAPSHOT;
-use super::lookup::Found;
+use super::lookup::{ById, ByPubkeyKind, Found, NewestLevIds};
 use super::open::StrfryDb;
 use super::optimistic::halved;
 use super::snapshot::Snapshot;
@@ -42,7 +42,10 @@ impl StrfryDb {
         pubkeys: &[Pubkey],
         kind: u64,
     ) -> Result<Vec<Option<Found>>, ReadError> {
-        self.look_up_each(pubkeys, |snapshot, pubkey| snapshot.newest(pubkey, kind))
+        self.look_up_batches(pubkeys, by_pubkey, |snapshot, pubkeys| {
+            let mut index = ByPubkeyKind::new(snapshot)?;
+            pubkeys.iter().map(|pubkey| index.newest(pubkey, kind)).collect()
+        })
     }
 
     /// The newest event of this kind of each author with its JSON, in input order.
@@ -70,11 +73,10 @@ impl StrfryDb {
         kind: u64,
         mut read: impl FnMut(&Pubkey, Option<StoredJson<'_>>) -> R,
     ) -> Result<Vec<R>, ReadError> {
-        self.look_up_batches(pubkeys, |snapshot, pubkeys| {
-            let newest: Vec<Option<LevId>> = pubkeys
-                .iter()
-                .map(|pubkey| snapshot.newest_lev_id(pubkey, kind))
-                .collect::<Result<_, _>>()?;
+        self.look_up_batches(pubkeys, by_pubkey, |snapshot, pubkeys| {
+            let mut index = NewestLevIds::new(snapshot, kind)?;
+            let newest: Vec<Option<LevId>> =
+                pubkeys.iter().map(|pubkey| index.get(pubkey)).collect::<Result<_, _>>()?;
             let found: Vec<LevId> = newest.iter().flatten().copied().collect();
             let mut stored = snapshot.packed_of(found.clone())?.zip(snapshot.json_of(found)?);
             let mut next = || -> Result<_, ReadError> {
@@ -98,8 +100,9 @@ impl StrfryDb {
     /// # Errors
     /// [`ReadError`]
     pub fn has_kind_each(&self, pubkeys: &[Pubkey], kind: u64) -> Result<Vec<bool>, ReadError> {
-        self.look_up_each(pubkeys, |snapshot, pubkey| {
-            Ok(snapshot.newest_lev_id(pubkey, kind)?.is_some())
+        self.look_up_batches(pubkeys, by_pubkey, |snapshot, pubkeys| {
+            let mut index = NewestLevIds::new(snapshot, kind)?;
+            pubkeys.iter().map(|pubkey| Ok(index.get(pubkey)?.is_some())).collect()
         })
     }
 
@@ -108,7 +111,10 @@ impl StrfryDb {
     /// # Errors
     /// [`ReadError`]
     pub fn contains_each(&self, ids: &[EventId]) -> Result<Vec<bool>, ReadError> {
-        self.look_up_each(ids, |snapshot, id| Ok(snapshot.find(id)?.is_some()))
+        self.look_up_batches(ids, by_id, |snapshot, ids| {
+            let mut index = ById::new(snapshot)?;
+            ids.iter().map(|id| Ok(index.find(id)?.is_some())).collect()
+        })
     }
 
     /// Looks keys up in key order, a bounded number in each snapshot; answers in input order.
@@ -124,21 +130,27 @@ impl StrfryDb {
         keys: &[K],
         mut look_up: impl FnMut(&Snapshot<'_>, &K) -> Result<R, ReadError>,
     ) -> Result<Vec<R>, ReadError> {
-        self.look_up_batches(keys, |snapshot, keys| {
-            keys.iter().map(|key| look_up(snapshot, key)).collect()
-        })
+        self.look_up_batches(
+            keys,
+            |_| 0,
+            |snapshot, keys| keys.iter().map(|key| look_up(snapshot, key)).collect(),
+        )
     }
 
     /// Gives `look_up` the keys in key order, a bounded number in each snapshot, and takes an
-    /// answer for each; returns the answers in input order.
+    /// answer for each; returns the answers in input order. `order` says of two keys which is first
+    /// where that can be said by one number, or the same of both.
     fn look_up_batches<K: Ord, R>(
         &self,
         keys: &[K],
+        order: impl Fn(&K) -> u64,
         mut look_up: impl FnMut(&Snapshot<'_>, &[&K]) -> Result<Vec<R>, ReadError>,
     ) -> Result<Vec<R>, ReadError> {
-        let mut in_key_order: Vec<(&K, usize)> = keys.iter().zip(0..).collect();
+        let mut in_key_order: Vec<(u64, &K, usize)> =
+            keys.iter().zip(0..).map(|(key, at)| (order(key), key, at)).collect();
         in_key_order.sort_unstable();
-        let (sorted, positions): (Vec<&K>, Vec<usize>) = in_key_order.into_iter().unzip();
+        let (sorted, positions): (Vec<&K>, Vec<usize>) =
+            in_key_order.into_iter().map(|(_, key, at)| (key, at)).unzip();
         let mut answers = Vec::with_capacity(keys.len());
         let mut left = sorted.as_slice();
         while !left.is_empty() {
@@ -154,8 +166,26 @@ impl StrfryDb {
                     rest
                 })?;
         }
-        let mut answers: Vec<(usize, R)> = positions.into_iter().zip(answers).collect();
-        answers.sort_unstable_by_key(|&(position, _)| position);
-        Ok(answers.into_iter().map(|(_, answer)| answer).collect())
+        let mut in_input_order: Vec<Option<R>> = answers.iter().map(|_| None).collect();
+        for (position, answer) in positions.into_iter().zip(answers) {
+            if let Some(place) = in_input_order.get_mut(position) {
+                *place = Some(answer);
+            }
+        }
+        Ok(in_input_order.into_iter().flatten().collect())
     }
+}
+
+/// Says which of two pubkeys is first, unless they begin alike: comparing numbers is much of sorting.
+fn by_pubkey(pubkey: &Pubkey) -> u64 {
+    first_bytes(pubkey.as_bytes())
+}
+
+/// As [`by_pubkey`].
+fn by_id(id: &EventId) -> u64 {
+    first_bytes(id.as_bytes())
+}
+
+fn first_bytes(bytes: &[u8; 32]) -> u64 {
+    bytes.first_chunk().map_or(0, |first| u64::from_be_bytes(*first))
 }

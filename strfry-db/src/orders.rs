@@ -25,7 +25,7 @@ impl Order {
     #[inline]
     pub(crate) fn compare(self, a: &[u8], b: &[u8]) -> Ordering {
         match self {
-            Self::Bytes => a.cmp(b),
+            Self::Bytes => bytes(a, b),
             Self::Integers => integers(a, b),
             Self::StringUint64 => string_uint64(a, b),
             Self::StringUint64Uint64 => string_uint64_uint64(a, b),
@@ -34,16 +34,30 @@ impl Order {
     }
 }
 
+/// Byte by byte, the shorter first. Ids and pubkeys mostly differ in their first bytes, so those are
+/// compared as one number before the rest is looked at.
+#[inline]
+pub fn bytes(a: &[u8], b: &[u8]) -> Ordering {
+    match (a.first_chunk::<8>(), b.first_chunk::<8>()) {
+        (Some(first_a), Some(first_b)) if first_a != first_b => {
+            u64::from_be_bytes(*first_a).cmp(&u64::from_be_bytes(*first_b))
+        }
+        _ => a.cmp(b),
+    }
+}
+
 /// Bytes, then one u64: `Event__id`, `Event__pubkey`, `Event__tag`.
 #[inline]
 pub fn string_uint64(a: &[u8], b: &[u8]) -> Ordering {
-    split_integer(a).cmp(&split_integer(b))
+    let ((front_a, a), (front_b, b)) = (split_integer(a), split_integer(b));
+    bytes(front_a, front_b).then_with(|| a.cmp(&b))
 }
 
 /// Bytes, then two u64s: `Event__pubkeyKind`.
 #[inline]
 pub fn string_uint64_uint64(a: &[u8], b: &[u8]) -> Ordering {
-    split_two_integers(a).cmp(&split_two_integers(b))
+    let ((front_a, a), (front_b, b)) = (split_two_integers(a), split_two_integers(b));
+    bytes(front_a, front_b).then_with(|| a.cmp(&b))
 }
 
 /// Two u64s: `Event__kind`.
@@ -121,7 +135,8 @@ mod tests {
 
     type Order = fn(&[u8], &[u8]) -> Ordering;
 
-    const ORDERS: [Order; 4] = [string_uint64, string_uint64_uint64, uint64_uint64, integers];
+    const ORDERS: [Order; 5] =
+        [bytes, string_uint64, string_uint64_uint64, uint64_uint64, integers];
 
     fn is_a_total_order(compare: Order, a: &[u8], b: &[u8], c: &[u8]) -> Result<(), TestCaseError> {
         prop_assert_eq!(compare(a, b) == Ordering::Equal, a == b);
@@ -133,6 +148,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn bytes_are_compared_as_slices_are(a in any_key(), b in any_key(), front in any_key()) {
+            let [a, b] = [a, b].map(|end| [front.as_slice(), &end].concat());
+            prop_assert_eq!(bytes(&a, &b), a.cmp(&b));
+        }
+
         #[test]
         fn every_order_is_total_on_arbitrary_bytes(a in any_key(), b in any_key(), c in any_key()) {
             for order in ORDERS {

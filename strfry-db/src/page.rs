@@ -111,7 +111,7 @@ impl<'s> Page<'s> {
     /// Checks a page of a tree whose keys are ordered so.
     pub(super) fn of_tree(bytes: &'s [u8], number: u64, order: Order) -> Result<Self, Wrong> {
         match order {
-            Order::Bytes => Self::ascending(bytes, number, <[u8]>::cmp),
+            Order::Bytes => Self::ascending(bytes, number, orders::bytes),
             Order::StringUint64 => Self::ascending(bytes, number, orders::string_uint64),
             Order::Uint64Uint64 => Self::ascending(bytes, number, orders::uint64_uint64),
             Order::StringUint64Uint64 => {
@@ -233,7 +233,7 @@ impl<'s> Page<'s> {
     /// the child in which this key is, if it is anywhere.
     pub(super) fn position(self, order: Order, key: &[u8]) -> Result<usize, Wrong> {
         match order {
-            Order::Bytes => self.search(|other| other.cmp(key)),
+            Order::Bytes => self.search(|other| orders::bytes(other, key)),
             Order::Integers => self.search(|other| orders::integers(other, key)),
             Order::StringUint64 => self.search(|other| orders::string_uint64(other, key)),
             Order::Uint64Uint64 => self.search(|other| orders::uint64_uint64(other, key)),

@@ -275,6 +275,11 @@ impl<'db> PageTxn<'db> {
         Entries::new(self, self.tree(shape)?, start, false)
     }
 
+    /// Entries that begin nowhere yet ([`Entries::seek`]).
+    pub(super) fn seeker(&self, shape: Table, forward: bool) -> Result<Entries<'_>, ReadError> {
+        Ok(Entries::at_end(self, self.tree(shape)?, forward))
+    }
+
     /// As [`PageTxn::find`]; a database that is not there is empty.
     fn tree(&self, shape: Table) -> Result<Tree, ReadError> {
         Ok(self.find(shape)?.unwrap_or(Tree { record: Record::EMPTY, shape }))

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::cursor::{Entries, Entry};
+use super::cursor::Entries;
 use super::error::{ReadError, damaged};
 use super::moment::Moment;
 use super::open::StrfryDb;
@@ -81,24 +81,6 @@ impl Snapshot<'_> {
         self.txn.get(table, key)
     }
 
-    /// The first entry whose key is at least this one.
-    pub(super) fn first_from(
-        &self,
-        table: Table,
-        key: &[u8],
-    ) -> Result<Option<Entry<'_>>, ReadError> {
-        self.forward(table, Some(key))?.next().transpose()
-    }
-
-    /// The last entry whose key is less than this one.
-    pub(super) fn last_before(
-        &self,
-        table: Table,
-        key: &[u8],
-    ) -> Result<Option<Entry<'_>>, ReadError> {
-        self.backward(table, Some(key))?.next().transpose()
-    }
-
     /// Entries from this key on, or all.
     pub(super) fn forward(
         &self,
@@ -115,6 +97,12 @@ impl Snapshot<'_> {
         before: Option<&[u8]>,
     ) -> Result<Entries<'_>, ReadError> {
         self.txn.backward(table, before)
+    }
+
+    /// Entries from wherever they are told to begin, once or many times: on from there, or back from
+    /// the one before.
+    pub(super) fn seeker(&self, table: Table, forward: bool) -> Result<Entries<'_>, ReadError> {
+        self.txn.seeker(table, forward)
     }
 
     /// How many events there are, as the table of events and each index that has every event say.
