@@ -23,7 +23,7 @@ mod data_file;
 mod error;
 mod export;
 mod files;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 mod fuzz;
 #[cfg(test)]
 pub(crate) mod golden;
@@ -58,6 +58,11 @@ mod storage;
 mod tables;
 mod walk;
 mod whole_event;
+
+/// What the target in `fuzz/` runs; `cargo fuzz` sets `fuzzing`.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use fuzz::DamagedFile;
 
 pub use error::{Libc, OpenError, ReadError};
 pub use keys::LevId;
