@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use rustix::io::Errno;
 
-use super::keys::LevId;
+use crate::format::keys::LevId;
 
 /// Why a database cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -188,11 +188,11 @@ fn files_remedy(error: &io::Error) -> Option<&'static str> {
 }
 
 /// A record that is missing.
-pub(super) fn gone(table: &'static str, lev_id: LevId) -> ReadError {
+pub(crate) fn gone(table: &'static str, lev_id: LevId) -> ReadError {
     damaged(table, lev_id, "an index names it but it is not there")
 }
 
 /// A record that is not what strfry writes.
-pub(super) fn damaged(table: &'static str, key: impl ToString, what: &'static str) -> ReadError {
+pub(crate) fn damaged(table: &'static str, key: impl ToString, what: &'static str) -> ReadError {
     ReadError::Damaged { table, key: key.to_string(), what }
 }

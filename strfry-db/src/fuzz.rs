@@ -12,13 +12,13 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::copies::Copies;
-use super::cursor::Entry;
-use super::error::ReadError;
-use super::map::GrowingMap;
-use super::optimistic::MetaPages;
-use super::page_txn::{CheckedPages, PageTxn, Pages};
-use super::tables::{META, Table, Tables};
+use crate::error::ReadError;
+use crate::format::tables::{META, Table, Tables};
+use crate::lmdb::map::GrowingMap;
+use crate::txn::copies::Copies;
+use crate::txn::cursor::Entry;
+use crate::txn::optimistic::MetaPages;
+use crate::txn::page_txn::{CheckedPages, PageTxn, Pages};
 
 const PAGE: usize = 4_096;
 
@@ -162,7 +162,7 @@ fn entries<'s>(
     for entry in entries? {
         let (key, value) = entry?;
         if let Some((last_key, last_value)) = last {
-            let values = || super::orders::integers(last_value, value);
+            let values = || crate::format::comparators::integers(last_value, value);
             let order = table.order.compare(last_key, key);
             let order = if table.has_duplicates() { order.then_with(values) } else { order };
             assert!(if forward { order.is_lt() } else { order.is_gt() }, "{table:?} out of order");
@@ -199,8 +199,8 @@ fn sought(txn: &PageTxn<'_>, table: Table, from: &[u8], step: usize) -> Result<O
 
 #[cfg(test)]
 mod tests {
-    use super::super::golden::golden_database;
     use super::*;
+    use crate::golden::golden_database;
 
     const EXECUTIONS: u64 = 20_000;
 

@@ -17,47 +17,18 @@
 //! What this does not protect from: a data file that something cuts short while it is being read on
 //! its map ends the process (SIGBUS), as it would strfry. Its length is looked at before each batch.
 
-mod copies;
-mod cursor;
-mod data_file;
 mod error;
-mod export;
-mod files;
+mod format;
 #[cfg(any(test, fuzzing))]
 mod fuzz;
 #[cfg(test)]
 pub(crate) mod golden;
-mod keys;
 mod limits;
-#[cfg(feature = "lmdb")]
-mod lock_file;
-mod lookup;
-mod lookups;
-mod map;
-mod moment;
+mod lmdb;
 pub mod nostr;
 mod open;
-#[cfg(feature = "lmdb")]
-mod open_here;
-mod open_snapshots;
-mod optimistic;
-mod orders;
-mod packed;
-mod page;
-mod page_txn;
-mod payload;
-mod reach;
-mod records;
-#[cfg(feature = "lmdb")]
-mod registered;
-mod scan;
-mod schema;
-mod snapshot;
-mod stats;
-mod storage;
-mod tables;
-mod walk;
-mod whole_event;
+mod read;
+mod txn;
 
 /// What the target in `fuzz/` runs; `cargo fuzz` sets `fuzzing`.
 #[cfg(fuzzing)]
@@ -65,15 +36,15 @@ mod whole_event;
 pub use fuzz::DamagedFile;
 
 pub use error::{Libc, OpenError, ReadError};
-pub use keys::LevId;
-pub use lookup::Found;
-pub use lookups::StoredJson;
+pub use format::keys::LevId;
+pub use format::packed_event::PackedEvent;
 pub use nostr::filter::{Filter, FilterError};
 pub use open::StrfryDb;
-pub use packed::PackedEvent;
-pub use scan::{Batch, Newer, Scan, ScanOptions, StoredEvent};
-pub use snapshot::Snapshot;
-pub use stats::Stats;
+pub use read::get::Found;
+pub use read::get_each::StoredJson;
+pub use read::scan::{Batch, Newer, Scan, ScanOptions, StoredEvent};
+pub use read::stats::Stats;
+pub use txn::snapshot::Snapshot;
 
 /// What strfry-companion needs beyond this crate's purpose: its `stats`, `export` and `verify` show
 /// how a database is kept, it writes events as strfry would, and its tests write whole databases.
@@ -81,17 +52,19 @@ pub use stats::Stats;
 /// methods), and any version may change it.
 #[doc(hidden)]
 pub mod internal {
-    pub use crate::export::{Export, ExportRange, StoredEvents};
-    pub use crate::keys::{id_key, kind_key, pubkey_key, pubkey_kind_key, replace_key, tag_key};
+    pub use crate::format::flatbuffers::{CompressionDictionary, Meta, NegentropyFilter};
+    pub use crate::format::keys::{
+        id_key, kind_key, pubkey_key, pubkey_kind_key, replace_key, tag_key,
+    };
     pub use crate::nostr::keys::SecretKey;
     pub use crate::nostr::outline::Outline;
-    pub use crate::open_snapshots::Ending;
+    pub use crate::read::export::{Export, ExportRange, StoredEvents};
+    pub use crate::read::stats::AuthorCount;
+    pub use crate::read::storage::{Dictionaries, NegentropyTree, Payloads, Readers};
+    pub use crate::read::stored_event::{Damage, WholeEvent};
+    pub use crate::txn::open_snapshots::Ending;
     #[cfg(feature = "lmdb")]
-    pub use crate::registered::linked_lmdb;
-    pub use crate::schema::{CompressionDictionary, Meta, NegentropyFilter};
-    pub use crate::stats::AuthorCount;
-    pub use crate::storage::{Dictionaries, NegentropyTree, Payloads, Readers};
-    pub use crate::whole_event::{Damage, WholeEvent};
+    pub use crate::txn::registered::linked_lmdb;
 
     pub mod hex {
         pub use crate::nostr::hex::*;
@@ -106,11 +79,11 @@ pub mod internal {
     }
 
     pub mod orders {
-        pub use crate::orders::*;
+        pub use crate::format::comparators::*;
     }
 
     pub mod packed {
-        pub use crate::packed::*;
+        pub use crate::format::packed_event::*;
     }
 
     pub mod signature {
@@ -118,7 +91,7 @@ pub mod internal {
     }
 
     pub mod tables {
-        pub use crate::tables::*;
+        pub use crate::format::tables::*;
     }
 }
 

@@ -9,27 +9,27 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::copies::{Copies, SparePages};
-use super::data_file;
-use super::error::{OpenError, ReadError};
-use super::files::Files;
-use super::limits::LESS_WITHOUT_LOCK;
+use crate::error::{OpenError, ReadError};
+use crate::format::flatbuffers::Meta;
+use crate::format::payload::Dictionary;
+use crate::format::tables::{META, Tables};
+use crate::limits::LESS_WITHOUT_LOCK;
+use crate::lmdb::data_file;
+use crate::lmdb::files::Files;
 #[cfg(feature = "lmdb")]
-use super::lock_file;
-use super::map::GrowingMap;
-use super::moment::{Moment, Seen};
+use crate::lmdb::lock_file;
+use crate::lmdb::map::GrowingMap;
+use crate::read::storage::Readers;
+use crate::txn::copies::{Copies, SparePages};
+use crate::txn::moment::{Moment, Seen};
 #[cfg(feature = "lmdb")]
-use super::open_here::OpenHere;
-use super::open_snapshots::Open;
-use super::optimistic::MetaPages;
-use super::page_txn::{CheckedPages, PageTxn, Pages};
-use super::payload::Dictionary;
+use crate::txn::open_here::OpenHere;
+use crate::txn::open_snapshots::Open;
+use crate::txn::optimistic::MetaPages;
+use crate::txn::page_txn::{CheckedPages, PageTxn, Pages};
 #[cfg(feature = "lmdb")]
-use super::registered::{Registered, refuse_wrong_lmdb};
-use super::schema::Meta;
-use super::snapshot::Snapshot;
-use super::storage::Readers;
-use super::tables::{META, Tables};
+use crate::txn::registered::{Registered, refuse_wrong_lmdb};
+use crate::txn::snapshot::Snapshot;
 
 /// strfry's key of the one `Meta` record.
 const META_KEY: u64 = 1;
@@ -57,9 +57,9 @@ pub struct StrfryDb {
     copies: Mutex<Option<(Arc<Moment>, Arc<Copies>)>>,
     spare: Arc<SparePages>,
     seen: Seen,
-    pub(super) tables: Tables,
-    pub(super) meta: Meta,
-    pub(super) dictionaries: Mutex<HashMap<u32, Arc<Dictionary>>>,
+    pub(crate) tables: Tables,
+    pub(crate) meta: Meta,
+    pub(crate) dictionaries: Mutex<HashMap<u32, Arc<Dictionary>>>,
 }
 
 /// What keeps the pages of a moment as they are.
@@ -170,7 +170,7 @@ impl StrfryDb {
         self.files.directory()
     }
 
-    pub(super) fn data_path(&self) -> PathBuf {
+    pub(crate) fn data_path(&self) -> PathBuf {
         self.files.data_path()
     }
 
@@ -206,7 +206,7 @@ impl StrfryDb {
         if self.is_unlocked() { Err(ReadError::Unregistered) } else { self.begin() }
     }
 
-    pub(super) fn begin(&self) -> Result<Snapshot<'_>, ReadError> {
+    pub(crate) fn begin(&self) -> Result<Snapshot<'_>, ReadError> {
         let open = Open::new();
         let moment = self.check_files()?;
         match &self.access {
@@ -294,7 +294,7 @@ impl StrfryDb {
     ///
     /// # Errors
     /// [`ReadError`]: they are not, or cannot be looked at.
-    pub(super) fn check_files(&self) -> Result<Arc<Moment>, ReadError> {
+    pub(crate) fn check_files(&self) -> Result<Arc<Moment>, ReadError> {
         let check = || match &self.access {
             Access::Optimistic => self.files.check_data(),
             #[cfg(feature = "lmdb")]
@@ -310,16 +310,16 @@ impl StrfryDb {
     }
 
     /// The data file is not what it was.
-    pub(super) fn replaced(&self) -> ReadError {
+    pub(crate) fn replaced(&self) -> ReadError {
         ReadError::Replaced { path: self.data_path() }
     }
 
-    pub(super) fn meta_pages(&self) -> &MetaPages {
+    pub(crate) fn meta_pages(&self) -> &MetaPages {
         &self.meta_pages
     }
 
     /// A bound of a batch, or less of it without the lock file.
-    pub(super) fn bound(&self, rows: usize) -> usize {
+    pub(crate) fn bound(&self, rows: usize) -> usize {
         if self.is_unlocked() { (rows / LESS_WITHOUT_LOCK).max(1) } else { rows }
     }
 

@@ -10,7 +10,7 @@ use std::fmt;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::{EventId, Pubkey, hex};
-use crate::packed::PackedEvent;
+use crate::format::packed_event::PackedEvent;
 pub use parse::FilterError;
 use parse::{ItemProblem, Problem};
 

@@ -1,0 +1,162 @@
+//! An event as strfry stores it: what is indexed of it (PackedEvent) and its JSON, of one levId or
+//! of many; and damage of either, which concerns that event alone.
+
+use std::borrow::Cow;
+
+use crate::error::{ReadError, damaged, gone};
+use crate::format::keys::LevId;
+use crate::format::packed_event::PackedEvent;
+use crate::format::payload;
+use crate::format::tables::present;
+use crate::read::records::read_each;
+use crate::txn::snapshot::Snapshot;
+
+const EVENTS: &str = "Event";
+const PAYLOADS: &str = "EventPayload";
+
+/// An event in both forms in which strfry stores it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WholeEvent {
+    /// Where it is.
+    pub lev_id: LevId,
+    /// The PackedEvent, or why it cannot be read.
+    pub packed: Result<Vec<u8>, Damage>,
+    /// The JSON, or why it cannot be read.
+    pub json: Result<String, Damage>,
+}
+
+impl WholeEvent {
+    /// The PackedEvent.
+    ///
+    /// # Errors
+    /// Its damage.
+    pub fn packed(&self) -> Result<PackedEvent<'_>, ReadError> {
+        PackedEvent::from_bytes(self.packed.as_ref()?).ok_or_else(|| too_short(self.lev_id))
+    }
+
+    /// The JSON.
+    ///
+    /// # Errors
+    /// Its damage.
+    pub fn json(&self) -> Result<Cow<'_, str>, ReadError> {
+        Ok(Cow::Borrowed(self.json.as_ref()?))
+    }
+}
+
+/// Why one record cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("damaged record of table {table} for {key}: {what}")]
+pub struct Damage {
+    table: &'static str,
+    key: String,
+    what: &'static str,
+}
+
+impl Damage {
+    /// Sorts out damage of one record from trouble with the database as a whole.
+    fn only<T>(read: Result<T, ReadError>) -> Result<Result<T, Self>, ReadError> {
+        match read {
+            Ok(value) => Ok(Ok(value)),
+            Err(ReadError::Damaged { table, key, what }) => Ok(Err(Self { table, key, what })),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl From<&Damage> for ReadError {
+    fn from(Damage { table, key, what }: &Damage) -> Self {
+        Self::Damaged { table, key: key.clone(), what }
+    }
+}
+
+impl Snapshot<'_> {
+    /// What strfry indexes of the event.
+    ///
+    /// # Errors
+    /// [`ReadError`]; a record too short for a PackedEvent is damaged.
+    pub fn packed(&self, lev_id: LevId) -> Result<Option<PackedEvent<'_>>, ReadError> {
+        let table = present(EVENTS, self.db().tables.event)?;
+        let record = self.get(table, &lev_id.to_ne_bytes())?;
+        record
+            .map(|bytes| PackedEvent::from_bytes(bytes).ok_or_else(|| too_short(lev_id)))
+            .transpose()
+    }
+
+    /// The event as stored JSON; borrowed unless it is compressed.
+    ///
+    /// # Errors
+    /// [`ReadError`]; a payload that cannot be decoded is damaged.
+    pub fn json(&self, lev_id: LevId) -> Result<Option<Cow<'_, str>>, ReadError> {
+        let table = present(PAYLOADS, self.db().tables.event_payload)?;
+        let record = self.get(table, &lev_id.to_ne_bytes())?;
+        record.map(|bytes| payload::decode(self, lev_id, bytes)).transpose()
+    }
+
+    /// What strfry indexes of these events, in their order. Faster than asking for each.
+    pub(crate) fn packed_of(
+        &self,
+        lev_ids: Vec<LevId>,
+    ) -> Result<impl ExactSizeIterator<Item = Result<PackedEvent<'_>, ReadError>>, ReadError> {
+        let table = present(EVENTS, self.db().tables.event)?;
+        let records = read_each(self, table, &lev_ids)?;
+        Ok(lev_ids.into_iter().zip(records).map(move |(lev_id, record)| {
+            let record = record.ok_or_else(|| gone(EVENTS, lev_id))?;
+            PackedEvent::from_bytes(record).ok_or_else(|| too_short(lev_id))
+        }))
+    }
+
+    /// The JSON of these events, in their order. Faster than asking for each.
+    pub(crate) fn json_of(
+        &self,
+        lev_ids: Vec<LevId>,
+    ) -> Result<impl ExactSizeIterator<Item = Result<Cow<'_, str>, ReadError>>, ReadError> {
+        let table = present(PAYLOADS, self.db().tables.event_payload)?;
+        let records = read_each(self, table, &lev_ids)?;
+        Ok(lev_ids.into_iter().zip(records).map(move |(lev_id, record)| {
+            let record = record.ok_or_else(|| gone(PAYLOADS, lev_id))?;
+            payload::decode(self, lev_id, record)
+        }))
+    }
+
+    /// The payloads of these events as they are stored, in their order.
+    pub(crate) fn payloads_of(
+        &self,
+        lev_ids: Vec<LevId>,
+    ) -> Result<impl ExactSizeIterator<Item = Result<&[u8], ReadError>>, ReadError> {
+        let table = present(PAYLOADS, self.db().tables.event_payload)?;
+        let records = read_each(self, table, &lev_ids)?;
+        Ok(lev_ids
+            .into_iter()
+            .zip(records)
+            .map(|(lev_id, record)| record.ok_or_else(|| gone(PAYLOADS, lev_id))))
+    }
+
+    /// The events in both stored forms, copied; damage of one of them is in its place.
+    pub(crate) fn whole_of(&self, lev_ids: Vec<LevId>) -> Result<Vec<WholeEvent>, ReadError> {
+        let mut events = self.whole_without_json_of(lev_ids.clone())?;
+        for (event, json) in events.iter_mut().zip(self.json_of(lev_ids)?) {
+            event.json = Damage::only(json.map(Cow::into_owned))?;
+        }
+        Ok(events)
+    }
+
+    /// As [`Snapshot::whole_of`], with no JSON.
+    pub(crate) fn whole_without_json_of(
+        &self,
+        lev_ids: Vec<LevId>,
+    ) -> Result<Vec<WholeEvent>, ReadError> {
+        let packed = self.packed_of(lev_ids.clone())?;
+        lev_ids
+            .into_iter()
+            .zip(packed)
+            .map(|(lev_id, packed)| {
+                let packed = Damage::only(packed.map(|packed| packed.to_vec()))?;
+                Ok(WholeEvent { lev_id, packed, json: Ok(String::new()) })
+            })
+            .collect()
+    }
+}
+
+fn too_short(lev_id: LevId) -> ReadError {
+    damaged(EVENTS, lev_id, "it is shorter than a PackedEvent")
+}
