@@ -163,7 +163,7 @@ fn entries<'s>(
         let (key, value) = entry?;
         if let Some((last_key, last_value)) = last {
             let values = || crate::format::comparators::integers(last_value, value);
-            let order = table.order.compare(last_key, key);
+            let order = table.comparator.compare(last_key, key);
             let order = if table.has_duplicates() { order.then_with(values) } else { order };
             assert!(if forward { order.is_lt() } else { order.is_gt() }, "{table:?} out of order");
         }

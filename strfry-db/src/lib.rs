@@ -58,10 +58,10 @@ pub mod internal {
     };
     pub use crate::nostr::keys::SecretKey;
     pub use crate::nostr::outline::Outline;
-    pub use crate::read::export::{Export, ExportRange, StoredEvents};
+    pub use crate::read::export::{Export, ExportForms, ExportRange};
     pub use crate::read::stats::AuthorCount;
     pub use crate::read::storage::{Dictionaries, NegentropyTree, Payloads, Readers};
-    pub use crate::read::stored_event::{Damage, WholeEvent};
+    pub use crate::read::stored_event::{Damage, StoredForms};
     pub use crate::txn::open_snapshots::Ending;
     #[cfg(feature = "lmdb")]
     pub use crate::txn::registered::linked_lmdb;
@@ -78,11 +78,11 @@ pub mod internal {
         pub use crate::limits::*;
     }
 
-    pub mod orders {
+    pub mod comparators {
         pub use crate::format::comparators::*;
     }
 
-    pub mod packed {
+    pub mod packed_event {
         pub use crate::format::packed_event::*;
     }
 

@@ -191,7 +191,7 @@ impl StrfryDb {
 
     /// Whether strfry may overtake what is read here, and each read is checked afterwards.
     #[doc(hidden)]
-    pub fn is_unlocked(&self) -> bool {
+    pub fn is_optimistic(&self) -> bool {
         matches!(self.access, Access::Optimistic)
     }
 
@@ -203,7 +203,7 @@ impl StrfryDb {
     /// whether what was read is whole.
     #[doc(hidden)]
     pub fn snapshot(&self) -> Result<Snapshot<'_>, ReadError> {
-        if self.is_unlocked() { Err(ReadError::Unregistered) } else { self.begin() }
+        if self.is_optimistic() { Err(ReadError::Unregistered) } else { self.begin() }
     }
 
     pub(crate) fn begin(&self) -> Result<Snapshot<'_>, ReadError> {
@@ -254,7 +254,11 @@ impl StrfryDb {
 
     /// A moment whose pages stay as they are: on the map, or on copies if there is no address space
     /// for one.
-    fn on_map(&self, meta: data_file::Meta, now: &Arc<Moment>) -> Result<PageTxn<'_>, ReadError> {
+    fn on_map(
+        &self,
+        meta: data_file::MetaPage,
+        now: &Arc<Moment>,
+    ) -> Result<PageTxn<'_>, ReadError> {
         let needed = meta.last_page.saturating_add(1).saturating_mul(meta.page_size);
         // A file that has grown since it was looked at.
         let bytes = match now.bytes() {
@@ -320,7 +324,7 @@ impl StrfryDb {
 
     /// A bound of a batch, or less of it without the lock file.
     pub(crate) fn bound(&self, rows: usize) -> usize {
-        if self.is_unlocked() { (rows / LESS_WITHOUT_LOCK).max(1) } else { rows }
+        if self.is_optimistic() { (rows / LESS_WITHOUT_LOCK).max(1) } else { rows }
     }
 
     /// The reader slots; `None` without a lock file.

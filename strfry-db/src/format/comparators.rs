@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 
 /// How the keys of a table are ordered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Order {
+pub(crate) enum Comparator {
     /// LMDB's default: byte by byte, the shorter first.
     Bytes,
     /// [`integers`]
@@ -21,7 +21,7 @@ pub(crate) enum Order {
     Uint64Uint64,
 }
 
-impl Order {
+impl Comparator {
     #[inline]
     pub(crate) fn compare(self, a: &[u8], b: &[u8]) -> Ordering {
         match self {
@@ -133,12 +133,16 @@ mod tests {
         prop_oneof![vec(0u8..3, 0..20), vec(any::<u8>(), 0..40), vec(0u8..3, 7..10)]
     }
 
-    type Order = fn(&[u8], &[u8]) -> Ordering;
+    type Compare = fn(&[u8], &[u8]) -> Ordering;
 
-    const ORDERS: [Order; 5] =
-        [bytes, string_uint64, string_uint64_uint64, uint64_uint64, integers];
+    const ALL: [Compare; 5] = [bytes, string_uint64, string_uint64_uint64, uint64_uint64, integers];
 
-    fn is_a_total_order(compare: Order, a: &[u8], b: &[u8], c: &[u8]) -> Result<(), TestCaseError> {
+    fn is_a_total_order(
+        compare: Compare,
+        a: &[u8],
+        b: &[u8],
+        c: &[u8],
+    ) -> Result<(), TestCaseError> {
         prop_assert_eq!(compare(a, b) == Ordering::Equal, a == b);
         prop_assert_eq!(compare(a, b), compare(b, a).reverse());
         if compare(a, b).is_le() && compare(b, c).is_le() {
@@ -156,7 +160,7 @@ mod tests {
 
         #[test]
         fn every_order_is_total_on_arbitrary_bytes(a in any_key(), b in any_key(), c in any_key()) {
-            for order in ORDERS {
+            for order in ALL {
                 is_a_total_order(order, &a, &b, &c)?;
             }
         }
@@ -164,7 +168,7 @@ mod tests {
         /// Nothing that is there is missed by a search, whatever else is there.
         #[test]
         fn every_key_is_found_among_any_others(mut keys in vec(any_key(), 1..60)) {
-            for order in ORDERS {
+            for order in ALL {
                 keys.sort_unstable_by(|a, b| order(a, b));
                 for key in &keys {
                     prop_assert!(keys.binary_search_by(|other| order(other, key)).is_ok());

@@ -4,7 +4,7 @@
 use std::fmt;
 
 use crate::error::ReadError;
-use crate::format::comparators::Order;
+use crate::format::comparators::Comparator;
 
 /// What every table but `negentropy` is called in LMDB: this, then the name.
 pub const PREFIX: &str = "rasgueadb_defaultDb__";
@@ -23,7 +23,7 @@ pub(crate) struct Shape {
     pub(crate) full_name: &'static str,
     /// LMDB's, as strfry gives them and LMDB keeps them.
     pub(crate) flags: u16,
-    pub(crate) order: Order,
+    pub(crate) comparator: Comparator,
 }
 
 /// A table, by how it is made.
@@ -44,7 +44,7 @@ impl fmt::Debug for Shape {
 
 /// The table of tables.
 pub(crate) static MAIN: Shape =
-    Shape { number: 1, name: "(tables)", full_name: "", flags: 0, order: Order::Bytes };
+    Shape { number: 1, name: "(tables)", full_name: "", flags: 0, comparator: Comparator::Bytes };
 
 /// LMDB's list of free pages: the commit that freed them, and the pages.
 pub(crate) static FREE: Shape = Shape {
@@ -52,7 +52,7 @@ pub(crate) static FREE: Shape = Shape {
     name: "(free pages)",
     full_name: "",
     flags: INTEGER_KEY,
-    order: Order::Integers,
+    comparator: Comparator::Integers,
 };
 
 /// The values of one key, where they have a tree of their own: as keys, without values.
@@ -61,7 +61,7 @@ pub(crate) static OF_ONE_KEY: Shape = Shape {
     name: "(values)",
     full_name: "",
     flags: INTEGER_KEY,
-    order: Order::Integers,
+    comparator: Comparator::Integers,
 };
 
 /// Shapes that have no field in [`Tables`].
@@ -93,7 +93,7 @@ macro_rules! tables {
             name: $meta_name,
             full_name: concat!("rasgueadb_defaultDb__", $meta_name),
             flags: $meta_flags,
-            order: Order::Integers,
+            comparator: Comparator::Integers,
         };
 
         impl Tables {
@@ -108,7 +108,7 @@ macro_rules! tables {
                         name: $name,
                         full_name: concat!("rasgueadb_defaultDb__", $name),
                         flags: $flags,
-                        order: Order::$order,
+                        comparator: Comparator::$order,
                     };
                 )*
                 Ok(Self { $($field: is_there(&$field)?.then_some(&$field),)* })

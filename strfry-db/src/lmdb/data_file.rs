@@ -70,7 +70,7 @@ pub(crate) fn check(path: &Path) -> Result<(File, u64), OpenError> {
         return Err(not_lmdb("its page size is impossible"));
     }
     for _ in 0..ATTEMPTS {
-        let newest = Meta::newest(&file, page_size).map_err(read)?;
+        let newest = MetaPage::newest(&file, page_size).map_err(read)?;
         let newest = newest.ok_or_else(|| truncated(metadata.len()))?;
         // The length is asked for after the meta pages: strfry may be making the file longer.
         let bytes = file.metadata().map_err(read)?.len();
@@ -89,7 +89,7 @@ pub(crate) fn check(path: &Path) -> Result<(File, u64), OpenError> {
             Err(what) => damaged(what),
         };
         // Pages that a commit reused meanwhile led the walk astray: look again.
-        let now = Meta::newest(&file, page_size).map_err(read)?;
+        let now = MetaPage::newest(&file, page_size).map_err(read)?;
         if now.is_none_or(|now| now.txn_id == newest.txn_id) {
             return Err(wrong);
         }
@@ -100,7 +100,7 @@ pub(crate) fn check(path: &Path) -> Result<(File, u64), OpenError> {
 
 /// What is looked at of the meta pages: of one of them, and whether both are meta pages.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Meta {
+pub(crate) struct MetaPage {
     number: u64,
     is_meta: bool,
     magic: u32,
@@ -112,7 +112,7 @@ pub(crate) struct Meta {
     pub(crate) txn_id: u64,
 }
 
-impl Meta {
+impl MetaPage {
     /// The meta page of the last commit; `None` if the file ends before both do.
     pub(crate) fn newest(file: &File, page_size: u64) -> io::Result<Option<Self>> {
         Ok(Self::both(file, page_size)?.map(Self::newest_of))
@@ -189,10 +189,10 @@ impl Meta {
 }
 
 /// `None` if the file ends before the meta page does.
-pub(crate) fn read_meta(file: &File, offset: u64) -> io::Result<Option<Meta>> {
+pub(crate) fn read_meta(file: &File, offset: u64) -> io::Result<Option<MetaPage>> {
     let mut page = [0; META_END];
     let is_whole = read_whole(file, &mut page, offset)?;
-    Ok(is_whole.then(|| Meta::from_page(&page, u64::from(offset > 0))))
+    Ok(is_whole.then(|| MetaPage::from_page(&page, u64::from(offset > 0))))
 }
 
 /// False if the file ends before that.

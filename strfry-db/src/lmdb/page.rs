@@ -8,7 +8,7 @@
 
 use std::cmp::Ordering;
 
-use crate::format::comparators::{self, Order};
+use crate::format::comparators::{self, Comparator};
 
 pub(crate) const PAGE_HEADER: usize = 16;
 const NODE_HEADER: usize = 8;
@@ -109,15 +109,19 @@ impl<'s> Page<'s> {
     }
 
     /// Checks a page of a tree whose keys are ordered so.
-    pub(crate) fn of_tree(bytes: &'s [u8], number: u64, order: Order) -> Result<Self, Wrong> {
-        match order {
-            Order::Bytes => Self::ascending(bytes, number, comparators::bytes),
-            Order::StringUint64 => Self::ascending(bytes, number, comparators::string_uint64),
-            Order::Uint64Uint64 => Self::ascending(bytes, number, comparators::uint64_uint64),
-            Order::StringUint64Uint64 => {
+    pub(crate) fn of_tree(
+        bytes: &'s [u8],
+        number: u64,
+        comparator: Comparator,
+    ) -> Result<Self, Wrong> {
+        match comparator {
+            Comparator::Bytes => Self::ascending(bytes, number, comparators::bytes),
+            Comparator::StringUint64 => Self::ascending(bytes, number, comparators::string_uint64),
+            Comparator::Uint64Uint64 => Self::ascending(bytes, number, comparators::uint64_uint64),
+            Comparator::StringUint64Uint64 => {
                 Self::ascending(bytes, number, comparators::string_uint64_uint64)
             }
-            Order::Integers => {
+            Comparator::Integers => {
                 let mut last = None;
                 Self::of_keys(bytes, number, |key| {
                     let key = key.try_into().map_err(|_| "a key is no integer")?;
@@ -231,13 +235,13 @@ impl<'s> Page<'s> {
 
     /// In a leaf, the place of the first key that is at least this one. In a branch, the place of
     /// the child in which this key is, if it is anywhere.
-    pub(crate) fn position(self, order: Order, key: &[u8]) -> Result<usize, Wrong> {
-        match order {
-            Order::Bytes => self.search(|other| comparators::bytes(other, key)),
-            Order::Integers => self.search(|other| comparators::integers(other, key)),
-            Order::StringUint64 => self.search(|other| comparators::string_uint64(other, key)),
-            Order::Uint64Uint64 => self.search(|other| comparators::uint64_uint64(other, key)),
-            Order::StringUint64Uint64 => {
+    pub(crate) fn position(self, comparator: Comparator, key: &[u8]) -> Result<usize, Wrong> {
+        match comparator {
+            Comparator::Bytes => self.search(|other| comparators::bytes(other, key)),
+            Comparator::Integers => self.search(|other| comparators::integers(other, key)),
+            Comparator::StringUint64 => self.search(|other| comparators::string_uint64(other, key)),
+            Comparator::Uint64Uint64 => self.search(|other| comparators::uint64_uint64(other, key)),
+            Comparator::StringUint64Uint64 => {
                 self.search(|other| comparators::string_uint64_uint64(other, key))
             }
         }

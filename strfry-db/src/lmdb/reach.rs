@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use crate::lmdb::data_file::Meta;
+use crate::lmdb::data_file::MetaPage;
 use crate::lmdb::page::{Kind, NO_PAGE, PAGE_HEADER, Page, Record, Value, WRONG_DEPTH, Wrong};
 
 /// 16 TiB of the usual pages, more than `dbParams.mapsize` allows by default.
@@ -55,7 +55,7 @@ impl<'a> Reach<'a> {
         file: &'a File,
         page_size: u64,
         pages: u64,
-        meta: &Meta,
+        meta: &MetaPage,
     ) -> Result<(), Astray> {
         if pages > MOST_PAGES {
             return Err(Astray::Damaged("it is larger than any database"));

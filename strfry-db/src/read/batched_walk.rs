@@ -49,7 +49,7 @@ struct Counted {
 }
 
 /// One table, walked batch by batch.
-pub(crate) struct Walk<'db, const K: usize> {
+pub(crate) struct BatchedWalk<'db, const K: usize> {
     db: &'db StrfryDb,
     name: &'static str,
     table: Table,
@@ -69,7 +69,7 @@ pub(crate) struct Walk<'db, const K: usize> {
     kept: Option<Snapshot<'db>>,
 }
 
-impl<'db, const K: usize> Walk<'db, K> {
+impl<'db, const K: usize> BatchedWalk<'db, K> {
     /// Over an index: keys of `K` bytes, and levIds under each.
     pub(crate) fn index(db: &'db StrfryDb, name: &'static str, table: Table, rows: usize) -> Self {
         Self {
@@ -125,7 +125,7 @@ impl<'db, const K: usize> Walk<'db, K> {
         self.batch_and(state, visit, |_, _| Ok(()))
     }
 
-    /// As [`Walk::batch`], and `finish` is called while the batch's snapshot is still open.
+    /// As [`BatchedWalk::batch`], and `finish` is called while the batch's snapshot is still open.
     pub(crate) fn batch_and<S: Clone>(
         &mut self,
         state: &mut S,
@@ -135,7 +135,7 @@ impl<'db, const K: usize> Walk<'db, K> {
         let db = self.db;
         let mut kept = self.kept.take();
         let place = (self.from, self.done, self.counted);
-        let before = db.is_unlocked().then(|| state.clone());
+        let before = db.is_optimistic().then(|| state.clone());
         let more = db.read_keeping(&mut kept, self.one_snapshot, |snapshot, attempt| {
             (self.from, self.done, self.counted) = place;
             if let (1.., Some(before)) = (attempt, &before) {
@@ -224,7 +224,7 @@ impl<'db, const K: usize> Walk<'db, K> {
     }
 }
 
-impl Walk<'_, 8> {
+impl BatchedWalk<'_, 8> {
     /// Begins with the first entry of this key, or of the next one in the direction of the walk.
     pub(crate) fn starting_at(self, direction: Direction, key: u64) -> Self {
         let end = match direction {
@@ -261,7 +261,7 @@ mod tests {
 
     const TABLE: &str = "Event__created_at";
 
-    fn walked(mut walk: Walk<'_, 8>) -> (Vec<(u64, u64)>, usize) {
+    fn walked(mut walk: BatchedWalk<'_, 8>) -> (Vec<(u64, u64)>, usize) {
         let mut entries = Vec::new();
         let mut batches = 1;
         let visit = |entries: &mut Vec<_>, _: &Snapshot<'_>, key: &[u8; 8], value: &[u8]| {
@@ -281,14 +281,14 @@ mod tests {
         let table = present(TABLE, db.tables.created_at).unwrap();
         // However busy the machine is.
         let time = Duration::MAX;
-        let index = |rows| Walk { time, ..Walk::index(&db, TABLE, table, rows) };
+        let index = |rows| BatchedWalk { time, ..BatchedWalk::index(&db, TABLE, table, rows) };
         let (mut all, batches) = walked(index(usize::MAX));
         assert_eq!((all.len(), batches), (604, 1));
         assert!(all.is_sorted());
         for rows in [1, 2, 7, 603, 604] {
             assert_eq!(walked(index(rows)), (all.clone(), 604 / rows + 1), "{rows}");
         }
-        let in_no_time = Walk { time: Duration::ZERO, ..index(604) };
+        let in_no_time = BatchedWalk { time: Duration::ZERO, ..index(604) };
         assert_eq!(walked(in_no_time), (all.clone(), 605));
         all.reverse();
         for rows in [1, 2, 7, 603, 604] {
@@ -302,7 +302,7 @@ mod tests {
         let directory = golden_database("strfry-1.1.1");
         let db = StrfryDb::open(directory.path()).unwrap();
         let table = present(TABLE, db.tables.created_at).unwrap();
-        let index = || Walk::index(&db, TABLE, table, 100);
+        let index = || BatchedWalk::index(&db, TABLE, table, 100);
         assert_eq!(walked(index().in_one_snapshot()), walked(index()));
     }
 }

@@ -1,6 +1,6 @@
 //! Every event by time, as `strfry export` writes them, and for whoever checks them all.
 //!
-//! Read in snapshots of bounded length (see `walk`), so strfry's file does not grow meanwhile.
+//! Read in snapshots of bounded length (see `batched_walk`), so strfry's file does not grow meanwhile.
 //! What that means: an event that is there from beginning to end comes exactly once; one that
 //! comes or goes during the export is in it or not, so of a profile that is replaced meanwhile the
 //! old version, the new one, both or neither. `one_snapshot` gives one moment of the database, at
@@ -12,8 +12,8 @@ use crate::format::packed_event::PackedEvent;
 use crate::format::tables::present;
 use crate::limits::ROWS_PER_SNAPSHOT;
 use crate::open::StrfryDb;
-use crate::read::batched_walk::{Direction, Step, Walk};
-use crate::read::stored_event::WholeEvent;
+use crate::read::batched_walk::{BatchedWalk, Direction, Step};
+use crate::read::stored_event::StoredForms;
 use crate::txn::snapshot::Snapshot;
 
 const INDEX: &str = "Event__created_at";
@@ -39,14 +39,14 @@ impl Default for ExportRange {
 }
 
 struct ByTime<'db> {
-    walk: Walk<'db, 8>,
+    walk: BatchedWalk<'db, 8>,
     range: ExportRange,
 }
 
 impl<'db> ByTime<'db> {
     fn new(db: &'db StrfryDb, range: ExportRange) -> Result<Self, ReadError> {
         let table = present(INDEX, db.tables.created_at)?;
-        let walk = Walk::index(db, INDEX, table, ROWS_PER_SNAPSHOT);
+        let walk = BatchedWalk::index(db, INDEX, table, ROWS_PER_SNAPSHOT);
         let walk = match range.reverse {
             false => walk.starting_at(Direction::Forward, range.since),
             true => walk.starting_at(Direction::Backward, range.until),
@@ -128,19 +128,19 @@ fn push_fried(out: &mut Vec<u8>, json: &str, packed: &PackedEvent<'_>) {
 }
 
 /// Events with what cannot be read of them, batch by batch.
-pub struct StoredEvents<'db> {
+pub struct ExportForms<'db> {
     events: ByTime<'db>,
 }
 
-impl StoredEvents<'_> {
+impl ExportForms<'_> {
     /// Appends a batch of events; false if there are no more. No snapshot is open when it returns,
     /// unless all comes from one.
     ///
     /// # Errors
     /// [`ReadError`] of the index; damage of one event is in its place.
-    pub fn next_batch(&mut self, out: &mut Vec<WholeEvent>) -> Result<bool, ReadError> {
+    pub fn next_batch(&mut self, out: &mut Vec<StoredForms>) -> Result<bool, ReadError> {
         self.events.batch(out, |out, snapshot, lev_ids| {
-            out.append(&mut snapshot.whole_of(lev_ids.to_vec())?);
+            out.append(&mut snapshot.forms_of(lev_ids.to_vec())?);
             Ok(())
         })
     }
@@ -160,7 +160,7 @@ impl StrfryDb {
     ///
     /// # Errors
     /// [`ReadError`]
-    pub fn stored_events(&self, range: ExportRange) -> Result<StoredEvents<'_>, ReadError> {
-        Ok(StoredEvents { events: ByTime::new(self, range)? })
+    pub fn export_forms(&self, range: ExportRange) -> Result<ExportForms<'_>, ReadError> {
+        Ok(ExportForms { events: ByTime::new(self, range)? })
     }
 }

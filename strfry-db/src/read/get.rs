@@ -1,5 +1,5 @@
 //! Single lookups by key, within one snapshot: the newest event of an author and kind, an id, a
-//! deletion, the last event. They say where an event is; `whole_event` reads it.
+//! deletion, the last event. They say where an event is; `stored_event` reads it.
 
 use crate::error::{ReadError, damaged};
 use crate::format::keys::{LevId, id_key, pubkey_kind_key, replace_key, replace_key_without_d_tag};

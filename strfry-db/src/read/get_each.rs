@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use crate::error::ReadError;
 use crate::format::keys::LevId;
-use crate::limits::LOOKUPS_PER_SNAPSHOT;
+use crate::limits::GETS_PER_SNAPSHOT;
 use crate::nostr::{EventId, Pubkey};
 use crate::open::StrfryDb;
 use crate::read::get::{ById, ByPubkeyKind, Found, NewestLevIds};
@@ -42,7 +42,7 @@ impl StrfryDb {
         pubkeys: &[Pubkey],
         kind: u64,
     ) -> Result<Vec<Option<Found>>, ReadError> {
-        self.look_up_batches(pubkeys, by_pubkey, |snapshot, pubkeys| {
+        self.get_batches(pubkeys, by_pubkey, |snapshot, pubkeys| {
             let mut index = ByPubkeyKind::new(snapshot)?;
             pubkeys.iter().map(|pubkey| index.newest(pubkey, kind)).collect()
         })
@@ -57,7 +57,7 @@ impl StrfryDb {
         pubkeys: &[Pubkey],
         kind: u64,
     ) -> Result<Vec<Option<StoredJson<'static>>>, ReadError> {
-        self.read_newest_of_each(pubkeys, kind, |_, stored| stored.map(StoredJson::into_owned))
+        self.get_newest_of_each(pubkeys, kind, |_, stored| stored.map(StoredJson::into_owned))
     }
 
     /// What `read` makes of the newest event of this kind of each author, in input order. It gets
@@ -67,13 +67,13 @@ impl StrfryDb {
     /// # Errors
     /// [`ReadError`]
     #[doc(hidden)]
-    pub fn read_newest_of_each<R>(
+    pub fn get_newest_of_each<R>(
         &self,
         pubkeys: &[Pubkey],
         kind: u64,
         mut read: impl FnMut(&Pubkey, Option<StoredJson<'_>>) -> R,
     ) -> Result<Vec<R>, ReadError> {
-        self.look_up_batches(pubkeys, by_pubkey, |snapshot, pubkeys| {
+        self.get_batches(pubkeys, by_pubkey, |snapshot, pubkeys| {
             let mut index = NewestLevIds::new(snapshot, kind)?;
             let newest: Vec<Option<LevId>> =
                 pubkeys.iter().map(|pubkey| index.get(pubkey)).collect::<Result<_, _>>()?;
@@ -100,7 +100,7 @@ impl StrfryDb {
     /// # Errors
     /// [`ReadError`]
     pub fn has_kind_each(&self, pubkeys: &[Pubkey], kind: u64) -> Result<Vec<bool>, ReadError> {
-        self.look_up_batches(pubkeys, by_pubkey, |snapshot, pubkeys| {
+        self.get_batches(pubkeys, by_pubkey, |snapshot, pubkeys| {
             let mut index = NewestLevIds::new(snapshot, kind)?;
             pubkeys.iter().map(|pubkey| Ok(index.get(pubkey)?.is_some())).collect()
         })
@@ -111,7 +111,7 @@ impl StrfryDb {
     /// # Errors
     /// [`ReadError`]
     pub fn contains_each(&self, ids: &[EventId]) -> Result<Vec<bool>, ReadError> {
-        self.look_up_batches(ids, by_id, |snapshot, ids| {
+        self.get_batches(ids, by_id, |snapshot, ids| {
             let mut index = ById::new(snapshot)?;
             ids.iter().map(|id| Ok(index.find(id)?.is_some())).collect()
         })
@@ -120,31 +120,31 @@ impl StrfryDb {
     /// Looks keys up in key order, a bounded number in each snapshot; answers in input order.
     ///
     /// Without a lock file a batch may have to be read again (see [`StrfryDb::read`]), so what
-    /// `look_up` returns counts, and not how often it is called.
+    /// `get` returns counts, and not how often it is called.
     ///
     /// # Errors
-    /// The first that `look_up` or opening a snapshot returns.
+    /// The first that `get` or opening a snapshot returns.
     #[doc(hidden)]
-    pub fn look_up_each<K: Ord, R>(
+    pub fn get_each<K: Ord, R>(
         &self,
         keys: &[K],
-        mut look_up: impl FnMut(&Snapshot<'_>, &K) -> Result<R, ReadError>,
+        mut get: impl FnMut(&Snapshot<'_>, &K) -> Result<R, ReadError>,
     ) -> Result<Vec<R>, ReadError> {
-        self.look_up_batches(
+        self.get_batches(
             keys,
             |_| 0,
-            |snapshot, keys| keys.iter().map(|key| look_up(snapshot, key)).collect(),
+            |snapshot, keys| keys.iter().map(|key| get(snapshot, key)).collect(),
         )
     }
 
-    /// Gives `look_up` the keys in key order, a bounded number in each snapshot, and takes an
+    /// Gives `get` the keys in key order, a bounded number in each snapshot, and takes an
     /// answer for each; returns the answers in input order. `order` says of two keys which is first
     /// where that can be said by one number, or the same of both.
-    fn look_up_batches<K: Ord, R>(
+    fn get_batches<K: Ord, R>(
         &self,
         keys: &[K],
         order: impl Fn(&K) -> u64,
-        mut look_up: impl FnMut(&Snapshot<'_>, &[&K]) -> Result<Vec<R>, ReadError>,
+        mut get: impl FnMut(&Snapshot<'_>, &[&K]) -> Result<Vec<R>, ReadError>,
     ) -> Result<Vec<R>, ReadError> {
         let mut in_key_order: Vec<(u64, &K, usize)> =
             keys.iter().zip(0..).map(|(key, at)| (order(key), key, at)).collect();
@@ -156,9 +156,9 @@ impl StrfryDb {
         while !left.is_empty() {
             left = self
                 .read_keeping(&mut None, false, |snapshot, attempt| {
-                    let bound = halved(self.bound(LOOKUPS_PER_SNAPSHOT), attempt).min(left.len());
+                    let bound = halved(self.bound(GETS_PER_SNAPSHOT), attempt).min(left.len());
                     let (batch, rest) = left.split_at(bound);
-                    let found = look_up(snapshot, batch)?;
+                    let found = get(snapshot, batch)?;
                     Ok((found, rest))
                 })
                 .map(|(found, rest)| {

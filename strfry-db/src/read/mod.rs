@@ -4,7 +4,6 @@ pub(crate) mod batched_walk;
 pub(crate) mod export;
 pub(crate) mod get;
 pub(crate) mod get_each;
-mod records;
 pub(crate) mod scan;
 pub(crate) mod stats;
 pub(crate) mod storage;

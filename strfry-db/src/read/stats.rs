@@ -8,7 +8,7 @@ use crate::format::tables::present;
 use crate::limits::ENTRIES_PER_SNAPSHOT;
 use crate::nostr::Pubkey;
 use crate::open::StrfryDb;
-use crate::read::batched_walk::{Direction, Step, Walk};
+use crate::read::batched_walk::{BatchedWalk, Direction, Step};
 use crate::txn::cursor::Entry;
 
 /// What `stats` shows. Counts are exact for a database at rest; beside a writing strfry each kind
@@ -61,7 +61,7 @@ impl StrfryDb {
         const TABLE: &str = "Event__kind";
         let table = present(TABLE, self.tables.kind)?;
         let kinds: Vec<(u64, u64)> = Vec::new();
-        let walk = Walk::index(self, TABLE, table, ENTRIES_PER_SNAPSHOT);
+        let walk = BatchedWalk::index(self, TABLE, table, ENTRIES_PER_SNAPSHOT);
         walk.run(kinds, |kinds, _, key: &[u8; 16], _| {
             count(kinds, first_integer(key));
             Ok(Step::Next)
@@ -92,7 +92,7 @@ impl StrfryDb {
         const TABLE: &str = "Event__created_at";
         let table = present(TABLE, self.tables.created_at)?;
         let counts: Vec<(u64, u64)> = Vec::new();
-        let walk = Walk::index(self, TABLE, table, ENTRIES_PER_SNAPSHOT)
+        let walk = BatchedWalk::index(self, TABLE, table, ENTRIES_PER_SNAPSHOT)
             .starting_at(Direction::Backward, u64::MAX);
         walk.run(counts, |counts, _, key, _| {
             let time = u64::from_ne_bytes(*key);
@@ -113,7 +113,7 @@ impl StrfryDb {
         const TABLE: &str = "Event__pubkey";
         let table = present(TABLE, self.tables.pubkey)?;
         let top = TopAuthors { authors, top: BinaryHeap::new(), current: None };
-        let walk = Walk::index(self, TABLE, table, ENTRIES_PER_SNAPSHOT);
+        let walk = BatchedWalk::index(self, TABLE, table, ENTRIES_PER_SNAPSHOT);
         let mut top = walk.run(top, |top, _, key: &[u8; 40], _| {
             top.count(Pubkey::from_bytes(key.first_chunk().copied().unwrap_or_default()));
             Ok(Step::Next)

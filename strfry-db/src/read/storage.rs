@@ -5,7 +5,7 @@ use crate::format::flatbuffers::{CompressionDictionary, NegentropyFilter};
 use crate::format::tables::present;
 use crate::limits::EVENTS_PER_SNAPSHOT;
 use crate::open::StrfryDb;
-use crate::read::batched_walk::{Step, Walk};
+use crate::read::batched_walk::{BatchedWalk, Step};
 
 /// Slots for readers in strfry's lock file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -81,7 +81,7 @@ impl StrfryDb {
         let Some(table) = self.tables.compression_dictionary else {
             return Ok(Dictionaries::default());
         };
-        let walk = Walk::records(self, TABLE, table, EVENTS_PER_SNAPSHOT);
+        let walk = BatchedWalk::records(self, TABLE, table, EVENTS_PER_SNAPSHOT);
         walk.run(Dictionaries::default(), |figures, _, key: &[u8; 8], value| {
             let id = u64::from_ne_bytes(*key);
             let record = CompressionDictionary::from_bytes(value)
@@ -99,7 +99,7 @@ impl StrfryDb {
     pub fn negentropy_trees(&self) -> Result<Vec<NegentropyTree>, ReadError> {
         const TABLE: &str = "NegentropyFilter";
         let Some(table) = self.tables.negentropy_filter else { return Ok(Vec::new()) };
-        let walk = Walk::records(self, TABLE, table, EVENTS_PER_SNAPSHOT);
+        let walk = BatchedWalk::records(self, TABLE, table, EVENTS_PER_SNAPSHOT);
         walk.run(Vec::new(), |trees, _, key: &[u8; 8], value| {
             let id = u64::from_ne_bytes(*key);
             let record = NegentropyFilter::from_bytes(value)
@@ -116,7 +116,7 @@ impl StrfryDb {
     pub fn payload_figures(&self) -> Result<Payloads, ReadError> {
         const TABLE: &str = "EventPayload";
         let table = present(TABLE, self.tables.event_payload)?;
-        let walk = Walk::records(self, TABLE, table, EVENTS_PER_SNAPSHOT);
+        let walk = BatchedWalk::records(self, TABLE, table, EVENTS_PER_SNAPSHOT);
         walk.run(Payloads::default(), |figures, _, _: &[u8; 8], value| {
             figures.add(value);
             Ok(Step::Next)

@@ -7,8 +7,8 @@ use crate::error::{ReadError, damaged, gone};
 use crate::format::keys::LevId;
 use crate::format::packed_event::PackedEvent;
 use crate::format::payload;
-use crate::format::tables::present;
-use crate::read::records::read_each;
+use crate::format::tables::{Table, present};
+use crate::limits::STEPS_INSTEAD_OF_DESCENT;
 use crate::txn::snapshot::Snapshot;
 
 const EVENTS: &str = "Event";
@@ -16,7 +16,7 @@ const PAYLOADS: &str = "EventPayload";
 
 /// An event in both forms in which strfry stores it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WholeEvent {
+pub struct StoredForms {
     /// Where it is.
     pub lev_id: LevId,
     /// The PackedEvent, or why it cannot be read.
@@ -25,7 +25,7 @@ pub struct WholeEvent {
     pub json: Result<String, Damage>,
 }
 
-impl WholeEvent {
+impl StoredForms {
     /// The PackedEvent.
     ///
     /// # Errors
@@ -132,29 +132,72 @@ impl Snapshot<'_> {
     }
 
     /// The events in both stored forms, copied; damage of one of them is in its place.
-    pub(crate) fn whole_of(&self, lev_ids: Vec<LevId>) -> Result<Vec<WholeEvent>, ReadError> {
-        let mut events = self.whole_without_json_of(lev_ids.clone())?;
+    pub(crate) fn forms_of(&self, lev_ids: Vec<LevId>) -> Result<Vec<StoredForms>, ReadError> {
+        let mut events = self.forms_without_json_of(lev_ids.clone())?;
         for (event, json) in events.iter_mut().zip(self.json_of(lev_ids)?) {
             event.json = Damage::only(json.map(Cow::into_owned))?;
         }
         Ok(events)
     }
 
-    /// As [`Snapshot::whole_of`], with no JSON.
-    pub(crate) fn whole_without_json_of(
+    /// As [`Snapshot::forms_of`], with no JSON.
+    pub(crate) fn forms_without_json_of(
         &self,
         lev_ids: Vec<LevId>,
-    ) -> Result<Vec<WholeEvent>, ReadError> {
+    ) -> Result<Vec<StoredForms>, ReadError> {
         let packed = self.packed_of(lev_ids.clone())?;
         lev_ids
             .into_iter()
             .zip(packed)
             .map(|(lev_id, packed)| {
                 let packed = Damage::only(packed.map(|packed| packed.to_vec()))?;
-                Ok(WholeEvent { lev_id, packed, json: Ok(String::new()) })
+                Ok(StoredForms { lev_id, packed, json: Ok(String::new()) })
             })
             .collect()
     }
+}
+
+/// The records of these events, in their order; `None` where there is none.
+///
+/// Neighbours are read by stepping from one to the next, which costs a fraction of a descent into the
+/// tree for each. Events that are near in time mostly are neighbours, because strfry numbers them as
+/// they come.
+fn read_each<'a>(
+    snapshot: &'a Snapshot<'_>,
+    table: Table,
+    lev_ids: &[LevId],
+) -> Result<Vec<Option<&'a [u8]>>, ReadError> {
+    let mut records = vec![None; lev_ids.len()];
+    let mut ascending: Vec<(LevId, usize)> = lev_ids.iter().copied().zip(0..).collect();
+    // Scans mostly give them in descending order.
+    ascending.reverse();
+    ascending.sort_unstable();
+
+    let mut stretch = None;
+    // Key and record that the stretch has come to.
+    let mut current: Option<(LevId, &[u8])> = None;
+    for (lev_id, position) in ascending {
+        let is_near =
+            current.is_some_and(|(at, _)| at.saturating_add(STEPS_INSTEAD_OF_DESCENT) >= lev_id);
+        if !is_near {
+            stretch = Some(snapshot.forward(table, Some(&lev_id.to_ne_bytes()))?);
+            current = None;
+        }
+        let Some(stretch) = &mut stretch else { continue };
+        while current.is_none_or(|(at, _)| at < lev_id) {
+            let Some(entry) = stretch.next() else { break };
+            let (key, record) = entry?;
+            let wrong_size = |_| damaged(table.name, hex::encode(key), "its size is wrong");
+            let at = key.try_into().map_err(wrong_size)?;
+            current = Some((LevId::from_ne_bytes(at), record));
+        }
+        if let (Some((at, record)), Some(place)) = (current, records.get_mut(position))
+            && at == lev_id
+        {
+            *place = Some(record);
+        }
+    }
+    Ok(records)
 }
 
 fn too_short(lev_id: LevId) -> ReadError {

@@ -7,7 +7,7 @@
 //! Knows trees whose duplicates are integers of 8 bytes, as strfry's are.
 
 use crate::error::ReadError;
-use crate::format::comparators::Order;
+use crate::format::comparators::Comparator;
 use crate::format::tables::{OF_ONE_KEY, Table};
 use crate::lmdb::page::{
     self, Kind, NO_PAGE, Node, Page, Record, VALUE, Value, WRONG_DEPTH, Wrong,
@@ -52,16 +52,16 @@ impl Place<'_> {
 
     /// Goes to the child in which this key is, or in front of the first key that is at least it.
     fn seek(&mut self, shape: Table, key: &[u8]) -> Result<(), ReadError> {
-        let at = self.page.position(shape.order, key).map_err(damaged(shape, self.number))?;
+        let at = self.page.position(shape.comparator, key).map_err(damaged(shape, self.number))?;
         self.at = at.min(self.last());
         Ok(())
     }
 
     /// Whether this key, if it is anywhere below this branch, is in the child that the place names.
-    fn leads_to(&self, order: Order, key: &[u8]) -> Result<bool, Wrong> {
+    fn leads_to(&self, comparator: Comparator, key: &[u8]) -> Result<bool, Wrong> {
         let (page, next) = (self.page, self.at + 1);
-        Ok((self.at == 0 || order.compare(page.key(self.at)?, key).is_le())
-            && (next >= page.len() || order.compare(key, page.key(next)?).is_lt()))
+        Ok((self.at == 0 || comparator.compare(page.key(self.at)?, key).is_le())
+            && (next >= page.len() || comparator.compare(key, page.key(next)?).is_lt()))
     }
 }
 
@@ -140,7 +140,7 @@ impl<'s> Cursor<'s> {
         let mut kept = 0;
         while let Some(place) = self.stack.get(kept) {
             kept += 1;
-            let leads_to_key = || place.leads_to(shape.order, key);
+            let leads_to_key = || place.leads_to(shape.comparator, key);
             if !place.page.is_branch() || !leads_to_key().map_err(damaged(shape, place.number))? {
                 break;
             }
@@ -154,17 +154,17 @@ impl<'s> Cursor<'s> {
     /// Whether the keys of a page, which ascend, are those that belong where the last place leads:
     /// at least the key that leads there, and less than the next.
     fn check_bounds(&self, page: Page<'_>) -> Result<(), Wrong> {
-        let order = self.tree.shape.order;
+        let comparator = self.tree.shape.comparator;
         let Some([first, last]) = page.ends()? else { return Ok(()) };
         // The first key of a branch is not kept: then one above it is the bound.
         let low = self.stack.iter().rev().find(|place| place.at > 0);
         let high = self.stack.iter().rev().find(|place| place.at + 1 < place.page.len());
         let is_too_low = match low {
-            Some(place) => order.compare(first, place.page.key(place.at)?).is_lt(),
+            Some(place) => comparator.compare(first, place.page.key(place.at)?).is_lt(),
             None => false,
         };
         let is_too_high = match high {
-            Some(place) => order.compare(last, place.page.key(place.at + 1)?).is_ge(),
+            Some(place) => comparator.compare(last, place.page.key(place.at + 1)?).is_ge(),
             None => false,
         };
         match is_too_low || is_too_high {

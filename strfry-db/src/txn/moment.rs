@@ -21,7 +21,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::ReadError;
-use crate::lmdb::data_file::Meta;
+use crate::lmdb::data_file::MetaPage;
 use crate::lmdb::page::NO_PAGE;
 use crate::txn::optimistic::{MetaPages, is_overtaken};
 
@@ -31,9 +31,9 @@ const LOOKS: usize = 3;
 /// A commit, and how far the file had come.
 #[derive(Debug)]
 pub(crate) struct Moment {
-    pub(crate) meta: Meta,
+    pub(crate) meta: MetaPage,
     /// Both meta pages.
-    metas: [Meta; 2],
+    metas: [MetaPage; 2],
     /// Length of the file.
     bytes: u64,
     /// The root of its tables; `None` if there is none, or it may have been reused.
@@ -43,9 +43,13 @@ pub(crate) struct Moment {
 impl Moment {
     /// Of a file of this length and these meta pages, if they are still the same. `None` if they are
     /// none.
-    fn read(pages: &MetaPages, bytes: u64, metas: [Meta; 2]) -> Result<Option<Self>, ReadError> {
+    fn read(
+        pages: &MetaPages,
+        bytes: u64,
+        metas: [MetaPage; 2],
+    ) -> Result<Option<Self>, ReadError> {
         let metas = pages.at_one_moment(metas)?;
-        let meta = Meta::newest_of(metas.clone());
+        let meta = MetaPage::newest_of(metas.clone());
         if meta.check().is_err() {
             return Ok(None);
         }
@@ -60,8 +64,8 @@ impl Moment {
 
     /// The meta page of this commit: it, or the one before it.
     #[cfg(feature = "lmdb")]
-    pub(crate) fn meta_of(&self, txn_id: u64) -> Option<Meta> {
-        Meta::of_commit(self.metas.clone(), txn_id)
+    pub(crate) fn meta_of(&self, txn_id: u64) -> Option<MetaPage> {
+        MetaPage::of_commit(self.metas.clone(), txn_id)
     }
 
     /// Length of the file.
@@ -69,13 +73,13 @@ impl Moment {
         self.bytes
     }
 
-    /// Whether a file of this length and these meta pages is what it was. Meta pages that are read
+    /// Whether a file of this length and these meta pages is what it was. MetaPage pages that are read
     /// while somebody writes them, and show what they showed before, are what they were.
     fn is_still(
         &self,
         pages: &MetaPages,
         bytes: u64,
-        metas: &[Meta; 2],
+        metas: &[MetaPage; 2],
     ) -> Result<bool, ReadError> {
         let is_same = self.bytes == bytes && self.metas == *metas && self.root.is_some();
         Ok(is_same && self.is_as_it_was(pages)?)
@@ -112,13 +116,13 @@ fn is_same_root(one: &Option<Box<[u8]>>, other: &Option<Box<[u8]>>) -> bool {
 }
 
 /// The root of the tables of the last commit.
-fn root(pages: &MetaPages, meta: &Meta) -> Result<Option<Box<[u8]>>, ReadError> {
+fn root(pages: &MetaPages, meta: &MetaPage) -> Result<Option<Box<[u8]>>, ReadError> {
     let root = read_root(pages, meta)?;
     let is_reused = || pages.newest().is_ok_and(|now| is_overtaken(meta.txn_id, now.txn_id));
     Ok(root.filter(|_| !is_reused()))
 }
 
-fn read_root(pages: &MetaPages, meta: &Meta) -> Result<Option<Box<[u8]>>, ReadError> {
+fn read_root(pages: &MetaPages, meta: &MetaPage) -> Result<Option<Box<[u8]>>, ReadError> {
     if meta.main.root == NO_PAGE {
         return Ok(None);
     }

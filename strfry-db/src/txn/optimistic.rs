@@ -44,7 +44,7 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 use crate::error::{ReadError, damaged};
-use crate::lmdb::data_file::Meta;
+use crate::lmdb::data_file::MetaPage;
 use crate::open::StrfryDb;
 use crate::txn::copies::Copies;
 use crate::txn::page_txn::PageTxn;
@@ -78,13 +78,13 @@ impl MetaPages {
     }
 
     /// The meta page of the last commit.
-    pub(crate) fn newest(&self) -> Result<Meta, ReadError> {
-        self.both().map(Meta::newest_of)
+    pub(crate) fn newest(&self) -> Result<MetaPage, ReadError> {
+        self.both().map(MetaPage::newest_of)
     }
 
-    pub(crate) fn both(&self) -> Result<[Meta; 2], ReadError> {
+    pub(crate) fn both(&self) -> Result<[MetaPage; 2], ReadError> {
         fence(Ordering::Acquire);
-        match Meta::both(&self.file, self.page_size) {
+        match MetaPage::both(&self.file, self.page_size) {
             Ok(Some(metas)) => Ok(metas),
             Ok(None) => Err(ReadError::NoMetaPages),
             Err(source) => Err(ReadError::MetaPages { source }),
@@ -93,7 +93,10 @@ impl MetaPages {
 
     /// Both meta pages, at a moment at which nobody is writing them: this look at them, if another
     /// shows the same.
-    pub(crate) fn at_one_moment(&self, mut metas: [Meta; 2]) -> Result<[Meta; 2], ReadError> {
+    pub(crate) fn at_one_moment(
+        &self,
+        mut metas: [MetaPage; 2],
+    ) -> Result<[MetaPage; 2], ReadError> {
         for _ in 0..ATTEMPTS_TO_BEGIN {
             let again = self.both()?;
             if again == metas {
@@ -105,8 +108,8 @@ impl MetaPages {
     }
 
     /// The meta page of the last commit, at such a moment.
-    pub(crate) fn begin(&self) -> Result<Meta, ReadError> {
-        let meta = Meta::newest_of(self.at_one_moment(self.both()?)?);
+    pub(crate) fn begin(&self) -> Result<MetaPage, ReadError> {
+        let meta = MetaPage::newest_of(self.at_one_moment(self.both()?)?);
         meta.check().map_err(|what| damaged("(pages)", "the meta pages", what))?;
         Ok(meta)
     }
@@ -114,7 +117,7 @@ impl MetaPages {
     /// Reads in this moment, and in a later one if strfry has overtaken it.
     pub(crate) fn read_from<R>(
         &self,
-        mut meta: Meta,
+        mut meta: MetaPage,
         mut read: impl FnMut(&PageTxn<'_>) -> Result<R, ReadError>,
     ) -> Result<R, ReadError> {
         for _ in 0..ATTEMPTS {
@@ -159,7 +162,7 @@ impl StrfryDb {
         keep: bool,
         mut read: impl FnMut(&Snapshot<'db>, u32) -> Result<R, ReadError>,
     ) -> Result<R, ReadError> {
-        if keep && self.is_unlocked() {
+        if keep && self.is_optimistic() {
             return Err(ReadError::Unregistered);
         }
         for attempt in 0..ATTEMPTS {

@@ -16,7 +16,7 @@ use elsa::sync::FrozenVec;
 use crate::error::ReadError;
 use crate::format::tables::{FREE, MAIN, SHAPES, Table};
 use crate::limits::{CHECKED_PAGES, COPIED_RECORD};
-use crate::lmdb::data_file::Meta;
+use crate::lmdb::data_file::MetaPage;
 use crate::lmdb::map::Map;
 use crate::lmdb::page::{self, PAGE_HEADER, Page, Record, Value, Wrong, u64_at};
 use crate::txn::copies::Copies;
@@ -26,7 +26,7 @@ use crate::txn::optimistic::{MetaPages, is_overtaken};
 /// A moment of the database.
 pub(crate) struct PageTxn<'db> {
     meta_pages: &'db MetaPages,
-    meta: Meta,
+    meta: MetaPage,
     pages: Pages<'db>,
     /// Tables that have been looked for, by number; `None` if they are not there.
     records: [OnceLock<Option<Record>>; SHAPES],
@@ -84,12 +84,12 @@ fn note(commit: u64, shape: Table, page: u64, (above, at): (u64, usize)) -> u64 
 }
 
 impl<'db> PageTxn<'db> {
-    pub(crate) fn new(meta_pages: &'db MetaPages, meta: Meta, pages: Pages<'db>) -> Self {
+    pub(crate) fn new(meta_pages: &'db MetaPages, meta: MetaPage, pages: Pages<'db>) -> Self {
         Self { meta_pages, meta, pages, records: [const { OnceLock::new() }; SHAPES] }
     }
 
     /// On copies.
-    pub(crate) fn copying(meta_pages: &'db MetaPages, meta: Meta, copies: Arc<Copies>) -> Self {
+    pub(crate) fn copying(meta_pages: &'db MetaPages, meta: MetaPage, copies: Arc<Copies>) -> Self {
         Self::new(meta_pages, meta, Pages::Copied { copies, large: FrozenVec::new() })
     }
 
@@ -154,7 +154,7 @@ impl<'db> PageTxn<'db> {
                 if known.is_some_and(|known| known.load(Ordering::Relaxed) == note) {
                     return Ok(Page::known(bytes));
                 }
-                let page = Page::of_tree(bytes, number, shape.order)
+                let page = Page::of_tree(bytes, number, shape.comparator)
                     .and_then(|page| check(page).map(|()| page))
                     .map_err(damaged(shape, number))?;
                 if let Some(known) = known {
@@ -169,7 +169,7 @@ impl<'db> PageTxn<'db> {
                 self.is_there(shape, number)?;
                 let mut copy = copies.buffer(self.page_bytes());
                 self.copy(shape, number, &mut copy)?;
-                Page::of_tree(&copy, number, shape.order)
+                Page::of_tree(&copy, number, shape.comparator)
                     .and_then(check)
                     .map_err(damaged(shape, number))?;
                 Ok(Page::known(copies.insert(note, number, copy)))

@@ -6,7 +6,7 @@ use crate::error::ReadError;
 use crate::format::keys::LevId;
 use crate::format::packed_event::PackedEvent;
 use crate::read::get::Found;
-use crate::read::stored_event::WholeEvent;
+use crate::read::stored_event::StoredForms;
 use crate::txn::snapshot::Snapshot;
 
 /// Matches of one moment, at least one, in order. Of each nothing but the index has been read.
@@ -54,8 +54,8 @@ impl<'a, 'db> Batch<'a, 'db> {
     /// # Errors
     /// [`ReadError`], but for damage of one event.
     #[doc(hidden)]
-    pub fn whole(&self) -> Result<Vec<WholeEvent>, ReadError> {
-        self.snapshot.whole_of(self.lev_ids())
+    pub fn stored_forms(&self) -> Result<Vec<StoredForms>, ReadError> {
+        self.snapshot.forms_of(self.lev_ids())
     }
 
     fn lev_ids(&self) -> Vec<LevId> {

@@ -88,7 +88,7 @@ impl<'db> Matches<'db> {
         if kept.is_none() {
             self.place.snapshots += 1;
         }
-        let before = db.is_unlocked().then(|| self.place.clone());
+        let before = db.is_optimistic().then(|| self.place.clone());
         let mut found = Vec::new();
         let read = db.read_keeping(&mut kept, one_snapshot, |snapshot, attempt| {
             if let (1.., Some(before)) = (attempt, &before) {

@@ -1,7 +1,7 @@
 //! Lookups at the borders of the tables.
 
 use strfry_companion::nostr::{EventId, Pubkey, kind};
-use strfry_companion::strfry_db::packed::header;
+use strfry_companion::strfry_db::packed_event::header;
 use strfry_companion::strfry_db::{Found, StrfryDb, replace_key};
 use tempfile::TempDir;
 

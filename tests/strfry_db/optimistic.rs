@@ -77,7 +77,7 @@ fn a_lock_file_of_another_libc_is_refused_and_left_as_it_is() {
         )
     );
     let db = StrfryDb::open_without_lock(golden.path()).unwrap();
-    assert!(db.is_unlocked() && !db.has_lock_file());
+    assert!(db.is_optimistic() && !db.has_lock_file());
     assert_eq!(db.stats().unwrap().events, 604);
     drop(db);
     assert_eq!(fs::read(&lock).unwrap(), lock_file_of_musl());
@@ -206,7 +206,7 @@ fn lookups_that_are_overtaken_are_all_looked_up_again() {
     let wanted: Vec<EventId> = (first_new - 10..first_new + 3).map(id).collect();
     let mut calls = 0;
     let found = db
-        .look_up_each(&wanted, |snapshot, id| {
+        .get_each(&wanted, |snapshot, id| {
             calls += 1;
             if calls == 8 {
                 (0..3).for_each(|_| writer.write_new(FIRST_SECOND));
