@@ -15,10 +15,11 @@ use std::sync::Arc;
 use crate::error::ReadError;
 use crate::format::tables::{META, Table, Tables};
 use crate::lmdb::map::GrowingMap;
+use crate::lmdb::meta_page::MetaPages;
 use crate::txn::copies::Copies;
 use crate::txn::cursor::Entry;
-use crate::txn::optimistic::MetaPages;
-use crate::txn::page_txn::{CheckedPages, PageTxn, Pages};
+use crate::txn::page_reader::{CheckedPages, Pages};
+use crate::txn::page_txn::PageTxn;
 
 const PAGE: usize = 4_096;
 

@@ -19,14 +19,16 @@ use crate::lmdb::files::Files;
 #[cfg(feature = "lmdb")]
 use crate::lmdb::lock_file;
 use crate::lmdb::map::GrowingMap;
+use crate::lmdb::meta_page::{MetaPage, MetaPages};
 use crate::read::storage::Readers;
 use crate::txn::copies::{Copies, SparePages};
 use crate::txn::moment::{Moment, Seen};
 #[cfg(feature = "lmdb")]
 use crate::txn::open_here::OpenHere;
 use crate::txn::open_snapshots::Open;
-use crate::txn::optimistic::MetaPages;
-use crate::txn::page_txn::{CheckedPages, PageTxn, Pages};
+use crate::txn::optimistic::ATTEMPTS;
+use crate::txn::page_reader::{CheckedPages, Pages};
+use crate::txn::page_txn::PageTxn;
 #[cfg(feature = "lmdb")]
 use crate::txn::registered::{Registered, refuse_wrong_lmdb};
 use crate::txn::snapshot::Snapshot;
@@ -254,11 +256,7 @@ impl StrfryDb {
 
     /// A moment whose pages stay as they are: on the map, or on copies if there is no address space
     /// for one.
-    fn on_map(
-        &self,
-        meta: data_file::MetaPage,
-        now: &Arc<Moment>,
-    ) -> Result<PageTxn<'_>, ReadError> {
+    fn on_map(&self, meta: MetaPage, now: &Arc<Moment>) -> Result<PageTxn<'_>, ReadError> {
         let needed = meta.last_page.saturating_add(1).saturating_mul(meta.page_size);
         // A file that has grown since it was looked at.
         let bytes = match now.bytes() {
@@ -368,7 +366,7 @@ fn look(
 ) -> Result<(Meta, Tables), OpenError> {
     let path = files.data_path();
     let read = |source| OpenError::Read { path: path.clone(), source };
-    let looked = meta_pages.read_from(moment.meta.clone(), |pages| {
+    let looked = read_from(meta_pages, moment.meta.clone(), |pages| {
         if !pages.has(&META)? {
             return Ok(None);
         }
@@ -380,6 +378,23 @@ fn look(
     let (record, tables) = looked.map_err(read)?.ok_or_else(not_strfry)?;
     let meta = check_meta(&path, record.as_deref())?;
     Ok((meta, tables.map_err(read)?))
+}
+
+/// Reads in this moment, and in a later one if strfry has overtaken it.
+fn read_from<R>(
+    meta_pages: &MetaPages,
+    mut meta: MetaPage,
+    mut read: impl FnMut(&PageTxn<'_>) -> Result<R, ReadError>,
+) -> Result<R, ReadError> {
+    for _ in 0..ATTEMPTS {
+        let txn = PageTxn::copying(meta_pages, meta, Arc::new(Copies::new(&Arc::default())));
+        let result = read(&txn);
+        if txn.is_whole() {
+            return result;
+        }
+        meta = meta_pages.begin()?;
+    }
+    Err(ReadError::Overtaken)
 }
 
 fn check_meta(path: &Path, record: Option<&[u8]>) -> Result<Meta, OpenError> {

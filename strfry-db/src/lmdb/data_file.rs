@@ -2,32 +2,17 @@
 //!
 //! What refers to pages behind the end of a truncated file is refused here, so that nobody takes a
 //! part of a database for the whole.
-//!
-//! Offsets from LMDB 0.9, `mdb.c`: `MDB_page` (header 16 bytes), `MDB_meta`, `MDB_db`, `MDB_node`,
-//! on 64-bit machines, native endian.
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use crate::error::OpenError;
-use crate::lmdb::page::{self, NO_PAGE, PAGE_HEADER, Record, Wrong, u32_at, u64_at};
+use crate::lmdb::meta_page::{MetaPage, PAGE_SIZES, read_meta};
 use crate::lmdb::reach::{Astray, Reach};
-
-/// From the start of a meta page.
-const MAGIC: usize = PAGE_HEADER;
-const VERSION: usize = PAGE_HEADER + 4;
-const FREE_DB: usize = PAGE_HEADER + 24;
-const MAIN_DB: usize = FREE_DB + Record::BYTES;
-const LAST_PAGE: usize = MAIN_DB + Record::BYTES;
-pub(crate) const TXN_ID: usize = LAST_PAGE + 8;
-const META_END: usize = TXN_ID + 8;
 
 const LMDB_MAGIC: u32 = 0xBEEF_C0DE;
 const LMDB_DATA_VERSION: u32 = 1;
-/// LMDB's smallest and largest, `MAX_PAGESIZE`.
-const PAGE_SIZES: std::ops::RangeInclusive<u64> = 256..=32_768;
 /// Looks at a file that seems truncated while somebody commits to it.
 const ATTEMPTS: usize = 5;
 
@@ -96,110 +81,4 @@ pub(crate) fn check(path: &Path) -> Result<(File, u64), OpenError> {
     }
     // A writer that commits this often is writing to a whole file.
     Ok((file, page_size))
-}
-
-/// What is looked at of the meta pages: of one of them, and whether both are meta pages.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct MetaPage {
-    number: u64,
-    is_meta: bool,
-    magic: u32,
-    version: u32,
-    pub(crate) page_size: u64,
-    pub(crate) free: Record,
-    pub(crate) main: Record,
-    pub(crate) last_page: u64,
-    pub(crate) txn_id: u64,
-}
-
-impl MetaPage {
-    /// The meta page of the last commit; `None` if the file ends before both do.
-    pub(crate) fn newest(file: &File, page_size: u64) -> io::Result<Option<Self>> {
-        Ok(Self::both(file, page_size)?.map(Self::newest_of))
-    }
-
-    /// Both meta pages; `None` if the file ends before they do.
-    pub(crate) fn both(file: &File, page_size: u64) -> io::Result<Option<[Self; 2]>> {
-        // In one read, because they are read at the beginning and the end of every batch.
-        let second = usize::try_from(page_size.min(*PAGE_SIZES.end())).unwrap_or(0);
-        let mut pages = vec![0; second + META_END];
-        if !read_whole(file, &mut pages, 0)? {
-            return Ok(None);
-        }
-        let (first, second) = pages.split_at(second);
-        Ok(Some([Self::from_page(first, 0), Self::from_page(second, 1)]))
-    }
-
-    /// Of the beginning of the meta page of this number.
-    fn from_page(page: &[u8], number: u64) -> Self {
-        let record = |at: usize| {
-            let record = page.get(at..at + Record::BYTES).and_then(Record::from_bytes);
-            record.unwrap_or_default()
-        };
-        let free = record(FREE_DB);
-        Self {
-            number,
-            is_meta: page::is_meta(page, number),
-            magic: u32_at(page, MAGIC),
-            version: u32_at(page, VERSION),
-            // LMDB keeps the page size in the otherwise unused first field of the free-list's record.
-            page_size: free.pad.into(),
-            free,
-            main: record(MAIN_DB),
-            last_page: u64_at(page, LAST_PAGE),
-            txn_id: u64_at(page, TXN_ID),
-        }
-    }
-
-    /// The one of the last commit.
-    pub(crate) fn newest_of([first, second]: [Self; 2]) -> Self {
-        let are_meta = Self::are_of_one_file(&first, &second);
-        let newest = if second.txn_id > first.txn_id { second } else { first };
-        Self { is_meta: are_meta, ..newest }
-    }
-
-    /// The one of this commit, if it has not been written over.
-    #[cfg(feature = "lmdb")]
-    pub(crate) fn of_commit([first, second]: [Self; 2], txn_id: u64) -> Option<Self> {
-        let are_meta = Self::are_of_one_file(&first, &second);
-        let meta = if txn_id.is_multiple_of(2) { first } else { second };
-        (meta.txn_id == txn_id).then_some(Self { is_meta: are_meta, ..meta })
-    }
-
-    fn are_of_one_file(first: &Self, second: &Self) -> bool {
-        let same = |meta: &Self| (meta.magic, meta.version, meta.page_size);
-        first.is_meta && second.is_meta && same(first) == same(second)
-    }
-
-    /// Whether what it says can be.
-    pub(crate) fn check(&self) -> Result<(), Wrong> {
-        // The first commit is number 1.
-        let is_its_turn = self.txn_id == 0 || self.txn_id % 2 == self.number;
-        if !self.is_meta || !is_its_turn {
-            return Err("one of its two meta pages is none");
-        }
-        for tree in [self.free, self.main] {
-            tree.check()?;
-            if tree.root != NO_PAGE && tree.root > self.last_page {
-                return Err("its meta page names a page that there is not");
-            }
-        }
-        Ok(())
-    }
-}
-
-/// `None` if the file ends before the meta page does.
-pub(crate) fn read_meta(file: &File, offset: u64) -> io::Result<Option<MetaPage>> {
-    let mut page = [0; META_END];
-    let is_whole = read_whole(file, &mut page, offset)?;
-    Ok(is_whole.then(|| MetaPage::from_page(&page, u64::from(offset > 0))))
-}
-
-/// False if the file ends before that.
-fn read_whole(file: &File, bytes: &mut [u8], offset: u64) -> io::Result<bool> {
-    match file.read_exact_at(bytes, offset) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(error),
-    }
 }

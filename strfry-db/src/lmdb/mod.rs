@@ -6,5 +6,6 @@ pub(crate) mod files;
 #[cfg(feature = "lmdb")]
 pub(crate) mod lock_file;
 pub(crate) mod map;
+pub(crate) mod meta_page;
 pub(crate) mod page;
 mod reach;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use crate::lmdb::data_file::MetaPage;
+use crate::lmdb::meta_page::MetaPage;
 use crate::lmdb::page::{Kind, NO_PAGE, PAGE_HEADER, Page, Record, Value, WRONG_DEPTH, Wrong};
 
 /// 16 TiB of the usual pages, more than `dbParams.mapsize` allows by default.

@@ -12,7 +12,7 @@ use crate::format::tables::{OF_ONE_KEY, Table};
 use crate::lmdb::page::{
     self, Kind, NO_PAGE, Node, Page, Record, VALUE, Value, WRONG_DEPTH, Wrong,
 };
-use crate::txn::page_txn::{PageTxn, damaged};
+use crate::txn::page_reader::{PageReader, damaged};
 
 /// A key and a value.
 pub(crate) type Entry<'s> = (&'s [u8], &'s [u8]);
@@ -67,7 +67,7 @@ impl Place<'_> {
 
 /// A place between two entries of a tree, or at an end.
 pub(crate) struct Cursor<'s> {
-    txn: &'s PageTxn<'s>,
+    pages: &'s PageReader<'s>,
     tree: Tree,
     /// From the root down to a leaf; empty behind the last entry and in front of the first.
     stack: Vec<Place<'s>>,
@@ -75,11 +75,11 @@ pub(crate) struct Cursor<'s> {
 
 impl<'s> Cursor<'s> {
     pub(crate) fn new(
-        txn: &'s PageTxn<'_>,
+        pages: &'s PageReader<'_>,
         tree: Tree,
         start: Start<'_>,
     ) -> Result<Self, ReadError> {
-        let mut cursor = Self::at_end(txn, tree);
+        let mut cursor = Self::at_end(pages, tree);
         if tree.record.root != NO_PAGE {
             cursor.descend(start)?;
         }
@@ -87,8 +87,8 @@ impl<'s> Cursor<'s> {
     }
 
     /// One that has no more to come, until it is told where to go.
-    fn at_end(txn: &'s PageTxn<'_>, tree: Tree) -> Self {
-        Self { txn, tree, stack: Vec::with_capacity(tree.record.depth.into()) }
+    fn at_end(pages: &'s PageReader<'_>, tree: Tree) -> Self {
+        Self { pages, tree, stack: Vec::with_capacity(tree.record.depth.into()) }
     }
 
     /// Goes down to a leaf, from the root or from the child that the last place names. Where that
@@ -112,7 +112,7 @@ impl<'s> Cursor<'s> {
                     (child.child(), (above.number, above.at))
                 }
             };
-            let page = self.txn.page(shape, number, from, |page| self.check_bounds(page))?;
+            let page = self.pages.page(shape, number, from, |page| self.check_bounds(page))?;
             let is_above = self.stack.len() + 1 < record.depth.into();
             if page.kind() != if is_above { Kind::Branch } else { leaf } {
                 return Err(damaged(shape, number)(WRONG_DEPTH));
@@ -240,7 +240,7 @@ struct Values<'s> {
 
 impl<'s> Values<'s> {
     fn new(
-        txn: &'s PageTxn<'_>,
+        pages: &'s PageReader<'_>,
         record: Record,
         (of, page): (Table, u64),
         forward: bool,
@@ -251,7 +251,7 @@ impl<'s> Values<'s> {
         }
         let tree = Tree { record, shape: &OF_ONE_KEY };
         let start = if forward { Start::First } else { Start::Last };
-        Ok(Self { cursor: Cursor::new(txn, tree, start)?, left: record.entries, of, page })
+        Ok(Self { cursor: Cursor::new(pages, tree, start)?, left: record.entries, of, page })
     }
 
     /// The values in the next page; `None` if there are no more.
@@ -273,18 +273,18 @@ const NOT_AS_MANY: Wrong = "a key has not as many values as it says";
 
 impl<'s> Entries<'s> {
     pub(crate) fn new(
-        txn: &'s PageTxn<'_>,
+        pages: &'s PageReader<'_>,
         tree: Tree,
         start: Start<'_>,
         forward: bool,
     ) -> Result<Self, ReadError> {
-        let cursor = Cursor::new(txn, tree, start)?;
+        let cursor = Cursor::new(pages, tree, start)?;
         Ok(Self { cursor, forward, key: &[], values: &[], more: None })
     }
 
     /// None, until they are told where to begin ([`Entries::seek`]).
-    pub(crate) fn at_end(txn: &'s PageTxn<'_>, tree: Tree, forward: bool) -> Self {
-        Self { cursor: Cursor::at_end(txn, tree), forward, key: &[], values: &[], more: None }
+    pub(crate) fn at_end(pages: &'s PageReader<'_>, tree: Tree, forward: bool) -> Self {
+        Self { cursor: Cursor::at_end(pages, tree), forward, key: &[], values: &[], more: None }
     }
 
     /// Begins anew in front of the first key that is at least this one. For keys in order faster
@@ -321,13 +321,17 @@ impl<'s> Entries<'s> {
                     return Ok(Some((node.key, value)));
                 }
                 Value::Large { page, bytes } if !has_duplicates => {
-                    return Ok(Some((node.key, self.cursor.txn.large_value(shape, page, bytes)?)));
+                    return Ok(Some((
+                        node.key,
+                        self.cursor.pages.large_value(shape, page, bytes)?,
+                    )));
                 }
                 Value::Several(values) if has_duplicates => {
                     self.values = page::integers(values, None).map_err(damaged(shape, page))?;
                 }
                 Value::Tree(record) if has_duplicates => {
-                    let values = Values::new(self.cursor.txn, record, (shape, page), self.forward)?;
+                    let values =
+                        Values::new(self.cursor.pages, record, (shape, page), self.forward)?;
                     self.more = Some(values);
                 }
                 _ => {

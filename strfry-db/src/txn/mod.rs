@@ -8,6 +8,7 @@ pub(crate) mod moment;
 pub(crate) mod open_here;
 pub(crate) mod open_snapshots;
 pub(crate) mod optimistic;
+pub(crate) mod page_reader;
 pub(crate) mod page_txn;
 #[cfg(feature = "lmdb")]
 pub(crate) mod registered;

@@ -21,9 +21,8 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::ReadError;
-use crate::lmdb::data_file::MetaPage;
+use crate::lmdb::meta_page::{MetaPage, MetaPages, is_overtaken};
 use crate::lmdb::page::NO_PAGE;
-use crate::txn::optimistic::{MetaPages, is_overtaken};
 
 /// Looks at a file that seems to be another: a meta page that is being written may be read half.
 const LOOKS: usize = 3;

@@ -39,104 +39,14 @@
 //! - If one of the meta pages is read while its 120 bytes are being stored, and twice the same. A
 //!   processor may show such stores out of order, for nanoseconds; the two reads are system calls.
 
-use std::fs::File;
-use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
-
-use crate::error::{ReadError, damaged};
-use crate::lmdb::data_file::MetaPage;
+use crate::error::ReadError;
 use crate::open::StrfryDb;
-use crate::txn::copies::Copies;
-use crate::txn::page_txn::PageTxn;
 use crate::txn::snapshot::Snapshot;
 
 /// Tries to read a batch before giving up. Each takes half as much as the one before, so that ten
 /// are enough for any batch to come down to one entry, which takes microseconds; the others are for a
 /// machine so busy that a commit or two come between even then.
 pub const ATTEMPTS: u32 = 300;
-
-/// Tries to begin a snapshot with nobody committing at that moment, which takes microseconds.
-const ATTEMPTS_TO_BEGIN: u32 = 1_000;
-
-/// What a snapshot without a slot goes by.
-#[derive(Debug)]
-pub(crate) struct MetaPages {
-    pub(crate) file: File,
-    page_size: u64,
-}
-
-impl MetaPages {
-    /// Of a file that has been checked, which is so the size of its pages too.
-    pub(crate) fn new((file, page_size): (File, u64)) -> Self {
-        Self { file, page_size }
-    }
-
-    /// The length of the file.
-    pub(crate) fn length(&self) -> Result<u64, ReadError> {
-        let metadata = self.file.metadata().map_err(|source| ReadError::Size { source })?;
-        Ok(metadata.len())
-    }
-
-    /// The meta page of the last commit.
-    pub(crate) fn newest(&self) -> Result<MetaPage, ReadError> {
-        self.both().map(MetaPage::newest_of)
-    }
-
-    pub(crate) fn both(&self) -> Result<[MetaPage; 2], ReadError> {
-        fence(Ordering::Acquire);
-        match MetaPage::both(&self.file, self.page_size) {
-            Ok(Some(metas)) => Ok(metas),
-            Ok(None) => Err(ReadError::NoMetaPages),
-            Err(source) => Err(ReadError::MetaPages { source }),
-        }
-    }
-
-    /// Both meta pages, at a moment at which nobody is writing them: this look at them, if another
-    /// shows the same.
-    pub(crate) fn at_one_moment(
-        &self,
-        mut metas: [MetaPage; 2],
-    ) -> Result<[MetaPage; 2], ReadError> {
-        for _ in 0..ATTEMPTS_TO_BEGIN {
-            let again = self.both()?;
-            if again == metas {
-                return Ok(metas);
-            }
-            metas = again;
-        }
-        Err(ReadError::Overtaken)
-    }
-
-    /// The meta page of the last commit, at such a moment.
-    pub(crate) fn begin(&self) -> Result<MetaPage, ReadError> {
-        let meta = MetaPage::newest_of(self.at_one_moment(self.both()?)?);
-        meta.check().map_err(|what| damaged("(pages)", "the meta pages", what))?;
-        Ok(meta)
-    }
-
-    /// Reads in this moment, and in a later one if strfry has overtaken it.
-    pub(crate) fn read_from<R>(
-        &self,
-        mut meta: MetaPage,
-        mut read: impl FnMut(&PageTxn<'_>) -> Result<R, ReadError>,
-    ) -> Result<R, ReadError> {
-        for _ in 0..ATTEMPTS {
-            let txn = PageTxn::copying(self, meta, Arc::new(Copies::new(&Arc::default())));
-            let result = read(&txn);
-            if txn.is_whole() {
-                return result;
-            }
-            meta = self.begin()?;
-        }
-        Err(ReadError::Overtaken)
-    }
-}
-
-/// Whether pages of snapshot `begun` may have been reused, with `newest` the last commit.
-pub(crate) fn is_overtaken(begun: u64, newest: u64) -> bool {
-    // A number that goes back is that of another file.
-    newest.checked_sub(begun).is_none_or(|commits| commits >= 2)
-}
 
 impl StrfryDb {
     /// Reads in one snapshot, and answers with what `read` returns. The way to read that works with
@@ -193,22 +103,6 @@ pub(crate) fn halved(bound: usize, attempt: u32) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_snapshot_is_overtaken_by_the_second_commit() {
-        for (begun, newest, overtaken) in [
-            (7, 7, false),
-            (7, 8, false),
-            (7, 9, true),
-            (7, 1_000, true),
-            (7, 6, true),
-            (0, 0, false),
-            (u64::MAX, u64::MAX, false),
-            (u64::MAX, 0, true),
-        ] {
-            assert_eq!(is_overtaken(begun, newest), overtaken, "{begun} {newest}");
-        }
-    }
 
     #[test]
     fn a_bound_is_halved_down_to_one() {
