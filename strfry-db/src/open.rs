@@ -3,7 +3,6 @@
 //! How: with slots for readers in strfry's own lock file, or without them (`optimistic`). Never
 //! creates a file: a database without a lock file is one that no strfry has open.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -11,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{OpenError, ReadError};
 use crate::format::flatbuffers::Meta;
-use crate::format::payload::Dictionary;
+use crate::format::payload::KnownDictionaries;
 use crate::format::tables::{META, Tables};
 use crate::limits::LESS_WITHOUT_LOCK;
 use crate::lmdb::data_file;
@@ -61,7 +60,7 @@ pub struct StrfryDb {
     seen: Seen,
     pub(crate) tables: Tables,
     pub(crate) meta: Meta,
-    pub(crate) dictionaries: Mutex<HashMap<u32, Arc<Dictionary>>>,
+    pub(crate) dictionaries: KnownDictionaries,
 }
 
 /// What keeps the pages of a moment as they are.
@@ -159,7 +158,7 @@ impl StrfryDb {
             seen,
             tables,
             meta,
-            dictionaries: Mutex::default(),
+            dictionaries: KnownDictionaries::default(),
         };
         // What was looked at and what has been opened is the same.
         let same = db.check_files();

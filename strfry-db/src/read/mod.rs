@@ -1,6 +1,7 @@
 //! What is read in a moment, or in many: single keys, scans, exports, figures.
 
 pub(crate) mod batched_walk;
+mod dictionaries;
 pub(crate) mod export;
 pub(crate) mod get;
 pub(crate) mod get_each;

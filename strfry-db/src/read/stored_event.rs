@@ -6,9 +6,9 @@ use std::borrow::Cow;
 use crate::error::{ReadError, damaged, gone};
 use crate::format::keys::LevId;
 use crate::format::packed_event::PackedEvent;
-use crate::format::payload;
 use crate::format::tables::{Table, present};
 use crate::limits::STEPS_INSTEAD_OF_DESCENT;
+use crate::read::dictionaries;
 use crate::txn::snapshot::Snapshot;
 
 const EVENTS: &str = "Event";
@@ -89,7 +89,7 @@ impl Snapshot<'_> {
     pub fn json(&self, lev_id: LevId) -> Result<Option<Cow<'_, str>>, ReadError> {
         let table = present(PAYLOADS, self.db().tables.event_payload)?;
         let record = self.get(table, &lev_id.to_ne_bytes())?;
-        record.map(|bytes| payload::decode(self, lev_id, bytes)).transpose()
+        record.map(|bytes| dictionaries::decode(self, lev_id, bytes)).transpose()
     }
 
     /// What strfry indexes of these events, in their order. Faster than asking for each.
@@ -114,7 +114,7 @@ impl Snapshot<'_> {
         let records = read_each(self, table, &lev_ids)?;
         Ok(lev_ids.into_iter().zip(records).map(move |(lev_id, record)| {
             let record = record.ok_or_else(|| gone(PAYLOADS, lev_id))?;
-            payload::decode(self, lev_id, record)
+            dictionaries::decode(self, lev_id, record)
         }))
     }
 

@@ -145,6 +145,7 @@ impl<'db> PageTxn<'db> {
 #[cfg(test)]
 mod tests {
     use std::fs::File;
+    use std::os::unix::fs::FileExt;
 
     use super::*;
     use crate::format::tables::META;

@@ -9,6 +9,7 @@ use crate::format::packed_event::{HEADER, PackedEvent};
 use crate::format::payload;
 use crate::nostr::{EventId, Pubkey};
 use crate::open::StrfryDb;
+use crate::read::dictionaries::know_dictionary;
 use crate::txn::snapshot::Snapshot;
 
 /// An event that a scan has found, copied: no snapshot is open on its behalf. Its JSON is
@@ -63,7 +64,7 @@ impl StoredEvent<'_> {
     /// [`ReadError::Damaged`]: it cannot be decoded.
     pub fn json(&self) -> Result<Cow<'_, str>, ReadError> {
         let payload = self.bytes.get(self.tags..).unwrap_or_default();
-        payload::decode_known(self.db, self.lev_id, payload)
+        payload::decode(&self.db.dictionaries, self.lev_id, payload)
     }
 }
 
@@ -106,7 +107,7 @@ fn copy<'db>(
 ) -> Result<StoredEvent<'db>, ReadError> {
     let (packed, payload) = (packed?, payload?);
     // What it is compressed with is read in the same moment, and known from then on.
-    payload::know_dictionary(snapshot, payload)?;
+    know_dictionary(snapshot, payload)?;
     let tags = packed.tag_bytes();
     Ok(StoredEvent {
         db: snapshot.db(),
