@@ -42,8 +42,9 @@ pub use nostr::filter::{Filter, FilterError};
 pub use open::StrfryDb;
 pub use read::get::Found;
 pub use read::get_each::StoredJson;
-pub use read::scan::{Batch, Newer, Scan, ScanOptions, StoredEvent};
+pub use read::scan::{Batch, Newer, Scan, ScanOptions};
 pub use read::stats::Stats;
+pub use read::stored_event::copied::StoredEvent;
 pub use txn::snapshot::Snapshot;
 
 /// What strfry-companion needs beyond this crate's purpose: its `stats`, `export` and `verify` show
@@ -61,7 +62,7 @@ pub mod internal {
     pub use crate::read::export::{Export, ExportForms, ExportRange};
     pub use crate::read::stats::AuthorCount;
     pub use crate::read::storage::{Dictionaries, NegentropyTree, Payloads, Readers};
-    pub use crate::read::stored_event::{Damage, StoredForms};
+    pub use crate::read::stored_event::forms::{Damage, StoredForms};
     pub use crate::txn::open_snapshots::Ending;
     #[cfg(feature = "lmdb")]
     pub use crate::txn::registered::linked_lmdb;

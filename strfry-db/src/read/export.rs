@@ -13,7 +13,7 @@ use crate::format::tables::present;
 use crate::limits::ROWS_PER_SNAPSHOT;
 use crate::open::StrfryDb;
 use crate::read::batched_walk::{BatchedWalk, Direction, Step};
-use crate::read::stored_event::StoredForms;
+use crate::read::stored_event::forms::StoredForms;
 use crate::txn::snapshot::Snapshot;
 
 const INDEX: &str = "Event__created_at";

@@ -6,7 +6,8 @@ use crate::error::ReadError;
 use crate::format::keys::LevId;
 use crate::format::packed_event::PackedEvent;
 use crate::read::get::Found;
-use crate::read::stored_event::StoredForms;
+use crate::read::stored_event::copied::{Copied, copied_of};
+use crate::read::stored_event::forms::StoredForms;
 use crate::txn::snapshot::Snapshot;
 
 /// Matches of one moment, at least one, in order. Of each nothing but the index has been read.
@@ -18,10 +19,6 @@ pub struct Batch<'a, 'db> {
 impl<'a, 'db> Batch<'a, 'db> {
     pub(super) fn new(snapshot: &'a Snapshot<'db>, found: &'a [Found]) -> Self {
         Self { snapshot, found }
-    }
-
-    pub(super) fn snapshot(&self) -> &'a Snapshot<'db> {
-        self.snapshot
     }
 
     /// Where the matches are, and when they were made.
@@ -56,6 +53,11 @@ impl<'a, 'db> Batch<'a, 'db> {
     #[doc(hidden)]
     pub fn stored_forms(&self) -> Result<Vec<StoredForms>, ReadError> {
         self.snapshot.forms_of(self.lev_ids())
+    }
+
+    /// The matches, copied.
+    pub(super) fn copied(&self) -> Result<Copied<'db>, ReadError> {
+        copied_of(self.snapshot, self.lev_ids())
     }
 
     fn lev_ids(&self) -> Vec<LevId> {

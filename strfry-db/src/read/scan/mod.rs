@@ -26,7 +26,6 @@ mod matches;
 mod merge;
 mod newer;
 mod plan;
-mod stored_event;
 
 use std::iter::FusedIterator;
 
@@ -34,10 +33,10 @@ use crate::error::ReadError;
 use crate::limits::ROWS_PER_SNAPSHOT;
 use crate::nostr::filter::Filter;
 use crate::open::StrfryDb;
+use crate::read::stored_event::copied::StoredEvent;
 pub use batch::Batch;
 use matches::Matches;
 pub use newer::Newer;
-pub use stored_event::StoredEvent;
 
 /// How to scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +102,7 @@ impl<'db> Iterator for Scan<'db> {
         if let Some(event) = self.copied.next() {
             return Some(event);
         }
-        match self.matches.next_batch(&mut |batch| stored_event::copied(batch)) {
+        match self.matches.next_batch(&mut |batch| batch.copied()) {
             Ok(Some(events)) => {
                 self.copied = events.into_iter();
                 self.copied.next()

@@ -1,12 +1,11 @@
 //! Events by the number that strfry gives them, which is the order in which they came.
 
-use super::StoredEvent;
-use super::stored_event::copied_of;
 use crate::error::{ReadError, damaged};
 use crate::format::keys::LevId;
 use crate::format::tables::present;
 use crate::limits::ROWS_PER_SNAPSHOT;
 use crate::open::StrfryDb;
+use crate::read::stored_event::copied::{StoredEvent, copied_of};
 use crate::txn::optimistic::halved;
 
 const TABLE: &str = "Event";

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use super::Batch;
 use crate::error::ReadError;
 use crate::format::keys::LevId;
 use crate::format::packed_event::{HEADER, PackedEvent};
@@ -76,15 +75,10 @@ impl std::fmt::Debug for StoredEvent<'_> {
 }
 
 /// Copies of some events, in their order; damage of one is in its place.
-type Copied<'db> = Vec<Result<StoredEvent<'db>, ReadError>>;
-
-/// Copies a batch.
-pub(super) fn copied<'db>(batch: &Batch<'_, 'db>) -> Result<Copied<'db>, ReadError> {
-    copied_of(batch.snapshot(), batch.found().iter().map(|found| found.lev_id).collect())
-}
+pub(crate) type Copied<'db> = Vec<Result<StoredEvent<'db>, ReadError>>;
 
 /// Copies these events.
-pub(super) fn copied_of<'db>(
+pub(crate) fn copied_of<'db>(
     snapshot: &Snapshot<'db>,
     lev_ids: Vec<LevId>,
 ) -> Result<Copied<'db>, ReadError> {
