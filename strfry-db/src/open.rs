@@ -8,7 +8,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::error::{OpenError, ReadError};
+use crate::error::{DB_VERSION, OpenError, ReadError};
 use crate::format::flatbuffers::Meta;
 use crate::format::payload::KnownDictionaries;
 use crate::format::tables::{META, Tables};
@@ -34,8 +34,6 @@ use crate::txn::snapshot::Snapshot;
 
 /// strfry's key of the one `Meta` record.
 const META_KEY: u64 = 1;
-/// strfry 1.1.1, `CURR_DB_VERSION`.
-const DB_VERSION: u64 = 3;
 /// What strfry writes on the machine's own endianness.
 const NATIVE_ENDIANNESS: u64 = 1;
 
@@ -325,6 +323,7 @@ impl StrfryDb {
     }
 
     /// The reader slots; `None` without a lock file.
+    #[doc(hidden)]
     pub fn readers(&self) -> Option<Readers> {
         match &self.access {
             #[cfg(feature = "lmdb")]
@@ -415,8 +414,7 @@ fn check_version(path: &Path, meta: &Meta) -> Result<(), OpenError> {
     match found {
         _ if meta.endianness != NATIVE_ENDIANNESS => Err(OpenError::Endianness { path }),
         DB_VERSION => Ok(()),
-        ..DB_VERSION => Err(OpenError::TooOld { path, found }),
-        _ => Err(OpenError::TooNew { path, found }),
+        _ => Err(OpenError::Version { path, found }),
     }
 }
 

@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::error::{OpenError, ReadError};
+use crate::error::{OpenError, ReadError, refused};
 
 const DATA: &str = "data.mdb";
 const LOCK: &str = "lock.mdb";
@@ -111,7 +111,7 @@ impl Files {
         let bytes = self.check_data()?;
         let own = self.lock_path();
         for path in &self.lock_paths {
-            let now = identify(path).map_err(|source| ReadError::Files { source })?;
+            let now = identify(path).map_err(refused("look at the files"))?;
             match (self.lock, now) {
                 (None, None) => {}
                 (None, Some(_)) => return Err(ReadError::LockFileAppeared),
@@ -126,7 +126,7 @@ impl Files {
     /// As [`Files::check`], of the data file alone.
     pub(crate) fn check_data(&self) -> Result<u64, ReadError> {
         let path = self.data_path();
-        match look_at(&path).map_err(|source| ReadError::Files { source })? {
+        match look_at(&path).map_err(refused("look at the files"))? {
             Some((now, bytes)) if now == self.data => Ok(bytes),
             _ => Err(ReadError::Replaced { path }),
         }

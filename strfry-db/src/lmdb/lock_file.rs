@@ -14,7 +14,7 @@ use std::path::Path;
 use rustix::fs::{Access, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use crate::error::{Libc, OpenError};
+use crate::error::OpenError;
 
 const MAGIC: u32 = 0xBEEF_C0DE;
 const MUTEX: usize = 8;
@@ -26,6 +26,24 @@ const GLIBC_ROBUST_SHARED: u32 = 144;
 const MUSL_ROBUST_SHARED: u32 = 132;
 
 const OURS: Libc = if cfg!(target_env = "musl") { Libc::Musl } else { Libc::Glibc };
+
+/// A C library, by how it lays out a mutex.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Libc {
+    /// GNU, of most distributions.
+    Glibc,
+    /// musl, of Alpine and of strfry's container image.
+    Musl,
+}
+
+impl Libc {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Glibc => "glibc",
+            Self::Musl => "musl",
+        }
+    }
+}
 
 /// Opens a regular file. A pipe could make us wait, and some devices act when they are opened.
 fn open_to_read(path: &Path) -> io::Result<File> {
@@ -65,7 +83,8 @@ pub(crate) fn check(path: &Path) -> Result<bool, OpenError> {
     }
     match libc_of(&header) {
         Some(theirs) if theirs != OURS => {
-            Err(OpenError::LockFileOfOtherLibc { path: path.to_owned(), theirs, ours: OURS })
+            let [theirs, ours] = [theirs, OURS].map(Libc::name);
+            Err(OpenError::LockFileOfOtherLibc { path: path.to_owned(), theirs, ours })
         }
         _ => Ok(true),
     }

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{Ordering, fence};
 
-use crate::error::{ReadError, damaged};
+use crate::error::{ReadError, damaged, refused};
 use crate::lmdb::page::{self, NO_PAGE, PAGE_HEADER, Record, Wrong, u32_at, u64_at};
 
 /// From the start of a meta page.
@@ -147,7 +147,7 @@ impl MetaPages {
 
     /// The length of the file.
     pub(crate) fn length(&self) -> Result<u64, ReadError> {
-        let metadata = self.file.metadata().map_err(|source| ReadError::Size { source })?;
+        let metadata = self.file.metadata().map_err(refused("tell the size"))?;
         Ok(metadata.len())
     }
 
@@ -161,7 +161,7 @@ impl MetaPages {
         match MetaPage::both(&self.file, self.page_size) {
             Ok(Some(metas)) => Ok(metas),
             Ok(None) => Err(ReadError::NoMetaPages),
-            Err(source) => Err(ReadError::MetaPages { source }),
+            Err(source) => Err(refused("read the meta pages")(source)),
         }
     }
 

@@ -52,6 +52,7 @@ impl StrfryDb {
     ///
     /// # Errors
     /// [`ReadError`]
+    #[doc(hidden)]
     pub fn newest_json_of_each(
         &self,
         pubkeys: &[Pubkey],

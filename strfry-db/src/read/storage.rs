@@ -1,6 +1,6 @@
 //! Figures about how the database is kept: free pages, readers, dictionaries, negentropy trees.
 
-use crate::error::{ReadError, damaged};
+use crate::error::{ReadError, damaged, refused};
 use crate::format::flatbuffers::{CompressionDictionary, NegentropyFilter};
 use crate::format::tables::present;
 use crate::limits::EVENTS_PER_SNAPSHOT;
@@ -126,7 +126,7 @@ impl StrfryDb {
     /// Size of `data.mdb`, in bytes.
     pub(crate) fn file_bytes(&self) -> Result<u64, ReadError> {
         let metadata = std::fs::metadata(self.data_path());
-        metadata.map(|metadata| metadata.len()).map_err(|source| ReadError::Size { source })
+        metadata.map(|metadata| metadata.len()).map_err(refused("tell the size"))
     }
 }
 

@@ -20,7 +20,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::error::ReadError;
+use crate::error::{ReadError, refused};
 use crate::lmdb::meta_page::{MetaPage, MetaPages, is_overtaken};
 use crate::lmdb::page::NO_PAGE;
 
@@ -130,7 +130,7 @@ fn read_root(pages: &MetaPages, meta: &MetaPage) -> Result<Option<Box<[u8]>>, Re
     match pages.file.read_exact_at(&mut root, offset) {
         Ok(()) => Ok(Some(root)),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(None),
-        Err(source) => Err(ReadError::ReadPage { page: meta.main.root, source }),
+        Err(source) => Err(refused(&format!("read page {}", meta.main.root))(source)),
     }
 }
 

@@ -57,6 +57,7 @@ impl StrfryDb {
     ///
     /// # Errors
     /// What `read` returns, or that the snapshot cannot be had.
+    #[doc(hidden)]
     pub fn read<'db, R>(
         &'db self,
         mut read: impl FnMut(&Snapshot<'db>) -> Result<R, ReadError>,

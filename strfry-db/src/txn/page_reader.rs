@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use elsa::sync::FrozenVec;
 
-use crate::error::ReadError;
+use crate::error::{ReadError, refused};
 use crate::format::tables::Table;
 use crate::limits::{CHECKED_PAGES, COPIED_RECORD};
 use crate::lmdb::map::Map;
@@ -109,7 +109,7 @@ impl<'db> PageReader<'db> {
         match self.meta_pages.file.read_exact_at(copy, offset) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(behind()),
-            Err(source) => Err(ReadError::ReadPage { page, source }),
+            Err(source) => Err(refused(&format!("read page {page}"))(source)),
         }
     }
 

@@ -85,6 +85,7 @@ impl<'db> Scan<'db> {
     /// What `take` makes of each batch, where it lies, with no event copied. As with
     /// [`StrfryDb::read`], what `take` returns counts, and not how often it is called. A snapshot is
     /// open meanwhile, and strfry's file can only grow: `take` must not wait for anything.
+    #[doc(hidden)]
     pub fn map_batches<T, F>(self, take: F) -> impl Iterator<Item = Result<T, ReadError>>
     where
         F: FnMut(&Batch<'_, 'db>) -> Result<T, ReadError>,
