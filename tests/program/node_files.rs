@@ -119,11 +119,11 @@ fn the_log_tells_the_whole_run_in_lines_that_people_and_programs_know() {
              {shown}\
              [INFO] Peer peer (RELAY): complete, 8 events received\n\
              [INFO] 8 events received: imported=6 duplicate=2\n\
-             [INFO] SYNC_STATS: events=6 dms=0 public=6 deletions=0 videos=0 files=0 comments=0 \
-             voice=0 tags=0 tmdb=0 channels=0 playlists=0 status=0 did=0 ore_spaces=0 \
+             [INFO] SYNC_STATS: events=6 dms=0 public=6 deletions=0 videos=0 profiles=3 files=0 \
+             comments=0 voice=0 tags=0 tmdb=0 channels=0 playlists=0 status=0 did=0 ore_spaces=0 \
              ore_meetings=0 oracle=0 economic_health=0 workflows=0 n2_memory=0 nip52_calendar=0 \
-             profiles=3 text=3 contacts=0 reposts=0 reactions=0 blog=0 drafts=0 analytics=0 \
-             encrypted_analytics=0 badge_awards=0 profile_badges=0 badge_definitions=0 \
+             text=3 contacts=0 reposts=0 reactions=0 blog=0 drafts=0 encrypted_analytics=0 \
+             analytics=0 badge_awards=0 profile_badges=0 badge_definitions=0 \
              love_ledger=0 wotx2_objects=0 wotx2_justice=0 vibration_matches=0 friction_reports=0 \
              zaps=0 crowdfunding=0\n\
              [INFO] SYNC_IMPORT: events=6 mode=verified\n\
