@@ -28,7 +28,7 @@ use crate::node::{
     Acquired, Blacklist, Discovery, EventLimits, Holder, NodePaths, Peer, PeerPolicy, Precious,
     PubkeySources, RunLock, fallback_peer,
 };
-use crate::report::{Progress, RunLog, Terminal, clean_for_log};
+use crate::report::{Progress, RunLog, Terminal, clean_for_log, clean_whole_for_log};
 use crate::stop::Stop;
 use crate::strfry_db::StrfryDb;
 
@@ -125,7 +125,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         summary.errors.push(lost.to_string());
         summary.status = summary.status.max(Status::Incomplete);
     }
-    let printed = if arguments.json { print_json(&summary) } else { print(&in_words(&summary)) };
+    let printed = if arguments.json {
+        let printed = print_json(&summary);
+        for why in reasons(&summary) {
+            tell(clean_whole_for_log(&why));
+        }
+        printed
+    } else {
+        print(&in_words(&summary))
+    };
     outcome_of(summary.status, printed)
 }
 
@@ -328,16 +336,16 @@ fn in_words(summary: &Summary) -> String {
     for (class, count) in summary.classes() {
         text.push_str(&format!("  {class:<16} {count:>9}\n"));
     }
-    if summary.status == Status::Incomplete {
-        text.push_str("Incomplete, because:\n");
+    if summary.status != Status::Complete {
+        text.push_str(&format!("{status}, because:\n"));
         for why in reasons(summary) {
-            text.push_str(&format!("  {}\n", clean_for_log(&why)));
+            text.push_str(&format!("  {}\n", clean_whole_for_log(&why)));
         }
     }
     text
 }
 
-/// Why a run is incomplete: a line for each peer that still owes something, and for each error.
+/// Why a run is not complete: a line for each peer that still owes something, and for each error.
 fn reasons(summary: &Summary) -> Vec<String> {
     let of_peer = |peer: &PeerSummary| {
         let what = match peer.status {
