@@ -9,6 +9,7 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use jiff::Zoned;
 
+use super::as_script::start_report;
 use super::asking::{Asking, Named, failure_of, runtime};
 use super::diff::sides_in_words;
 use super::exit::{Failure, OrFail, Outcome, Result, outcome_of, tell};
@@ -80,6 +81,10 @@ pub(super) struct Arguments {
     /// Print figures about the database, and exit
     #[arg(long, conflicts_with = "show_hex")]
     stats: bool,
+    /// Take the flags of the old script, and start the station's report at the end as the script
+    /// does; `adopt` puts this flag into the script
+    #[arg(long)]
+    as_script: bool,
     #[command(flatten)]
     pub(super) node: NodeArguments,
 }
@@ -134,10 +139,18 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     } else {
         print(&in_words(&summary))
     };
+    if arguments.as_script && !summary.dry_run {
+        start_report(&paths, &log);
+    }
     outcome_of(summary.status, printed)
 }
 
 impl Arguments {
+    /// The same run, called by the name of the script.
+    pub(super) fn as_script(self) -> Self {
+        Self { as_script: true, ..self }
+    }
+
     /// Public relays to ask for profiles.
     fn fallback(&self) -> Result<Vec<Peer>> {
         let public: Vec<&str> = match self.fallback_relays.as_slice() {
