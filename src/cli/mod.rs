@@ -72,8 +72,9 @@ macro_rules! commands {
         }
 
         fn run(name: &str, matches: &ArgMatches) -> exit::Result<Outcome> {
-            // What imports, or opens tunnels, ends in an orderly way of its own.
-            if !["backfill", "diff", "import", "peers"].contains(&name) {
+            // What imports, opens tunnels or leaves something to clean up ends in an orderly way of
+            // its own.
+            if !["backfill", "bench", "diff", "import", "peers"].contains(&name) {
                 signals::end_between_snapshots()?;
             }
             match name {
