@@ -147,7 +147,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
 
 impl Arguments {
     /// The same run, called by the name of the script.
-    pub(super) fn as_script(self) -> Self {
+    pub(super) fn by_script_name(self) -> Self {
         Self { as_script: true, ..self }
     }
 

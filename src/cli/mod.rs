@@ -115,7 +115,7 @@ pub fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let outcome = if is_script(arguments.first()) {
         match ScriptArguments::try_parse_from(arguments) {
-            Ok(arguments) => backfill::run(&arguments.backfill.as_script()),
+            Ok(arguments) => backfill::run(&arguments.backfill.by_script_name()),
             Err(error) => return exit::code_of_arguments(&error),
         }
     } else {
