@@ -95,45 +95,70 @@ fn anonymous(status: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
-    fn sh(script: &str) -> Command {
+    /// Long enough for a busy machine.
+    const DEADLINE: Duration = Duration::from_secs(60);
+
+    fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+        let deadline = Instant::now() + DEADLINE;
+        while !is_so() {
+            assert!(Instant::now() < deadline, "still waiting until {what}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    fn sh(script: &str, directory: &Path) -> Command {
         let mut command = Command::new("sh");
-        command.args(["-c", script]);
+        command.args(["-c", script]).current_dir(directory).process_group(0);
         command
     }
 
     #[test]
     fn memory_is_that_of_all_processes_of_the_program() {
-        // Each of both holds 8 MB while the other one runs.
-        let hold = "x=$(head -c 8000000 /dev/zero | tr '\\0' x); sleep 0.4";
-        let longest = Duration::from_secs(60);
-        let ran = run(&mut sh(&format!("({hold}) & {hold}; wait")), longest, &Stop::default());
-        let ran = ran.unwrap_or_else(|failure| panic!("{failure:?}"));
-        assert!(ran.status.is_some_and(|status| status.success()));
-        assert!(ran.memory > 16_000_000, "{}", ran.memory);
+        let directory = tempfile::tempdir().unwrap();
+        let hold =
+            |mark| format!("x=$(head -c 8000000 /dev/zero | tr '\\0' x); >{mark}; sleep 1000; :");
+        let script = format!("({}) & {}", hold("one"), hold("two"));
+        let child = sh(&script, directory.path()).spawn().unwrap();
+        let group = Group { id: Pid::from_child(&child), child };
+        for mark in ["one", "two"] {
+            until("both hold 8 MB", || directory.path().join(mark).exists());
+        }
+        let memory = memory_of(group.id).unwrap();
+        assert!(memory > 16_000_000, "{memory}");
         assert_eq!(anonymous("VmRSS:\t 9 kB\nRssAnon:\t      12 kB\nRssFile: 1 kB\n"), 12 * 1024);
         assert_eq!(anonymous("RssAnon: x\n"), 0);
     }
 
     #[test]
-    fn nothing_that_a_program_started_outlives_its_longest_time() {
+    fn nothing_that_a_program_started_outlives_the_bench() {
         let directory = tempfile::tempdir().unwrap();
         let mark = directory.path().join("pid");
-        let script = format!("sleep 1000 & echo $! > {}; wait", mark.display());
-        let ran = run(&mut sh(&script), Duration::from_millis(500), &Stop::default());
-        assert!(ran.unwrap_or_else(|failure| panic!("{failure:?}")).status.is_none());
+        let script = "sleep 1000 & echo $! >new; mv new pid; wait";
+        let stop = Stop::default();
+        let ran = thread::scope(|scope| {
+            scope.spawn(|| {
+                until("it has started another one", || mark.exists());
+                stop.tell();
+            });
+            run(&mut sh(script, directory.path()), DEADLINE, &stop)
+        });
+        assert!(matches!(ran, Err(Failure::CannotRun(_))));
         let pid = fs::read_to_string(mark).unwrap();
-        let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+        let stat = format!("/proc/{}/stat", pid.trim());
         // Gone, or waiting for init to take it away.
-        assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
+        let is_gone = || fs::read_to_string(&stat).map_or(true, |stat| stat.contains(") Z "));
+        until("it is gone", is_gone);
     }
 
     #[test]
-    fn a_signal_ends_the_bench() {
-        let stop = Stop::default();
-        stop.tell();
-        let ran = run(&mut sh("sleep 1000"), Duration::from_secs(60), &stop);
-        assert!(matches!(ran, Err(Failure::CannotRun(_))));
+    fn a_program_that_has_taken_its_longest_time_is_ended() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = sh("sleep 1000", directory.path());
+        let ran = run(&mut command, Duration::ZERO, &Stop::default());
+        assert!(ran.unwrap_or_else(|failure| panic!("{failure:?}")).status.is_none());
     }
 }
