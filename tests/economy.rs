@@ -134,10 +134,10 @@ fn dead_peers_cost_no_further_time_out_when_profiles_are_recovered() {
     let public = ScriptedRelay::start(|_| answer([Act::Eose]));
     let times = neighbourhood.times(&["--fallback-relay", &public.url()]);
     neighbourhood.assert_one_time_out(times);
-    // In both runs it came to the last resort, with one more to see whether nothing was true, and before that the live peers were asked for all
-    // time.
+    // In both runs it came to the last resort, with two more to see whether nothing was true, and
+    // before that the live peers were asked for all time.
     let asked = public.record().requests;
-    assert_eq!(asked.iter().filter(|filter| filter["authors"].is_array()).count(), 4);
+    assert_eq!(asked.iter().filter(|filter| filter["authors"].is_array()).count(), 6);
     for live in &neighbourhood.live {
         let asked = live.record().requests;
         assert!(asked.iter().filter(|filter| filter["since"].is_null()).count() >= 2, "{asked:?}");

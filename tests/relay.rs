@@ -99,12 +99,13 @@ async fn an_empty_answer_is_a_success_once_nothing_comes_after_it() {
     let (outcome, _) = fetch(&relay.url(), vec![filter.clone()], PATIENT).await;
     assert_eq!(
         outcome,
-        FetchOutcome { events: 0, pages: 3, complete: 1, ..FetchOutcome::default() }
+        FetchOutcome { events: 0, pages: 5, complete: 1, ..FetchOutcome::default() }
     );
     let record = relay.record();
-    // Two more tell whether nothing was true: one for whatever there is, one for the same.
+    // Four more, together, tell whether nothing was true: for whatever there is, also of late and by
+    // a few authors, and for the same.
     let limits = record.requests.iter().map(|filter| filter["limit"].as_u64());
-    assert_eq!(limits.collect::<Vec<_>>(), [Some(500), Some(5), Some(1)]);
+    assert_eq!(limits.collect::<Vec<_>>(), [Some(500), Some(5), Some(5), Some(5), Some(1)]);
     assert_eq!(record.for_nothing, 1);
 }
 
@@ -154,8 +155,8 @@ async fn all_fetches_of_a_peer_share_one_connection_and_close_their_subscription
     let mut session = peer(&relay.url());
     let authors = Author::all(0..6);
     let queries: Vec<Filter> = authors.chunks(1).map(|author| query(author, &[1])).collect();
-    // The first time two more tell whether nothing was true.
-    for pages in [8, 6] {
+    // The first time four more tell whether nothing was true.
+    for pages in [10, 6] {
         let outcome = session.fetch(queries.clone(), PATIENT, &Collector::default()).await;
         assert_eq!(
             outcome,
@@ -205,7 +206,7 @@ async fn queries_that_are_rate_limited_together_do_not_use_up_each_others_tries(
     let (outcome, _) = fetch(&relay.url(), queries, PATIENT).await;
     assert_eq!(
         outcome,
-        FetchOutcome { events: 0, pages: 10, complete: 8, gaps: vec![], withheld: vec![] }
+        FetchOutcome { events: 0, pages: 12, complete: 8, gaps: vec![], withheld: vec![] }
     );
 }
 
@@ -299,8 +300,8 @@ async fn a_connection_that_died_between_two_fetches_is_replaced() {
         }
     });
     let mut session = peer(&relay.url());
-    // The first time two more tell whether nothing was true.
-    for pages in [3, 1] {
+    // The first time four more tell whether nothing was true.
+    for pages in [5, 1] {
         let queries = vec![query(&[Author::new(1)], &[1])];
         let outcome = session.fetch(queries, IMPATIENT, &Collector::default()).await;
         assert_eq!(
@@ -325,7 +326,7 @@ async fn one_query_without_an_answer_spoils_neither_the_others_nor_the_next_fetc
     let gap = Gap { filter: ask(4), reason: GapReason::Unanswered(0) };
     assert_eq!(
         outcome,
-        FetchOutcome { events: 0, pages: 8, complete: 6, gaps: vec![gap], withheld: vec![] }
+        FetchOutcome { events: 0, pages: 10, complete: 6, gaps: vec![gap], withheld: vec![] }
     );
     let outcome = session.fetch(vec![ask(0)], IMPATIENT, &Collector::default()).await;
     assert_eq!(
@@ -340,7 +341,7 @@ async fn a_page_that_waits_for_its_turn_is_not_overdue() {
     let all = few_notes(&authors[0]);
     let archive = Archive::new(&all, 500);
     let relay = ScriptedRelay::start(move |request| {
-        let pause = [Act::Wait(IMPATIENT.time_out / 5)];
+        let pause = [Act::Wait(IMPATIENT.time_out / 8)];
         answer(archive.answer(request).flat_map(move |act| pause.clone().into_iter().chain([act])))
     });
     let queries = authors.chunks(1).map(|author| query(author, &[1])).collect();
@@ -366,7 +367,7 @@ async fn all_events_come_also_from_a_relay_that_says_the_end_first_and_it_is_not
     let page = asked;
     let gaps = vec![Gap { filter: page, reason: GapReason::AfterItsEnd }];
     // It is asked again whether "nothing" was true.
-    assert_eq!(outcome, FetchOutcome { events: 19, pages: 5, complete: 1, gaps, withheld: vec![] });
+    assert_eq!(outcome, FetchOutcome { events: 18, pages: 6, complete: 1, gaps, withheld: vec![] });
     let mut ids = collector.ids();
     ids.dedup();
     assert_eq!(ids, sorted_ids(&all));
@@ -375,16 +376,16 @@ async fn all_events_come_also_from_a_relay_that_says_the_end_first_and_it_is_not
 #[tokio::test]
 async fn a_relay_that_does_not_answer_a_request_for_nothing_has_answered_all_the_same() {
     let relay = ScriptedRelay::start(|request| match request.number {
-        1..=3 => answer([Act::Eose]),
+        1..=5 => answer([Act::Eose]),
         _ => answer([]),
     });
     let (outcome, _) = fetch(&relay.url(), vec![query(&[Author::new(1)], &[1])], IMPATIENT).await;
     assert_eq!(
         outcome,
-        FetchOutcome { events: 0, pages: 3, complete: 1, ..FetchOutcome::default() }
+        FetchOutcome { events: 0, pages: 5, complete: 1, ..FetchOutcome::default() }
     );
     let record = relay.record();
-    assert_eq!((record.requests.len(), record.for_nothing), (3, 1));
+    assert_eq!((record.requests.len(), record.for_nothing), (5, 1));
 }
 
 #[tokio::test]
@@ -402,7 +403,7 @@ async fn what_is_published_while_a_relay_is_asked_is_taken_and_no_gap() {
     let (outcome, collector) = fetch(&relay.url(), vec![query(&[author], &[1])], PATIENT).await;
     assert_eq!(
         outcome,
-        FetchOutcome { events: 1, pages: 3, complete: 1, ..FetchOutcome::default() }
+        FetchOutcome { events: 1, pages: 5, complete: 1, ..FetchOutcome::default() }
     );
     assert_eq!(collector.ids(), sorted_ids(&[late]));
 }

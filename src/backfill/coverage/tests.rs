@@ -90,7 +90,13 @@ impl Model {
             let around = at.saturating_sub(1)..=at + 1;
             around.flat_map(move |second| [(subject, kind, second), (0, kind, second)])
         });
-        let lost: BTreeSet<Second> = gaps.iter().copied().chain(holes).collect();
+        let widened = |area: &Area| Area {
+            first: area.first.saturating_sub(1),
+            last: area.last + 1,
+            ..area.clone()
+        };
+        let widened = answer.gaps.iter().flat_map(|gap| widened(gap).touched());
+        let lost: BTreeSet<Second> = widened.chain(holes).collect();
         let withheld = of(&answer.withheld);
         let mut told = self.clone();
         told.covered.extend(of(&answer.asked));
@@ -293,7 +299,7 @@ fn a_full_history_is_owed_anew_once_it_has_been_given_and_carried_on_until_then(
     assert!(coverage.promise_anew(PEER, &authors, &[1]));
     assert!(!settle(&mut coverage, &[filter(5, 9)]));
     assert!(!coverage.promise_anew(PEER, &authors, &[1]));
-    let rest = [filter(5, 9), filter(LASTING + 1, UNTIL)];
+    let rest = [filter(4, 10), filter(LASTING + 1, UNTIL)];
     assert_eq!(coverage.owed(PEER, question, UNTIL), rest);
     assert!(settle(&mut coverage, &[]));
     assert!(coverage.promise_anew(PEER, &authors, &[1]));
