@@ -4,11 +4,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use clap::Args;
+use clap::{Args, ValueHint};
 use tokio::runtime::Runtime;
 
 use super::auth_key::read_auth_key;
 use super::exit::{Failure, OrFail, Result, tell};
+use super::help::{ASK, WHOM};
 use super::node::{NodeArguments, read_pubkeys};
 use super::resources::{need_open_files, need_threads};
 use super::trace::Tracing;
@@ -20,30 +21,37 @@ use crate::peer::{AuthKey, Trace};
 
 #[derive(Debug, Args)]
 pub(super) struct Asking {
-    /// Ask for events of the last N days; 0 for all time
-    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true,
+    /// Events of the last N days; 0: all time
+    #[arg(long, value_name = "N", help_heading = ASK, default_value_t = 1,
+          allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(0..=i64::from(limits::DAYS)))]
     pub(super) days: u32,
     /// Do not ask for direct messages (kind 4)
-    #[arg(long)]
+    #[arg(long, help_heading = ASK, hide_short_help = true)]
     no_dms: bool,
     /// File with the secret key (nsec or hex) with which this node authenticates to relays (NIP-42)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = WHOM, hide_short_help = true)]
     auth_key_file: Option<PathBuf>,
     /// Ask every peer page by page, also those that can compare (NIP-77)
-    #[arg(long)]
+    #[arg(long, help_heading = WHOM, hide_short_help = true)]
     pub(super) no_negentropy: bool,
-    /// Relay to ask, instead of the swarm's; may be at any address, private ones too (repeatable)
-    #[arg(long = "relay", value_name = "URL", num_args = 1..)]
+    /// Relays to ask, instead of the swarm's
+    ///
+    /// They may be at any address, private ones too. May be given several times.
+    #[arg(long = "relay", value_name = "URL", help_heading = WHOM, num_args = 1..)]
     relays: Vec<String>,
-    /// File with pubkeys to ask for, instead of the node's own; `-` for standard input
-    #[arg(long = "pubkeys", value_name = "FILE", num_args = 1..)]
+    /// Files with pubkeys to ask for, not the node's own
+    ///
+    /// A file has one pubkey on each line; `-` is standard input. May be given several times.
+    #[arg(long = "pubkeys", value_name = "FILE", help_heading = ASK, num_args = 1..)]
     pubkeys: Vec<PathBuf>,
-    /// Kinds to ask for, such as 0,1,30500-30503 [default: the node's]
-    #[arg(long, value_name = "LIST")]
+    /// Kinds to ask for, such as 0,1,30500-30503
+    ///
+    /// [default: the node's]
+    #[arg(long, value_name = "LIST", help_heading = ASK)]
     kinds: Option<String>,
     /// Ask for no more and no less than --days, whatever earlier runs have noted in the state file
-    #[arg(long)]
+    #[arg(long, help_heading = ASK, hide_short_help = true)]
     ignore_state: bool,
     /// The old name of --ignore-state
     #[arg(long, hide = true)]
@@ -51,15 +59,18 @@ pub(super) struct Asking {
     #[command(flatten)]
     pub(super) reaching: Reaching,
     /// Longest wait for a connection, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = limits::CONNECT_TIME_OUT.as_secs(), allow_negative_numbers = true,
+    #[arg(long, value_name = "SECONDS", help_heading = WHOM, hide_short_help = true, default_value_t = limits::CONNECT_TIME_OUT.as_secs(), allow_negative_numbers = true,
           value_parser = clap::value_parser!(u64).range(1..=3_600))]
     connect_timeout: u64,
     /// Longest wait without progress for recent events, in seconds; twice as long for everything
-    #[arg(long, value_name = "SECONDS", default_value_t = limits::RECENT_TIME_OUT.as_secs(), allow_negative_numbers = true,
+    #[arg(long, value_name = "SECONDS", help_heading = WHOM, hide_short_help = true, default_value_t = limits::RECENT_TIME_OUT.as_secs(), allow_negative_numbers = true,
           value_parser = clap::value_parser!(u64).range(1..=3_600))]
     timeout: u64,
-    /// Stop asking after this time and write what has come: seconds, or 90s, 50m, 2h; 0 for no limit
-    #[arg(long, value_name = "TIME", default_value = "50m", value_parser = parse_time)]
+    /// Stop asking after this time; 0 for no limit
+    ///
+    /// What has come until then is written. Seconds, or 90s, 50m, 2h.
+    #[arg(long, value_name = "TIME", help_heading = WHOM, hide_short_help = true,
+          default_value = "50m", value_parser = parse_time)]
     max_time: Duration,
     #[command(flatten)]
     pub(super) tracing: Tracing,
@@ -86,13 +97,14 @@ fn parse_time(text: &str) -> std::result::Result<Duration, String> {
 #[derive(Debug, Clone, Args)]
 pub(super) struct Reaching {
     /// Dial peers of the swarm at loopback and private addresses too
-    #[arg(long)]
+    #[arg(long, help_heading = WHOM, hide_short_help = true)]
     pub(super) allow_local_peers: bool,
     /// Open no tunnels to stations whose relays listen on their own machine
-    #[arg(long)]
+    #[arg(long, help_heading = WHOM, hide_short_help = true)]
     no_tunnels: bool,
     /// The command that opens tunnels
-    #[arg(long, value_name = "FILE", default_value = "ipfs")]
+    #[arg(long, value_name = "FILE", help_heading = WHOM, hide_short_help = true,
+          default_value = "ipfs", value_hint = ValueHint::CommandName)]
     pub(super) ipfs_bin: PathBuf,
 }
 

@@ -12,6 +12,7 @@ use jiff::Zoned;
 use super::asking::{Asking, Named, failure_of, runtime};
 use super::diff::sides_in_words;
 use super::exit::{Failure, OrFail, Outcome, Result, outcome_of, tell};
+use super::help::{OUTPUT, STRFRY, WHOM};
 use super::node::NodeArguments;
 use super::output::{print, print_json};
 use super::pubkeys::print_list;
@@ -36,51 +37,53 @@ use crate::strfry_db::StrfryDb;
 const PUBLIC_RELAYS: &[&str] = &["wss://purplepag.es", "wss://relay.primal.net", "wss://nos.lol"];
 
 #[derive(Debug, Args)]
-#[command(after_help = super::EXIT_CODES)]
 pub(super) struct Arguments {
     #[command(flatten)]
     asking: Asking,
-    /// Show every line of the log on the terminal
-    #[arg(short, long)]
-    verbose: bool,
-    /// Check signatures; this is the default
-    #[arg(long, conflicts_with = "no_verify")]
-    verify: bool,
-    /// Do not check signatures; everything else about an event is still checked
-    #[arg(long)]
-    no_verify: bool,
-    /// Give strfry plain JSON, which it packs itself: slower
-    #[arg(long)]
-    plain: bool,
-    /// Neither recover missing profiles nor write the profiles file
-    #[arg(long)]
-    no_profiles: bool,
-    /// Fetch and check, but import nothing
-    #[arg(long, alias = "DRYRUN")]
-    dry_run: bool,
-    /// Write the profiles as CSV too
-    #[arg(long)]
-    csv: bool,
-    #[command(flatten)]
-    strfry: StrfryArguments,
-    /// Public relay to ask for profiles that no peer has, in place of the default ones (repeatable)
-    /// [default: wss://purplepag.es wss://relay.primal.net wss://nos.lol]
-    #[arg(long = "fallback-relay", value_name = "URL", num_args = 1.., conflicts_with = "no_fallback")]
+    /// Public relays to ask for profiles that no peer has
+    ///
+    /// In place of the default ones. May be given several times. [default: wss://purplepag.es
+    /// wss://relay.primal.net wss://nos.lol]
+    #[arg(long = "fallback-relay", value_name = "URL", help_heading = WHOM, num_args = 1..,
+          hide_short_help = true, conflicts_with = "no_fallback")]
     fallback_relays: Vec<String>,
     /// Ask no public relays
-    #[arg(long)]
+    #[arg(long, help_heading = WHOM)]
     no_fallback: bool,
-    /// Print the run's summary as one JSON object
-    #[arg(long)]
-    json: bool,
-    /// Print the pubkeys that would be asked for, and exit
-    #[arg(long, conflicts_with = "json")]
-    show_hex: bool,
-    /// Print figures about the database, and exit
-    #[arg(long, conflicts_with = "show_hex")]
-    stats: bool,
+    #[command(flatten)]
+    strfry: StrfryArguments,
     #[command(flatten)]
     pub(super) node: NodeArguments,
+    /// Check signatures; this is the default
+    #[arg(long, conflicts_with = "no_verify", hide_short_help = true)]
+    verify: bool,
+    /// Do not check signatures; everything else about an event is still checked
+    #[arg(long, hide_short_help = true)]
+    no_verify: bool,
+    /// Give strfry plain JSON, which it packs itself: slower
+    #[arg(long, help_heading = STRFRY, hide_short_help = true)]
+    plain: bool,
+    /// Neither recover missing profiles nor write the profiles file
+    #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
+    no_profiles: bool,
+    /// Fetch and check, but import nothing
+    #[arg(long, alias = "DRYRUN", help_heading = OUTPUT)]
+    dry_run: bool,
+    /// Write the profiles as CSV too
+    #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
+    csv: bool,
+    /// Show every line of the log on the terminal
+    #[arg(short, long, help_heading = OUTPUT)]
+    verbose: bool,
+    /// Print the run's summary as one JSON object
+    #[arg(long, help_heading = OUTPUT)]
+    json: bool,
+    /// Print the pubkeys that would be asked for, and exit
+    #[arg(long, conflicts_with = "json", help_heading = OUTPUT, hide_short_help = true)]
+    show_hex: bool,
+    /// Print figures about the database, and exit
+    #[arg(long, conflicts_with = "show_hex", help_heading = OUTPUT, hide_short_help = true)]
+    stats: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {

@@ -10,6 +10,7 @@ use serde_json::json;
 
 use super::asking::{Asking, failure_of, runtime};
 use super::exit::{OrFail, Outcome, Result, answer, tell};
+use super::help::OUTPUT;
 use super::node::{NodeArguments, skipped_as_json};
 use super::output::{print, print_json};
 use super::signals::{end_between_snapshots, stop_on_signals};
@@ -22,18 +23,17 @@ use crate::stop::Stop;
 const SHOWN: usize = 10;
 
 #[derive(Debug, Args)]
-#[command(after_help = super::EXIT_CODES)]
 pub(super) struct Arguments {
     #[command(flatten)]
     asking: Asking,
-    /// List ids too, at most 10000 for each side of a peer
-    #[arg(long)]
-    ids: bool,
-    /// Print one JSON object, with ids
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     node: NodeArguments,
+    /// List ids too, at most 10000 for each side of a peer
+    #[arg(long, help_heading = OUTPUT)]
+    ids: bool,
+    /// Print one JSON object, with ids
+    #[arg(long, help_heading = OUTPUT)]
+    json: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {

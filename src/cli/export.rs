@@ -22,9 +22,9 @@ pub(super) struct Arguments {
     /// Append to each event what strfry indexes of it, for `strfry import --fried`
     #[arg(long)]
     fried: bool,
-    /// Print one moment of the database; strfry's file may grow until the end of it
+    /// Print one moment of the database
     ///
-    /// Otherwise it is read in many short moments: what is there from beginning to end is printed
+    /// strfry's file may grow until the end of it. Otherwise it is read in many short moments: what is there from beginning to end is printed
     /// exactly once, and what comes or goes meanwhile is printed or not.
     #[arg(long)]
     one_snapshot: bool,

@@ -8,6 +8,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::exit::{Failure, OrFail, Result, tell};
+use super::help::STRFRY;
 use super::open::LockArguments;
 use crate::node::{
     ConfError, Discovery, EventLimits, Named, NodePaths, PeerPolicy, PubkeyList, PubkeySources,
@@ -20,26 +21,40 @@ use crate::strfry_db::StrfryDb;
 /// Where things are.
 #[derive(Debug, Clone, Args)]
 pub(super) struct NodeArguments {
-    /// Directory of strfry's database, or its data.mdb [default: `db` of strfry.conf]
-    #[arg(long, value_name = "DIR")]
+    /// File with options for every command, or `none`
+    ///
+    /// TOML whose keys are the names of options; a section such as [diff] is for that command alone.
+    /// [default: strfry-companion.toml in the home of the node's files, in $XDG_CONFIG_HOME or
+    /// ~/.config, and in /etc: what the first of these says, the next ones do not change]
+    #[arg(long, value_name = "FILE", help_heading = STRFRY, hide_short_help = true)]
+    config: Option<PathBuf>,
+    /// Directory of strfry's database, or its data.mdb
+    ///
+    /// [default: `db` of strfry.conf]
+    #[arg(long, value_name = "DIR", help_heading = STRFRY)]
     pub(super) db: Option<PathBuf>,
     #[command(flatten)]
     pub(super) lock: LockArguments,
     /// Home of the node's files [default: ~/.zen]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help_heading = STRFRY, hide_short_help = true)]
     home: Option<PathBuf>,
-    /// strfry's working directory, from which a relative `db` starts [default: HOME/strfry, else
-    /// the directory of --strfry-config, else the current one]
-    #[arg(long, value_name = "DIR")]
+    /// strfry's working directory
+    ///
+    /// A relative `db` of its configuration starts there. [default: HOME/strfry, else the directory
+    /// of --strfry-config, else the current one]
+    #[arg(long, value_name = "DIR", help_heading = STRFRY)]
     strfry_dir: Option<PathBuf>,
-    /// strfry's configuration [default: strfry.conf in strfry's working directory if that or a home
-    /// is named, else $STRFRY_CONFIG, HOME/strfry/strfry.conf, /etc/strfry.conf, ./strfry.conf]
-    #[arg(long, value_name = "FILE")]
+    /// strfry's configuration
+    ///
+    /// [default: strfry.conf in strfry's working directory if that or a home is named, else
+    /// $STRFRY_CONFIG, HOME/strfry/strfry.conf, /etc/strfry.conf, ./strfry.conf]
+    #[arg(long, value_name = "FILE", help_heading = STRFRY, hide_short_help = true)]
     strfry_config: Option<PathBuf>,
-    /// Directory for state, lock and logs [default: HOME/strfry, else $STATE_DIRECTORY, else
-    /// a directory for each database in $XDG_STATE_HOME/strfry-companion or
-    /// ~/.local/state/strfry-companion]
-    #[arg(long, value_name = "DIR")]
+    /// Directory for state, lock and logs
+    ///
+    /// [default: HOME/strfry, else $STATE_DIRECTORY, else a directory for each database in
+    /// $XDG_STATE_HOME/strfry-companion or ~/.local/state/strfry-companion]
+    #[arg(long, value_name = "DIR", help_heading = STRFRY, hide_short_help = true)]
     state_dir: Option<PathBuf>,
 }
 

@@ -17,10 +17,12 @@ use crate::strfry_db::StrfryDb;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Pubkeys, hex or npub; without any, and without --pubkeys, the node's own list
+    /// Pubkeys; without any, and without --pubkeys, the node's own list
     #[arg(value_name = "PUBKEY")]
     pubkeys: Vec<String>,
-    /// File with a pubkey on each line, hex or npub; `-` for standard input (repeatable)
+    /// File with a pubkey on each line; `-` is standard input
+    ///
+    /// May be given several times.
     #[arg(long = "pubkeys", value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Print only the pubkeys without a profile, one on each line

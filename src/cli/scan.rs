@@ -25,24 +25,28 @@ const MAX_FILTER_BYTES: u64 = 256 << 20;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// NIP-01 filter, a JSON object or an array of them; `-` reads it from standard input, `@FILE`
-    /// from a file
+    /// NIP-01 filter: its JSON, @FILE with it, or - for standard input
+    ///
+    /// A JSON object, or an array of them. Quote it for the shell, as in '{"kinds":[0]}'.
     #[arg(value_name = "FILTER")]
     filter: String,
     /// Print only how many events match
     #[arg(long, conflicts_with_all = ["limit_bytes", "fields", "ids_only"])]
     count: bool,
-    /// Stop before the line that would make the output longer than this
+    /// Stop before the output is longer than N bytes
     #[arg(long, value_name = "N")]
     limit_bytes: Option<u64>,
-    /// Print objects with these fields only, without reading the events' JSON
+    /// Print objects with these fields only
+    ///
+    /// Separated by commas. It is faster, because the events' JSON is not read.
     #[arg(long, value_name = "FIELDS", value_enum, value_delimiter = ',')]
     fields: Vec<Field>,
     /// Print only ids
     #[arg(long, conflicts_with = "fields")]
     ids_only: bool,
-    /// Show the database as of one moment; until the end strfry cannot reuse space, and its file
-    /// grows
+    /// Show the database as of one moment
+    ///
+    /// Until the end strfry cannot reuse space, and its file grows.
     #[arg(long)]
     one_snapshot: bool,
     #[command(flatten)]

@@ -23,7 +23,7 @@ pub(super) struct Arguments {
     /// Name the N authors with the most events
     #[arg(long, value_name = "N", default_value_t = 10)]
     top: usize,
-    /// Read every payload too, and report how many are compressed, and the ratio
+    /// Read every payload too, and report how well they compress
     #[arg(long)]
     payloads: bool,
     /// Print one JSON object

@@ -18,9 +18,10 @@ use crate::verify::{Checked, verify_database, verify_lines, verify_matches};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Events of the database that match a NIP-01 filter: its JSON, or `@FILE` with it; or a file
-    /// with an event on each line, as JSON, plain, zstd or gzip, `-` for standard input [default:
-    /// the whole database]
+    /// What to check, in place of the whole database
+    ///
+    /// Events of the database that match a NIP-01 filter: its JSON, or `@FILE` with it. Or a file with
+    /// an event on each line, as JSON, plain, zstd or gzip; `-` is standard input.
     #[arg(value_name = "FILTER|FILE|-")]
     what: Option<String>,
     #[command(flatten)]

@@ -16,6 +16,7 @@ use anyhow::anyhow;
 use clap::{Args, ValueEnum};
 
 use super::exit::{Failure, OrFail, Outcome, Result, answer};
+use super::help::STRFRY;
 use super::node::NodeArguments;
 use super::output::{print, print_json};
 use report::Report;
@@ -25,14 +26,17 @@ pub(super) struct Arguments {
     /// What to measure
     #[arg(value_enum, value_name = "WHAT", default_value = "profiles")]
     what: What,
-    /// Filter; required for `scan`, not allowed otherwise
+    /// For `scan`: the filter
     #[arg(value_name = "FILTER", required_if_eq("what", "scan"))]
     filter: Option<String>,
-    /// For `profiles`: file with the pubkeys to ask for, `-` for standard input (repeatable)
-    /// [default: the node's own]
+    /// For `profiles`: file with the pubkeys
+    ///
+    /// `-` is standard input. May be given several times. [default: the node's own]
     #[arg(long = "pubkeys", value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// For `profiles`: time the scan for each pubkey on N of them, and multiply
+    /// For `profiles`: scan for N pubkeys alone
+    ///
+    /// A strfry scan for each pubkey takes long: the time is multiplied for the others.
     #[arg(long, value_name = "N", default_value_t = 50)]
     sample: usize,
     /// For `verify`: check the N newest events
@@ -42,9 +46,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 5,
           value_parser = clap::value_parser!(u32).range(1..=1_000))]
     runs: u32,
-    /// The strfry executable [default: strfry in strfry's working directory, else in
-    /// PATH]
-    #[arg(long, value_name = "FILE")]
+    /// The strfry executable
+    ///
+    /// [default: strfry in strfry's working directory, else in PATH]
+    #[arg(long, value_name = "FILE", help_heading = STRFRY, hide_short_help = true)]
     strfry_bin: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
