@@ -45,10 +45,11 @@ pub(super) struct Asking {
     /// A file has one pubkey on each line; `-` is standard input. May be given several times.
     #[arg(long = "pubkeys", value_name = "FILE", help_heading = ASK, num_args = 1..)]
     pubkeys: Vec<PathBuf>,
-    /// Kinds to ask for, such as 0,1,30500-30503
+    /// Kinds to ask for, as 0,1 or default,+30510,-4
     ///
-    /// [default: the node's]
-    #[arg(long, value_name = "LIST", help_heading = ASK)]
+    /// Numbers and ranges such as 30500-30503. `default` stands for the constellation's kinds; - before
+    /// a number takes it away. [default: default]
+    #[arg(long, value_name = "LIST", help_heading = ASK, allow_hyphen_values = true)]
     kinds: Option<String>,
     /// Ask for no more and no less than --days, whatever earlier runs have noted in the state file
     #[arg(long, help_heading = ASK, hide_short_help = true)]
