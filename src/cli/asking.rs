@@ -10,9 +10,11 @@ use tokio::runtime::Runtime;
 use super::auth_key::read_auth_key;
 use super::exit::{Failure, OrFail, Result, tell};
 use super::help::{ASK, WHOM};
-use super::node::{NodeArguments, read_pubkeys};
+use super::node::NodeArguments;
+use super::pubkey_args::PubkeyArguments;
 use super::resources::{need_open_files, need_threads};
 use super::trace::Tracing;
+use super::values::{duration, in_seconds, step};
 use crate::backfill::kinds::{self, KindsError};
 use crate::backfill::{BackfillError, StateError, Timings, limits};
 use crate::node::{Blacklist, Discovery, Peer, PeerPolicy, PubkeySources, explicit_peer};
@@ -40,11 +42,8 @@ pub(super) struct Asking {
     /// They may be at any address, private ones too. May be given several times.
     #[arg(long = "relay", value_name = "URL", help_heading = WHOM, num_args = 1..)]
     relays: Vec<String>,
-    /// Files with pubkeys to ask for, not the node's own
-    ///
-    /// A file has one pubkey on each line; `-` is standard input. May be given several times.
-    #[arg(long = "pubkeys", value_name = "FILE", help_heading = ASK, num_args = 1..)]
-    pubkeys: Vec<PathBuf>,
+    #[command(flatten)]
+    pubkeys: PubkeyArguments,
     /// Kinds to ask for, as 0,1 or default,+30510,-4
     ///
     /// Numbers and ranges such as 30500-30503. `default` stands for the constellation's kinds; - before
@@ -59,39 +58,22 @@ pub(super) struct Asking {
     full: bool,
     #[command(flatten)]
     pub(super) reaching: Reaching,
-    /// Longest wait for a connection, in seconds
-    #[arg(long, value_name = "SECONDS", help_heading = WHOM, hide_short_help = true, default_value_t = limits::CONNECT_TIME_OUT.as_secs(), allow_negative_numbers = true,
-          value_parser = clap::value_parser!(u64).range(1..=3_600))]
-    connect_timeout: u64,
-    /// Longest wait without progress for recent events, in seconds; twice as long for everything
-    #[arg(long, value_name = "SECONDS", help_heading = WHOM, hide_short_help = true, default_value_t = limits::RECENT_TIME_OUT.as_secs(), allow_negative_numbers = true,
-          value_parser = clap::value_parser!(u64).range(1..=3_600))]
-    timeout: u64,
+    /// Longest wait for a connection
+    #[arg(long, value_name = "TIME", help_heading = WHOM, hide_short_help = true,
+          default_value = in_seconds(limits::CONNECT_TIME_OUT), value_parser = step)]
+    connect_timeout: Duration,
+    /// Longest wait without progress for recent events; twice as long for everything
+    #[arg(long, value_name = "TIME", help_heading = WHOM, hide_short_help = true,
+          default_value = in_seconds(limits::RECENT_TIME_OUT), value_parser = step)]
+    timeout: Duration,
     /// Stop asking after this time; 0 for no limit
     ///
     /// What has come until then is written. Seconds, or 90s, 50m, 2h.
     #[arg(long, value_name = "TIME", help_heading = WHOM, hide_short_help = true,
-          default_value = "50m", value_parser = parse_time)]
+          default_value = "50m", value_parser = duration)]
     max_time: Duration,
     #[command(flatten)]
     pub(super) tracing: Tracing,
-}
-
-/// Seconds, or a whole number with its unit.
-fn parse_time(text: &str) -> std::result::Result<Duration, String> {
-    let (number, unit) = match text.strip_suffix(['s', 'm', 'h', 'd']) {
-        Some(number) => (number, text.get(number.len()..).unwrap_or_default()),
-        None => (text, "s"),
-    };
-    let seconds = match unit {
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => 1,
-    };
-    let number = number.parse::<u32>().ok().filter(|_| !number.starts_with('+'));
-    let time = number.map(|number| Duration::from_secs(u64::from(number) * seconds));
-    time.ok_or_else(|| "expected seconds, or a whole number with s, m, h or d".to_owned())
 }
 
 /// How the swarm's peers are reached.
@@ -123,7 +105,7 @@ pub(super) struct Named {
 }
 
 impl Asking {
-    pub(super) fn named(&self) -> Result<Named> {
+    pub(super) fn named(&self, node: &NodeArguments) -> Result<Named> {
         let mut kinds = match &self.kinds {
             Some(list) => kinds::parse(list).or_usage()?,
             None => kinds::node_kinds(),
@@ -135,26 +117,17 @@ impl Asking {
             return Err(KindsError::None).or_usage();
         }
         let relays = self.relays.iter().map(|url| explicit_peer(url).or_usage());
-        Ok(Named { kinds, relays: relays.collect::<Result<_>>()?, pubkeys: self.named_pubkeys()? })
-    }
-
-    fn named_pubkeys(&self) -> Result<Option<Vec<Pubkey>>> {
-        if self.pubkeys.is_empty() {
-            return Ok(None);
-        }
-        let mut pubkeys = Vec::new();
-        for file in &self.pubkeys {
-            pubkeys.extend(read_pubkeys(file)?.pubkeys);
-        }
-        pubkeys.sort_unstable();
-        pubkeys.dedup();
-        Ok(Some(pubkeys))
+        Ok(Named {
+            kinds,
+            relays: relays.collect::<Result<_>>()?,
+            pubkeys: self.pubkeys.named(node)?,
+        })
     }
 
     /// Where conversations are written down.
     pub(super) fn trace(&self, node: &NodeArguments, strfry: Option<&Path>) -> Result<Trace> {
         let read: Vec<PathBuf> =
-            self.pubkeys.iter().chain(self.auth_key_file.as_ref()).cloned().collect();
+            self.pubkeys.files().iter().chain(self.auth_key_file.as_ref()).cloned().collect();
         self.tracing.open(node, strfry, &read)
     }
 
@@ -177,9 +150,9 @@ impl Asking {
 
     pub(super) fn timings(&self) -> Timings {
         Timings {
-            connect: Duration::from_secs(self.connect_timeout),
-            recent: Duration::from_secs(self.timeout),
-            full: Duration::from_secs(2 * self.timeout),
+            connect: self.connect_timeout,
+            recent: self.timeout,
+            full: self.timeout.saturating_mul(2),
             ..Timings::default()
         }
     }
@@ -224,7 +197,7 @@ impl Named {
         Err(Failure::Usage(match (named, &self.pubkeys) {
             (0, Some(_)) => anyhow!("no pubkeys: none in the files named with --pubkeys"),
             (0, None) => anyhow!(
-                "no pubkeys: none in the node's files (see the command 'pubkeys'); name a file with --pubkeys"
+                "no pubkeys: none in the node's files (see the command 'pubkeys'); name some with --pubkey or --pubkeys"
             ),
             _ => anyhow!(
                 "no pubkeys: all {named} are on the blacklist {}",
@@ -273,20 +246,3 @@ fn give_large_memory_back() {
 /// Other allocators do so by default.
 #[cfg(not(target_env = "gnu"))]
 fn give_large_memory_back() {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_is_seconds_or_a_whole_number_with_its_unit() {
-        let seconds = |text| parse_time(text).map(|time| time.as_secs()).ok();
-        for (text, expected) in [("0", 0), ("90", 90), ("90s", 90), ("50m", 3_000), ("2h", 7_200)] {
-            assert_eq!(seconds(text), Some(expected), "{text}");
-        }
-        assert_eq!(seconds("4294967295d"), Some(4_294_967_295 * 86_400));
-        for text in ["", "m", "-1", "+1", "1.5h", "1 h", "1w", "99999999999", "é"] {
-            assert_eq!(seconds(text), None, "{text}");
-        }
-    }
-}

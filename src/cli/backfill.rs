@@ -16,6 +16,7 @@ use super::help::{OUTPUT, STRFRY, WHOM};
 use super::node::NodeArguments;
 use super::output::{print, print_json};
 use super::pubkeys::print_list;
+use super::resources::ThreadArguments;
 use super::signals::stop_on_signals;
 use super::stats;
 use super::strfry::{StrfryArguments, Target};
@@ -54,6 +55,8 @@ pub(super) struct Arguments {
     strfry: StrfryArguments,
     #[command(flatten)]
     pub(super) node: NodeArguments,
+    #[command(flatten)]
+    threads: ThreadArguments,
     /// Check signatures; this is the default
     #[arg(long, conflicts_with = "no_verify", hide_short_help = true)]
     verify: bool,
@@ -90,7 +93,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     if arguments.stats {
         return stats::run(&stats::Arguments::of(arguments.node.clone(), arguments.json));
     }
-    let (named, fallback) = (arguments.asking.named()?, arguments.fallback()?);
+    let (named, fallback) = (arguments.asking.named(&arguments.node)?, arguments.fallback()?);
     if arguments.show_hex {
         return arguments.show_hex(named);
     }
@@ -227,6 +230,7 @@ impl Arguments {
             days: self.asking.days,
             profiles: !self.no_profiles,
             verify: !self.no_verify,
+            threads: self.threads.named(),
             plain: self.plain,
             ipfs: self.asking.reaching.ipfs_bin.clone(),
             auth: self.asking.auth()?,

@@ -11,9 +11,10 @@ use super::exit::{OrFail, Outcome, Result, outcome_of, tell};
 use super::help::{OUTPUT, STRFRY};
 use super::node::NodeArguments;
 use super::output::{print, print_json};
-use super::resources::{need_open_files, need_threads};
+use super::resources::{ThreadArguments, need_open_files, need_threads};
 use super::signals::stop_on_signals;
 use super::strfry::StrfryArguments;
+use super::values::{in_seconds, patience};
 use crate::import::limits::PATIENCE;
 use crate::import::{self, Class, Job, RunError, Settings, Sofar, Status, Summary, choose_form};
 use crate::jsonl::Source;
@@ -38,19 +39,16 @@ pub(super) struct Arguments {
     /// Check everything, but import nothing
     #[arg(long)]
     dry_run: bool,
-    /// Threads that check events
-    ///
-    /// Fewer leave more to the relay. [default: one for each core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1_024))]
-    threads: Option<u16>,
+    #[command(flatten)]
+    threads: ThreadArguments,
     #[command(flatten)]
     strfry: StrfryArguments,
     /// How long strfry may do nothing before it counts as hanging
     ///
-    /// In seconds. Nothing means that it takes next to no input and commits nothing.
-    #[arg(long, value_name = "SECONDS", help_heading = STRFRY, hide_short_help = true, default_value_t = PATIENCE.as_secs(),
-          value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    strfry_timeout: u64,
+    /// Nothing means that it takes next to no input and commits nothing.
+    #[arg(long, value_name = "TIME", help_heading = STRFRY, hide_short_help = true,
+          default_value = in_seconds(PATIENCE), value_parser = patience)]
+    strfry_timeout: Duration,
     #[command(flatten)]
     node: NodeArguments,
     /// Write the events that are not in the database then to FILE
@@ -70,7 +68,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     stop_on_signals(&stop)?;
     let node = &arguments.node;
     let target = arguments.strfry.target(node)?;
-    let strfry = arguments.strfry.command(node, Duration::from_secs(arguments.strfry_timeout))?;
+    let strfry = arguments.strfry.command(node, arguments.strfry_timeout)?;
     let paths = arguments.node.paths();
     let sources = arguments.node.pubkeys(&arguments.node.discover(PeerPolicy::default()));
     let blacklist = Blacklist::read(&paths.blacklist(), &sources.local).or_usage()?;
@@ -85,7 +83,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         form: choose_form(&db, arguments.plain, tell).or_cannot_run()?,
         limits: target.limits,
         check_signatures: !arguments.no_verify,
-        threads: arguments.threads.unwrap_or(0).into(),
+        threads: arguments.threads.named(),
         stop,
     };
     need_open_files()?;

@@ -1,21 +1,18 @@
 //! Options that several commands share: where the node, strfry and its database are.
 
 use std::fmt::Display;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::anyhow;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::exit::{Failure, OrFail, Result, tell};
+use super::exit::{OrFail, Result, tell};
 use super::help::STRFRY;
 use super::open::LockArguments;
 use crate::node::{
-    ConfError, Discovery, EventLimits, Named, NodePaths, PeerPolicy, PubkeyList, PubkeySources,
-    SkippedLine, SkippedPeer, StrfryConf, Subject, Surroundings, discover, own_station_id, paths,
-    read_list_file,
+    ConfError, Discovery, EventLimits, Named, NodePaths, PeerPolicy, PubkeySources, SkippedPeer,
+    StrfryConf, Subject, Surroundings, discover, own_station_id, paths,
 };
-use crate::nostr::{KeyError, Pubkey};
 use crate::strfry_db::StrfryDb;
 
 /// Where things are.
@@ -141,39 +138,8 @@ impl NodeArguments {
     }
 }
 
-/// Reads a list that the operator named, and says what was skipped.
-pub(super) fn read_pubkeys(file: &Path) -> Result<PubkeyList> {
-    let list = read_list_file(file).map_err(|error| match parse_name(file) {
-        // A key in the place of a file: not repeated, because it may be a secret one.
-        Some(Ok(_)) => {
-            Failure::Usage(anyhow!("--pubkeys takes a file, and this is a pubkey: put it in one"))
-        }
-        Some(Err(error @ KeyError::SecretKey)) => {
-            Failure::Usage(anyhow!("--pubkeys takes a file: {error}"))
-        }
-        _ => Failure::Usage(error.into()),
-    })?;
-    let lines = |count| if count == 1 { "1 line".to_owned() } else { format!("{count} lines") };
-    let skipped = list.first_skipped.first().map(|first| {
-        let SkippedLine { number, problem } = first;
-        format!("{} skipped, the first is line {number}: {problem}", lines(list.skipped))
-    });
-    let repeated = (list.duplicates > 0).then(|| format!("{} repeated", lines(list.duplicates)));
-    let remarks: Vec<String> = skipped.into_iter().chain(repeated).collect();
-    if !remarks.is_empty() {
-        let standard_input = file == Path::new("-");
-        let name = if standard_input { Path::new("standard input") } else { file };
-        warn(format_args!("{}: {}", name.display(), remarks.join("; ")));
-    }
-    Ok(list)
-}
-
-fn parse_name(file: &Path) -> Option<std::result::Result<Pubkey, KeyError>> {
-    file.to_str().map(str::parse)
-}
-
 /// A warning on the terminal.
-fn warn(text: impl Display) {
+pub(super) fn warn(text: impl Display) {
     tell(format_args!("warning: {text}"));
 }
 

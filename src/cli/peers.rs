@@ -84,6 +84,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
             })
             .collect();
         let printed = print_json(&json!({
+            "version": 1,
             "swarm": swarm.display().to_string(),
             "stations": discovery.stations,
             "peers": peers,

@@ -13,6 +13,7 @@ use super::exit::{Failure, OrFail, Outcome, Result};
 use super::node::NodeArguments;
 use super::output::write_in_snapshot;
 use super::output::{print, print_lines};
+use super::resources::ThreadArguments;
 use crate::strfry_db::{Batch, ScanOptions};
 use crate::strfry_db::{Filter, PackedEvent, ReadError, StrfryDb};
 
@@ -28,6 +29,7 @@ pub(super) struct Arguments {
     /// NIP-01 filter: its JSON, @FILE with it, or - for standard input
     ///
     /// A JSON object, or an array of them. Quote it for the shell, as in '{"kinds":[0]}'.
+    /// Authors and #p may be hex, npub, nprofile or nostr:….
     #[arg(value_name = "FILTER")]
     filter: String,
     /// Print only how many events match
@@ -44,6 +46,8 @@ pub(super) struct Arguments {
     /// Print only ids
     #[arg(long, conflicts_with = "fields")]
     ids_only: bool,
+    #[command(flatten)]
+    threads: ThreadArguments,
     /// Show the database as of one moment
     ///
     /// Until the end strfry cannot reuse space, and its file grows.
@@ -75,6 +79,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let options = ScanOptions { one_snapshot: arguments.one_snapshot, ..ScanOptions::default() };
     let db = arguments.node.open_database()?;
     if arguments.count {
+        arguments.threads.apply()?;
         print(&format!("{}\n", db.count_with(filters, options).or_cannot_run()?))?;
         return Ok(Outcome::Complete);
     }

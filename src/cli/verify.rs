@@ -9,7 +9,7 @@ use clap::Args;
 use super::exit::{Failure, OrFail, Outcome, Result, answer, tell};
 use super::node::NodeArguments;
 use super::output::print;
-use super::resources::need_threads_to_check;
+use super::resources::ThreadArguments;
 use super::scan::filter_text;
 use crate::jsonl::Source;
 use crate::report::{Progress, clean_json};
@@ -25,11 +25,13 @@ pub(super) struct Arguments {
     #[arg(value_name = "FILTER|FILE|-")]
     what: Option<String>,
     #[command(flatten)]
+    threads: ThreadArguments,
+    #[command(flatten)]
     node: NodeArguments,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
-    need_threads_to_check()?;
+    arguments.threads.apply()?;
     let mut report = Report { progress: Progress::new(true), checked: 0, wrong: 0 };
     let told = match arguments.what()? {
         What::Database => {

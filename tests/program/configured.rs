@@ -81,7 +81,7 @@ fn typed_wins_over_the_environment_over_the_node_over_the_user() {
 fn a_file_that_is_named_takes_the_place_of_the_usual_ones() {
     let user = User::new();
     user.write(&format!(".config/{NAME}"), "days = 2\n");
-    user.write("own.toml", "kinds = \"0,3\"\npubkeys = [\"lists/a.txt\", \"~/b.txt\", \"-\"]\n");
+    user.write("own.toml", "kinds = [0, \"3\"]\npubkeys = [\"lists/a.txt\", \"~/b.txt\", \"-\"]\n");
     let own = user.home.path().join("own.toml");
     let show = ["config", "show", "--json", "backfill", "--config", own.to_str().unwrap()];
     let shown = |option| user.shown(&mut user.command(&show), option);
@@ -201,7 +201,7 @@ fn what_is_wrong_in_a_file_is_named_with_what_may_be_meant() {
             "no command has an option 'config' that can be set here; see strfry-companion config show",
         ),
         ("json = 1", "json takes true or false"),
-        ("days = [1, 2]", "days takes one value, not a list of them"),
+        ("db = [\"a\", \"b\"]", "db takes one path, not a list of them"),
         ("days = true", "days takes texts or numbers"),
         ("relay = [[\"x\"]]", "relay takes texts or numbers"),
         ("db = \"a\\u0000b\"", "db holds a null character"),

@@ -131,7 +131,7 @@ fn completions_name_every_command_and_its_options() {
     let place = tempfile::tempdir().unwrap();
     fs::write(place.path().join("script"), help(&["completions", "bash"])).unwrap();
     let completed = "COMP_WORDS=(strfry-companion backfill --fallback-r); COMP_CWORD=2; \
-                     . ./script; _strfry-companion strfry-companion --fallback-r backfill; \
+                     . ./script; _strfry__companion strfry-companion --fallback-r backfill; \
                      echo \"${COMPREPLY[@]}\"";
     let mut bash = Command::new("bash");
     let Ok(output) = bash.args(["-c", completed]).current_dir(place.path()).output() else {

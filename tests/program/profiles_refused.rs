@@ -78,7 +78,7 @@ fn what_is_no_pubkey_is_named_by_its_place_because_it_may_be_a_secret_key() {
     let nsec = bech32::encode::<Bech32>(Hrp::parse("nsec").unwrap(), &[7; 32]).unwrap();
     let secret_key = "this is a secret key (nsec), not a pubkey: never put it in a list or on a \
                       command line";
-    let no_pubkey = "not a pubkey: expected 64 hex digits or an npub";
+    let no_pubkey = "not a pubkey: expected 64 hex digits, an npub or an nprofile";
     let bad_npub = "not a valid npub: its checksum, length or characters are wrong";
     let broken = npub(author).replace("npub1", "npub1q");
     for (text, problem) in [

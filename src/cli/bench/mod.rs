@@ -19,6 +19,8 @@ use super::exit::{Failure, OrFail, Outcome, Result, answer};
 use super::help::STRFRY;
 use super::node::NodeArguments;
 use super::output::{print, print_json};
+use super::resources::ThreadArguments;
+use super::scan::filter_text;
 use report::Report;
 
 #[derive(Debug, Args)]
@@ -26,9 +28,14 @@ pub(super) struct Arguments {
     /// What to measure
     #[arg(value_enum, value_name = "WHAT", default_value = "profiles")]
     what: What,
-    /// For `scan`: the filter
+    /// For `scan`: the filter, @FILE with it, or - for standard input
     #[arg(value_name = "FILTER", required_if_eq("what", "scan"))]
     filter: Option<String>,
+    /// For `profiles`: a pubkey
+    ///
+    /// May be given several times.
+    #[arg(long = "pubkey", value_name = "KEY", hide_short_help = true)]
+    keys: Vec<String>,
     /// For `profiles`: file with the pubkeys
     ///
     /// `-` is standard input. May be given several times. [default: the node's own]
@@ -42,6 +49,8 @@ pub(super) struct Arguments {
     /// For `verify`: check the N newest events
     #[arg(long, value_name = "N", default_value_t = 20_000)]
     events: usize,
+    #[command(flatten)]
+    threads: ThreadArguments,
     /// Run each way N times
     #[arg(long, value_name = "N", default_value_t = 5,
           value_parser = clap::value_parser!(u32).range(1..=1_000))]
@@ -71,9 +80,12 @@ enum What {
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let bench = Bench { arguments };
     let report = match (arguments.what, &arguments.filter) {
-        (What::Scan, Some(filter)) => scan::run(&bench, filter)?,
-        (What::Profiles, None) => profiles::run(&bench, &arguments.files, arguments.sample)?,
-        (What::Verify, None) => verify::run(&bench, arguments.events)?,
+        (What::Scan, Some(filter)) => scan::run(&bench, &filter_text(filter)?)?,
+        (What::Profiles, None) => {
+            let named = (arguments.keys.as_slice(), arguments.files.as_slice());
+            profiles::run(&bench, named, arguments.sample)?
+        }
+        (What::Verify, None) => verify::run(&bench, arguments.events, &arguments.threads)?,
         (_, Some(_)) => {
             return Err(Failure::Usage(anyhow!("only bench scan takes a filter")));
         }

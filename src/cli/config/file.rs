@@ -3,7 +3,7 @@
 //! A key above all sections is for each command that has the option; one in a section, `[diff]`, is
 //! for that command alone. A file may name programs to run, so it must be nobody else's to write.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -159,8 +159,13 @@ impl File<'_> {
                 let texts = values.iter().map(|value| self.text(arg, key, value));
                 Said::Values(texts.collect::<Result<_>>()?)
             }
-            Value::Array(_) => {
-                return Err(self.wrong(&format!("{key} takes one value, not a list of them")));
+            Value::Array(_) if is_path(arg) => {
+                return Err(self.wrong(&format!("{key} takes one path, not a list of them")));
+            }
+            // Such as kinds = [0, 3].
+            Value::Array(values) => {
+                let texts = values.iter().map(|value| self.text(arg, key, value));
+                Said::Values(vec![texts.collect::<Result<Vec<_>>>()?.join(OsStr::new(","))])
             }
             value => Said::Values(vec![self.text(arg, key, value)?]),
         };
@@ -179,8 +184,7 @@ impl File<'_> {
         if text.contains('\0') {
             return Err(self.wrong(&format!("{key} holds a null character")));
         }
-        let is_path = arg.get_value_hint() == ValueHint::AnyPath;
-        Ok(if is_path { self.path_of(&text).into() } else { text.into() })
+        Ok(if is_path(arg) { self.path_of(&text).into() } else { text.into() })
     }
 
     /// A relative path starts from the directory of the file that names it, `~/` from the home.
@@ -194,6 +198,10 @@ impl File<'_> {
         }
         self.path.parent().unwrap_or(Path::new("")).join(text)
     }
+}
+
+fn is_path(arg: &Arg) -> bool {
+    arg.get_value_hint() == ValueHint::AnyPath
 }
 
 /// Options of a command that can be set here.
