@@ -17,6 +17,9 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let mut script = Vec::new();
     generate(arguments.shell, &mut all_commands(), "strfry-companion", &mut script);
-    print(&String::from_utf8_lossy(&script))?;
+    // clap_complete 4.6.11 writes the function's name in two ways if the program's has a dash, so
+    // that bash completes no option of a command.
+    let script = String::from_utf8_lossy(&script);
+    print(&script.replace("strfry__subcmd__companion", "strfry__companion"))?;
     Ok(Outcome::Complete)
 }

@@ -14,6 +14,8 @@ use crate::nostr::{KeyError, Pubkey};
 
 /// Fewer digits are more likely a mistake than a pubkey.
 const FEWEST_DIGITS: usize = 6;
+/// More are a pubkey, or a secret key, with a digit missing.
+const MOST_DIGITS: usize = 32;
 /// Of the pubkeys that begin with the same digits, so many are listed.
 const MOST_LISTED: usize = 10;
 
@@ -82,7 +84,8 @@ pub(super) fn parse_keys(
 }
 
 fn is_shortened(text: &str) -> bool {
-    (FEWEST_DIGITS..64).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+    (FEWEST_DIGITS..=MOST_DIGITS).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 fn the_one_that_begins_with(text: &str, known: &[Pubkey]) -> std::result::Result<Pubkey, String> {
@@ -167,7 +170,7 @@ mod tests {
         );
         let many: Vec<Pubkey> = (0..12).map(|byte| key(0x77, byte)).collect();
         assert!(the_one_that_begins_with("77", &many).unwrap_err().ends_with(" and 2 more"));
-        for text in ["12345", &"a".repeat(64), "12345g", "é12345"] {
+        for text in ["12345", &"a".repeat(33), "12345g", "é12345"] {
             assert!(!is_shortened(text), "{text}");
         }
         assert!(is_shortened("123456"));

@@ -39,12 +39,17 @@ impl ThreadArguments {
         self.threads.map_or_else(cores, usize::from)
     }
 
-    /// From now on this process computes with so many threads, unless it has begun to.
+    /// Refuses to go on if there is no room for them.
+    pub(super) fn need(&self) -> Result<()> {
+        need_so_many_threads(self.count())
+    }
+
+    /// From now on this process computes with so many threads as were named, unless it has begun to.
     pub(super) fn apply(&self) -> Result<()> {
-        need_so_many_threads(self.count())?;
         if self.threads.is_none() {
             return Ok(());
         }
+        self.need()?;
         let pool = rayon::ThreadPoolBuilder::new().num_threads(self.count()).build_global();
         pool.context("cannot start the threads that compute").or_cannot_run()
     }

@@ -31,6 +31,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
+    arguments.threads.need()?;
     arguments.threads.apply()?;
     let mut report = Report { progress: Progress::new(true), checked: 0, wrong: 0 };
     let told = match arguments.what()? {

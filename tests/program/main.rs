@@ -15,6 +15,7 @@ mod figures;
 mod help;
 mod listings;
 mod namespaces;
+mod naming;
 mod nobody_reads;
 mod node_files;
 mod old_names;

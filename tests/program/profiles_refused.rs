@@ -115,7 +115,7 @@ fn a_key_in_the_place_of_a_file_is_not_repeated() {
         profiles(database.path(), &["--pubkeys", &authors()[0]]),
         Said::refusal(
             2,
-            "strfry-companion: --pubkeys takes a file, and this is a pubkey: put it in one\n"
+            "strfry-companion: --pubkeys takes a file, and this is a pubkey: name it with --pubkey\n"
         )
     );
 }

@@ -111,7 +111,7 @@ fn wanted(bench: &Bench<'_>, keys: &[String], files: &[PathBuf]) -> Result<Vec<P
     pubkeys.dedup();
     if pubkeys.is_empty() {
         return Err(Failure::Usage(anyhow!(
-            "no pubkeys: name a file with --pubkeys, or the node's home with --home"
+            "no pubkeys: name some with --pubkey or --pubkeys, or the node's home with --home"
         )));
     }
     Ok(pubkeys)
