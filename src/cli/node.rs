@@ -49,8 +49,8 @@ pub(super) struct NodeArguments {
     strfry_config: Option<PathBuf>,
     /// Directory for state, lock and logs
     ///
-    /// [default: HOME/strfry, else $STATE_DIRECTORY, else a directory for each database in
-    /// $XDG_STATE_HOME/strfry-companion or ~/.local/state/strfry-companion]
+    /// [default: HOME/strfry, else the home that --home names, else $STATE_DIRECTORY, else a directory
+    /// for each database in $XDG_STATE_HOME/strfry-companion or ~/.local/state/strfry-companion]
     #[arg(long, value_name = "DIR", help_heading = STRFRY, hide_short_help = true)]
     state_dir: Option<PathBuf>,
 }

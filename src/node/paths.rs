@@ -119,8 +119,8 @@ pub fn in_path(name: &Path, path: Option<&OsString>) -> Option<PathBuf> {
 /// the working directory of this process.
 ///
 /// State, lock and logs go to the *state directory*: what `--state-dir` names, else the node's,
-/// else where an earlier version has left its state (the strfry directory), else `$STATE_DIRECTORY`,
-/// else a directory for each database below `$XDG_STATE_HOME/strfry-companion` or
+/// else where an earlier version has left its state (the strfry directory), else the home that
+/// `--home` names, else `$STATE_DIRECTORY`, else a directory for each database below `$XDG_STATE_HOME/strfry-companion` or
 /// `~/.local/state/strfry-companion` ([`NodePaths::of_database`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodePaths {
@@ -184,6 +184,7 @@ impl NodePaths {
         let before = || Some(strfry_dir.clone()).filter(|it| !is_node && it.join(STATE).exists());
         let of_node = is_node.then(|| own.clone());
         let own_state = named.state_dir.clone().or(of_node).or_else(before);
+        let own_state = own_state.or_else(|| named.home.clone());
         let own_state = own_state.or_else(|| around.state_of_service());
         Self {
             home,
