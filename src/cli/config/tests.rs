@@ -1,3 +1,5 @@
+//! The environment and what is typed; configuration files have tests of the whole program.
+
 use super::*;
 use crate::cli::{NAMES, call};
 
@@ -44,6 +46,7 @@ fn positional(command: &str) -> &'static [&'static str] {
 
 #[test]
 fn every_option_of_every_command_is_also_an_environment_variable() {
+    assert_eq!(variable("max-time"), "STRFRY_COMPANION_MAX_TIME");
     for command in NAMES.iter().filter(|name| option_named(&call::options(name), CONFIG).is_some())
     {
         for (option, value) in settable(command) {
