@@ -226,3 +226,21 @@ pub(super) fn version() -> String {
 pub(super) fn exit_codes() -> &'static str {
     EXIT_CODES
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::NAMES;
+
+    #[test]
+    fn every_command_is_in_one_group_and_has_an_example() {
+        let mut grouped: Vec<&str> = GROUPS.iter().flat_map(|(_, names)| *names).copied().collect();
+        let mut names = NAMES.to_vec();
+        grouped.sort_unstable();
+        names.sort_unstable();
+        assert_eq!(grouped, names);
+        for name in names {
+            assert!(examples(name).next().is_some(), "{name}");
+        }
+    }
+}
