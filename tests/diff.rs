@@ -561,7 +561,7 @@ fn people_are_told_what_is_not_known_and_no_text_of_a_peer_reaches_the_terminal_
     ]
     .map(|(kind, name)| format!("    {:<11}         1{name}\n", format!("kind {kind}")))
     .concat();
-    let refused = "  not known: no connection: cannot connect to";
+    let refused = "  not known: cannot connect to";
     assert_eq!(
         said,
         format!(

@@ -9,6 +9,7 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use jiff::Zoned;
 
+use super::as_script::start_report;
 use super::asking::{Asking, Named, failure_of, runtime};
 use super::diff::sides_in_words;
 use super::exit::{Failure, OrFail, Outcome, Result, outcome_of, tell};
@@ -29,7 +30,7 @@ use crate::node::{
     Acquired, Blacklist, Discovery, EventLimits, Holder, NodePaths, Peer, PeerPolicy, Precious,
     PubkeySources, RunLock, fallback_peer,
 };
-use crate::report::{Progress, RunLog, Terminal, clean_for_log};
+use crate::report::{Progress, RunLog, Terminal, clean_for_log, clean_whole_for_log};
 use crate::stop::Stop;
 use crate::strfry_db::StrfryDb;
 
@@ -87,6 +88,11 @@ pub(super) struct Arguments {
     /// Print figures about the database, and exit
     #[arg(long, conflicts_with = "show_hex", help_heading = OUTPUT, hide_short_help = true)]
     stats: bool,
+    /// Take the flags of the old script, and start the station's report as it does
+    ///
+    /// The report is started at the end. `adopt` puts this flag into the script.
+    #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
+    as_script: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
@@ -129,7 +135,18 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         summary.errors.push(lost.to_string());
         summary.status = summary.status.max(Status::Incomplete);
     }
-    let printed = if arguments.json { print_json(&summary) } else { print(&in_words(&summary)) };
+    let printed = if arguments.json {
+        let printed = print_json(&summary);
+        for why in reasons(&summary) {
+            tell(clean_whole_for_log(&why));
+        }
+        printed
+    } else {
+        print(&in_words(&summary))
+    };
+    if arguments.as_script && !summary.dry_run {
+        start_report(&paths, &log);
+    }
     outcome_of(summary.status, printed)
 }
 
@@ -333,16 +350,16 @@ fn in_words(summary: &Summary) -> String {
     for (class, count) in summary.classes() {
         text.push_str(&format!("  {class:<16} {count:>9}\n"));
     }
-    if summary.status == Status::Incomplete {
-        text.push_str("Incomplete, because:\n");
+    if summary.status != Status::Complete {
+        text.push_str(&format!("{status}, because:\n"));
         for why in reasons(summary) {
-            text.push_str(&format!("  {}\n", clean_for_log(&why)));
+            text.push_str(&format!("  {}\n", clean_whole_for_log(&why)));
         }
     }
     text
 }
 
-/// Why a run is incomplete: a line for each peer that still owes something, and for each error.
+/// Why a run is not complete: a line for each peer that still owes something, and for each error.
 fn reasons(summary: &Summary) -> Vec<String> {
     let of_peer = |peer: &PeerSummary| {
         let what = match peer.status {

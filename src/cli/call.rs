@@ -35,8 +35,11 @@ pub(super) enum NotParsed {
 
 impl Call {
     /// Parses the arguments of a process, its own name included.
-    pub(super) fn parse(typed: Vec<OsString>) -> Result<Self, NotParsed> {
+    pub(super) fn parse(mut typed: Vec<OsString>) -> Result<Self, NotParsed> {
         let called_as_script = is_script(typed.first());
+        if called_as_script {
+            typed.insert(1, "--as-script".into());
+        }
         let parse = |arguments: &[OsString]| {
             let parser = if called_as_script { script() } else { command() };
             parser

@@ -36,7 +36,7 @@ Exit codes:
 const GROUPS: &[(&str, &[&str])] = &[
     ("Fetch", &["backfill", "diff", "peers", "import"]),
     ("Read", &["profiles", "pubkeys", "scan", "export", "verify", "stats"]),
-    ("Set up", &["config", "completions", "man", "bench"]),
+    ("Set up", &["config", "completions", "man", "bench", "adopt"]),
 ];
 
 /// What a command line does, and that line. Tests run them on a node that has the files
@@ -162,6 +162,13 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ("The page of a command", "strfry-companion man backfill > backfill.1"),
             ("Write all pages", "mkdir -p man1 && strfry-companion man --dir man1"),
         ],
+    ),
+    (
+        "adopt",
+        &[(
+            "What would be changed in the script?",
+            "strfry-companion adopt --script backfill_constellation.sh",
+        )],
     ),
     (
         "bench",

@@ -2,6 +2,8 @@
 //!
 //! A command parses, prepares, calls the library and prints; the exit code is decided here.
 
+mod adopt;
+mod as_script;
 mod asking;
 mod auth_key;
 mod backfill;
@@ -40,11 +42,9 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 
+use crate::node::paths::OLD_SCRIPT;
 use call::{Call, NotParsed};
 use exit::{Failure, OrFail, Outcome};
-
-/// The name by which a node's programs call the script that this program replaces.
-const SCRIPT_NAME: &str = "backfill_constellation.sh";
 
 const ABOUT: &str = "Reads a strfry's database, and fetches from peer relays what is missing there";
 
@@ -89,8 +89,9 @@ macro_rules! commands {
         }
 
         fn run(name: &str, matches: &ArgMatches) -> exit::Result<Outcome> {
-            // What imports, or opens tunnels, ends in an orderly way of its own.
-            if !["backfill", "diff", "import", "peers"].contains(&name) {
+            // What imports, opens tunnels or leaves something to clean up ends in an orderly way of
+            // its own.
+            if !["backfill", "bench", "diff", "import", "peers"].contains(&name) {
                 signals::end_between_snapshots()?;
             }
             match name {
@@ -115,14 +116,15 @@ commands! {
     "config", config, "Show what each option is set to, and where that is said";
     "completions", completions, "Print the completions of commands and options for a shell";
     "man", man, "Print a manual page, or write all of them";
-    "bench", bench, "Compare this program with strfry scan, on this database";
+    "bench", bench, "Compare this program with strfry, or with the old script";
+    "adopt", adopt, "Let a node's old script hand over to this program";
 }
 
 /// The old script: `backfill` without a subcommand.
 fn script() -> Command {
     let command = Command::new("backfill").disable_help_flag(true).max_term_width(100);
     let command = command.version(env!("CARGO_PKG_VERSION")).long_version(help::version());
-    options_of(command).name(SCRIPT_NAME)
+    options_of(command).name(OLD_SCRIPT)
 }
 
 /// The program with all options of all commands.
@@ -157,7 +159,7 @@ pub fn main() -> ExitCode {
 
 fn is_script(program: Option<&OsString>) -> bool {
     program.is_some_and(|program| {
-        Path::new(program).file_name().is_some_and(|name| name == SCRIPT_NAME)
+        Path::new(program).file_name().is_some_and(|name| name == OLD_SCRIPT)
     })
 }
 

@@ -11,6 +11,8 @@ use crate::report::ROTATED_KEPT;
 pub const STATION_FILE: &str = "12345.json";
 /// Beside it, if a station offers a tunnel to its relay.
 pub const TUNNEL_OFFER: &str = "x_strfry.sh";
+/// The name of the script that this program replaces.
+pub const OLD_SCRIPT: &str = "backfill_constellation.sh";
 /// The name of a file that holds a pubkey.
 pub const HEX_FILE: &str = "HEX";
 
@@ -216,6 +218,12 @@ impl NodePaths {
         self
     }
 
+    /// The files of the node in this home, wherever this process runs.
+    pub fn of_home(home: &Path) -> Self {
+        let named = Named { home: Some(home.to_owned()), ..Named::default() };
+        Self::find(&named, &Surroundings::default())
+    }
+
     /// The home of the node's files, usually `~/.zen`.
     pub fn home(&self) -> &Path {
         &self.home
@@ -260,6 +268,21 @@ impl NodePaths {
     /// One directory for each Nostr identity that lives on this node.
     pub fn game_nostr(&self) -> PathBuf {
         self.home.join("game").join("nostr")
+    }
+
+    /// The script that this program replaces, where a node's other programs call it.
+    pub fn old_script(&self) -> PathBuf {
+        self.relay_rules().join(OLD_SCRIPT)
+    }
+
+    /// Beside it, what the script starts at its end.
+    pub fn report_script(&self) -> PathBuf {
+        self.relay_rules().join("sync_report.sh")
+    }
+
+    /// A clone of github.com/papiche/NIP-101.
+    fn relay_rules(&self) -> PathBuf {
+        self.home.join("workspace").join("NIP-101")
     }
 
     /// Pubkeys of friends of friends.

@@ -42,7 +42,8 @@ pub enum OpenError {
     #[error("cannot read {path}: {source}; {}", remedy(source))]
     ReadDataFile { path: PathBuf, source: io::Error },
     #[error(
-        "cannot write to {path}: {source}; a reader has its slot there, so run as the user that strfry runs as, or read without it (--lock none)"
+        "cannot write to {path}: {source}; a reader has its slot there, so {}, or read without it (--lock none)",
+        lock_file_remedy(source)
     )]
     LockFile { path: PathBuf, source: io::Error },
     #[error(
@@ -141,6 +142,15 @@ fn remedy(error: &io::Error) -> &'static str {
     files_remedy(error).unwrap_or(match error.kind() {
         io::ErrorKind::PermissionDenied => "run as the user that strfry runs as",
         _ => "check its file system",
+    })
+}
+
+/// What to do with a lock file that cannot be opened to be written to.
+fn lock_file_remedy(error: &io::Error) -> &'static str {
+    files_remedy(error).unwrap_or(match error.kind() {
+        io::ErrorKind::PermissionDenied => "run as the user that strfry runs as",
+        // Also a pipe or a device.
+        _ => "move away what is there if it is no lock file and start strfry once",
     })
 }
 

@@ -68,6 +68,9 @@ fn the_examples_of_every_help_can_be_typed() {
     fs::write(place.path().join("pubkeys.txt"), pubkeys.concat()).unwrap();
     fs::write(place.path().join("filter.json"), "{\"kinds\":[0]}").unwrap();
     fs::write(place.path().join("backup.jsonl"), small.events.join("\n")).unwrap();
+    let script = "#!/bin/bash\n# constellation-backfill.log\n\
+                  discover_constellation_peers() {\n    :\n}\nmain \"$@\"\n";
+    fs::write(place.path().join("backfill_constellation.sh"), script).unwrap();
     let program = std::path::Path::new(env!("CARGO_BIN_EXE_strfry-companion")).parent().unwrap();
     let path = format!("{}:{}", program.display(), std::env::var("PATH").unwrap());
     let mut tried = 0;

@@ -1,9 +1,13 @@
 //! `bench`: the old ways against this program, on the operator's own database.
 //!
 //! Real processes, run in turns, medians of their times. Answers are compared with each other: a
-//! wrong one fails the bench. What cannot be run is named with its reason.
+//! wrong one fails the bench. What cannot be run is named with its reason. A backfill is run once
+//! each way, on a copy.
 
+mod backfill;
 mod child;
+mod group;
+mod home;
 mod profiles;
 mod report;
 mod scan;
@@ -21,6 +25,7 @@ use super::node::NodeArguments;
 use super::output::{print, print_json};
 use super::resources::ThreadArguments;
 use super::scan::filter_text;
+use super::signals::end_between_snapshots;
 use report::Report;
 
 #[derive(Debug, Args)]
@@ -31,12 +36,12 @@ pub(super) struct Arguments {
     /// For `scan`: the filter, @FILE with it, or - for standard input
     #[arg(value_name = "FILTER", required_if_eq("what", "scan"))]
     filter: Option<String>,
-    /// For `profiles`: a pubkey
+    /// For `profiles` and `backfill`: a pubkey
     ///
     /// May be given several times.
     #[arg(long = "pubkey", value_name = "KEY", hide_short_help = true)]
     keys: Vec<String>,
-    /// For `profiles`: file with the pubkeys
+    /// For `profiles` and `backfill`: file with the pubkeys
     ///
     /// `-` is standard input. May be given several times. [default: the node's own]
     #[arg(long = "pubkeys", value_name = "FILE")]
@@ -64,6 +69,8 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    backfill: backfill::BackfillArguments,
+    #[command(flatten)]
     node: NodeArguments,
 }
 
@@ -75,10 +82,22 @@ enum What {
     Verify,
     /// Scan by a filter: strfry and this program
     Scan,
+    /// Backfill: the old script and this program, each on a copy of the database
+    Backfill,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let bench = Bench { arguments };
+    if arguments.what == What::Backfill && arguments.filter.is_none() {
+        let compared = backfill::run(&bench, &arguments.backfill)?;
+        // Its homes are gone: a signal may end the process, also while nobody reads its output.
+        end_between_snapshots()?;
+        let outcome = if compared.is_whole() { Outcome::Complete } else { Outcome::Incomplete };
+        let json = arguments.json;
+        let printed = if json { print_json(&compared) } else { print(&compared.in_words()) };
+        return answer(outcome, printed);
+    }
+    end_between_snapshots()?;
     let report = match (arguments.what, &arguments.filter) {
         (What::Scan, Some(filter)) => scan::run(&bench, &filter_text(filter)?)?,
         (What::Profiles, None) => {
@@ -86,7 +105,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
             profiles::run(&bench, named, arguments.sample)?
         }
         (What::Verify, None) => verify::run(&bench, arguments.events, &arguments.threads)?,
-        (_, Some(_)) => {
+        (_, Some(_)) | (What::Backfill, None) => {
             return Err(Failure::Usage(anyhow!("only bench scan takes a filter")));
         }
         (What::Scan, None) => return Err(Failure::Usage(anyhow!("bench scan needs a filter"))),

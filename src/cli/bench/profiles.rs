@@ -96,7 +96,7 @@ pub(super) fn run(
     Ok(report)
 }
 
-fn wanted(bench: &Bench<'_>, keys: &[String], files: &[PathBuf]) -> Result<Vec<Pubkey>> {
+pub(super) fn wanted(bench: &Bench<'_>, keys: &[String], files: &[PathBuf]) -> Result<Vec<Pubkey>> {
     let mut pubkeys = parse_keys("--pubkey", keys, bench.node())?;
     for file in files {
         pubkeys.extend(read_pubkeys(file)?.pubkeys);

@@ -13,7 +13,9 @@ use clap::{Arg, ArgAction, Command, ValueHint};
 use toml::{Table, Value};
 
 use super::environment::Environment;
-use super::settings::{Given, Layer, Origin, Said, can_be_set, option_named, similar};
+use super::settings::{
+    Given, Layer, Origin, Said, can_be_configured, can_be_set, option_named, similar,
+};
 use crate::cli::exit::{Failure, OrFail, Result};
 use crate::cli::{NAMES, call};
 use crate::files::open_to_read;
@@ -106,6 +108,11 @@ impl File<'_> {
                 (false, &other)
             }
         };
+        if !can_be_configured(options) {
+            return Err(
+                self.wrong(&format!("the options of {name} are only typed; leave [{name}] out"))
+            );
+        }
         for (key, value) in section {
             let arg = option_named(options, key).filter(|_| can_be_set(name, key));
             let arg = arg.ok_or_else(|| {
@@ -125,6 +132,9 @@ impl File<'_> {
         let mut known = Vec::new();
         for name in NAMES {
             let options = call::options(name);
+            if !can_be_configured(&options) {
+                continue;
+            }
             if let Some(arg) = option_named(&options, key).filter(|_| can_be_set(name, key)) {
                 return self.given(arg, key, value).map(drop);
             }

@@ -18,6 +18,9 @@ const ONLY_TYPED: &[(&str, &str, &str)] = &[
     ("*", "no-lock", "it is an old name"),
     ("backfill", "show-hex", "it makes another command of a backfill"),
     ("backfill", "stats", "it makes another command of a backfill"),
+    ("backfill", "as-script", "adopt puts it into the script"),
+    ("adopt", "yes", "it changes a file"),
+    ("adopt", "undo", "it changes a file"),
     ("stats", "days", "elsewhere it says how far back peers are asked"),
 ];
 /// A configuration file does not say which configuration file is read.
@@ -90,7 +93,7 @@ impl Settings {
         environment: &Environment,
     ) -> Result<Self> {
         let mut settings = Self::default();
-        if option_named(options, CONFIG).is_none() {
+        if !can_be_configured(options) {
             return Ok(settings);
         }
         let args = || options.get_arguments().filter(|arg| is_settable(command, arg));
@@ -271,6 +274,11 @@ pub(super) fn can_be_set(command: &str, option: &str) -> bool {
         name == option && (place == "*" || place == command)
     };
     option != CONFIG && !ONLY_TYPED.iter().any(is_typed)
+}
+
+/// Whether a command takes options from elsewhere at all.
+pub(super) fn can_be_configured(options: &Command) -> bool {
+    option_named(options, CONFIG).is_some()
 }
 
 /// The same, where the environment may also name the configuration file.
