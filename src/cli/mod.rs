@@ -138,7 +138,7 @@ fn all_commands() -> Command {
 pub fn main() -> ExitCode {
     std::panic::set_hook(Box::new(exit::tell_panic));
     signals::report_long_files_as_errors();
-    let call = match Call::parse(std::env::args_os().collect()) {
+    let call = match Call::parse(std::env::args_os().collect(), false) {
         Ok(call) => call,
         Err(NotParsed::Arguments { error, remarks }) => {
             let code = exit::code_of_arguments(&error);

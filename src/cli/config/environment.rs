@@ -41,6 +41,11 @@ impl Environment {
         }
     }
 
+    /// Whether no variable sets an option.
+    pub(super) fn is_empty(&self) -> bool {
+        self.variables.is_empty()
+    }
+
     /// The value of an option's variable.
     pub(super) fn get(&self, option: &str) -> Option<&OsStr> {
         self.variables.get(&variable(option)).map(OsString::as_os_str)

@@ -85,6 +85,20 @@ pub(in crate::cli) struct Settings {
 }
 
 impl Settings {
+    /// Whether options may come from elsewhere: a variable is set, or a configuration file is there.
+    pub(in crate::cli) fn are_elsewhere(matches: &ArgMatches, environment: &Environment) -> bool {
+        let typed = |id| {
+            let mut values = matches.try_get_raw(id).ok().flatten()?;
+            values.next().map(PathBuf::from)
+        };
+        let usual = || Some(environment.user_home.as_ref()?.join(".zen"));
+        let of_home = typed("home").or_else(usual).map(|home| file::of_home(&home));
+        let files = [Some(file::of_machine()), file::of_user(environment), of_home];
+        !environment.is_empty()
+            || typed(CONFIG).is_some()
+            || files.iter().flatten().any(|file| file.symlink_metadata().is_ok())
+    }
+
     /// Gathers what was typed, the environment, and the configuration files.
     pub(in crate::cli) fn find(
         command: &str,

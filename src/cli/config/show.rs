@@ -69,7 +69,7 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> Result<Outcome> {
         [] => typed.push("backfill".into()),
         call => typed.extend_from_slice(call),
     }
-    let call = match Call::parse(typed) {
+    let call = match Call::parse(typed, true) {
         Ok(call) => call,
         Err(NotParsed::Settings(failure)) => return Err(failure),
         Err(NotParsed::Arguments { error, remarks }) => {
