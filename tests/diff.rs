@@ -163,7 +163,7 @@ fn a_dry_run_tells_what_each_peer_would_bring() {
     let pubkey = author.pubkey();
     let peer = format!(
         "  {url}  {host}: 1 received, 1 new, complete\n    \
-         only there         1 events\n      kind 1              1\n      {pubkey}         1\n    \
+         only there         1 events\n      kind 1              1  short text note\n      {pubkey}         1\n    \
          only here          0 events\n"
     );
     assert!(said.contains(&peer), "{said}");
@@ -509,7 +509,7 @@ fn people_get_counts_and_ids_if_they_want_them() {
     let pubkey = author.pubkey();
     let part = |name: &str, event: &String| {
         format!(
-            "  {name:<10}         1 events\n    kind 1              1\n    {pubkey}         1\n    id {}\n",
+            "  {name:<10}         1 events\n    kind 1              1  short text note\n    {pubkey}         1\n    id {}\n",
             id_of(event)
         )
     };
@@ -547,9 +547,20 @@ fn people_are_told_what_is_not_known_and_no_text_of_a_peer_reaches_the_terminal_
     let said = String::from_utf8(output.stdout).unwrap();
     let [host, dead_host] = [&url, &dead_url].map(|url| url.trim_start_matches("ws://"));
     let pubkey = author.pubkey();
-    let kinds: String = [1, 2, 3, 5, 6, 7, 8, 9, 10, 11]
-        .map(|kind| format!("    {:<11}         1\n", format!("kind {kind}")))
-        .concat();
+    let kinds: String = [
+        (1, "  short text note"),
+        (2, "  recommended relay"),
+        (3, "  follow list"),
+        (5, "  deletion request"),
+        (6, "  repost"),
+        (7, "  reaction"),
+        (8, "  badge award"),
+        (9, "  chat message"),
+        (10, ""),
+        (11, "  thread"),
+    ]
+    .map(|(kind, name)| format!("    {:<11}         1{name}\n", format!("kind {kind}")))
+    .concat();
     let refused = "  not known: cannot connect to";
     assert_eq!(
         said,

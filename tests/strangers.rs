@@ -64,6 +64,7 @@ fn job(node: &Node, relays: &[&ScriptedRelay], pubkeys: Vec<Pubkey>) -> Job {
         days: 0,
         profiles: false,
         verify: true,
+        threads: 0,
         plain: false,
         ipfs: "ipfs".into(),
         auth: None,

@@ -60,7 +60,8 @@ fn validate(root: &Value, schema: &Value, value: &Value, at: &str) {
                 value.as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
             }
             "items" => {
-                for (position, item) in value.as_array().unwrap().iter().enumerate() {
+                // Of null nothing is left to say but its type.
+                for (position, item) in value.as_array().into_iter().flatten().enumerate() {
                     validate(root, wanted, item, &format!("{at}[{position}]"));
                 }
             }
@@ -240,6 +241,30 @@ fn peers_of_every_sort_are_as_the_schema_says() {
         let counts = ["peers", "skipped"].map(|list| found[list].as_array().unwrap().len());
         assert_eq!(counts, [3, 1]);
     }
+}
+
+#[test]
+fn figures_pubkeys_a_bench_and_options_are_as_their_schemas_say() {
+    let author = Author::new(1);
+    let node = node(&author, &[]);
+    node.import(&[author.profile(1_700_000_000, "x"), author.note(1_700_000_001, "y")]);
+    for (schema, arguments) in [
+        ("stats", &["stats", "--payloads"][..]),
+        ("stats", &["stats", "--lock", "none"]),
+        ("pubkeys", &["pubkeys"]),
+        ("bench", &["bench", "verify", "--runs", "1"]),
+        ("bench", &["bench", "scan", "{}", "--runs", "1"]),
+    ] {
+        let output = node.companion(&[arguments, &["--json"]].concat()).output().unwrap();
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let wanted = schema_of(schema);
+        validate(&wanted, &wanted, &found, schema);
+    }
+    let output = node.companion(&["config", "show", "--json", "backfill"]).output().unwrap();
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema/config-show.schema.json");
+    let wanted: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    validate(&wanted, &wanted, &found, "config");
 }
 
 #[test]

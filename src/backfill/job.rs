@@ -33,6 +33,8 @@ pub struct Job {
     pub profiles: bool,
     /// Whether signatures are checked.
     pub verify: bool,
+    /// Threads that check events; 0: one for each core.
+    pub threads: usize,
     /// Give strfry plain JSON lines, which it parses and packs itself.
     pub plain: bool,
     /// The command `ipfs`, for peers that are reached through a tunnel.

@@ -53,7 +53,7 @@ pub async fn run(
         form: choose_form(&db, job.plain, |warning| log.warn(warning))?,
         limits: job.limits,
         check_signatures: job.verify,
-        threads: 0,
+        threads: job.threads,
         stop: stop.clone(),
     };
     let checks = Checks {

@@ -4,14 +4,17 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use clap::Args;
+use clap::{Args, ValueHint};
 use tokio::runtime::Runtime;
 
 use super::auth_key::read_auth_key;
 use super::exit::{Failure, OrFail, Result, tell};
-use super::node::{NodeArguments, read_pubkeys};
+use super::help::{ASK, WHOM};
+use super::node::NodeArguments;
+use super::pubkey_args::PubkeyArguments;
 use super::resources::{need_open_files, need_threads};
 use super::trace::Tracing;
+use super::values::{duration, in_seconds, step};
 use crate::backfill::kinds::{self, KindsError};
 use crate::backfill::{BackfillError, StateError, Timings, limits};
 use crate::node::{Blacklist, Discovery, Peer, PeerPolicy, PubkeySources, explicit_peer};
@@ -20,80 +23,71 @@ use crate::peer::{AuthKey, Trace};
 
 #[derive(Debug, Args)]
 pub(super) struct Asking {
-    /// Ask for events of the last N days; 0 for all time
-    #[arg(long, value_name = "N", default_value_t = 1, allow_negative_numbers = true,
+    /// Events of the last N days; 0: all time
+    #[arg(long, value_name = "N", help_heading = ASK, default_value_t = 1,
+          allow_negative_numbers = true,
           value_parser = clap::value_parser!(u32).range(0..=i64::from(limits::DAYS)))]
     pub(super) days: u32,
     /// Do not ask for direct messages (kind 4)
-    #[arg(long)]
+    #[arg(long, help_heading = ASK, hide_short_help = true)]
     no_dms: bool,
     /// File with the secret key (nsec or hex) with which this node authenticates to relays (NIP-42)
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", help_heading = WHOM, hide_short_help = true)]
     auth_key_file: Option<PathBuf>,
     /// Ask every peer page by page, also those that can compare (NIP-77)
-    #[arg(long)]
+    #[arg(long, help_heading = WHOM, hide_short_help = true)]
     pub(super) no_negentropy: bool,
-    /// Relay to ask, instead of the swarm's; may be at any address, private ones too (repeatable)
-    #[arg(long = "relay", value_name = "URL", num_args = 1..)]
+    /// Relays to ask, instead of the swarm's
+    ///
+    /// They may be at any address, private ones too. May be given several times.
+    #[arg(long = "relay", value_name = "URL", help_heading = WHOM, num_args = 1..)]
     relays: Vec<String>,
-    /// File with pubkeys to ask for, instead of the node's own; `-` for standard input
-    #[arg(long = "pubkeys", value_name = "FILE", num_args = 1..)]
-    pubkeys: Vec<PathBuf>,
-    /// Kinds to ask for, such as 0,1,30500-30503, or default,+30510,-4: the constellation's, and
-    /// 30510, without 4 [default: default]
-    #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
+    #[command(flatten)]
+    pubkeys: PubkeyArguments,
+    /// Kinds to ask for, as 0,1 or default,+30510,-4
+    ///
+    /// Numbers and ranges such as 30500-30503. `default` stands for the constellation's kinds; - before
+    /// a number takes it away. [default: default]
+    #[arg(long, value_name = "LIST", help_heading = ASK, allow_hyphen_values = true)]
     kinds: Option<String>,
     /// Ask for no more and no less than --days, whatever earlier runs have noted in the state file
-    #[arg(long)]
+    #[arg(long, help_heading = ASK, hide_short_help = true)]
     ignore_state: bool,
     /// The old name of --ignore-state
     #[arg(long, hide = true)]
     full: bool,
     #[command(flatten)]
     pub(super) reaching: Reaching,
-    /// Longest wait for a connection, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = limits::CONNECT_TIME_OUT.as_secs(), allow_negative_numbers = true,
-          value_parser = clap::value_parser!(u64).range(1..=3_600))]
-    connect_timeout: u64,
-    /// Longest wait without progress for recent events, in seconds; twice as long for everything
-    #[arg(long, value_name = "SECONDS", default_value_t = limits::RECENT_TIME_OUT.as_secs(), allow_negative_numbers = true,
-          value_parser = clap::value_parser!(u64).range(1..=3_600))]
-    timeout: u64,
-    /// Stop asking after this time and write what has come: seconds, or 90s, 50m, 2h; 0 for no limit
-    #[arg(long, value_name = "TIME", default_value = "50m", value_parser = parse_time)]
+    /// Longest wait for a connection
+    #[arg(long, value_name = "TIME", help_heading = WHOM, hide_short_help = true,
+          default_value = in_seconds(limits::CONNECT_TIME_OUT), value_parser = step)]
+    connect_timeout: Duration,
+    /// Longest wait without progress for recent events; twice as long for everything
+    #[arg(long, value_name = "TIME", help_heading = WHOM, hide_short_help = true,
+          default_value = in_seconds(limits::RECENT_TIME_OUT), value_parser = step)]
+    timeout: Duration,
+    /// Stop asking after this time; 0 for no limit
+    ///
+    /// What has come until then is written. Seconds, or 90s, 50m, 2h.
+    #[arg(long, value_name = "TIME", help_heading = WHOM, hide_short_help = true,
+          default_value = "50m", value_parser = duration)]
     max_time: Duration,
     #[command(flatten)]
     pub(super) tracing: Tracing,
-}
-
-/// Seconds, or a whole number with its unit.
-fn parse_time(text: &str) -> std::result::Result<Duration, String> {
-    let (number, unit) = match text.strip_suffix(['s', 'm', 'h', 'd']) {
-        Some(number) => (number, text.get(number.len()..).unwrap_or_default()),
-        None => (text, "s"),
-    };
-    let seconds = match unit {
-        "m" => 60,
-        "h" => 3_600,
-        "d" => 86_400,
-        _ => 1,
-    };
-    let number = number.parse::<u32>().ok().filter(|_| !number.starts_with('+'));
-    let time = number.map(|number| Duration::from_secs(u64::from(number) * seconds));
-    time.ok_or_else(|| "expected seconds, or a whole number with s, m, h or d".to_owned())
 }
 
 /// How the swarm's peers are reached.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Reaching {
     /// Dial peers of the swarm at loopback and private addresses too
-    #[arg(long)]
+    #[arg(long, help_heading = WHOM, hide_short_help = true)]
     pub(super) allow_local_peers: bool,
     /// Open no tunnels to stations whose relays listen on their own machine
-    #[arg(long)]
+    #[arg(long, help_heading = WHOM, hide_short_help = true)]
     no_tunnels: bool,
     /// The command that opens tunnels
-    #[arg(long, value_name = "FILE", default_value = "ipfs")]
+    #[arg(long, value_name = "FILE", help_heading = WHOM, hide_short_help = true,
+          default_value = "ipfs", value_hint = ValueHint::CommandName)]
     pub(super) ipfs_bin: PathBuf,
 }
 
@@ -111,7 +105,7 @@ pub(super) struct Named {
 }
 
 impl Asking {
-    pub(super) fn named(&self) -> Result<Named> {
+    pub(super) fn named(&self, node: &NodeArguments) -> Result<Named> {
         let mut kinds = match &self.kinds {
             Some(list) => kinds::parse(list).or_usage()?,
             None => kinds::node_kinds(),
@@ -123,26 +117,17 @@ impl Asking {
             return Err(KindsError::None).or_usage();
         }
         let relays = self.relays.iter().map(|url| explicit_peer(url).or_usage());
-        Ok(Named { kinds, relays: relays.collect::<Result<_>>()?, pubkeys: self.named_pubkeys()? })
-    }
-
-    fn named_pubkeys(&self) -> Result<Option<Vec<Pubkey>>> {
-        if self.pubkeys.is_empty() {
-            return Ok(None);
-        }
-        let mut pubkeys = Vec::new();
-        for file in &self.pubkeys {
-            pubkeys.extend(read_pubkeys(file)?.pubkeys);
-        }
-        pubkeys.sort_unstable();
-        pubkeys.dedup();
-        Ok(Some(pubkeys))
+        Ok(Named {
+            kinds,
+            relays: relays.collect::<Result<_>>()?,
+            pubkeys: self.pubkeys.named(node)?,
+        })
     }
 
     /// Where conversations are written down.
     pub(super) fn trace(&self, node: &NodeArguments, strfry: Option<&Path>) -> Result<Trace> {
         let read: Vec<PathBuf> =
-            self.pubkeys.iter().chain(self.auth_key_file.as_ref()).cloned().collect();
+            self.pubkeys.files().iter().chain(self.auth_key_file.as_ref()).cloned().collect();
         self.tracing.open(node, strfry, &read)
     }
 
@@ -165,9 +150,9 @@ impl Asking {
 
     pub(super) fn timings(&self) -> Timings {
         Timings {
-            connect: Duration::from_secs(self.connect_timeout),
-            recent: Duration::from_secs(self.timeout),
-            full: Duration::from_secs(2 * self.timeout),
+            connect: self.connect_timeout,
+            recent: self.timeout,
+            full: self.timeout.saturating_mul(2),
             ..Timings::default()
         }
     }
@@ -212,7 +197,7 @@ impl Named {
         Err(Failure::Usage(match (named, &self.pubkeys) {
             (0, Some(_)) => anyhow!("no pubkeys: none in the files named with --pubkeys"),
             (0, None) => anyhow!(
-                "no pubkeys: none in the node's files (see the command 'pubkeys'); name a file with --pubkeys"
+                "no pubkeys: none in the node's files (see the command 'pubkeys'); name some with --pubkey or --pubkeys"
             ),
             _ => anyhow!(
                 "no pubkeys: all {named} are on the blacklist {}",
@@ -261,20 +246,3 @@ fn give_large_memory_back() {
 /// Other allocators do so by default.
 #[cfg(not(target_env = "gnu"))]
 fn give_large_memory_back() {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_is_seconds_or_a_whole_number_with_its_unit() {
-        let seconds = |text| parse_time(text).map(|time| time.as_secs()).ok();
-        for (text, expected) in [("0", 0), ("90", 90), ("90s", 90), ("50m", 3_000), ("2h", 7_200)] {
-            assert_eq!(seconds(text), Some(expected), "{text}");
-        }
-        assert_eq!(seconds("4294967295d"), Some(4_294_967_295 * 86_400));
-        for text in ["", "m", "-1", "+1", "1.5h", "1 h", "1w", "99999999999", "é"] {
-            assert_eq!(seconds(text), None, "{text}");
-        }
-    }
-}

@@ -13,9 +13,11 @@ use super::as_script::start_report;
 use super::asking::{Asking, Named, failure_of, runtime};
 use super::diff::sides_in_words;
 use super::exit::{Failure, OrFail, Outcome, Result, outcome_of, tell};
+use super::help::{OUTPUT, STRFRY, WHOM};
 use super::node::NodeArguments;
 use super::output::{print, print_json};
 use super::pubkeys::print_list;
+use super::resources::ThreadArguments;
 use super::signals::stop_on_signals;
 use super::stats;
 use super::strfry::{StrfryArguments, Target};
@@ -37,62 +39,67 @@ use crate::strfry_db::StrfryDb;
 const PUBLIC_RELAYS: &[&str] = &["wss://purplepag.es", "wss://relay.primal.net", "wss://nos.lol"];
 
 #[derive(Debug, Args)]
-#[command(after_help = super::EXIT_CODES)]
 pub(super) struct Arguments {
     #[command(flatten)]
     asking: Asking,
-    /// Show every line of the log on the terminal
-    #[arg(short, long)]
-    verbose: bool,
-    /// Check signatures; this is the default
-    #[arg(long, conflicts_with = "no_verify")]
-    verify: bool,
-    /// Do not check signatures; everything else about an event is still checked
-    #[arg(long)]
-    no_verify: bool,
-    /// Give strfry plain JSON, which it packs itself: slower
-    #[arg(long)]
-    plain: bool,
-    /// Neither recover missing profiles nor write the profiles file
-    #[arg(long)]
-    no_profiles: bool,
-    /// Fetch and check, but import nothing
-    #[arg(long, alias = "DRYRUN")]
-    dry_run: bool,
-    /// Write the profiles as CSV too
-    #[arg(long)]
-    csv: bool,
-    #[command(flatten)]
-    strfry: StrfryArguments,
-    /// Public relay to ask for profiles that no peer has, in place of the default ones (repeatable)
-    /// [default: wss://purplepag.es wss://relay.primal.net wss://nos.lol]
-    #[arg(long = "fallback-relay", value_name = "URL", num_args = 1.., conflicts_with = "no_fallback")]
+    /// Public relays to ask for profiles that no peer has
+    ///
+    /// In place of the default ones. May be given several times. [default: wss://purplepag.es
+    /// wss://relay.primal.net wss://nos.lol]
+    #[arg(long = "fallback-relay", value_name = "URL", help_heading = WHOM, num_args = 1..,
+          hide_short_help = true, conflicts_with = "no_fallback")]
     fallback_relays: Vec<String>,
     /// Ask no public relays
-    #[arg(long)]
+    #[arg(long, help_heading = WHOM)]
     no_fallback: bool,
-    /// Print the run's summary as one JSON object
-    #[arg(long)]
-    json: bool,
-    /// Print the pubkeys that would be asked for, and exit
-    #[arg(long, conflicts_with = "json")]
-    show_hex: bool,
-    /// Print figures about the database, and exit
-    #[arg(long, conflicts_with = "show_hex")]
-    stats: bool,
-    /// Take the flags of the old script, and start the station's report at the end as the script
-    /// does; `adopt` puts this flag into the script
-    #[arg(long)]
-    as_script: bool,
+    #[command(flatten)]
+    strfry: StrfryArguments,
     #[command(flatten)]
     pub(super) node: NodeArguments,
+    #[command(flatten)]
+    threads: ThreadArguments,
+    /// Check signatures; this is the default
+    #[arg(long, conflicts_with = "no_verify", hide_short_help = true)]
+    verify: bool,
+    /// Do not check signatures; everything else about an event is still checked
+    #[arg(long, hide_short_help = true)]
+    no_verify: bool,
+    /// Give strfry plain JSON, which it packs itself: slower
+    #[arg(long, help_heading = STRFRY, hide_short_help = true)]
+    plain: bool,
+    /// Neither recover missing profiles nor write the profiles file
+    #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
+    no_profiles: bool,
+    /// Fetch and check, but import nothing
+    #[arg(long, alias = "DRYRUN", help_heading = OUTPUT)]
+    dry_run: bool,
+    /// Write the profiles as CSV too
+    #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
+    csv: bool,
+    /// Show every line of the log on the terminal
+    #[arg(short, long, help_heading = OUTPUT)]
+    verbose: bool,
+    /// Print the run's summary as one JSON object
+    #[arg(long, help_heading = OUTPUT)]
+    json: bool,
+    /// Print the pubkeys that would be asked for, and exit
+    #[arg(long, conflicts_with = "json", help_heading = OUTPUT, hide_short_help = true)]
+    show_hex: bool,
+    /// Print figures about the database, and exit
+    #[arg(long, conflicts_with = "show_hex", help_heading = OUTPUT, hide_short_help = true)]
+    stats: bool,
+    /// Take the flags of the old script, and start the station's report as it does
+    ///
+    /// The report is started at the end. `adopt` puts this flag into the script.
+    #[arg(long, help_heading = OUTPUT, hide_short_help = true)]
+    as_script: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     if arguments.stats {
         return stats::run(&stats::Arguments::of(arguments.node.clone(), arguments.json));
     }
-    let (named, fallback) = (arguments.asking.named()?, arguments.fallback()?);
+    let (named, fallback) = (arguments.asking.named(&arguments.node)?, arguments.fallback()?);
     if arguments.show_hex {
         return arguments.show_hex(named);
     }
@@ -144,11 +151,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
 }
 
 impl Arguments {
-    /// The same run, called by the name of the script.
-    pub(super) fn by_script_name(self) -> Self {
-        Self { as_script: true, ..self }
-    }
-
     /// Public relays to ask for profiles.
     fn fallback(&self) -> Result<Vec<Peer>> {
         let public: Vec<&str> = match self.fallback_relays.as_slice() {
@@ -245,6 +247,7 @@ impl Arguments {
             days: self.asking.days,
             profiles: !self.no_profiles,
             verify: !self.no_verify,
+            threads: self.threads.named(),
             plain: self.plain,
             ipfs: self.asking.reaching.ipfs_bin.clone(),
             auth: self.asking.auth()?,

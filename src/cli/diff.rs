@@ -1,7 +1,7 @@
 //! `diff`: how each peer and the database differ.
 
 use std::cmp::Reverse;
-use std::fmt::{Display, Write};
+use std::fmt::Write;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -10,6 +10,8 @@ use serde_json::json;
 
 use super::asking::{Asking, failure_of, runtime};
 use super::exit::{OrFail, Outcome, Result, answer, tell};
+use super::help::OUTPUT;
+use super::kinds::name_of_kind;
 use super::node::{NodeArguments, skipped_as_json};
 use super::output::{print, print_json};
 use super::signals::{end_between_snapshots, stop_on_signals};
@@ -22,18 +24,17 @@ use crate::stop::Stop;
 const SHOWN: usize = 10;
 
 #[derive(Debug, Args)]
-#[command(after_help = super::EXIT_CODES)]
 pub(super) struct Arguments {
     #[command(flatten)]
     asking: Asking,
-    /// List ids too, at most 10000 for each side of a peer
-    #[arg(long)]
-    ids: bool,
-    /// Print one JSON object, with ids
-    #[arg(long)]
-    json: bool,
     #[command(flatten)]
     node: NodeArguments,
+    /// List ids too, at most 10000 for each side of a peer
+    #[arg(long, help_heading = OUTPUT)]
+    ids: bool,
+    /// Print one JSON object, with ids
+    #[arg(long, help_heading = OUTPUT)]
+    json: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
@@ -85,7 +86,7 @@ impl Arguments {
     /// What is to be compared, and which stations are not.
     fn job(&self) -> Result<(DiffJob, Vec<SkippedPeer>)> {
         let asking = &self.asking;
-        let named = asking.named()?;
+        let named = asking.named(&self.node)?;
         let discovery = self.node.discover(asking.reaching.policy());
         let skipped = match named.relays.as_slice() {
             [] => discovery.skipped.clone(),
@@ -154,8 +155,19 @@ fn in_words(peers: &[PeerDiff], with_ids: bool) -> String {
 pub(super) fn sides_in_words(text: &mut String, indent: &str, sides: &Sides, with_ids: bool) {
     for (name, side) in [("only there", &sides.only_there), ("only here", &sides.only_here)] {
         let _ = writeln!(text, "{indent}{name:<10} {:>9} events", side.events);
-        counts_in_words(text, indent, "kind ", "kinds", side.kinds.iter());
-        counts_in_words(text, indent, "", "authors", side.authors.iter());
+        let kinds = side.kinds.iter().map(|(kind, count)| Count {
+            of: format!("kind {kind}"),
+            count: *count,
+            remark: name_of_kind(*kind).unwrap_or_default(),
+        });
+        counts_in_words(text, indent, "kinds", kinds.collect());
+        let authors = side.authors.iter();
+        let authors = authors.map(|(pubkey, count)| Count {
+            of: pubkey.to_string(),
+            count: *count,
+            remark: "",
+        });
+        counts_in_words(text, indent, "authors", authors.collect());
         if !with_ids {
             continue;
         }
@@ -169,19 +181,19 @@ pub(super) fn sides_in_words(text: &mut String, indent: &str, sides: &Sides, wit
     }
 }
 
+/// How many events are of one kind, or of one author.
+struct Count {
+    of: String,
+    count: u64,
+    remark: &'static str,
+}
+
 /// Those of most events first, the rest as one number.
-fn counts_in_words<'a, K: Display>(
-    text: &mut String,
-    indent: &str,
-    name: &str,
-    names: &str,
-    counts: impl Iterator<Item = (K, &'a u64)>,
-) {
-    let mut counts: Vec<(K, u64)> = counts.map(|(key, count)| (key, *count)).collect();
-    counts.sort_by_key(|&(_, count)| Reverse(count));
-    for (key, count) in counts.iter().take(SHOWN) {
-        let key = format!("{name}{key}");
-        let _ = writeln!(text, "{indent}  {key:<11} {count:>9}");
+fn counts_in_words(text: &mut String, indent: &str, names: &str, mut counts: Vec<Count>) {
+    counts.sort_by_key(|count| Reverse(count.count));
+    for Count { of, count, remark } in counts.iter().take(SHOWN) {
+        let gap = if remark.is_empty() { "" } else { "  " };
+        let _ = writeln!(text, "{indent}  {of:<11} {count:>9}{gap}{remark}");
     }
     let more = counts.len().saturating_sub(SHOWN);
     if more > 0 {

@@ -6,15 +6,18 @@ use super::exit::{OrFail, Outcome, Result};
 use super::node::NodeArguments;
 use super::output::print_lines;
 use super::output::write_in_snapshot;
+use super::values::moment;
 use crate::strfry_db::ExportRange;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Oldest created_at to print
-    #[arg(long, value_name = "SECOND")]
+    /// Oldest created_at to print: a second, 2026-11-01 or 3d
+    ///
+    /// A date is its first second (UTC), 3d is three days ago.
+    #[arg(long, value_name = "TIME", value_parser = moment)]
     since: Option<u64>,
-    /// Newest created_at to print
-    #[arg(long, value_name = "SECOND")]
+    /// Newest created_at to print, likewise
+    #[arg(long, value_name = "TIME", value_parser = moment)]
     until: Option<u64>,
     /// Print the newest event first
     #[arg(long)]
@@ -22,9 +25,9 @@ pub(super) struct Arguments {
     /// Append to each event what strfry indexes of it, for `strfry import --fried`
     #[arg(long)]
     fried: bool,
-    /// Print one moment of the database; strfry's file may grow until the end of it
+    /// Print one moment of the database
     ///
-    /// Otherwise it is read in many short moments: what is there from beginning to end is printed
+    /// strfry's file may grow until the end of it. Otherwise it is read in many short moments: what is there from beginning to end is printed
     /// exactly once, and what comes or goes meanwhile is printed or not.
     #[arg(long)]
     one_snapshot: bool,

@@ -8,11 +8,13 @@ use anyhow::Context;
 use clap::Args;
 
 use super::exit::{OrFail, Outcome, Result, outcome_of, tell};
+use super::help::{OUTPUT, STRFRY};
 use super::node::NodeArguments;
 use super::output::{print, print_json};
-use super::resources::{need_open_files, need_threads};
+use super::resources::{ThreadArguments, need_open_files, need_threads};
 use super::signals::stop_on_signals;
 use super::strfry::StrfryArguments;
+use super::values::{in_seconds, patience};
 use crate::import::limits::PATIENCE;
 use crate::import::{self, Class, Job, RunError, Settings, Sofar, Status, Summary, choose_form};
 use crate::jsonl::Source;
@@ -22,38 +24,41 @@ use crate::stop::Stop;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Files with an event on each line, as JSON; plain, zstd or gzip; `-` for standard input,
-    /// which is also read if none is named
+    /// Files with an event on each line; `-` is standard input
+    ///
+    /// Each line is an event's JSON. A file may be compressed with zstd or gzip. Standard input is
+    /// read if no file is named.
     #[arg(value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Do not check signatures; everything else about an event is still checked
+    /// Do not check signatures, but all else about an event
     #[arg(long)]
     no_verify: bool,
     /// Give strfry plain JSON, which it packs itself: slower
-    #[arg(long)]
+    #[arg(long, help_heading = STRFRY, hide_short_help = true)]
     plain: bool,
-    /// Check everything and look up what is missing, but import nothing
+    /// Check everything, but import nothing
     #[arg(long)]
     dry_run: bool,
-    /// Write every event that is not in the database afterwards to FILE, as JSON lines with its
-    /// place, class and reason
-    #[arg(long, value_name = "FILE")]
-    rejects: Option<PathBuf>,
-    /// Threads that check events; fewer leave more to the relay [default: one for each core]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1_024))]
-    threads: Option<u16>,
-    /// Print the summary as one JSON object
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    threads: ThreadArguments,
     #[command(flatten)]
     strfry: StrfryArguments,
-    /// How long strfry may take next to no input and commit nothing before it counts as hanging, in
-    /// seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = PATIENCE.as_secs(),
-          value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    strfry_timeout: u64,
+    /// How long strfry may do nothing before it counts as hanging
+    ///
+    /// Nothing means that it takes next to no input and commits nothing.
+    #[arg(long, value_name = "TIME", help_heading = STRFRY, hide_short_help = true,
+          default_value = in_seconds(PATIENCE), value_parser = patience)]
+    strfry_timeout: Duration,
     #[command(flatten)]
     node: NodeArguments,
+    /// Write the events that are not in the database then to FILE
+    ///
+    /// As JSON lines with its place, class and reason.
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT)]
+    rejects: Option<PathBuf>,
+    /// Print the summary as one JSON object
+    #[arg(long, help_heading = OUTPUT)]
+    json: bool,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
@@ -63,7 +68,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     stop_on_signals(&stop)?;
     let node = &arguments.node;
     let target = arguments.strfry.target(node)?;
-    let strfry = arguments.strfry.command(node, Duration::from_secs(arguments.strfry_timeout))?;
+    let strfry = arguments.strfry.command(node, arguments.strfry_timeout)?;
     let paths = arguments.node.paths();
     let sources = arguments.node.pubkeys(&arguments.node.discover(PeerPolicy::default()));
     let blacklist = Blacklist::read(&paths.blacklist(), &sources.local).or_usage()?;
@@ -78,7 +83,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         form: choose_form(&db, arguments.plain, tell).or_cannot_run()?,
         limits: target.limits,
         check_signatures: !arguments.no_verify,
-        threads: arguments.threads.unwrap_or(0).into(),
+        threads: arguments.threads.named(),
         stop,
     };
     need_open_files()?;

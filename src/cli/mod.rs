@@ -8,15 +8,22 @@ mod asking;
 mod auth_key;
 mod backfill;
 mod bench;
+mod call;
+mod completions;
+mod config;
 mod diff;
 mod exit;
 mod export;
+mod help;
 mod import;
+mod kinds;
+mod man;
 mod node;
 mod open;
 mod output;
 mod peers;
 mod profiles;
+mod pubkey_args;
 mod pubkeys;
 mod resources;
 mod scan;
@@ -24,6 +31,7 @@ mod signals;
 mod stats;
 mod strfry;
 mod trace;
+mod values;
 mod verify;
 mod wait;
 
@@ -32,43 +40,52 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::anyhow;
-use clap::{ArgMatches, Args, Command, FromArgMatches, Parser};
+use clap::{ArgMatches, Args, Command, FromArgMatches};
 
 use crate::node::paths::OLD_SCRIPT;
+use call::{Call, NotParsed};
 use exit::{Failure, OrFail, Outcome};
 
-const EXIT_CODES: &str = "\
-Exit codes:
-  0  done; for backfill: every peer gave all that was asked, and all of it is accounted for;
-     for diff: every peer's difference is known completely, whatever it is;
-     for import: every event is in the database, or was superseded, deleted or left out
-  1  finished, but something is incomplete or missing (profiles --check: a profile is
-     missing; verify: an event is wrong; import: an event was refused; bench: answers differ)
-  2  wrong usage or configuration
-  3  could not run: trouble with the database, strfry, or the files of a run (lock, log);
-     for backfill also: another one has been running for more than two hours";
+const ABOUT: &str = "Reads a strfry's database, and fetches from peer relays what is missing there";
 
-const ABOUT: &str = "A companion to the Nostr relay strfry: reads its database while it runs, fetches \
-                     what is missing from peer relays, verifies it, and imports it through strfry";
+/// The list of commands takes the place of clap's, which has no groups.
+const FIRST_HELP: &str = "{about}\n{usage-heading} {usage}{after-help}";
 
 macro_rules! commands {
     ($($name:literal, $module:ident, $about:literal;)*) => {
+        /// The names of the commands.
+        pub(super) const NAMES: &[&str] = &[$($name),*];
+
         /// The program's commands. The options of a command are put together only when it is the
         /// one that is called: all of them would take a third of the time that a lookup takes.
         fn command() -> Command {
             let command = Command::new("strfry-companion")
                 .version(env!("CARGO_PKG_VERSION"))
+                .long_version(help::version())
                 .about(ABOUT)
-                .after_help(EXIT_CODES)
+                .help_template(FIRST_HELP)
                 .max_term_width(100)
                 .subcommand_required(true)
-                .arg_required_else_help(true);
-            command$(.subcommand(
+                .arg_required_else_help(true)
+                .disable_help_subcommand(true);
+            let command = command$(.subcommand(
                 // Once more, because shared options bring a description of their own.
-                Command::new($name)
-                    .about($about)
-                    .defer(|command| $module::Arguments::augment_args(command).about($about)),
-            ))*
+                Command::new($name).about($about).disable_help_flag(true).defer(options_of),
+            ))*;
+            let list = help::list_of_commands(&command);
+            command.after_long_help(format!("{list}\n\n{}", help::exit_codes())).after_help(list)
+        }
+
+        /// Gives a command its options.
+        fn options_of(command: Command) -> Command {
+            let name = command.get_name().to_owned();
+            let about = command.get_about().cloned().unwrap_or_default();
+            let command = match name.as_str() {
+                $($name => $module::Arguments::augment_args(command),)*
+                _ => command,
+            };
+            let help = help::help_option(&command);
+            command.about(about).arg(help).after_long_help(help::after_options(&name))
         }
 
         fn run(name: &str, matches: &ArgMatches) -> exit::Result<Outcome> {
@@ -86,48 +103,58 @@ macro_rules! commands {
 }
 
 commands! {
-    "profiles", profiles, "Show which pubkeys have a profile (kind 0), and what is in it";
-    "backfill", backfill, "Fetch from peer relays what the database lacks, and import it";
-    "diff", diff, "Show what each peer has that the database lacks, and the reverse; import nothing";
-    "import", import, "Check events from files or standard input, and import them through strfry";
-    "peers", peers, "Show the relays that a backfill would ask, and those that it would not";
+    "profiles", profiles, "Show which pubkeys have a profile, and what is in it";
+    "backfill", backfill, "Fetch from peer relays what is missing here, and import it";
+    "diff", diff, "Show what each peer has that is not here, and the reverse";
+    "import", import, "Check events from files, and import them through strfry";
+    "peers", peers, "Show the relays that a backfill asks, and why others not";
     "pubkeys", pubkeys, "Show where the node's own list of pubkeys comes from";
     "scan", scan, "Print the events that match a filter, newest first";
-    "export", export, "Print every event by time, byte for byte as `strfry export` does";
-    "verify", verify, "Check id and signature of every event in the database, or in a file";
+    "export", export, "Print every event by time, as strfry export does";
+    "verify", verify, "Check the id and signature of every event";
     "stats", stats, "Show figures about the database";
-    "bench", bench, "Compare this program with strfry, or with the old script, on this database";
-    "adopt", adopt, "Let the old script of an Astroport node hand over to this program, or undo that";
+    "config", config, "Show what each option is set to, and where that is said";
+    "completions", completions, "Print the completions of commands and options for a shell";
+    "man", man, "Print a manual page, or write all of them";
+    "bench", bench, "Compare this program with strfry, or with the old script";
+    "adopt", adopt, "Let a node's old script hand over to this program";
 }
 
 /// The old script: `backfill` without a subcommand.
-#[derive(Debug, Parser)]
-#[command(name = OLD_SCRIPT, version, max_term_width = 100)]
-struct ScriptArguments {
-    #[command(flatten)]
-    backfill: backfill::Arguments,
+fn script() -> Command {
+    let command = Command::new("backfill").disable_help_flag(true).max_term_width(100);
+    let command = command.version(env!("CARGO_PKG_VERSION")).long_version(help::version());
+    options_of(command).name(OLD_SCRIPT)
+}
+
+/// The program with all options of all commands.
+fn all_commands() -> Command {
+    let mut commands = command();
+    commands.build();
+    commands
 }
 
 /// Runs the program with the arguments of this process.
 pub fn main() -> ExitCode {
     std::panic::set_hook(Box::new(exit::tell_panic));
     signals::report_long_files_as_errors();
-    let arguments: Vec<OsString> = std::env::args_os().collect();
-    let outcome = if is_script(arguments.first()) {
-        match ScriptArguments::try_parse_from(arguments) {
-            Ok(arguments) => backfill::run(&arguments.backfill.by_script_name()),
-            Err(error) => return exit::code_of_arguments(&error),
+    let call = match Call::parse(std::env::args_os().collect(), false) {
+        Ok(call) => call,
+        Err(NotParsed::Arguments { error, remarks }) => {
+            let code = exit::code_of_arguments(&error);
+            remarks.iter().for_each(exit::tell);
+            return code;
         }
-    } else {
-        match command().try_get_matches_from(arguments) {
-            Ok(matches) => {
-                let subcommand = matches.subcommand();
-                subcommand.map_or(Ok(Outcome::Complete), |(name, matches)| run(name, matches))
-            }
-            Err(error) => return exit::code_of_arguments(&error),
-        }
+        Err(NotParsed::Settings(failure)) => return exit::code(Outcome::Failure(failure)),
     };
-    exit::code(outcome.unwrap_or_else(Outcome::Failure))
+    call.settings.remarks.iter().for_each(exit::tell);
+    let outcome = run(&call.command, &call.matches).unwrap_or_else(Outcome::Failure);
+    let is_usage = matches!(outcome, Outcome::Failure(Failure::Usage(_)));
+    let code = exit::code(outcome);
+    if let Some(hint) = call.settings.hint().filter(|_| is_usage) {
+        exit::tell(hint);
+    }
+    code
 }
 
 fn is_script(program: Option<&OsString>) -> bool {
@@ -138,14 +165,12 @@ fn is_script(program: Option<&OsString>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_arguments_are_consistent() {
         command().debug_assert();
-        ScriptArguments::command().debug_assert();
+        script().debug_assert();
     }
 
     #[test]

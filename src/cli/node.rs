@@ -1,45 +1,57 @@
 //! Options that several commands share: where the node, strfry and its database are.
 
 use std::fmt::Display;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::anyhow;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::exit::{Failure, OrFail, Result, tell};
+use super::exit::{OrFail, Result, tell};
+use super::help::STRFRY;
 use super::open::LockArguments;
 use crate::node::{
-    ConfError, Discovery, EventLimits, Named, NodePaths, PeerPolicy, PubkeyList, PubkeySources,
-    SkippedLine, SkippedPeer, StrfryConf, Subject, Surroundings, discover, own_station_id, paths,
-    read_list_file,
+    ConfError, Discovery, EventLimits, Named, NodePaths, PeerPolicy, PubkeySources, SkippedPeer,
+    StrfryConf, Subject, Surroundings, discover, own_station_id, paths,
 };
-use crate::nostr::{KeyError, Pubkey};
 use crate::strfry_db::StrfryDb;
 
 /// Where things are.
 #[derive(Debug, Clone, Args)]
 pub(super) struct NodeArguments {
-    /// Directory of strfry's database, or its data.mdb [default: `db` of strfry.conf]
-    #[arg(long, value_name = "DIR")]
+    /// File with options for every command, or `none`
+    ///
+    /// TOML whose keys are the names of options; a section such as [diff] is for that command alone.
+    /// [default: strfry-companion.toml in the home of the node's files, in $XDG_CONFIG_HOME or
+    /// ~/.config, and in /etc: what the first of these says, the next ones do not change]
+    #[arg(long, value_name = "FILE", help_heading = STRFRY, hide_short_help = true)]
+    config: Option<PathBuf>,
+    /// Directory of strfry's database, or its data.mdb
+    ///
+    /// [default: `db` of strfry.conf]
+    #[arg(long, value_name = "DIR", help_heading = STRFRY)]
     pub(super) db: Option<PathBuf>,
     #[command(flatten)]
     pub(super) lock: LockArguments,
     /// Home of the node's files [default: ~/.zen]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", help_heading = STRFRY, hide_short_help = true)]
     home: Option<PathBuf>,
-    /// strfry's working directory, from which a relative `db` starts [default: HOME/strfry, else
-    /// the directory of --strfry-config, else the current one]
-    #[arg(long, value_name = "DIR")]
+    /// strfry's working directory
+    ///
+    /// A relative `db` of its configuration starts there. [default: HOME/strfry, else the directory
+    /// of --strfry-config, else the current one]
+    #[arg(long, value_name = "DIR", help_heading = STRFRY)]
     strfry_dir: Option<PathBuf>,
-    /// strfry's configuration [default: strfry.conf in strfry's working directory if that or a home
-    /// is named, else $STRFRY_CONFIG, HOME/strfry/strfry.conf, /etc/strfry.conf, ./strfry.conf]
-    #[arg(long, value_name = "FILE")]
+    /// strfry's configuration
+    ///
+    /// [default: strfry.conf in strfry's working directory if that or a home is named, else
+    /// $STRFRY_CONFIG, HOME/strfry/strfry.conf, /etc/strfry.conf, ./strfry.conf]
+    #[arg(long, value_name = "FILE", help_heading = STRFRY, hide_short_help = true)]
     strfry_config: Option<PathBuf>,
-    /// Directory for state, lock and logs [default: HOME/strfry, else the home that --home
-    /// names, else $STATE_DIRECTORY, else a directory for each database in
-    /// $XDG_STATE_HOME/strfry-companion or ~/.local/state/strfry-companion]
-    #[arg(long, value_name = "DIR")]
+    /// Directory for state, lock and logs
+    ///
+    /// [default: HOME/strfry, else the home that --home names, else $STATE_DIRECTORY, else a directory
+    /// for each database in $XDG_STATE_HOME/strfry-companion or ~/.local/state/strfry-companion]
+    #[arg(long, value_name = "DIR", help_heading = STRFRY, hide_short_help = true)]
     state_dir: Option<PathBuf>,
 }
 
@@ -126,39 +138,8 @@ impl NodeArguments {
     }
 }
 
-/// Reads a list that the operator named, and says what was skipped.
-pub(super) fn read_pubkeys(file: &Path) -> Result<PubkeyList> {
-    let list = read_list_file(file).map_err(|error| match parse_name(file) {
-        // A key in the place of a file: not repeated, because it may be a secret one.
-        Some(Ok(_)) => {
-            Failure::Usage(anyhow!("--pubkeys takes a file, and this is a pubkey: put it in one"))
-        }
-        Some(Err(error @ KeyError::SecretKey)) => {
-            Failure::Usage(anyhow!("--pubkeys takes a file: {error}"))
-        }
-        _ => Failure::Usage(error.into()),
-    })?;
-    let lines = |count| if count == 1 { "1 line".to_owned() } else { format!("{count} lines") };
-    let skipped = list.first_skipped.first().map(|first| {
-        let SkippedLine { number, problem } = first;
-        format!("{} skipped, the first is line {number}: {problem}", lines(list.skipped))
-    });
-    let repeated = (list.duplicates > 0).then(|| format!("{} repeated", lines(list.duplicates)));
-    let remarks: Vec<String> = skipped.into_iter().chain(repeated).collect();
-    if !remarks.is_empty() {
-        let standard_input = file == Path::new("-");
-        let name = if standard_input { Path::new("standard input") } else { file };
-        warn(format_args!("{}: {}", name.display(), remarks.join("; ")));
-    }
-    Ok(list)
-}
-
-fn parse_name(file: &Path) -> Option<std::result::Result<Pubkey, KeyError>> {
-    file.to_str().map(str::parse)
-}
-
 /// A warning on the terminal.
-fn warn(text: impl Display) {
+pub(super) fn warn(text: impl Display) {
     tell(format_args!("warning: {text}"));
 }
 

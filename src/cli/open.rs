@@ -8,12 +8,14 @@ use anyhow::anyhow;
 use clap::{Args, ValueEnum};
 
 use super::exit::{Failure, OrFail, Result};
+use super::help::STRFRY;
 use crate::strfry_db::{OpenError, StrfryDb};
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct LockArguments {
     /// Whether strfry's lock file is shared, by which strfry knows what is being read
-    #[arg(long, value_name = "HOW", value_enum, default_value_t = Lock::Auto)]
+    #[arg(long, value_name = "HOW", help_heading = STRFRY, hide_short_help = true, value_enum,
+          default_value_t = Lock::Auto)]
     lock: Lock,
     /// The old name of `--lock none`
     #[arg(long, hide = true, conflicts_with = "lock")]

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::asking::{Reaching, runtime};
 use super::exit::{Failure, OrFail, Outcome, Result, answer, tell};
+use super::help::{OUTPUT, WHOM};
 use super::node::{NodeArguments, skipped_as_json, subject};
 use super::output::{print, print_json};
 use super::signals::{end_between_snapshots, stop_on_signals};
@@ -22,20 +23,20 @@ use crate::stop::Stop;
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     /// Connect to each peer, and show how fast it answers and what it can do
-    #[arg(long)]
+    #[arg(long, help_heading = WHOM)]
     probe: bool,
+    #[command(flatten)]
+    node: NodeArguments,
     /// Print one JSON object
-    #[arg(long)]
+    #[arg(long, help_heading = OUTPUT)]
     json: bool,
-    /// A relay beside those of the swarm (repeatable)
-    #[arg(long = "relay", value_name = "URL", num_args = 1..)]
+    /// Relays beside those of the swarm
+    #[arg(long = "relay", value_name = "URL", help_heading = WHOM, num_args = 1..)]
     relays: Vec<String>,
     #[command(flatten)]
     reaching: Reaching,
     #[command(flatten)]
     tracing: Tracing,
-    #[command(flatten)]
-    node: NodeArguments,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
@@ -83,6 +84,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
             })
             .collect();
         let printed = print_json(&json!({
+            "version": 1,
             "swarm": swarm.display().to_string(),
             "stations": discovery.stations,
             "peers": peers,

@@ -8,8 +8,9 @@ use anyhow::anyhow;
 use clap::{Args, ValueEnum};
 
 use super::exit::{Failure, OrFail, Outcome, Result, answer};
-use super::node::{NodeArguments, read_pubkeys};
+use super::node::NodeArguments;
 use super::output::{is_terminal, print, written};
+use super::pubkey_args::{parse_keys, read_pubkeys};
 use crate::node::PeerPolicy;
 use crate::nostr::{Event, Pubkey, kind};
 use crate::profile::{Format, Profile, ProfileRow, render};
@@ -17,10 +18,20 @@ use crate::strfry_db::StrfryDb;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Pubkeys, hex or npub; without any, and without --pubkeys, the node's own list
+    /// Pubkeys; without any, and without --pubkeys, the node's own list
+    ///
+    /// Hex, npub, nprofile or nostr:…, or the first digits (six or more) of a pubkey that the node's
+    /// files name.
     #[arg(value_name = "PUBKEY")]
     pubkeys: Vec<String>,
-    /// File with a pubkey on each line, hex or npub; `-` for standard input (repeatable)
+    /// The same, as in other commands
+    ///
+    /// May be given several times.
+    #[arg(long = "pubkey", value_name = "KEY", hide_short_help = true)]
+    keys: Vec<String>,
+    /// File with a pubkey on each line; `-` is standard input
+    ///
+    /// May be given several times.
     #[arg(long = "pubkeys", value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Print only the pubkeys without a profile, one on each line
@@ -71,18 +82,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
 
 impl Arguments {
     fn wanted(&self) -> Result<Vec<Pubkey>> {
-        let mut pubkeys = Vec::new();
-        for (text, number) in self.pubkeys.iter().zip(1..) {
-            // Named by its place: what was given by mistake may be a secret key.
-            let pubkey = text.parse().map_err(|error| {
-                Failure::Usage(anyhow!("PUBKEY number {number} of the command line: {error}"))
-            })?;
-            pubkeys.push(pubkey);
-        }
+        let mut pubkeys = parse_keys("PUBKEY", &self.pubkeys, &self.node)?;
+        pubkeys.extend(parse_keys("--pubkey", &self.keys, &self.node)?);
         for file in &self.files {
             pubkeys.extend(read_pubkeys(file)?.pubkeys);
         }
-        if self.pubkeys.is_empty() && self.files.is_empty() {
+        let names_keys = !self.pubkeys.is_empty() || !self.keys.is_empty();
+        if !names_keys && self.files.is_empty() {
             pubkeys =
                 self.node.pubkeys_with_warnings(&self.node.discover(PeerPolicy::default())).pubkeys;
         }
@@ -92,7 +98,7 @@ impl Arguments {
             )));
         }
         // A single list has no repeats.
-        if !self.pubkeys.is_empty() || self.files.len() > 1 {
+        if names_keys || self.files.len() > 1 {
             let mut seen = HashSet::with_capacity(pubkeys.len());
             pubkeys.retain(|pubkey| seen.insert(*pubkey));
         }

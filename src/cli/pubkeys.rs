@@ -46,7 +46,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
                 })
             })
             .collect();
-        print_json(&json!({"pubkeys": sources.pubkeys, "sources": reports}))?;
+        print_json(&json!({"version": 1, "pubkeys": sources.pubkeys, "sources": reports}))?;
         return Ok(Outcome::Complete);
     }
     let mut text = format!("{} pubkeys\n", sources.pubkeys.len());

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use anyhow::Context;
+use clap::Args;
 
 use super::exit::{OrFail, Result};
 
@@ -15,6 +16,44 @@ const PAIRS: usize = 16;
 /// Threads beside those that are one for each core: of an import three, for the names of peers some,
 /// and those of two strfrys, which the same limit counts.
 const MORE_THREADS: usize = 16;
+
+/// How many threads may compute.
+#[derive(Debug, Clone, Args)]
+pub(super) struct ThreadArguments {
+    /// Threads that compute, one for each core by default
+    ///
+    /// They check events or count them. Fewer leave more to the relay.
+    #[arg(long, value_name = "N", hide_short_help = true,
+          value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    threads: Option<u16>,
+}
+
+impl ThreadArguments {
+    /// What was said; 0 if nothing was.
+    pub(super) fn named(&self) -> usize {
+        self.threads.unwrap_or(0).into()
+    }
+
+    /// What was said, or a thread for each core.
+    pub(super) fn count(&self) -> usize {
+        self.threads.map_or_else(cores, usize::from)
+    }
+
+    /// Refuses to go on if there is no room for them.
+    pub(super) fn need(&self) -> Result<()> {
+        need_so_many_threads(self.count())
+    }
+
+    /// From now on this process computes with so many threads as were named, unless it has begun to.
+    pub(super) fn apply(&self) -> Result<()> {
+        if self.threads.is_none() {
+            return Ok(());
+        }
+        self.need()?;
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(self.count()).build_global();
+        pool.context("cannot start the threads that compute").or_cannot_run()
+    }
+}
 
 /// Refuses to go on if few files can be opened.
 pub(super) fn need_open_files() -> Result<()> {
@@ -30,11 +69,6 @@ pub(super) fn need_open_files() -> Result<()> {
 /// Refuses to go on if there is no room for so many threads for each core and some more.
 pub(super) fn need_threads(for_each_core: usize) -> Result<()> {
     need_so_many_threads(for_each_core * cores() + MORE_THREADS)
-}
-
-/// Refuses to go on if there is no room for what checks events on all cores.
-pub(super) fn need_threads_to_check() -> Result<()> {
-    need_so_many_threads(cores())
 }
 
 fn cores() -> usize {

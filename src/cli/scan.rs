@@ -13,6 +13,7 @@ use super::exit::{Failure, OrFail, Outcome, Result};
 use super::node::NodeArguments;
 use super::output::write_in_snapshot;
 use super::output::{print, print_lines};
+use super::resources::ThreadArguments;
 use crate::strfry_db::{Batch, ScanOptions};
 use crate::strfry_db::{Filter, PackedEvent, ReadError, StrfryDb};
 
@@ -25,24 +26,31 @@ const MAX_FILTER_BYTES: u64 = 256 << 20;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// NIP-01 filter, a JSON object or an array of them; `-` reads it from standard input, `@FILE`
-    /// from a file
+    /// NIP-01 filter: its JSON, @FILE with it, or - for standard input
+    ///
+    /// A JSON object, or an array of them. Quote it for the shell, as in '{"kinds":[0]}'.
+    /// Authors and #p may be hex, npub, nprofile or nostr:….
     #[arg(value_name = "FILTER")]
     filter: String,
     /// Print only how many events match
     #[arg(long, conflicts_with_all = ["limit_bytes", "fields", "ids_only"])]
     count: bool,
-    /// Stop before the line that would make the output longer than this
+    /// Stop before the output is longer than N bytes
     #[arg(long, value_name = "N")]
     limit_bytes: Option<u64>,
-    /// Print objects with these fields only, without reading the events' JSON
+    /// Print objects with these fields only
+    ///
+    /// Separated by commas. It is faster, because the events' JSON is not read.
     #[arg(long, value_name = "FIELDS", value_enum, value_delimiter = ',')]
     fields: Vec<Field>,
     /// Print only ids
     #[arg(long, conflicts_with = "fields")]
     ids_only: bool,
-    /// Show the database as of one moment; until the end strfry cannot reuse space, and its file
-    /// grows
+    #[command(flatten)]
+    threads: ThreadArguments,
+    /// Show the database as of one moment
+    ///
+    /// Until the end strfry cannot reuse space, and its file grows.
     #[arg(long)]
     one_snapshot: bool,
     #[command(flatten)]
@@ -71,6 +79,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let options = ScanOptions { one_snapshot: arguments.one_snapshot, ..ScanOptions::default() };
     let db = arguments.node.open_database()?;
     if arguments.count {
+        arguments.threads.apply()?;
         print(&format!("{}\n", db.count_with(filters, options).or_cannot_run()?))?;
         return Ok(Outcome::Complete);
     }

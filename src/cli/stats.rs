@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::exit::{OrFail, Outcome, Result};
+use super::kinds::name_of_kind;
 use super::node::NodeArguments;
 use super::output::{print, print_json};
 use crate::report::clean;
@@ -23,7 +24,7 @@ pub(super) struct Arguments {
     /// Name the N authors with the most events
     #[arg(long, value_name = "N", default_value_t = 10)]
     top: usize,
-    /// Read every payload too, and report how many are compressed, and the ratio
+    /// Read every payload too, and report how well they compress
     #[arg(long)]
     payloads: bool,
     /// Print one JSON object
@@ -39,9 +40,10 @@ impl Arguments {
     }
 }
 
-/// What is printed; its JSON form is described in docs/json.md.
+/// What is printed; its JSON form is described in schema/stats-summary.schema.json.
 #[derive(Serialize)]
 struct Figures {
+    version: u32,
     #[serde(flatten)]
     stats: Stats,
     free_bytes: Option<u64>,
@@ -69,6 +71,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
 impl Arguments {
     fn figures(&self, db: &StrfryDb) -> Result<Figures> {
         Ok(Figures {
+            version: 1,
             stats: db.stats().or_cannot_run()?,
             free_bytes: db.free_bytes().or_cannot_run()?,
             lmdb: linked_lmdb().0,
@@ -126,17 +129,22 @@ fn in_words(db: &StrfryDb, figures: &Figures) -> String {
     for NegentropyTree { id, filter } in &figures.negentropy {
         line("Negentropy", &format!("{id}: {}", clean(filter)));
     }
-    let mut table = |name: &str, width: usize, rows: Vec<(String, u64)>| {
+    let mut table = |name: &str, width: usize, rows: Vec<(String, u64, &str)>| {
         if !rows.is_empty() {
             let _ = writeln!(text, "\n{name:>width$}  {:>12}", "Events");
         }
-        for (item, events) in rows {
-            let _ = writeln!(text, "{item:>width$}  {events:>12}");
+        for (item, events, remark) in rows {
+            let gap = if remark.is_empty() { "" } else { "  " };
+            let _ = writeln!(text, "{item:>width$}  {events:>12}{gap}{remark}");
         }
     };
-    table("Kind", 8, stats.kinds.iter().map(|&(kind, n)| (kind.to_string(), n)).collect());
-    table("Day", 10, figures.days.iter().map(|&(day, n)| (day_of(day), n)).collect());
-    let author = |author: &AuthorCount| (author.pubkey.to_string(), author.events);
+    let kind = |&(kind, events): &(u64, u64)| {
+        (kind.to_string(), events, name_of_kind(kind).unwrap_or_default())
+    };
+    table("Kind", 8, stats.kinds.iter().map(kind).collect());
+    let day = |&(day, events): &(u64, u64)| (day_of(day), events, "");
+    table("Day", 10, figures.days.iter().map(day).collect());
+    let author = |author: &AuthorCount| (author.pubkey.to_string(), author.events, "");
     table("Author", 64, figures.authors.iter().map(author).collect());
     text
 }

@@ -7,6 +7,7 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 
 use super::exit::{Failure, OrFail, Result};
+use super::help::STRFRY;
 use super::node::NodeArguments;
 use crate::import::{StrfryCommand, initialise, is_untouched};
 use crate::node::EventLimits;
@@ -14,13 +15,16 @@ use crate::stop::Stop;
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct StrfryArguments {
-    /// The strfry executable [default: strfry in strfry's working directory, else in PATH]
-    #[arg(long, value_name = "FILE")]
+    /// The strfry executable
+    ///
+    /// [default: strfry in strfry's working directory, else in PATH]
+    #[arg(long, value_name = "FILE", help_heading = STRFRY, hide_short_help = true)]
     strfry_bin: Option<PathBuf>,
-    /// How to reach a strfry that runs elsewhere, such as 'docker exec -i relay /app/strfry': words,
-    /// which no shell reads, and to which `import` is appended. That strfry finds its configuration
-    /// by itself, unless they hold --config
-    #[arg(long, value_name = "COMMAND", conflicts_with = "strfry_bin")]
+    /// How to reach a strfry in a container
+    ///
+    /// Such as 'docker exec -i relay /app/strfry': words, which no shell reads, and to which `import`
+    /// is appended. That strfry finds its configuration by itself, unless they hold --config.
+    #[arg(long, value_name = "COMMAND", help_heading = STRFRY, hide_short_help = true, conflicts_with = "strfry_bin")]
     strfry_command: Option<String>,
 }
 

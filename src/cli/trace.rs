@@ -8,6 +8,7 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 
 use super::exit::{Failure, OrFail, Result};
+use super::help::WHOM;
 use super::node::NodeArguments;
 use crate::files::{is_refusal, open_to_append};
 use crate::node::Precious;
@@ -16,9 +17,10 @@ use crate::report::clean_json;
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct Tracing {
-    /// Write every message to and from peers to FILE, as JSON lines; at most 1 GiB, and without
-    /// what proves who this node is (NIP-42)
-    #[arg(long, value_name = "FILE")]
+    /// Write every message to and from peers to FILE, as JSON lines
+    ///
+    /// At most 1 GiB, and without what proves who this node is (NIP-42).
+    #[arg(long, value_name = "FILE", help_heading = WHOM, hide_short_help = true)]
     trace_peers: Option<PathBuf>,
 }
 

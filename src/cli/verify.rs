@@ -9,7 +9,7 @@ use clap::Args;
 use super::exit::{Failure, OrFail, Outcome, Result, answer, tell};
 use super::node::NodeArguments;
 use super::output::print;
-use super::resources::need_threads_to_check;
+use super::resources::ThreadArguments;
 use super::scan::filter_text;
 use crate::jsonl::Source;
 use crate::report::{Progress, clean_json};
@@ -18,17 +18,21 @@ use crate::verify::{Checked, verify_database, verify_lines, verify_matches};
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
-    /// Events of the database that match a NIP-01 filter: its JSON, or `@FILE` with it; or a file
-    /// with an event on each line, as JSON, plain, zstd or gzip, `-` for standard input [default:
-    /// the whole database]
+    /// What to check, in place of the whole database
+    ///
+    /// Events of the database that match a NIP-01 filter: its JSON, or `@FILE` with it. Or a file with
+    /// an event on each line, as JSON, plain, zstd or gzip; `-` is standard input.
     #[arg(value_name = "FILTER|FILE|-")]
     what: Option<String>,
+    #[command(flatten)]
+    threads: ThreadArguments,
     #[command(flatten)]
     node: NodeArguments,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
-    need_threads_to_check()?;
+    arguments.threads.need()?;
+    arguments.threads.apply()?;
     let mut report = Report { progress: Progress::new(true), checked: 0, wrong: 0 };
     let told = match arguments.what()? {
         What::Database => {

@@ -66,7 +66,7 @@ fn lists_of_pubkeys_may_hold_junk_and_replace_the_nodes_own() {
         (
             0,
             "strfry-companion: warning: HOME/first: 2 lines skipped, the first is line 2: not a \
-             pubkey: expected 64 hex digits or an npub; 1 line repeated\n"
+             pubkey: expected 64 hex digits, an npub or an nprofile; 1 line repeated\n"
         )
     );
     assert!(small.holds(&small.events[..2]));

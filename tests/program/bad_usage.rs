@@ -114,8 +114,8 @@ fn a_run_without_pubkeys_says_how_to_name_some() {
     assert_eq!(
         small.backfill(&[]),
         refusal(
-            "no pubkeys: none in the node's files (see the command 'pubkeys'); name a file with \
-             --pubkeys"
+            "no pubkeys: none in the node's files (see the command 'pubkeys'); name some with --pubkey \
+             or --pubkeys"
         )
     );
     small.node.write("strfry/blacklist.txt", small.alice.pubkey().to_string());

@@ -95,6 +95,7 @@ fn peers_as_json_hold_the_same() {
     assert_eq!(
         serde_json::from_str::<Value>(&said.out).unwrap(),
         json!({
+            "version": 1,
             "swarm": "HOME/tmp/swarm",
             "stations": 9,
             "peers": [
@@ -143,6 +144,7 @@ fn pubkeys_are_told_by_source_and_listed_once() {
     assert_eq!(
         serde_json::from_str::<Value>(&said.out).unwrap(),
         json!({
+            "version": 1,
             "pubkeys": all,
             "sources": [
                 source("game/nostr", "HOME/game/nostr", [1, 1, 0, 0]),

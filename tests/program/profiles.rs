@@ -138,7 +138,7 @@ fn lists_are_read_from_files_and_standard_input_and_say_what_they_skip() {
         (
             0,
             "strfry-companion: warning: HOME/list.txt: 2 lines skipped, the first is line 3: not a \
-             pubkey: expected 64 hex digits or an npub; 1 line repeated\n\
+             pubkey: expected 64 hex digits, an npub or an nprofile; 1 line repeated\n\
              strfry-companion: warning: standard input: 1 line skipped, the first is line 3: too \
              long for a pubkey\n"
         )

@@ -78,7 +78,7 @@ fn what_is_no_pubkey_is_named_by_its_place_because_it_may_be_a_secret_key() {
     let nsec = bech32::encode::<Bech32>(Hrp::parse("nsec").unwrap(), &[7; 32]).unwrap();
     let secret_key = "this is a secret key (nsec), not a pubkey: never put it in a list or on a \
                       command line";
-    let no_pubkey = "not a pubkey: expected 64 hex digits or an npub";
+    let no_pubkey = "not a pubkey: expected 64 hex digits, an npub or an nprofile";
     let bad_npub = "not a valid npub: its checksum, length or characters are wrong";
     let broken = npub(author).replace("npub1", "npub1q");
     for (text, problem) in [
@@ -115,7 +115,7 @@ fn a_key_in_the_place_of_a_file_is_not_repeated() {
         profiles(database.path(), &["--pubkeys", &authors()[0]]),
         Said::refusal(
             2,
-            "strfry-companion: --pubkeys takes a file, and this is a pubkey: put it in one\n"
+            "strfry-companion: --pubkeys takes a file, and this is a pubkey: name it with --pubkey\n"
         )
     );
 }

@@ -17,6 +17,7 @@ use super::{Bench, group, profiles};
 use crate::backfill::limits;
 use crate::cli::exit::{Failure, OrFail, Result, tell};
 use crate::cli::signals::stop_on_signals;
+use crate::cli::values::duration;
 use crate::files;
 use crate::node::old_script::{self, MAX_SCRIPT_BYTES};
 use crate::node::{Peer, PeerPolicy, explicit_peer};
@@ -33,27 +34,30 @@ const TUNNELLED: &str = "ws://127.0.0.1:7777";
 
 #[derive(Debug, Args)]
 pub(super) struct BackfillArguments {
-    /// For `backfill`: the old script, with nostr_websocket_backfill.py beside it
+    /// For `backfill`: the old script
+    ///
+    /// With nostr_websocket_backfill.py beside it.
     #[arg(long, value_name = "FILE", required_if_eq("what", "backfill"))]
     script: Option<PathBuf>,
     /// For `backfill`: events of the last N days, as for the command backfill
-    #[arg(long, value_name = "N", default_value_t = 1,
+    #[arg(long, value_name = "N", default_value_t = 1, hide_short_help = true,
           value_parser = clap::value_parser!(u32).range(0..=i64::from(limits::DAYS)))]
     days: u32,
     /// For `backfill`: relay to ask, instead of the swarm's (repeatable)
-    #[arg(long = "relay", value_name = "URL", num_args = 1..)]
+    #[arg(long = "relay", value_name = "URL", hide_short_help = true, num_args = 1..)]
     relays: Vec<String>,
     /// For `backfill`: ask peers of the swarm at loopback and private addresses too
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     allow_local_peers: bool,
     /// For `backfill`: directory for both homes; each holds a copy of the database
+    ///
     /// [default: the directory of temporary files]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", hide_short_help = true)]
     work_dir: Option<PathBuf>,
-    /// For `backfill`: end a way that has taken so many seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 3_600,
-          value_parser = clap::value_parser!(u64).range(1..))]
-    max_time: u64,
+    /// For `backfill`: end a way that has taken so long
+    #[arg(long, value_name = "TIME", default_value = "1h", hide_short_help = true,
+          value_parser = duration)]
+    max_time: Duration,
 }
 
 /// Both ways, and what they have in common.
@@ -102,7 +106,7 @@ pub(super) fn run(bench: &Bench<'_>, arguments: &BackfillArguments) -> Result<Co
     let (text, beside) = read_script(script)?;
     check_tools(&beside)?;
     let strfry = bench.strfry()?.map_err(|reason| Failure::Usage(anyhow!(reason)))?;
-    let pubkeys = profiles::wanted(bench, &bench.arguments.files)?;
+    let pubkeys = profiles::wanted(bench, &bench.arguments.keys, &bench.arguments.files)?;
     let (peers, left_out) = arguments.peers(bench)?;
     let node = bench.node().paths();
     let contents = Contents {
@@ -123,7 +127,7 @@ pub(super) fn run(bench: &Bench<'_>, arguments: &BackfillArguments) -> Result<Co
     let ours = Home::new(&parent, &contents, Some(&theirs), &stop)?;
     let before = Holds::read(&theirs.database(), &pubkeys)?;
 
-    let longest = Duration::from_secs(arguments.max_time);
+    let longest = arguments.max_time;
     let days = arguments.days.to_string();
     let mut command = Command::new("bash");
     command.arg(&theirs.script).args(["--days", &days]);

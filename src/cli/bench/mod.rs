@@ -20,8 +20,11 @@ use anyhow::anyhow;
 use clap::{Args, ValueEnum};
 
 use super::exit::{Failure, OrFail, Outcome, Result, answer};
+use super::help::STRFRY;
 use super::node::NodeArguments;
 use super::output::{print, print_json};
+use super::resources::ThreadArguments;
+use super::scan::filter_text;
 use super::signals::end_between_snapshots;
 use report::Report;
 
@@ -30,26 +33,37 @@ pub(super) struct Arguments {
     /// What to measure
     #[arg(value_enum, value_name = "WHAT", default_value = "profiles")]
     what: What,
-    /// Filter; required for `scan`, not allowed otherwise
+    /// For `scan`: the filter, @FILE with it, or - for standard input
     #[arg(value_name = "FILTER", required_if_eq("what", "scan"))]
     filter: Option<String>,
-    /// For `profiles` and `backfill`: file with the pubkeys to ask for, `-` for standard input (repeatable)
-    /// [default: the node's own]
+    /// For `profiles` and `backfill`: a pubkey
+    ///
+    /// May be given several times.
+    #[arg(long = "pubkey", value_name = "KEY", hide_short_help = true)]
+    keys: Vec<String>,
+    /// For `profiles` and `backfill`: file with the pubkeys
+    ///
+    /// `-` is standard input. May be given several times. [default: the node's own]
     #[arg(long = "pubkeys", value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// For `profiles`: time the scan for each pubkey on N of them, and multiply
+    /// For `profiles`: scan for N pubkeys alone
+    ///
+    /// A strfry scan for each pubkey takes long: the time is multiplied for the others.
     #[arg(long, value_name = "N", default_value_t = 50)]
     sample: usize,
     /// For `verify`: check the N newest events
     #[arg(long, value_name = "N", default_value_t = 20_000)]
     events: usize,
+    #[command(flatten)]
+    threads: ThreadArguments,
     /// Run each way N times
     #[arg(long, value_name = "N", default_value_t = 5,
           value_parser = clap::value_parser!(u32).range(1..=1_000))]
     runs: u32,
-    /// The strfry executable [default: strfry in strfry's working directory, else in
-    /// PATH]
-    #[arg(long, value_name = "FILE")]
+    /// The strfry executable
+    ///
+    /// [default: strfry in strfry's working directory, else in PATH]
+    #[arg(long, value_name = "FILE", help_heading = STRFRY, hide_short_help = true)]
     strfry_bin: Option<PathBuf>,
     /// Print one JSON object
     #[arg(long)]
@@ -85,9 +99,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     }
     end_between_snapshots()?;
     let report = match (arguments.what, &arguments.filter) {
-        (What::Scan, Some(filter)) => scan::run(&bench, filter)?,
-        (What::Profiles, None) => profiles::run(&bench, &arguments.files, arguments.sample)?,
-        (What::Verify, None) => verify::run(&bench, arguments.events)?,
+        (What::Scan, Some(filter)) => scan::run(&bench, &filter_text(filter)?)?,
+        (What::Profiles, None) => {
+            let named = (arguments.keys.as_slice(), arguments.files.as_slice());
+            profiles::run(&bench, named, arguments.sample)?
+        }
+        (What::Verify, None) => verify::run(&bench, arguments.events, &arguments.threads)?,
         (_, Some(_)) | (What::Backfill, None) => {
             return Err(Failure::Usage(anyhow!("only bench scan takes a filter")));
         }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::report::Report;
 use super::{Bench, Strfry, child};
 use crate::cli::exit::{Failure, OrFail, Result};
-use crate::cli::node::read_pubkeys;
+use crate::cli::pubkey_args::{parse_keys, read_pubkeys};
 use crate::node::PeerPolicy;
 use crate::nostr::{Pubkey, kind};
 
@@ -28,8 +28,12 @@ const LOOKUPS: &str = "its lookups alone";
 /// Ids of the profiles that were found.
 type Answers = HashMap<Pubkey, String>;
 
-pub(super) fn run(bench: &Bench<'_>, files: &[PathBuf], sample: usize) -> Result<Report> {
-    let pubkeys = wanted(bench, files)?;
+pub(super) fn run(
+    bench: &Bench<'_>,
+    (keys, files): (&[String], &[PathBuf]),
+    sample: usize,
+) -> Result<Report> {
+    let pubkeys = wanted(bench, keys, files)?;
     let db = bench.node().open_database()?;
     let title = format!(
         "which of {} pubkeys have a profile, among {} events",
@@ -92,12 +96,12 @@ pub(super) fn run(bench: &Bench<'_>, files: &[PathBuf], sample: usize) -> Result
     Ok(report)
 }
 
-pub(super) fn wanted(bench: &Bench<'_>, files: &[PathBuf]) -> Result<Vec<Pubkey>> {
-    let mut pubkeys = Vec::new();
+pub(super) fn wanted(bench: &Bench<'_>, keys: &[String], files: &[PathBuf]) -> Result<Vec<Pubkey>> {
+    let mut pubkeys = parse_keys("--pubkey", keys, bench.node())?;
     for file in files {
         pubkeys.extend(read_pubkeys(file)?.pubkeys);
     }
-    if files.is_empty() {
+    if keys.is_empty() && files.is_empty() {
         pubkeys = bench
             .node()
             .pubkeys_with_warnings(&bench.node().discover(PeerPolicy::default()))
@@ -107,7 +111,7 @@ pub(super) fn wanted(bench: &Bench<'_>, files: &[PathBuf]) -> Result<Vec<Pubkey>
     pubkeys.dedup();
     if pubkeys.is_empty() {
         return Err(Failure::Usage(anyhow!(
-            "no pubkeys: name a file with --pubkeys, or the node's home with --home"
+            "no pubkeys: name some with --pubkey or --pubkeys, or the node's home with --home"
         )));
     }
     Ok(pubkeys)

@@ -10,6 +10,8 @@ use crate::report::clean;
 /// The result of a bench.
 #[derive(Serialize)]
 pub(super) struct Report {
+    /// Of this document's form: see schema/bench-summary.schema.json.
+    pub(super) version: u32,
     /// What was measured.
     pub(super) bench: String,
     /// Runs of each way, in turns.
@@ -44,7 +46,7 @@ pub(super) struct NotRun {
 impl Report {
     pub(super) fn new(bench: String, runs: u32) -> Self {
         let (ways, not_run) = (Vec::new(), Vec::new());
-        Self { bench, runs, ways, not_run, answers: String::new(), wrong: Vec::new() }
+        Self { version: 1, bench, runs, ways, not_run, answers: String::new(), wrong: Vec::new() }
     }
 
     /// Adds a way, if it has been run.

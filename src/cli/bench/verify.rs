@@ -1,6 +1,5 @@
 //! `bench verify`: how checking ids and signatures grows with the threads.
 
-use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, anyhow};
@@ -9,10 +8,11 @@ use rayon::ThreadPool;
 use super::Bench;
 use super::report::Report;
 use crate::cli::exit::{Failure, OrFail, Result};
+use crate::cli::resources::ThreadArguments;
 use crate::strfry_db::ExportRange;
 use crate::verify::judge_stored;
 
-pub(super) fn run(bench: &Bench<'_>, most: usize) -> Result<Report> {
+pub(super) fn run(bench: &Bench<'_>, most: usize, threads: &ThreadArguments) -> Result<Report> {
     let db = bench.node().open_database()?;
     let mut newest =
         db.export_forms(ExportRange { reverse: true, ..ExportRange::default() }).or_cannot_run()?;
@@ -24,8 +24,7 @@ pub(super) fn run(bench: &Bench<'_>, most: usize) -> Result<Report> {
     }
 
     let mut report = bench.report(format!("id and signature of {} events", events.len()));
-    let cores = thread::available_parallelism().map_or(1, usize::from);
-    let pools: Vec<ThreadPool> = (1..=cores).map(pool).collect::<Result<_>>()?;
+    let pools: Vec<ThreadPool> = (1..=threads.count()).map(pool).collect::<Result<_>>()?;
     let mut times = vec![Vec::new(); pools.len()];
     let mut first = None;
     for _ in 0..bench.runs() {

@@ -8,15 +8,23 @@ use bech32::primitives::decode::CheckedHrpstring;
 
 use super::hex;
 
+/// What a URI of Nostr begins with (NIP-21).
+const NOSTR_URI: &str = "nostr:";
+/// The type of the field with the pubkey (NIP-19, `special`).
+const PUBKEY_FIELD: u8 = 0;
+
 /// Why a text is no pubkey or event id.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyError {
-    /// Neither 64 hex digits nor something that starts with `npub1`.
-    #[error("not a pubkey: expected 64 hex digits or an npub")]
+    /// Neither 64 hex digits nor something that starts with `npub1` or `nprofile1`.
+    #[error("not a pubkey: expected 64 hex digits, an npub or an nprofile")]
     NotAPubkey,
     /// Starts with `npub1` but is not a valid NIP-19 public key.
     #[error("not a valid npub: its checksum, length or characters are wrong")]
     BadNpub,
+    /// Starts with `nprofile1` but is not a valid NIP-19 profile.
+    #[error("not a valid nprofile: its checksum, length or content is wrong")]
+    BadNprofile,
     /// A NIP-19 secret key was given where a pubkey belongs.
     #[error(
         "this is a secret key (nsec), not a pubkey: never put it in a list or on a command line"
@@ -108,16 +116,26 @@ impl Pubkey {
 impl FromStr for Pubkey {
     type Err = KeyError;
 
-    /// Hex in any case, or an npub (NIP-19).
+    /// Hex in any case, or an npub or nprofile (NIP-19), also as `nostr:…` (NIP-21).
     fn from_str(text: &str) -> Result<Self, KeyError> {
         if let Some(pubkey) = Self::from_hex(text) {
             return Ok(pubkey);
         }
-        let prefix = text.get(..5).unwrap_or_default().to_ascii_lowercase();
-        match prefix.as_str() {
-            "npub1" => decode_bech32("npub", text).map(Self).ok_or(KeyError::BadNpub),
-            "nsec1" => Err(KeyError::SecretKey),
-            _ => Err(KeyError::NotAPubkey),
+        let text = match text.split_at_checked(NOSTR_URI.len()) {
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case(NOSTR_URI) => rest,
+            _ => text,
+        };
+        let begins_with = |prefix: &str| {
+            text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+        };
+        if begins_with("npub1") {
+            decode_bech32("npub", text).map(Self).ok_or(KeyError::BadNpub)
+        } else if begins_with("nprofile1") {
+            decode_nprofile(text).map(Self).ok_or(KeyError::BadNprofile)
+        } else if begins_with("nsec1") {
+            Err(KeyError::SecretKey)
+        } else {
+            Err(KeyError::NotAPubkey)
         }
     }
 }
@@ -150,12 +168,27 @@ impl FromStr for SecretKey {
 }
 
 fn decode_bech32(prefix: &str, text: &str) -> Option<[u8; 32]> {
-    let checked = CheckedHrpstring::new::<bech32::Bech32>(text).ok()?;
-    if checked.hrp() != Hrp::parse(prefix).ok()? {
-        return None;
+    bytes_of_bech32(prefix, text)?.try_into().ok()
+}
+
+/// The first pubkey among the fields of an nprofile: each has a type, a length and a value (NIP-19).
+fn decode_nprofile(text: &str) -> Option<[u8; 32]> {
+    let bytes = bytes_of_bech32("nprofile", text)?;
+    let mut rest = bytes.as_slice();
+    while let [kind, length, after @ ..] = rest {
+        let (value, next) = after.split_at_checked((*length).into())?;
+        if *kind == PUBKEY_FIELD {
+            return value.try_into().ok();
+        }
+        rest = next;
     }
-    let bytes: Vec<u8> = checked.byte_iter().collect();
-    bytes.try_into().ok()
+    None
+}
+
+fn bytes_of_bech32(prefix: &str, text: &str) -> Option<Vec<u8>> {
+    let checked = CheckedHrpstring::new::<bech32::Bech32>(text).ok()?;
+    let is_right = checked.hrp() == Hrp::parse(prefix).ok()?;
+    is_right.then(|| checked.byte_iter().collect())
 }
 
 impl FromStr for EventId {
@@ -181,6 +214,38 @@ mod tests {
         assert_eq!(NPUB.parse(), Ok(expected));
         assert_eq!(NPUB.to_uppercase().parse(), Ok(expected));
         assert_eq!(expected.to_string(), HEX);
+    }
+
+    /// A text of NIP-19 with these fields.
+    fn nprofile(fields: &[u8]) -> String {
+        bech32::encode::<bech32::Bech32>(Hrp::parse("nprofile").unwrap(), fields).unwrap()
+    }
+
+    #[test]
+    fn a_pubkey_is_read_from_an_nprofile_and_from_uris() {
+        // NIP-19's own example.
+        let text = "nprofile1qqsrhuxx8l9ex335q7he0f09aej04zpazpl0ne2cgukyawd24mayt8gpp4mhxue69uhhytnc9e3k7mgpz4mhxue69uhkg6nzv9ejuumpv34kytnrdaksjlyr9p";
+        let hex = "3bf0c63fcb93463407af97a5e5ee64fa883d107ef9e558472c4eb9aaaefa459d";
+        assert_eq!(text.parse(), Ok(Pubkey::from_hex(hex).unwrap()));
+        assert_eq!(format!("nostr:{text}").parse(), Ok(Pubkey::from_hex(hex).unwrap()));
+        assert_eq!(format!("NOSTR:{NPUB}").parse(), Ok(Pubkey::from_hex(HEX).unwrap()));
+        let key = [7; 32];
+        let after_a_relay = [&[1, 2, b'a', b'b', 0, 32][..], &key].concat();
+        assert_eq!(nprofile(&after_a_relay).parse(), Ok(Pubkey::from_bytes(key)));
+    }
+
+    #[test]
+    fn an_nprofile_without_a_whole_pubkey_is_refused() {
+        for fields in [&[][..], &[0], &[0, 32], &[0, 31, 1], &[1, 0], &[0, 2, 1, 1], &[1, 255, 0]] {
+            assert_eq!(
+                nprofile(fields).parse::<Pubkey>(),
+                Err(KeyError::BadNprofile),
+                "{fields:?}"
+            );
+        }
+        assert_eq!("nprofile1qqqq".parse::<Pubkey>(), Err(KeyError::BadNprofile));
+        assert_eq!("nostr:".parse::<Pubkey>(), Err(KeyError::NotAPubkey));
+        assert_eq!("nostr:nsec1vl".parse::<Pubkey>(), Err(KeyError::SecretKey));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Parses the JSON of filters: takes and refuses what strfry takes and refuses, in its words.
+//! Parses the JSON of filters: takes and refuses what strfry takes and refuses, in its words. Beyond
+//! strfry, `authors` and `#p` may be npub, nprofile or `nostr:…`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +9,7 @@ use serde_json::Value;
 
 use super::Filter;
 use crate::format::packed_event::MAX_TAG_VALUE;
-use crate::nostr::{EventId, Pubkey};
+use crate::nostr::{EventId, KeyError, Pubkey};
 
 /// Tag fields in one filter. strfry 1.1.1, `NostrFilter`.
 pub(super) const MAX_TAG_FIELDS: usize = 3;
@@ -57,6 +58,8 @@ pub(super) enum ItemProblem {
     TooSmall,
     #[error("filter item too large; ids and pubkeys have 64 hex digits, tag values 255 bytes")]
     TooLarge,
+    #[error("{0}")]
+    BadKey(KeyError),
     #[error("unindexed tag filter; only tags whose name is one character are indexed")]
     NotOneCharacter,
 }
@@ -140,7 +143,7 @@ impl Taken {
                 filter.ids(parsed(items, |item| key(text(item)?).map(EventId::from_bytes))?)
             }
             _ if field == "authors" => {
-                filter.authors(parsed(items, |item| key(text(item)?).map(Pubkey::from_bytes))?)
+                filter.authors(parsed(items, |item| pubkey(text(item)?).map(Pubkey::from_bytes))?)
             }
             _ => filter.kinds(parsed(items, |item| item.as_u64().ok_or(ItemProblem::NotUnsigned))?),
         };
@@ -173,10 +176,21 @@ fn key(text: &str) -> Result<[u8; KEY], ItemProblem> {
     Pubkey::from_hex(digits).map(|key| *key.as_bytes()).ok_or(wrong_size)
 }
 
+/// Hex as strfry takes it, or a pubkey by another name.
+fn pubkey(text: &str) -> Result<[u8; KEY], ItemProblem> {
+    key(text).or_else(|problem| match text.parse::<Pubkey>() {
+        Ok(pubkey) => Ok(*pubkey.as_bytes()),
+        // Said in strfry's words.
+        Err(KeyError::NotAPubkey) => Err(problem),
+        Err(error) => Err(ItemProblem::BadKey(error)),
+    })
+}
+
 /// A tag's value as strfry packs it.
 pub(super) fn tag_value(name: u8, text: &str) -> Result<Vec<u8>, ItemProblem> {
     match name {
-        b'e' | b'p' => key(text).map(|key| key.to_vec()),
+        b'p' => pubkey(text).map(|key| key.to_vec()),
+        b'e' => key(text).map(|key| key.to_vec()),
         _ if text.len() > MAX_TAG_VALUE => Err(ItemProblem::TooLarge),
         _ => Ok(text.into()),
     }

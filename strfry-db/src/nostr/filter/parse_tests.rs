@@ -68,6 +68,24 @@ fn a_refusal_begins_with_strfrys_words() {
 }
 
 #[test]
+fn authors_and_p_may_be_named_as_in_nip_19() {
+    const NPUB: &str = "npub10elfcs4fr0l0r8af98jlmgdh9c8tcxjvz9qkw038js35mp4dma8qzvjptg";
+    const HEX: &str = "7e7e9c42a91bfef19fa929e5fda1b72e0ebc1a4c1141673e2794234d86addf4e";
+    let [named, written] = [format!("nostr:{NPUB}"), HEX.to_owned()]
+        .map(|key| Filter::parse(&format!(r##"{{"authors":["{key}"],"#p":["{key}"]}}"##)).unwrap());
+    assert_eq!(named, written);
+    for (json, words) in [
+        (format!(r#"{{"ids":["{NPUB}"]}}"#), "error parsing ids: uneven size input to from_hex"),
+        (format!(r##"{{"#e":["{NPUB}"]}}"##), "error parsing #e: uneven size input to from_hex"),
+        (format!(r#"{{"authors":["{NPUB}q"]}}"#), "error parsing authors: not a valid npub"),
+        (r#"{"authors":["nsec1abc"]}"#.to_owned(), "error parsing authors: this is a secret key"),
+    ] {
+        let refusal = refusal(&json);
+        assert!(refusal.starts_with(words), "{json}: {refusal}");
+    }
+}
+
+#[test]
 fn an_empty_array_matches_nothing_and_still_lets_other_faults_show() {
     let bytes = header(&EventId::from_bytes([1; 32]), &Pubkey::from_bytes([2; 32]), 3, 4, 0);
     let event = PackedEvent::from_parts(&bytes, b"\x64\x00");
