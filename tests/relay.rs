@@ -167,7 +167,7 @@ async fn all_fetches_of_a_peer_share_one_connection_and_close_their_subscription
     assert_eq!(nothing, FetchOutcome::default());
     session.close().await;
     let mut watch = relay.watch();
-    let record = watch.wait_for(|record| record.closed.len() == 16).await.unwrap().clone();
+    let record = watch.wait_for(|record| record.closed.len() == 18).await.unwrap().clone();
     assert_eq!(record.connections, 1);
 }
 

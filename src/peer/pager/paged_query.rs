@@ -110,7 +110,7 @@ enum Stage {
     /// Everything before this second, whose own last page brought nothing new.
     Before {
         second: u64,
-        last_page: Page,
+        last_page: Box<Page>,
     },
     /// The parts of a second that may hold more than a page, then on with the rest.
     Dense {
@@ -588,7 +588,7 @@ impl PagedQuery {
         if self.query.since.is_some_and(|since| oldest <= since) || oldest == 0 {
             return self.at_the_end(oldest, &page);
         }
-        Stage::Before { second: oldest, last_page: page }
+        Stage::Before { second: oldest, last_page: Box::new(page) }
     }
 
     /// Nothing can be older than this second: is it itself whole?
