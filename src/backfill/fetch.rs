@@ -20,6 +20,7 @@ use super::plan::Span;
 use super::progress::{PeerProgress, Seen};
 use super::screen::{Account, Entrance};
 use super::strangers::Strangers;
+use super::summary::PhaseSummary;
 use super::tunnels::{Ipfs, Tunnels};
 use super::write_relays::is_strangers;
 use crate::node::{Peer, PeerSource};
@@ -39,6 +40,8 @@ pub(super) struct Asked {
     /// What it is asked.
     pub(super) queries: Vec<Filter>,
     pub(super) outcome: FetchOutcome,
+    /// How long it has been talked to.
+    pub(super) talked: Duration,
     /// It owes nothing any more; known when everything is settled.
     pub(super) is_complete: bool,
     /// In a dry run, until all its answers are there.
@@ -74,6 +77,8 @@ pub(super) struct Fetch<'a> {
     compared: Option<Arc<Common>>,
     /// Open until the end of the run.
     pub(super) tunnels: Tunnels,
+    /// How long its parts took.
+    pub(super) phases: Vec<PhaseSummary>,
     /// Tells the run to stop.
     stop: Pin<Box<dyn Future<Output = ()> + 'a>>,
     /// When the run has reached its longest time.
@@ -177,6 +182,7 @@ impl<'a> Fetch<'a> {
             here,
             compared,
             tunnels: Tunnels::default(),
+            phases: Vec::new(),
             stop: Box::pin(stop),
             deadline: Box::pin(deadline(job.max_time)),
             end: Stop::default(),
@@ -202,6 +208,7 @@ impl<'a> Fetch<'a> {
                 }),
                 queries: Vec::new(),
                 outcome: FetchOutcome::default(),
+                talked: Duration::ZERO,
                 is_complete: false,
                 difference,
                 sides: None,
@@ -303,7 +310,9 @@ impl<'a> Fetch<'a> {
                 asked.miss_all(&reason);
             }
         }
-        self.log.perf(format_args!("{phase}: {:.1} s", started.elapsed().as_secs_f64()));
+        let seconds = started.elapsed().as_secs_f64();
+        self.log.perf(format_args!("{phase}: {seconds:.1} s"));
+        self.phases.push(PhaseSummary { name: phase.to_owned(), seconds });
     }
 
     fn forged(&self) -> MutexGuard<'_, Vec<EventId>> {
@@ -338,7 +347,9 @@ impl<'a> Fetch<'a> {
                     // Then it asks nothing.
                     () = end.told() => None,
                 };
+                let began = Instant::now();
                 let mut outcome = session.fetch(queries, pace, &sink).await;
+                let talked = began.elapsed();
                 if has_own_ledger {
                     // Gives back the memory of the one that it had.
                     session.join(&Arc::default());
@@ -353,17 +364,18 @@ impl<'a> Fetch<'a> {
                         drop(turn);
                     });
                 }
-                (position, session, outcome)
+                (position, session, outcome, talked)
             });
         }
         let mut ticks = tokio::time::interval(Duration::from_millis(200));
         loop {
             tokio::select! {
                 finished = tasks.join_next() => match finished {
-                    Some(Ok((position, session, outcome))) => {
+                    Some(Ok((position, session, outcome, talked))) => {
                         if let Some(asked) = peers.get_mut(position) {
                             asked.session = Some(session);
                             asked.outcome.merge(outcome);
+                            asked.talked += talked;
                         }
                     }
                     // Panicked: its session is gone, which shows below.

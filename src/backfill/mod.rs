@@ -8,6 +8,7 @@ mod diff;
 mod difference;
 mod error;
 mod fetch;
+mod gained;
 mod here;
 mod holes;
 mod job;
@@ -36,11 +37,14 @@ pub use coverage::StateError;
 pub use diff::{DiffJob, PeerDiff, diff};
 pub use difference::{Side, Sides};
 pub use error::BackfillError;
+pub use gained::Gained;
 pub use job::{Job, Output, Timings};
 pub use kinds::KindsError;
 pub use plan::since;
 #[doc(hidden)]
 pub use rehearsal::{Rehearsal, RehearsedRun, SavedState};
 pub use run::run;
-pub use summary::{GapSummary, PeerStatus, PeerSummary, ProfileCounts, Summary, WithheldSummary};
+pub use summary::{
+    GapSummary, PeerStatus, PeerSummary, PhaseSummary, ProfileCounts, Summary, WithheldSummary,
+};
 pub use tunnels::{Ipfs, Tunnels};

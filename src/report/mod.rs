@@ -5,6 +5,7 @@
 
 mod causes;
 mod log;
+mod memory;
 mod progress;
 mod sanitize;
 mod sync_stats;
@@ -12,6 +13,7 @@ mod sync_stats;
 pub use causes::with_causes;
 pub(crate) use log::ROTATED_KEPT;
 pub use log::{Level, OpenLogError, RunLog, Terminal, WriteFailed};
+pub use memory::peak_memory;
 pub use progress::{Progress, ProgressState};
 pub use sanitize::{
     LOGGED_COLUMNS, clean, clean_for_log, clean_json, clean_lines, clean_to, clean_whole_for_log,
