@@ -45,6 +45,7 @@ pub use plan::since;
 pub use rehearsal::{Rehearsal, RehearsedRun, SavedState};
 pub use run::run;
 pub use summary::{
-    GapSummary, PeerStatus, PeerSummary, PhaseSummary, ProfileCounts, Summary, WithheldSummary,
+    GapSummary, PeerStatus, PeerSummary, PhaseSummary, ProfileCounts, Summary, VERSION,
+    WithheldSummary,
 };
 pub use tunnels::{Ipfs, Tunnels};

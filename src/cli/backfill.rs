@@ -12,6 +12,7 @@ use jiff::Zoned;
 use super::asking::{Asking, Named, failure_of, runtime};
 use super::diff::sides_in_words;
 use super::exit::{Failure, OrFail, Outcome, Result, outcome_of, tell};
+use super::history::HistoryPlace;
 use super::node::NodeArguments;
 use super::output::{print, print_json};
 use super::pubkeys::print_list;
@@ -21,6 +22,7 @@ use super::strfry::{StrfryArguments, Target};
 use super::wait::StandardError;
 use crate::backfill::limits::STRANGERS_EVENTS;
 use crate::backfill::{self, Class, Job, Output, PeerStatus, PeerSummary, Status, Summary};
+use crate::history::{self, AppendError};
 use crate::import::StrfryCommand;
 use crate::import::limits::PATIENCE;
 use crate::node::{
@@ -80,6 +82,11 @@ pub(super) struct Arguments {
     #[arg(long, conflicts_with = "show_hex")]
     stats: bool,
     #[command(flatten)]
+    history: HistoryPlace,
+    /// Do not keep this run's summary
+    #[arg(long, conflicts_with = "history")]
+    no_history: bool,
+    #[command(flatten)]
     pub(super) node: NodeArguments,
 }
 
@@ -123,6 +130,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         summary.errors.push(lost.to_string());
         summary.status = summary.status.max(Status::Incomplete);
     }
+    arguments.keep(&mut summary, &log);
     let printed = if arguments.json { print_json(&summary) } else { print(&in_words(&summary)) };
     outcome_of(summary.status, printed)
 }
@@ -138,10 +146,33 @@ impl Arguments {
         public.iter().map(|url| fallback_peer(url).or_usage()).collect()
     }
 
+    /// Adds the run to the history; a dry run writes nothing.
+    fn keep(&self, summary: &mut Summary, log: &RunLog) {
+        if self.dry_run || self.no_history {
+            return;
+        }
+        let directory = self.history.directory();
+        let made = directory.map_or(Ok(()), |it| DirBuilder::new().recursive(true).create(it));
+        let file = self.history.file(&self.node);
+        let kept = made
+            .map_err(|source| AppendError {
+                step: "create the directory of",
+                path: file.clone(),
+                source,
+            })
+            .and_then(|()| history::append(&file, summary));
+        if let Err(error) = kept {
+            log.error(&error);
+            summary.errors.push(error.to_string());
+            summary.status = summary.status.max(Status::Incomplete);
+        }
+    }
+
     /// Refuses to write a file that leads to one of strfry's, or to another one of the node's.
     fn refuse_links(&self, target: &Target) -> Result<()> {
         let (paths, strfry) = (self.node.paths(), self.strfry.binary(&self.node)?);
-        let (written, conf) = (paths.written(), paths.strfry_conf());
+        let (mut written, conf) = (paths.written().to_vec(), paths.strfry_conf());
+        written.push(self.history.file(&self.node));
         let precious = Precious::new(paths, &strfry, &conf, &target.directory());
         for file in written {
             if let Some(what) = precious.behind(&file) {

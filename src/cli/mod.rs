@@ -9,6 +9,7 @@ mod bench;
 mod diff;
 mod exit;
 mod export;
+mod history;
 mod import;
 mod node;
 mod open;
@@ -88,6 +89,7 @@ commands! {
     "profiles", profiles, "Show which pubkeys have a profile (kind 0), and what is in it";
     "backfill", backfill, "Fetch from peer relays what the database lacks, and import it";
     "diff", diff, "Show what each peer has that the database lacks, and the reverse; import nothing";
+    "history", history, "List the backfills so far, show one, or compare two";
     "import", import, "Check events from files or standard input, and import them through strfry";
     "peers", peers, "Show the relays that a backfill would ask, and those that it would not";
     "pubkeys", pubkeys, "Show where the node's own list of pubkeys comes from";
