@@ -17,6 +17,7 @@ mod output;
 mod peers;
 mod profiles;
 mod pubkeys;
+mod report;
 mod resources;
 mod scan;
 mod signals;
@@ -90,6 +91,7 @@ commands! {
     "backfill", backfill, "Fetch from peer relays what the database lacks, and import it";
     "diff", diff, "Show what each peer has that the database lacks, and the reverse; import nothing";
     "history", history, "List the backfills so far, show one, or compare two";
+    "report", report, "Make an HTML page of the last backfill and those before it";
     "import", import, "Check events from files or standard input, and import them through strfry";
     "peers", peers, "Show the relays that a backfill would ask, and those that it would not";
     "pubkeys", pubkeys, "Show where the node's own list of pubkeys comes from";

@@ -6,9 +6,11 @@
 
 mod difference;
 mod file;
+mod page;
 mod run;
 
 pub use difference::{Difference, PeerChange};
 pub(crate) use file::HISTORY_KEPT;
 pub use file::{AppendError, History, ReadError, append, read};
+pub use page::{Language, page};
 pub use run::{PeerRun, Run, RunGained, RunGap, RunPhase, RunProfiles};
