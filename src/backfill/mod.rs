@@ -14,6 +14,7 @@ mod holes;
 mod job;
 pub mod kinds;
 pub mod limits;
+mod metrics;
 mod plan;
 mod progress;
 mod promise;
@@ -40,6 +41,7 @@ pub use error::BackfillError;
 pub use gained::Gained;
 pub use job::{Job, Output, Timings};
 pub use kinds::KindsError;
+pub use metrics::{metrics, metrics_of_failure};
 pub use plan::since;
 #[doc(hidden)]
 pub use rehearsal::{Rehearsal, RehearsedRun, SavedState};

@@ -1,13 +1,15 @@
 //! `backfill`: the main job, from arguments and the node's files to a run and its exit code.
 
 use std::fs::DirBuilder;
+use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use clap::Args;
-use jiff::Zoned;
+use jiff::{Timestamp, Zoned};
 
 use super::asking::{Asking, Named, failure_of, runtime};
 use super::diff::sides_in_words;
@@ -22,6 +24,7 @@ use super::strfry::{StrfryArguments, Target};
 use super::wait::StandardError;
 use crate::backfill::limits::STRANGERS_EVENTS;
 use crate::backfill::{self, Class, Job, Output, PeerStatus, PeerSummary, Status, Summary};
+use crate::files;
 use crate::history::{self, AppendError};
 use crate::import::StrfryCommand;
 use crate::import::limits::PATIENCE;
@@ -29,13 +32,16 @@ use crate::node::{
     Acquired, Blacklist, Discovery, EventLimits, Holder, NodePaths, Peer, PeerPolicy, Precious,
     PubkeySources, RunLock, fallback_peer,
 };
-use crate::report::{Progress, RunLog, Terminal, clean_for_log};
+use crate::report::{Progress, RunLog, Terminal, clean_for_log, with_causes};
 use crate::stop::Stop;
 use crate::strfry_db::StrfryDb;
 
 /// Asked for profiles that no peer has. The first one collects profiles and lists, the other two are
 /// large and open to all. relay.nostr.band is gone, and relay.damus.io since the end of July 2026.
 const PUBLIC_RELAYS: &[&str] = &["wss://purplepag.es", "wss://relay.primal.net", "wss://nos.lol"];
+
+/// node_exporter runs as another user.
+const METRICS_MODE: u32 = 0o644;
 
 #[derive(Debug, Args)]
 #[command(after_help = super::EXIT_CODES)]
@@ -86,6 +92,9 @@ pub(super) struct Arguments {
     /// Do not keep this run's summary
     #[arg(long, conflicts_with = "history")]
     no_history: bool,
+    /// Write figures about the run to FILE, for node_exporter's textfile collector (NAME.prom)
+    #[arg(long, value_name = "FILE")]
+    metrics: Option<PathBuf>,
     #[command(flatten)]
     pub(super) node: NodeArguments,
 }
@@ -109,6 +118,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         Acquired::Held(lock) => lock,
         Acquired::HeldByAnother(holder) => return arguments.beside(&holder),
     };
+    let (began, began_at) = (Instant::now(), Timestamp::now());
     let terminal = Terminal { enabled: true, verbose: arguments.verbose };
     let log = RunLog::open(&paths.log(), &paths.error_log(), terminal).or_cannot_run()?;
     log.show_on(StandardError);
@@ -125,12 +135,24 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         Ok((job, Arc::new(db)))
     });
     let result = prepared.and_then(|(job, db)| arguments.execute(&job, db, &log, &stop));
-    let mut summary = result.map_err(|failure| failure.told_by(|error| log.error(error)))?;
+    let mut summary = match result {
+        Ok(summary) => summary,
+        Err(failure) => {
+            let failed = backfill::metrics_of_failure(began_at, began.elapsed().as_secs_f64());
+            if let Err(error) = arguments.write_metrics(&failed) {
+                log.error(error);
+            }
+            return Err(failure.told_by(|error| log.error(error)));
+        }
+    };
     if let Some(lost) = log.write_failed() {
         summary.errors.push(lost.to_string());
         summary.status = summary.status.max(Status::Incomplete);
     }
     arguments.keep(&mut summary, &log);
+    if let Err(error) = arguments.write_metrics(&backfill::metrics(&summary)) {
+        arguments.lack(&mut summary, &log, error);
+    }
     let printed = if arguments.json { print_json(&summary) } else { print(&in_words(&summary)) };
     outcome_of(summary.status, printed)
 }
@@ -162,10 +184,24 @@ impl Arguments {
             })
             .and_then(|()| history::append(&file, summary));
         if let Err(error) = kept {
-            log.error(&error);
-            summary.errors.push(error.to_string());
-            summary.status = summary.status.max(Status::Incomplete);
+            self.lack(summary, log, error.to_string());
         }
+    }
+
+    /// A dry run writes none.
+    fn write_metrics(&self, metrics: &str) -> std::result::Result<(), String> {
+        let Some(file) = self.metrics.as_deref().filter(|_| !self.dry_run) else { return Ok(()) };
+        let written = files::replace(file, METRICS_MODE, |out| out.write_all(metrics.as_bytes()));
+        written.map_err(|error| {
+            format!("the metrics are not written to {}: {}", file.display(), with_causes(&error))
+        })
+    }
+
+    /// The run goes on, and is not complete.
+    fn lack(&self, summary: &mut Summary, log: &RunLog, error: String) {
+        log.error(&error);
+        summary.errors.push(error);
+        summary.status = summary.status.max(Status::Incomplete);
     }
 
     /// Refuses to write a file that leads to one of strfry's, or to another one of the node's.
@@ -174,6 +210,14 @@ impl Arguments {
         let (mut written, conf) = (paths.written().to_vec(), paths.strfry_conf());
         written.push(self.history.file(&self.node));
         let precious = Precious::new(paths, &strfry, &conf, &target.directory());
+        if let Some((file, what)) =
+            self.metrics.as_deref().and_then(|file| Some((file, precious.at(file)?)))
+        {
+            return Err(Failure::Usage(anyhow!(
+                "{} is {what}; name another file with --metrics",
+                file.display()
+            )));
+        }
         for file in written {
             if let Some(what) = precious.behind(&file) {
                 return Err(Failure::CannotRun(anyhow!(

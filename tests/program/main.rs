@@ -11,6 +11,7 @@ mod bench;
 mod exports;
 mod few_files;
 mod figures;
+mod history;
 mod listings;
 mod namespaces;
 mod nobody_reads;
