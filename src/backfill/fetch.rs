@@ -20,7 +20,7 @@ use super::plan::Span;
 use super::progress::{PeerProgress, Seen};
 use super::screen::{Account, Entrance};
 use super::strangers::Strangers;
-use super::summary::PhaseSummary;
+use super::summary::{PeerStatus, PhaseSummary, status_of};
 use super::tunnels::{Ipfs, Tunnels};
 use super::write_relays::is_strangers;
 use crate::node::{Peer, PeerSource};
@@ -29,7 +29,7 @@ use crate::peer::limits::CONVERSATIONS;
 use crate::peer::{
     Dialler, FetchOutcome, ForgedIds, Gap, GapReason, Pace, PeerSession, Room, Share, WantList,
 };
-use crate::report::{Progress, ProgressState, RunLog, clean_for_log};
+use crate::report::{PeerState, Progress, ProgressState, RunLog, clean_for_log};
 use crate::stop::Stop;
 use crate::strfry_db::StrfryDb;
 
@@ -90,6 +90,18 @@ pub(super) struct Fetch<'a> {
 }
 
 impl Asked {
+    /// As progress tells it: a peer that is talked to has no session here.
+    fn state(&self) -> PeerState {
+        let (state, is_done) = match (&self.session, status_of(&self.outcome)) {
+            (None, _) => ("asking", false),
+            (Some(_), PeerStatus::Complete) => ("complete", true),
+            (Some(_), PeerStatus::Incomplete) => ("incomplete", false),
+            (Some(_), PeerStatus::Failed) => ("failed", false),
+        };
+        let received = self.account.tally.received();
+        PeerState { name: self.peer.name.clone(), state, received, is_done }
+    }
+
     /// Nothing that it is asked is known to have come.
     fn miss_all(&mut self, reason: &GapReason) {
         let gap = |filter: &Filter| Gap { filter: filter.clone(), reason: reason.clone() };
@@ -127,20 +139,32 @@ pub(super) async fn close(peers: &mut [Asked]) {
     futures_util::future::join_all(sessions.map(PeerSession::close)).await;
 }
 
-pub(super) fn state_of<'a>(
-    phase: &'a str,
-    peers: &[Asked],
-    fallback: &[Asked],
-) -> ProgressState<'a> {
+/// Shows how far all peers are with a phase.
+pub(super) fn show(progress: &Progress, phase: &str, peers: &[Asked], fallback: &[Asked]) {
     let all = || peers.iter().chain(fallback);
     let sum = |count: fn(&Tally) -> u64| all().map(|asked| count(&asked.account.tally)).sum();
-    ProgressState {
-        phase,
-        peers_done: all().filter(|asked| asked.session.is_some()).count(),
-        peers_total: all().count(),
-        received: sum(Tally::received),
-        imported: sum(|tally| tally.of(Class::Imported)),
+    let (received, imported): (u64, u64) = (sum(Tally::received), sum(|it| it.of(Class::Imported)));
+    let done = all().filter(|asked| asked.session.is_some()).count();
+    let total = all().count();
+    let text =
+        format!("{done} of {total} peers done, {received} events received, {imported} imported");
+    let peers: Vec<PeerState> = all().map(Asked::state).collect();
+    let share = Some((done as u64, total as u64));
+    progress.update(&ProgressState { phase, text: &text, share, peers: &peers });
+}
+
+/// Shows how far the checks and strfry are with what has come.
+pub(super) fn show_import(progress: &Progress, peers: &[Asked], fallback: &[Asked]) {
+    let all = peers.iter().chain(fallback).map(|asked| &asked.account.tally);
+    let (mut received, mut settled, mut imported) = (0, 0, 0);
+    for tally in all {
+        received += tally.received();
+        settled += tally.settled();
+        imported += tally.of(Class::Imported);
     }
+    let text = format!("{settled} of {received} events, {imported} imported");
+    let share = Some((settled, received));
+    progress.update(&ProgressState { phase: "Importing", text: &text, share, peers: &[] });
 }
 
 impl<'a> Fetch<'a> {
@@ -382,10 +406,11 @@ impl<'a> Fetch<'a> {
                     Some(Err(_)) => {}
                     None => break,
                 },
-                _ = ticks.tick() => self.progress.update(&state_of(phase, peers, &[])),
+                _ = ticks.tick() => show(self.progress, phase, peers, &[]),
                 reason = stop_reason(&mut self.stop, &mut self.deadline), if self.stopped.is_none() => {
                     self.stopped = Some(reason);
                     self.end.tell();
+                    self.log.info("Told to stop: asks no peer any more, imports what has come");
                 }
             }
         }

@@ -103,6 +103,6 @@ mod tests {
         gains.add(1, 0, 1);
         let gained = gains.summary();
         assert_eq!((gained.days.len(), gained.earlier), (DAYS, 601));
-        assert_eq!(gained.days.first_key_value(), Some((&"1971-08-25".to_owned(), &1)));
+        assert_eq!(gained.days.first_key_value(), Some((&"1971-08-24".to_owned(), &1)));
     }
 }

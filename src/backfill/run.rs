@@ -10,7 +10,7 @@ use super::arrived::Arrived;
 use super::check::{Checked, Checks, Forgeries};
 use super::coverage::Question;
 use super::error::BackfillError;
-use super::fetch::{Asked, Fetch, StopReason, close, state_of};
+use super::fetch::{Asked, Fetch, StopReason, close, show_import};
 use super::job::{Job, Output};
 use super::plan::{earliest, since};
 use super::promise::{Promise, State, Terms};
@@ -82,8 +82,15 @@ pub async fn run(
     close(&mut peers).await;
     close(&mut fallback).await;
     tunnels.close().await;
-    progress.update(&state_of("Importing", &peers, &fallback));
-    let checked = match checked.await {
+    let mut ticks = tokio::time::interval(Duration::from_millis(200));
+    tokio::pin!(checked);
+    let checked = loop {
+        tokio::select! {
+            checked = &mut checked => break checked,
+            _ = ticks.tick() => show_import(progress, &peers, &fallback),
+        }
+    };
+    let checked = match checked {
         Ok(Ok(checked)) => checked,
         _ => Checked { panicked: true, ..Checked::default() },
     };

@@ -15,13 +15,14 @@ use super::asking::{Asking, Named, failure_of, runtime};
 use super::diff::sides_in_words;
 use super::exit::{Failure, OrFail, Outcome, Result, outcome_of, tell};
 use super::history::HistoryPlace;
+use super::looks::{is_colored, is_quiet};
 use super::node::NodeArguments;
 use super::output::{print, print_json};
 use super::pubkeys::print_list;
 use super::signals::stop_on_signals;
 use super::stats;
 use super::strfry::{StrfryArguments, Target};
-use super::wait::StandardError;
+use super::wait::{PROGRESS, StandardError};
 use crate::backfill::limits::STRANGERS_EVENTS;
 use crate::backfill::{self, Class, Job, Output, PeerStatus, PeerSummary, Status, Summary};
 use crate::files;
@@ -122,6 +123,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let terminal = Terminal { enabled: true, verbose: arguments.verbose };
     let log = RunLog::open(&paths.log(), &paths.error_log(), terminal).or_cannot_run()?;
     log.show_on(StandardError);
+    log.show_colors(is_colored());
     // Before the database is open, so that no signal ends the process with a snapshot.
     let stop = Stop::default();
     stop_on_signals(&stop)?;
@@ -153,7 +155,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     if let Err(error) = arguments.write_metrics(&backfill::metrics(&summary)) {
         arguments.lack(&mut summary, &log, error);
     }
-    let printed = if arguments.json { print_json(&summary) } else { print(&in_words(&summary)) };
+    let printed = match arguments.json {
+        true => print_json(&summary),
+        false if is_quiet() => Ok(()),
+        false => print(&in_words(&summary)),
+    };
     outcome_of(summary.status, printed)
 }
 
@@ -322,7 +328,9 @@ impl Arguments {
     }
 
     fn execute(&self, job: &Job, db: Arc<StrfryDb>, log: &RunLog, stop: &Stop) -> Result<Summary> {
-        let progress = Progress::new(!self.verbose && !self.json);
+        let progress = Progress::new(!self.verbose && !self.json && !is_quiet());
+        progress.show_colors(is_colored());
+        let _ = PROGRESS.set(progress.clone());
         log.attach(progress.clone());
         let runtime = runtime()?;
         let run = backfill::run(job, db, log, &progress, stop);

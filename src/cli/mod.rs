@@ -11,6 +11,7 @@ mod exit;
 mod export;
 mod history;
 mod import;
+mod looks;
 mod node;
 mod open;
 mod output;
@@ -65,6 +66,7 @@ macro_rules! commands {
                 .max_term_width(100)
                 .subcommand_required(true)
                 .arg_required_else_help(true);
+            let command = looks::Looks::augment_args(command);
             command$(.subcommand(
                 // Once more, because shared options bring a description of their own.
                 Command::new($name)
@@ -108,6 +110,8 @@ commands! {
 struct ScriptArguments {
     #[command(flatten)]
     backfill: backfill::Arguments,
+    #[command(flatten)]
+    looks: looks::Looks,
 }
 
 /// Runs the program with the arguments of this process.
@@ -115,14 +119,21 @@ pub fn main() -> ExitCode {
     std::panic::set_hook(Box::new(exit::tell_panic));
     signals::report_long_files_as_errors();
     let arguments: Vec<OsString> = std::env::args_os().collect();
+    let color = looks::color_of_help(&arguments);
     let outcome = if is_script(arguments.first()) {
         match ScriptArguments::try_parse_from(arguments) {
-            Ok(arguments) => backfill::run(&arguments.backfill),
+            Ok(arguments) => {
+                arguments.looks.set();
+                backfill::run(&arguments.backfill)
+            }
             Err(error) => return exit::code_of_arguments(&error),
         }
     } else {
-        match command().try_get_matches_from(arguments) {
+        match command().color(color).try_get_matches_from(arguments) {
             Ok(matches) => {
+                if let Ok(looks) = looks::Looks::from_arg_matches(&matches) {
+                    looks.set();
+                }
                 let subcommand = matches.subcommand();
                 subcommand.map_or(Ok(Outcome::Complete), |(name, matches)| run(name, matches))
             }

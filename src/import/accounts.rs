@@ -98,6 +98,11 @@ impl Tally {
         self.received.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Events that have ended in a class by now.
+    pub fn settled(&self) -> u64 {
+        self.counts.iter().map(|count| count.load(Ordering::Relaxed)).sum()
+    }
+
     /// An event that came in ends in this class.
     pub fn count(&self, class: Class) {
         if let Some(count) = self.counts.get(class as usize) {
