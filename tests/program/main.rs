@@ -25,6 +25,7 @@ mod replaced_files;
 mod running;
 mod said;
 mod scan;
+mod seen;
 mod slots;
 mod small_node;
 mod soak;

@@ -191,6 +191,13 @@ impl Shared {
     }
 }
 
+/// A command that ends with an error leaves nothing behind either.
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.erase();
+    }
+}
+
 /// Columns and rows of the terminal.
 fn size() -> (usize, usize) {
     match tcgetwinsize(rustix::stdio::stderr()) {
