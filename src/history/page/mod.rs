@@ -157,10 +157,7 @@ impl<'a> Page<'a> {
             peers_left: peers.len().saturating_sub(PEERS),
             peers: peer_rows(&peers, w),
             kinds: kinds(run, w),
-            classes: rows(
-                w,
-                run.events.iter().map(|(name, &count)| (name.replace('_', " "), count)),
-            ),
+            classes: rows(w, run.events.iter().map(|(name, &count)| (language.class(name), count))),
             reasons: {
                 let reasons = run.reasons.iter().map(|(reason, &count)| (reason.clone(), count));
                 let mut reasons = rows(w, reasons);

@@ -67,6 +67,16 @@ fn the_sentence_tells_what_happened_in_both_languages() {
 }
 
 #[test]
+fn each_class_of_events_has_a_french_name() {
+    for class in crate::backfill::Class::ALL {
+        let is_named =
+            Language::French.class(class.name()) != Language::English.class(class.name());
+        // A dry run is never in the history.
+        assert_eq!(is_named, *class != crate::backfill::Class::WouldImport, "{class:?}");
+    }
+}
+
+#[test]
 fn a_page_of_a_long_history_with_long_lists_is_bounded() {
     let mut history = history("plain", 500);
     let mut run = run(&"x".repeat(5_000));

@@ -16,6 +16,8 @@ pub(super) struct Words {
     pub(super) lang: &'static str,
     pub(super) thousands: &'static str,
     pub(super) point: &'static str,
+    /// Short for bytes, thousand, million and more of them.
+    pub(super) units: [&'static str; 3],
     pub(super) colon: &'static str,
     pub(super) title: &'static str,
     pub(super) complete: &'static str,
@@ -59,6 +61,7 @@ const ENGLISH: Words = Words {
     lang: "en",
     thousands: ",",
     point: ".",
+    units: ["kB", "MB", "GB"],
     colon: ":",
     title: "Backfill",
     complete: "complete",
@@ -102,6 +105,7 @@ const FRENCH: Words = Words {
     lang: "fr",
     thousands: "\u{202f}",
     point: ",",
+    units: ["ko", "Mo", "Go"],
     colon: " :",
     title: "Rattrapage",
     complete: "complet",
@@ -204,6 +208,32 @@ impl Language {
         }
     }
 
+    /// The class of events that a summary names so.
+    pub(super) fn class(self, name: &str) -> String {
+        let french = match (self, name) {
+            (Self::French, "imported") => "importés",
+            (Self::French, "already_present") => "déjà présents",
+            (Self::French, "duplicate") => "en double",
+            (Self::French, "superseded") => "remplacés par un plus récent",
+            (Self::French, "deleted") => "supprimés par leur auteur",
+            (Self::French, "expired") => "expirés",
+            (Self::French, "too_new") => "datés du futur",
+            (Self::French, "rejected") => "refusés par strfry",
+            (Self::French, "not_confirmed") => "non confirmés",
+            (Self::French, "malformed") => "mal formés",
+            (Self::French, "oversize") => "trop grands",
+            (Self::French, "bad_id") => "identifiant faux",
+            (Self::French, "bad_signature") => "signature fausse",
+            (Self::French, "unasked") => "non demandés",
+            (Self::French, "blacklisted") => "auteur sur liste noire",
+            (Self::French, "ephemeral") => "éphémères",
+            (Self::French, "greeting") => "salutations d’un robot",
+            (Self::French, "dropped") => "abandonnés à l’arrêt",
+            _ => return name.replace('_', " "),
+        };
+        french.to_owned()
+    }
+
     /// The part of a run that a summary names so.
     pub(super) fn phase(self, name: &str) -> &str {
         match (self, name) {
@@ -256,7 +286,7 @@ impl Words {
         let digits = number.to_string();
         let mut text = String::new();
         for (position, digit) in digits.chars().enumerate() {
-            if position > 0 && (digits.len() - position) % 3 == 0 {
+            if position > 0 && (digits.len() - position).is_multiple_of(3) {
                 text.push_str(self.thousands);
             }
             text.push(digit);
@@ -279,10 +309,11 @@ impl Words {
 
     /// So many bytes.
     pub(super) fn bytes(&self, bytes: u64) -> String {
+        let [kilo, mega, giga] = self.units;
         let (unit, size) = match bytes {
-            0..1_000_000 => ("kB", 1e3),
-            1_000_000..1_000_000_000 => ("MB", 1e6),
-            _ => ("GB", 1e9),
+            0..1_000_000 => (kilo, 1e3),
+            1_000_000..1_000_000_000 => (mega, 1e6),
+            _ => (giga, 1e9),
         };
         format!("{:.1} {unit}", bytes as f64 / size).replace('.', self.point)
     }
