@@ -1,5 +1,7 @@
 //! What a person sees on a terminal while the program works, and what is left there.
 
+use std::fs;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -65,6 +67,25 @@ fn a_backfill_shows_its_peers_while_it_runs_and_leaves_nothing_behind() {
         assert!(text.contains("Complete: 4 events imported"), "{text}");
         assert_left_behind_nothing(&text);
     }
+}
+
+#[test]
+fn without_a_terminal_a_line_comes_after_ten_seconds() {
+    let (small, _slow, let_go) = node();
+    let file = small.node.home().join("err");
+    let mut command = small.node.companion(&BACKFILL);
+    command.stdout(Stdio::null()).stderr(fs::File::create(&file).unwrap());
+    let mut child = command.spawn().unwrap();
+    until("a line comes", || fs::read_to_string(&file).unwrap().contains('\n'));
+    let_go.store(true, Ordering::Relaxed);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    let text = fs::read_to_string(&file).unwrap();
+    let (time, rest) = text.split_once(']').unwrap();
+    let seconds = time.strip_prefix("strfry-companion: [").and_then(|time| time.strip_suffix('s'));
+    assert!(seconds.is_some_and(|seconds| seconds.parse::<u32>().unwrap() >= 10), "{text}");
+    assert!(rest.starts_with(" Asking peers: 1 of 2 peers done, "), "{text}");
+    assert!(rest.contains(" events received, ") && rest.contains(" imported, 50 %"), "{text}");
+    assert!(text.lines().count() <= 2, "{text}");
 }
 
 #[test]
