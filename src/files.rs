@@ -12,9 +12,9 @@
 mod walk;
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, Permissions};
-use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::fs::{File, Metadata, Permissions};
+use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
@@ -31,6 +31,8 @@ const CAREFULLY: OFlags =
     OFlags::NOFOLLOW.union(OFlags::NONBLOCK).union(OFlags::NOCTTY).union(OFlags::CLOEXEC);
 /// As programs usually create files; the umask takes away from it.
 const NEW_FILE: Mode = Mode::from_raw_mode(0o666);
+/// The bits of a file's mode that `chmod` sets.
+const MODE: u32 = 0o7777;
 /// A temporary file is nobody else's to read.
 const TEMPORARY_FILE: Mode = Mode::from_raw_mode(0o600);
 
@@ -57,6 +59,9 @@ pub enum Refused {
     /// Somebody keeps replacing it.
     #[error("another program keeps replacing it; stop that program and try again")]
     Unstable,
+    /// It is not what it was when it was read.
+    #[error("another program has changed it meanwhile; look at it and try again")]
+    Changed,
 }
 
 impl From<Refused> for io::Error {
@@ -181,20 +186,66 @@ pub fn replace(
     mode: u32,
     write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
 ) -> Result<(), ReplaceError> {
+    put(&find_to_replace(path)?, Looks { mode, owner: None }, write)
+}
+
+/// Creates a file with the mode and the owner of another one, or replaces what has its name.
+///
+/// # Errors
+/// As [`replace`], also if this user may not give a file to that owner.
+pub fn replace_like(path: &Path, other: &Metadata, content: &[u8]) -> Result<(), ReplaceError> {
+    let looks = Looks { mode: other.mode() & MODE, owner: Some((other.uid(), other.gid())) };
+    put(&find_to_replace(path)?, looks, |out| out.write_all(content))
+}
+
+/// Replaces the content of a file that is still `before`. Its mode and its owner stay.
+///
+/// # Errors
+/// As [`replace_like`]; [`Refused::Changed`] if the content is another one.
+pub fn rewrite(path: &Path, before: &[u8], after: &[u8]) -> Result<(), ReplaceError> {
+    let place = find_to_replace(path)?;
+    let failed = |source| ReplaceError { step: "read what is there", source };
+    let found = place.read_if(before).map_err(failed)?;
+    let looks = Looks { mode: found.st_mode & MODE, owner: Some((found.st_uid, found.st_gid)) };
+    put(&place, looks, |out| out.write_all(after))
+}
+
+/// What a new file looks like from outside.
+struct Looks {
+    mode: u32,
+    /// User and group; `None`: those of this process.
+    owner: Option<(u32, u32)>,
+}
+
+fn find_to_replace(path: &Path) -> Result<Place, ReplaceError> {
     let failed = |step| move |source| ReplaceError { step, source };
     let place = Place::find(path).map_err(failed("find its directory"))?;
     if let Some(found) = &place.found {
         refuse_special(found).map_err(failed("replace what is there"))?;
     }
+    Ok(place)
+}
+
+fn put(
+    place: &Place,
+    looks: Looks,
+    write: impl FnOnce(&mut BufWriter<&File>) -> io::Result<()>,
+) -> Result<(), ReplaceError> {
+    let failed = |step| move |source| ReplaceError { step, source };
     let temporary =
-        Temporary::create(&place).map_err(failed("create a temporary file beside it"))?;
+        Temporary::create(place).map_err(failed("create a temporary file beside it"))?;
     let mut out = BufWriter::new(&temporary.file);
     write(&mut out)
         .and_then(|()| out.flush())
         .map_err(failed("write a temporary file beside it"))?;
     drop(out);
     let file = &temporary.file;
-    file.set_permissions(Permissions::from_mode(mode)).map_err(failed("set its permissions"))?;
+    if let Some((user, group)) = looks.owner {
+        let owned = std::os::unix::fs::fchown(file, Some(user), Some(group));
+        owned.map_err(failed("give it to its owner"))?;
+    }
+    let mode = Permissions::from_mode(looks.mode);
+    file.set_permissions(mode).map_err(failed("set its permissions"))?;
     file.sync_all().map_err(failed("flush it to the disk"))?;
     temporary.rename().map_err(failed("rename a temporary file to it"))?;
     // The new name itself is on the disk only when the directory is.
@@ -275,6 +326,20 @@ impl Place {
             return Err(Refused::HardLink.into());
         }
         Ok(())
+    }
+
+    /// What the file here is, if this is its content.
+    fn read_if(&self, content: &[u8]) -> io::Result<Stat> {
+        let flags = CAREFULLY | OFlags::RDONLY;
+        let file =
+            File::from(rustix::fs::openat(&self.directory, &self.name, flags, Mode::empty())?);
+        let opened = rustix::fs::fstat(&file)?;
+        refuse_special(&opened)?;
+        let mut read = Vec::new();
+        // One byte more shows a longer file.
+        let most = u64::try_from(content.len()).unwrap_or(u64::MAX).saturating_add(1);
+        file.take(most).read_to_end(&mut read)?;
+        if read == content { Ok(opened) } else { Err(Refused::Changed.into()) }
     }
 
     /// Whether a file that was opened here has this name and no other. One look tells both, because

@@ -295,10 +295,8 @@ fn world() -> World {
 fn all_that_can_be_had_of_peers_of_every_sort_comes_once_and_the_rest_is_named() {
     let mut world = world();
     let closed = ClosedPort::reserve();
-    let refused = format!(
-        "no connection: cannot connect to {}: Connection refused (os error 111)",
-        closed.address()
-    );
+    let refused =
+        format!("cannot connect to {}: Connection refused (os error 111)", closed.address());
     let expected = Expected::Failed(refused);
     let (name, url) = ("is not there", closed.url());
     world.sorts.push(Sort { name, url, expected, most: 0, relay: None });

@@ -316,13 +316,15 @@ fn the_last_lines_say_why_a_run_is_incomplete() {
             .concat();
     let output = node.companion(&arguments).output().unwrap();
     assert_eq!(support::node::code(&output), 1);
+    // They say it once: nothing of it is on standard error, too.
+    assert_eq!(String::from_utf8(output.stderr).unwrap(), "");
     let said = String::from_utf8(output.stdout).unwrap();
     let (_, why) = said.split_once("Incomplete, because:\n").unwrap();
     let lines: Vec<&str> = why.lines().collect();
     let [closed_line, dead_line] = lines[..] else { panic!("{why}") };
     let expected = format!("  {} gave nothing: refused by the relay: error: no ", urls[1]);
     assert!(closed_line.starts_with(&expected), "{why}");
-    let expected = format!("  {} gave nothing: no connection: ", urls[2]);
+    let expected = format!("  {} gave nothing: cannot connect to ", urls[2]);
     assert!(dead_line.starts_with(&expected), "{why}");
     assert!(lines.iter().all(|line| line.ends_with("; the next run asks for the rest")), "{why}");
     assert!(!why.contains('\u{1b}'));

@@ -550,7 +550,7 @@ fn people_are_told_what_is_not_known_and_no_text_of_a_peer_reaches_the_terminal_
     let kinds: String = [1, 2, 3, 5, 6, 7, 8, 9, 10, 11]
         .map(|kind| format!("    {:<11}         1\n", format!("kind {kind}")))
         .concat();
-    let refused = "  not known: no connection: cannot connect to";
+    let refused = "  not known: cannot connect to";
     assert_eq!(
         said,
         format!(

@@ -288,7 +288,8 @@ impl Coverage {
             peer.withheld.cover(subjects, withheld, answer.lasting);
             told.known.cover(subjects, withheld, answer.until);
         }
-        for lost in answer.gaps.iter().copied().chain(&holes) {
+        let gaps: Vec<Filter> = answer.gaps.iter().copied().map(widened).collect();
+        for lost in gaps.iter().chain(&holes) {
             peer.known.uncover(subjects, lost);
             peer.withheld.uncover(subjects, lost);
         }
@@ -383,14 +384,22 @@ impl Subjects {
 
 impl Hole {
     fn filter(&self) -> Filter {
-        Filter {
+        widened(&Filter {
             authors: Some(vec![self.author]),
             kinds: Some(vec![self.kind]),
-            // A second more on either side: some relays leave out the bounds of what is asked.
-            since: Some(self.second.saturating_sub(1)),
-            until: Some(self.second.saturating_add(1)),
+            since: Some(self.second),
+            until: Some(self.second),
             ..Filter::default()
-        }
+        })
+    }
+}
+
+/// A second more on either side: some relays leave out the bounds of what is asked.
+fn widened(filter: &Filter) -> Filter {
+    Filter {
+        since: filter.since.map(|since| since.saturating_sub(1)),
+        until: filter.until.map(|until| until.saturating_add(1)),
+        ..filter.clone()
     }
 }
 

@@ -253,7 +253,7 @@ impl Difference {
         ids.sort_unstable();
         let mut side = Side::default();
         for ids in ids.chunks(COMPARED_HEADERS) {
-            let headers = db.look_up_each(ids, |snapshot, id| {
+            let headers = db.get_each(ids, |snapshot, id| {
                 let Some(lev_id) = snapshot.find(id)? else { return Ok(None) };
                 Ok(snapshot.packed(lev_id)?.map(|event| (event.kind(), event.pubkey())))
             })?;

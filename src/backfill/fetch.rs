@@ -29,7 +29,7 @@ use crate::peer::limits::CONVERSATIONS;
 use crate::peer::{
     Dialler, FetchOutcome, ForgedIds, Gap, GapReason, Pace, PeerSession, Room, Share, WantList,
 };
-use crate::report::{PeerState, Progress, ProgressState, RunLog, clean_for_log};
+use crate::report::{Level, PeerState, Progress, ProgressState, RunLog, clean_for_log};
 use crate::stop::Stop;
 use crate::strfry_db::StrfryDb;
 
@@ -267,7 +267,8 @@ impl<'a> Fetch<'a> {
         for (position, asked) in peers.iter_mut().enumerate() {
             let Some(session) = &mut asked.session else { continue };
             if let Err(reason) = self.tunnels.lead(position, session) {
-                self.log.warn(clean_for_log(&format!("{}: {reason}", asked.peer.name)));
+                let told = format!("{}: {reason}", asked.peer.name);
+                self.log.record(Level::Warn, clean_for_log(&told));
             }
         }
     }

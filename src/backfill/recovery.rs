@@ -14,7 +14,7 @@ use super::plan::author_queries;
 use super::write_relays::{by_relay, write_relays};
 use crate::node::Peer;
 use crate::nostr::{Pubkey, kind};
-use crate::report::{RunLog, clean_for_log};
+use crate::report::{Level, RunLog, clean_for_log};
 use crate::strfry_db::{ReadError, StrfryDb};
 
 /// Asks one place after the other while a profile is missing. `owed`: the authors of whom the
@@ -170,15 +170,15 @@ fn log_recovered(log: &RunLog, before: &[Pubkey], missing: &[Pubkey]) {
         log.info(format_args!("    ✅ Full sync successful for {}", pubkey.short()));
     }
     for pubkey in missing {
-        log.warn(format_args!(
-            "  ❌ {}... NO PROFILE FOUND - scheduling full sync",
-            pubkey.short()
-        ));
+        log.record(
+            Level::Warn,
+            format_args!("  ❌ {}... NO PROFILE FOUND - scheduling full sync", pubkey.short()),
+        );
     }
 }
 
 fn log_missing(log: &RunLog, missing: &[Pubkey]) {
     for pubkey in missing {
-        log.warn(format_args!("  ❌ {}... NO PROFILE FOUND", pubkey.short()));
+        log.record(Level::Warn, format_args!("  ❌ {}... NO PROFILE FOUND", pubkey.short()));
     }
 }

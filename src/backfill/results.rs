@@ -9,7 +9,7 @@ use super::summary::{PeerStatus, PeerSummary, Summary};
 use crate::import::Status;
 use crate::nostr::{Event, Pubkey, kind};
 use crate::profile::{self, Profile, ProfileRecord};
-use crate::report::{RunLog, clean_for_log, clean_whole_for_log, with_causes};
+use crate::report::{Level, RunLog, clean_for_log, clean_whole_for_log, with_causes};
 use crate::strfry_db::{ReadError, StoredJson, StrfryDb};
 
 /// The kind-0 content of an event as strfry stores it; `None` if it is no JSON object.
@@ -96,11 +96,16 @@ fn log_peer(log: &RunLog, peer: &PeerSummary) {
     match peer.status {
         PeerStatus::Complete => log
             .info(format_args!("Peer {name} ({url}): complete, {} events received", peer.received)),
-        PeerStatus::Incomplete => log.warn(format_args!(
-            "Peer {name} ({url}): incomplete, {} events received, {} parts missing: {reasons}",
-            peer.received, peer.gap_count
-        )),
-        PeerStatus::Failed => log.warn(format_args!("Peer {name} ({url}) failed: {reasons}")),
+        PeerStatus::Incomplete => log.record(
+            Level::Warn,
+            format_args!(
+                "Peer {name} ({url}): incomplete, {} events received, {} parts missing: {reasons}",
+                peer.received, peer.gap_count
+            ),
+        ),
+        PeerStatus::Failed => {
+            log.record(Level::Warn, format_args!("Peer {name} ({url}) failed: {reasons}"));
+        }
     }
     if !peer.withheld.is_empty() {
         let withheld: Vec<String> = peer.withheld.iter().map(ToString::to_string).collect();
@@ -124,8 +129,8 @@ fn log_help(log: &RunLog, relay: &PeerSummary) {
     }
 }
 
-/// The lines at the end of a run. Other programs read the `SYNC_` lines, and count every line
-/// that holds the word "failed".
+/// The lines at the end of a run, which tell what its summary does. Other programs read the `SYNC_`
+/// lines, and count every line that holds the word "failed".
 pub(super) fn log_summary(log: &RunLog, summary: &Summary) {
     for peer in &summary.peers {
         log_peer(log, peer);
@@ -141,10 +146,13 @@ pub(super) fn log_summary(log: &RunLog, summary: &Summary) {
     }
     for error in &summary.errors {
         // strfry's own lines quote events.
-        log.error(clean_whole_for_log(error));
+        log.record(Level::Error, clean_whole_for_log(error));
     }
     if summary.status == Status::Failed {
-        log.error("The import failed: what strfry has committed is counted, the rest is missing");
+        log.record(
+            Level::Error,
+            "The import failed: what strfry has committed is counted, the rest is missing",
+        );
     }
     let mode = if summary.verified { "verified" } else { "no-verify" };
     log.info(format_args!("{}", summary.stats));

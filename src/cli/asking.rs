@@ -39,8 +39,9 @@ pub(super) struct Asking {
     /// File with pubkeys to ask for, instead of the node's own; `-` for standard input
     #[arg(long = "pubkeys", value_name = "FILE", num_args = 1..)]
     pubkeys: Vec<PathBuf>,
-    /// Kinds to ask for, such as 0,1,30500-30503 [default: the node's]
-    #[arg(long, value_name = "LIST")]
+    /// Kinds to ask for, such as 0,1,30500-30503, or default,+30510,-4: the constellation's, and
+    /// 30510, without 4 [default: default]
+    #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
     kinds: Option<String>,
     /// Ask for no more and no less than --days, whatever earlier runs have noted in the state file
     #[arg(long)]

@@ -11,6 +11,7 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use jiff::{Timestamp, Zoned};
 
+use super::as_script::start_report;
 use super::asking::{Asking, Named, failure_of, runtime};
 use super::diff::sides_in_words;
 use super::exit::{Failure, OrFail, Outcome, Result, outcome_of, tell};
@@ -33,7 +34,9 @@ use crate::node::{
     Acquired, Blacklist, Discovery, EventLimits, Holder, NodePaths, Peer, PeerPolicy, Precious,
     PubkeySources, RunLock, fallback_peer,
 };
-use crate::report::{Progress, RunLog, Terminal, clean_for_log, with_causes};
+use crate::report::{
+    Level, Progress, RunLog, Terminal, clean_for_log, clean_whole_for_log, with_causes,
+};
 use crate::stop::Stop;
 use crate::strfry_db::StrfryDb;
 
@@ -88,6 +91,10 @@ pub(super) struct Arguments {
     /// Print figures about the database, and exit
     #[arg(long, conflicts_with = "show_hex")]
     stats: bool,
+    /// Take the flags of the old script, and start the station's report at the end as the script
+    /// does; `adopt` puts this flag into the script
+    #[arg(long)]
+    as_script: bool,
     #[command(flatten)]
     history: HistoryPlace,
     /// Do not keep this run's summary
@@ -155,15 +162,27 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     if let Err(error) = arguments.write_metrics(&backfill::metrics(&summary)) {
         arguments.lack(&mut summary, &log, error);
     }
-    let printed = match arguments.json {
-        true => print_json(&summary),
-        false if is_quiet() => Ok(()),
-        false => print(&in_words(&summary)),
+    let printed = if arguments.json || is_quiet() {
+        let printed = if arguments.json { print_json(&summary) } else { Ok(()) };
+        for why in reasons(&summary) {
+            tell(clean_whole_for_log(&why));
+        }
+        printed
+    } else {
+        print(&in_words(&summary))
     };
+    if arguments.as_script && !summary.dry_run {
+        start_report(&paths, &log);
+    }
     outcome_of(summary.status, printed)
 }
 
 impl Arguments {
+    /// The same run, called by the name of the script.
+    pub(super) fn by_script_name(self) -> Self {
+        Self { as_script: true, ..self }
+    }
+
     /// Public relays to ask for profiles.
     fn fallback(&self) -> Result<Vec<Peer>> {
         let public: Vec<&str> = match self.fallback_relays.as_slice() {
@@ -205,7 +224,7 @@ impl Arguments {
 
     /// The run goes on, and is not complete.
     fn lack(&self, summary: &mut Summary, log: &RunLog, error: String) {
-        log.error(&error);
+        log.record(Level::Error, &error);
         summary.errors.push(error);
         summary.status = summary.status.max(Status::Incomplete);
     }
@@ -409,16 +428,16 @@ fn in_words(summary: &Summary) -> String {
     for (class, count) in summary.classes() {
         text.push_str(&format!("  {class:<16} {count:>9}\n"));
     }
-    if summary.status == Status::Incomplete {
-        text.push_str("Incomplete, because:\n");
+    if summary.status != Status::Complete {
+        text.push_str(&format!("{status}, because:\n"));
         for why in reasons(summary) {
-            text.push_str(&format!("  {}\n", clean_for_log(&why)));
+            text.push_str(&format!("  {}\n", clean_whole_for_log(&why)));
         }
     }
     text
 }
 
-/// Why a run is incomplete: a line for each peer that still owes something, and for each error.
+/// Why a run is not complete: a line for each peer that still owes something, and for each error.
 fn reasons(summary: &Summary) -> Vec<String> {
     let of_peer = |peer: &PeerSummary| {
         let what = match peer.status {

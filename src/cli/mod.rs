@@ -2,6 +2,8 @@
 //!
 //! A command parses, prepares, calls the library and prints; the exit code is decided here.
 
+mod adopt;
+mod as_script;
 mod asking;
 mod auth_key;
 mod backfill;
@@ -35,10 +37,8 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use clap::{ArgMatches, Args, Command, FromArgMatches, Parser};
 
+use crate::node::paths::OLD_SCRIPT;
 use exit::{Failure, OrFail, Outcome};
-
-/// The name by which a node's programs call the script that this program replaces.
-const SCRIPT_NAME: &str = "backfill_constellation.sh";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -76,8 +76,9 @@ macro_rules! commands {
         }
 
         fn run(name: &str, matches: &ArgMatches) -> exit::Result<Outcome> {
-            // What imports, or opens tunnels, ends in an orderly way of its own.
-            if !["backfill", "diff", "import", "peers"].contains(&name) {
+            // What imports, opens tunnels or leaves something to clean up ends in an orderly way of
+            // its own.
+            if !["backfill", "bench", "diff", "import", "peers"].contains(&name) {
                 signals::end_between_snapshots()?;
             }
             match name {
@@ -101,12 +102,13 @@ commands! {
     "export", export, "Print every event by time, byte for byte as `strfry export` does";
     "verify", verify, "Check id and signature of every event in the database, or in a file";
     "stats", stats, "Show figures about the database";
-    "bench", bench, "Compare this program with strfry scan, on this database";
+    "bench", bench, "Compare this program with strfry, or with the old script, on this database";
+    "adopt", adopt, "Let the old script of an Astroport node hand over to this program, or undo that";
 }
 
 /// The old script: `backfill` without a subcommand.
 #[derive(Debug, Parser)]
-#[command(name = SCRIPT_NAME, version, max_term_width = 100)]
+#[command(name = OLD_SCRIPT, version, max_term_width = 100)]
 struct ScriptArguments {
     #[command(flatten)]
     backfill: backfill::Arguments,
@@ -124,7 +126,7 @@ pub fn main() -> ExitCode {
         match ScriptArguments::try_parse_from(arguments) {
             Ok(arguments) => {
                 arguments.looks.set();
-                backfill::run(&arguments.backfill)
+                backfill::run(&arguments.backfill.by_script_name())
             }
             Err(error) => return exit::code_of_arguments(&error),
         }
@@ -145,7 +147,7 @@ pub fn main() -> ExitCode {
 
 fn is_script(program: Option<&OsString>) -> bool {
     program.is_some_and(|program| {
-        Path::new(program).file_name().is_some_and(|name| name == SCRIPT_NAME)
+        Path::new(program).file_name().is_some_and(|name| name == OLD_SCRIPT)
     })
 }
 

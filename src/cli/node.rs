@@ -36,9 +36,9 @@ pub(super) struct NodeArguments {
     /// is named, else $STRFRY_CONFIG, HOME/strfry/strfry.conf, /etc/strfry.conf, ./strfry.conf]
     #[arg(long, value_name = "FILE")]
     strfry_config: Option<PathBuf>,
-    /// Directory for state, lock and logs [default: HOME/strfry, else $STATE_DIRECTORY, else
-    /// a directory for each database in $XDG_STATE_HOME/strfry-companion or
-    /// ~/.local/state/strfry-companion]
+    /// Directory for state, lock and logs [default: HOME/strfry, else the home that --home
+    /// names, else $STATE_DIRECTORY, else a directory for each database in
+    /// $XDG_STATE_HOME/strfry-companion or ~/.local/state/strfry-companion]
     #[arg(long, value_name = "DIR")]
     state_dir: Option<PathBuf>,
 }

@@ -108,7 +108,7 @@ fn missing(db: &StrfryDb, pubkeys: &[Pubkey]) -> Result<Vec<String>> {
 }
 
 fn rows(db: &StrfryDb, pubkeys: &[Pubkey]) -> Result<Vec<ProfileRow>> {
-    db.read_newest_of_each(pubkeys, kind::PROFILE, |pubkey, stored| {
+    db.get_newest_of_each(pubkeys, kind::PROFILE, |pubkey, stored| {
         let Some(stored) = stored else { return ProfileRow::missing(*pubkey) };
         // A profile that is no JSON object is there all the same, without any of its fields.
         let profile = Event::parse(&stored.json)

@@ -39,7 +39,7 @@ impl Arguments {
     }
 }
 
-/// What is printed; its JSON form is described in the README.
+/// What is printed; its JSON form is described in docs/json.md.
 #[derive(Serialize)]
 struct Figures {
     #[serde(flatten)]
@@ -112,7 +112,7 @@ fn in_words(db: &StrfryDb, figures: &Figures) -> String {
     }
     match figures.readers {
         Some(Readers { used, total }) => line("Readers", &format!("at most {used} of {total}")),
-        None if db.is_unlocked() => line("Readers", "not known without the lock file"),
+        None if db.is_optimistic() => line("Readers", "not known without the lock file"),
         None => line("Readers", "no lock file: no strfry has it open"),
     }
     let Dictionaries { count, bytes } = figures.dictionaries;

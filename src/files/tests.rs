@@ -27,6 +27,11 @@ fn refusal(error: &io::Error) -> &Refused {
     inner.unwrap_or_else(|| panic!("not a refusal: {error}"))
 }
 
+fn owner_of(path: &Path) -> (u32, u32) {
+    let metadata = fs::metadata(path).unwrap();
+    (metadata.uid(), metadata.gid())
+}
+
 type Writer = fn(&Path) -> io::Result<()>;
 
 /// Everything that writes to a file of this program.
@@ -259,6 +264,46 @@ fn a_replaced_file_is_whole_has_its_mode_and_leaves_nothing_beside_it() {
     assert_eq!(fs::read_to_string(&path).unwrap(), "new");
     assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o640);
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_file_is_rewritten_with_its_mode_and_owner_unless_it_has_changed() {
+    let directory = directory(0o700);
+    let path = directory.path().join("script");
+    fs::write(&path, "old").unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o751)).unwrap();
+    let owner = if rustix::process::geteuid().is_root() { (1, 2) } else { owner_of(&path) };
+    std::os::unix::fs::chown(&path, Some(owner.0), Some(owner.1)).unwrap();
+    for before in ["ol", "older", "new"] {
+        let error = rewrite(&path, before.as_bytes(), b"x").unwrap_err();
+        assert_eq!(refusal(&error.source), &Refused::Changed, "{before}");
+    }
+    rewrite(&path, b"old", b"new").unwrap();
+    let copy = directory.path().join("copy");
+    replace_like(&copy, &fs::metadata(&path).unwrap(), b"new").unwrap();
+    for path in [&path, &copy] {
+        assert_eq!(fs::read_to_string(path).unwrap(), "new");
+        let mode = fs::metadata(path).unwrap().mode() & 0o7777;
+        assert_eq!((mode, owner_of(path)), (0o751, owner));
+    }
+    assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn nothing_is_rewritten_through_a_link_that_others_can_make() {
+    let (shared, private) = (directory(0o777), directory(0o700));
+    let target = private.path().join("script");
+    fs::write(&target, "old").unwrap();
+    let link = shared.path().join("script");
+    symlink(&target, &link).unwrap();
+    let error = rewrite(&link, b"old", b"new").unwrap_err();
+    assert_eq!(refusal(&error.source), &Refused::Link(link.clone()));
+    assert_eq!(fs::read_to_string(&target).unwrap(), "old");
+    let own_link = private.path().join("link");
+    symlink(&target, &own_link).unwrap();
+    rewrite(&own_link, b"old", b"new").unwrap();
+    assert_eq!(fs::read_to_string(&target).unwrap(), "new");
+    assert!(own_link.is_symlink());
 }
 
 #[test]

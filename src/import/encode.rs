@@ -12,7 +12,7 @@ use super::accounts::Class;
 use crate::node::{END_OF_TIME, EventLimits};
 use crate::nostr::json::{self, Rewritten};
 use crate::nostr::{Event, EventId, Malformed, Pubkey, Signature, TagField, hex, kind};
-use crate::strfry_db::{PackedEvent, packed};
+use crate::strfry_db::{PackedEvent, packed_event};
 
 /// Why strfry would not store an event, whatever its signature. The wording is that of strfry
 /// 1.1.1 where strfry has one.
@@ -128,7 +128,7 @@ impl StoredEvent {
     /// What strfry indexes of the event.
     pub fn packed(&self) -> PackedEvent<'_> {
         let header = self.packed.first_chunk().expect("encoding begins with the header");
-        PackedEvent::from_parts(header, self.packed.get(packed::HEADER..).unwrap_or_default())
+        PackedEvent::from_parts(header, self.packed.get(packed_event::HEADER..).unwrap_or_default())
     }
 
     /// The id as claimed.
@@ -240,8 +240,8 @@ pub(crate) fn pack(event: &Event<'_>, limits: Option<&EventLimits>) -> Result<Ve
     if limits.is_some_and(|limits| event.tags.len() > limits.max_num_tags) {
         return Err(Refusal::TooManyTags(event.tags.len()));
     }
-    let mut packed = Vec::with_capacity(packed::HEADER + 36 * event.tags.len() + 2);
-    packed.extend_from_slice(&[0; packed::HEADER]);
+    let mut packed = Vec::with_capacity(packed_event::HEADER + 36 * event.tags.len() + 2);
+    packed.extend_from_slice(&[0; packed_event::HEADER]);
     let mut expiration = 0;
     if kind::is_replaceable(event.kind) {
         // A virtual d tag in front: later ones do not count.
@@ -261,8 +261,9 @@ pub(crate) fn pack(event: &Event<'_>, limits: Option<&EventLimits>) -> Result<Ve
     if kind::is_ephemeral(event.kind) {
         expiration = 1;
     }
-    let header = packed::header(&event.id, &event.pubkey, event.created_at, event.kind, expiration);
-    packed[..packed::HEADER].copy_from_slice(&header);
+    let header =
+        packed_event::header(&event.id, &event.pubkey, event.created_at, event.kind, expiration);
+    packed[..packed_event::HEADER].copy_from_slice(&header);
     Ok(packed)
 }
 
@@ -301,7 +302,7 @@ fn pack_named(
         }
         _ => {}
     }
-    if value.len() <= packed::MAX_TAG_VALUE {
+    if value.len() <= packed_event::MAX_TAG_VALUE {
         pack_tag(packed, name, value.as_bytes());
     }
     Ok(())

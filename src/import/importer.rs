@@ -494,7 +494,7 @@ impl<'db, T> Importer<'db, T> {
     ) -> Result<Vec<(StoredEvent, T)>, ReadError> {
         let keys: Vec<_> =
             events.iter().enumerate().map(|(at, (event, _))| (event.id(), at)).collect();
-        let fates = self.db.look_up_each(&keys, |snapshot, &(_, at)| {
+        let fates = self.db.get_each(&keys, |snapshot, &(_, at)| {
             events.get(at).map_or(Ok(None), |(event, _)| confirm::look_up(snapshot, event))
         });
         let fates = match fates {

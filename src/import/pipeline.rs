@@ -267,7 +267,7 @@ impl Held {
 /// What the database holds of each of these events, in their order.
 fn held_of_each(db: &StrfryDb, events: &[&StoredEvent]) -> Result<Vec<Held>, ReadError> {
     let keys: Vec<_> = events.iter().map(|event| event.id()).zip(0usize..).collect();
-    db.look_up_each(&keys, |snapshot, &(_, at)| {
+    db.get_each(&keys, |snapshot, &(_, at)| {
         events.get(at).map_or(Ok(Held::Nothing), |event| Held::find(snapshot, event))
     })
 }

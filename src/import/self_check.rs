@@ -61,7 +61,7 @@ pub fn check_encoding(db: &StrfryDb) -> Result<SelfCheck, ReadError> {
     let all_over = (1..=half).map(|part| (last / half).saturating_mul(part));
     let (mut same, mut unreadable) = (0, 0);
     let lev_ids: Vec<LevId> = newest.chain(all_over).filter(|&lev_id| lev_id > 0).collect();
-    for encoding in db.look_up_each(&lev_ids, |snapshot, &lev_id| Encoding::of(snapshot, lev_id))? {
+    for encoding in db.get_each(&lev_ids, |snapshot, &lev_id| Encoding::of(snapshot, lev_id))? {
         match encoding {
             Encoding::Gone => {}
             Encoding::Same => same += 1,

@@ -9,6 +9,7 @@ mod files;
 mod lines;
 mod lock;
 mod lock_holder;
+pub mod old_script;
 pub mod paths;
 mod peer;
 mod peers;

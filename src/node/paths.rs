@@ -12,6 +12,8 @@ use crate::report::ROTATED_KEPT;
 pub const STATION_FILE: &str = "12345.json";
 /// Beside it, if a station offers a tunnel to its relay.
 pub const TUNNEL_OFFER: &str = "x_strfry.sh";
+/// The name of the script that this program replaces.
+pub const OLD_SCRIPT: &str = "backfill_constellation.sh";
 /// The name of a file that holds a pubkey.
 pub const HEX_FILE: &str = "HEX";
 
@@ -120,8 +122,8 @@ pub fn in_path(name: &Path, path: Option<&OsString>) -> Option<PathBuf> {
 /// the working directory of this process.
 ///
 /// State, lock and logs go to the *state directory*: what `--state-dir` names, else the node's,
-/// else where an earlier version has left its state (the strfry directory), else `$STATE_DIRECTORY`,
-/// else a directory for each database below `$XDG_STATE_HOME/strfry-companion` or
+/// else where an earlier version has left its state (the strfry directory), else the home that
+/// `--home` names, else `$STATE_DIRECTORY`, else a directory for each database below `$XDG_STATE_HOME/strfry-companion` or
 /// `~/.local/state/strfry-companion` ([`NodePaths::of_database`]).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodePaths {
@@ -185,6 +187,7 @@ impl NodePaths {
         let before = || Some(strfry_dir.clone()).filter(|it| !is_node && it.join(STATE).exists());
         let of_node = is_node.then(|| own.clone());
         let own_state = named.state_dir.clone().or(of_node).or_else(before);
+        let own_state = own_state.or_else(|| named.home.clone());
         let own_state = own_state.or_else(|| around.state_of_service());
         Self {
             home,
@@ -214,6 +217,12 @@ impl NodePaths {
             self.shares_state_dir = false;
         }
         self
+    }
+
+    /// The files of the node in this home, wherever this process runs.
+    pub fn of_home(home: &Path) -> Self {
+        let named = Named { home: Some(home.to_owned()), ..Named::default() };
+        Self::find(&named, &Surroundings::default())
     }
 
     /// The home of the node's files, usually `~/.zen`.
@@ -260,6 +269,21 @@ impl NodePaths {
     /// One directory for each Nostr identity that lives on this node.
     pub fn game_nostr(&self) -> PathBuf {
         self.home.join("game").join("nostr")
+    }
+
+    /// The script that this program replaces, where a node's other programs call it.
+    pub fn old_script(&self) -> PathBuf {
+        self.relay_rules().join(OLD_SCRIPT)
+    }
+
+    /// Beside it, what the script starts at its end.
+    pub fn report_script(&self) -> PathBuf {
+        self.relay_rules().join("sync_report.sh")
+    }
+
+    /// A clone of github.com/papiche/NIP-101.
+    fn relay_rules(&self) -> PathBuf {
+        self.home.join("workspace").join("NIP-101")
     }
 
     /// Pubkeys of friends of friends.

@@ -236,6 +236,15 @@ pub const CONTROL_KINDS: usize = 3;
 /// Authors of the smaller of these questions.
 pub const CONTROL_AUTHORS: usize = 10;
 
+/// Events of a page, each older than the one before it, that come in this order by chance once in
+/// 300,000 pages: fewer do not show that a relay gives the newest first.
+pub const FALLS: usize = 8;
+
+/// Seconds before which a peer that has given nothing is asked for anything, beside all time: relays
+/// that are in use have something of a month, and those that answer long questions with nothing
+/// are not known to draw the line below it.
+pub const RECENT: u64 = 30 * 86_400;
+
 /// Events that a peer which has given nothing is asked for, whatever they are.
 pub const SAMPLES: u64 = 5;
 

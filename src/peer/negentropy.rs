@@ -371,6 +371,11 @@ impl Negentropy {
         true
     }
 
+    /// Whether the second look was for this one, too.
+    pub(super) fn has_looked_again_for(&self, id: &EventId) -> bool {
+        self.second_look.as_ref().is_some_and(|look| look.not_given.contains(id))
+    }
+
     /// Queries in which something was named again that had not been given.
     pub(super) fn take_named_again(&mut self) -> Vec<Filter> {
         let named = self.second_look.as_mut().map(|look| std::mem::take(&mut look.named_in));

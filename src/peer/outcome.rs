@@ -148,7 +148,7 @@ pub enum GapReason {
 impl fmt::Display for GapReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotConnected(error) => write!(f, "no connection: {error}"),
+            Self::NotConnected(error) => f.write_str(error),
             Self::DenseSecond(second) => {
                 write!(f, "second {second} holds more events of one author and kind than a page")
             }

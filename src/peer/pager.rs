@@ -29,6 +29,8 @@ use size::Size;
 /// The queries of one fetch that are asked page by page.
 #[derive(Debug, Default)]
 pub(super) struct Pager {
+    /// Seconds since 1970: when the fetch began.
+    began: u64,
     waiting: VecDeque<PagedQuery>,
     open: Vec<Open>,
     /// Pages that ended a moment ago: what still arrives for them was asked for.
@@ -40,17 +42,23 @@ pub(super) struct Pager {
     /// Queries that have ended with a second that may hold more than a page, if the relay does not
     /// give more at once.
     dense: Vec<PagedQuery>,
+    /// The last second that any query asks for.
+    until: Option<u64>,
     /// An event that the peer has.
     sample: Option<Outline>,
+    /// What a control question has brought shows that "nothing" was not true.
+    has_lied: bool,
     /// How often such an event was not there any more.
     lost_samples: u32,
-    control: Option<Control>,
-    /// A control question whose answer was empty: its events may come after its end.
-    empty_control: Option<(String, Control)>,
+    /// Control questions to ask.
+    controls: VecDeque<Control>,
+    /// Those whose answer was empty: its events may come after its end.
+    empty_controls: Vec<(String, Control)>,
     /// Events have come after an end.
     has_been_late: bool,
-    /// Queries that have ended with nothing, if they are to be asked again once the peer knows us.
-    empty: Option<Vec<Filter>>,
+    /// What was answered with nothing, and of which query it is, if that is to be asked again once
+    /// the peer knows us.
+    empty: Option<Vec<(Filter, Filter)>>,
     /// How often that has been done.
     asked_again: u32,
     /// A page was empty: its events may come after its end.
@@ -85,12 +93,8 @@ struct Open {
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "few questions are open at once")]
 enum Asked {
-    /// One at a time.
     Control(Control),
-    Page {
-        query: PagedQuery,
-        size: Size,
-    },
+    Page { query: PagedQuery, size: Size },
 }
 
 impl Asked {
@@ -125,13 +129,20 @@ pub(super) enum Arrival {
 }
 
 impl Pager {
+    /// For a fetch that has begun then, seconds since 1970.
+    pub(super) fn new(began: u64) -> Self {
+        Self { began, ..Self::default() }
+    }
+
     /// Asks this, after what waits already.
     pub(super) fn add(&mut self, filter: Filter, limits: &PeerLimits) {
+        self.until = self.until.max(filter.until);
         self.waiting.push_back(fresh(filter, limits));
     }
 
     /// Asks this before what waits already.
     pub(super) fn add_first(&mut self, filter: Filter, limits: &PeerLimits) {
+        self.until = self.until.max(filter.until);
         self.waiting.push_front(fresh(filter, limits));
     }
 
@@ -142,18 +153,18 @@ impl Pager {
             && self.held.is_empty()
             && self.doubtful.is_empty()
             && self.dense.is_empty()
-            && self.control.is_none()
+            && self.controls.is_empty()
     }
 
     /// The next request, under this name.
     pub(super) fn next(&mut self, subscription: &str, limits: &mut PeerLimits) -> Option<String> {
-        if self.is_control_open() {
-            return None;
+        if self.controls.is_empty() {
+            if self.is_control_open() {
+                return None;
+            }
+            self.controls = self.next_controls(limits);
         }
-        if self.control.is_none() {
-            self.control = self.next_control(limits);
-        }
-        if let Some(control) = self.control.take() {
+        if let Some(control) = self.controls.pop_front() {
             let text = message::req(subscription, control.filter());
             self.note_open(subscription, Asked::Control(control));
             return Some(text);
@@ -216,8 +227,8 @@ impl Pager {
         subscription: &str,
         event: &Outline,
         limits: &PeerLimits,
-        began: u64,
     ) -> Arrival {
+        let is_held = self.is_held(event);
         match self.asked_mut(subscription) {
             Some(Asked::Page { query, .. }) => {
                 let arrival = match query.event(event) {
@@ -229,17 +240,19 @@ impl Pager {
                 arrival
             }
             Some(Asked::Control(control)) => {
-                let question = control.event_of(event);
+                let question = control.event_of(event, is_held);
                 self.event_of_control(question, event)
             }
-            None => self.late_event(subscription, event, limits, began),
+            None => self.late_event(subscription, event, limits),
         }
     }
 
     /// Something in the place of an event that was not asked for or is none.
     pub(super) fn stray(&mut self, subscription: &str) {
-        if let Some(Asked::Page { query, .. }) = self.asked_mut(subscription) {
-            query.stray();
+        match self.asked_mut(subscription) {
+            Some(Asked::Page { query, .. }) => query.stray(),
+            Some(Asked::Control(control)) => control.pass(),
+            None => {}
         }
     }
 
@@ -303,6 +316,9 @@ impl Pager {
         limits.largest_page = limits.largest_page.max(query.largest_page());
         let is_empty = query.page_is_empty();
         self.may_be_late |= is_empty;
+        if let Some(empty) = self.empty.as_mut().filter(|_| is_empty) {
+            empty.push((query.rest(), query.query()));
+        }
         if !is_empty {
             self.cuts = 0;
             limits.given.add(size);
@@ -334,13 +350,18 @@ impl Pager {
                 limits.left_out.first |= first;
             }
         }
-        self.waiting.push_front(query);
+        if query.has_ended() {
+            // Not later: what ends with nothing is known when a challenge comes.
+            self.complete(query, limits);
+        } else {
+            self.waiting.push_front(query);
+        }
     }
 
     /// What is open under this name is asked again, after all that waits.
     pub(super) fn put_back(&mut self, subscription: &str) {
         match self.take(subscription) {
-            Some(Asked::Control(control)) => self.control = Some(control),
+            Some(Asked::Control(control)) => self.controls.push_front(control.again()),
             Some(Asked::Page { query, .. }) => self.waiting.push_back(query),
             None => {}
         }
@@ -358,7 +379,8 @@ impl Pager {
         for query in std::mem::take(&mut self.dense) {
             self.finish(query, limits.largest_page);
         }
-        (self.control, self.empty_control) = (None, None);
+        self.controls.clear();
+        self.empty_controls.clear();
     }
 
     fn end_with_gaps(
@@ -395,9 +417,6 @@ impl Pager {
     fn finish(&mut self, query: PagedQuery, largest: usize) {
         self.ended += 1;
         let filter = query.query();
-        if let Some(empty) = self.empty.as_mut().filter(|_| query.largest_page() == 0) {
-            empty.push(filter.clone());
-        }
         let gaps = query.into_gaps(largest);
         if gaps.is_empty() {
             self.outcome.complete += 1;

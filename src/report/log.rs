@@ -61,7 +61,7 @@ pub struct WriteFailed {
 pub struct Terminal {
     /// If false, nothing at all.
     pub enabled: bool,
-    /// Every line; otherwise WARN and ERROR only.
+    /// Every line; otherwise WARN and ERROR only, and of these not what [`RunLog::record`] writes.
     pub verbose: bool,
 }
 
@@ -232,12 +232,22 @@ impl RunLog {
 
     /// Writes a line of this level.
     pub fn write(&self, level: Level, text: impl Display) {
+        self.put(level, text, level.is_trouble());
+    }
+
+    /// Writes a line of this level that a quiet terminal does not show, because the summary at the
+    /// end of the run tells the same.
+    pub fn record(&self, level: Level, text: impl Display) {
+        self.put(level, text, false);
+    }
+
+    fn put(&self, level: Level, text: impl Display, is_for_all: bool) {
         // Before the lock, because showing `text` may itself want to log.
         let text = text.to_string();
         self.with(|shared| {
             let time = Zoned::now().strftime("%Y-%m-%d %H:%M:%S");
             let line = format!("[{time}] [{}] {}\n", level.name(), clean(&text));
-            shared.write(level, &line);
+            shared.write(level, &line, is_for_all);
         });
     }
 
@@ -258,14 +268,14 @@ impl fmt::Debug for RunLog {
 }
 
 impl Shared {
-    fn write(&mut self, level: Level, line: &str) {
+    fn write(&mut self, level: Level, line: &str, is_for_all: bool) {
         if let Some(files) = &mut self.files {
             files.log.write(line, &mut self.write_failed);
             if let Some(error_log) = files.error_log.as_mut().filter(|_| level.is_trouble()) {
                 error_log.write(line, &mut self.write_failed);
             }
         }
-        if self.terminal.enabled && (self.terminal.verbose || level.is_trouble()) {
+        if self.terminal.enabled && (self.terminal.verbose || is_for_all) {
             // A terminal that is gone is no reason to stop, and there is nobody left to tell.
             let output = &mut self.terminal_output;
             let line = match self.is_colored {

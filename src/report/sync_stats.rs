@@ -1,7 +1,9 @@
 //! What came in during a run, by the keys of the log's `SYNC_STATS:` line.
 //!
-//! Other programs read that line: its keys and their order are fixed. Only counts; whether an
-//! event is genuine or landed in the database is decided elsewhere.
+//! Other programs read that line, so its keys and their order are fixed. A reader takes the last
+//! text that looks like `files=12`, which `profiles=12` does too: therefore a key that ends in
+//! another key stands before it. This file only counts; whether an event is genuine or landed in
+//! the database is decided elsewhere.
 
 use std::fmt;
 
@@ -37,6 +39,7 @@ macro_rules! stat_keys {
 stat_keys! {
     Deletions "deletions",
     Videos "videos",
+    Profiles "profiles",
     Files "files",
     Comments "comments",
     Voice "voice",
@@ -53,15 +56,14 @@ stat_keys! {
     Workflows "workflows",
     N2Memory "n2_memory",
     Nip52Calendar "nip52_calendar",
-    Profiles "profiles",
     Text "text",
     Contacts "contacts",
     Reposts "reposts",
     Reactions "reactions",
     Blog "blog",
     Drafts "drafts",
-    Analytics "analytics",
     EncryptedAnalytics "encrypted_analytics",
+    Analytics "analytics",
     BadgeAwards "badge_awards",
     ProfileBadges "profile_badges",
     BadgeDefinitions "badge_definitions",
@@ -254,13 +256,37 @@ mod tests {
         assert_eq!(stats.events(), 41);
         assert_eq!(
             stats.to_string(),
-            "SYNC_STATS: events=41 dms=2 public=39 deletions=1 videos=1 files=1 comments=1 voice=1 \
-             tags=1 tmdb=1 channels=1 playlists=1 status=1 did=1 ore_spaces=1 ore_meetings=1 \
-             oracle=1 economic_health=1 workflows=1 n2_memory=1 nip52_calendar=1 profiles=1 text=2 \
-             contacts=1 reposts=1 reactions=1 blog=1 drafts=1 analytics=1 encrypted_analytics=1 \
+            "SYNC_STATS: events=41 dms=2 public=39 deletions=1 videos=1 profiles=1 files=1 comments=1 \
+             voice=1 tags=1 tmdb=1 channels=1 playlists=1 status=1 did=1 ore_spaces=1 ore_meetings=1 \
+             oracle=1 economic_health=1 workflows=1 n2_memory=1 nip52_calendar=1 text=2 contacts=1 \
+             reposts=1 reactions=1 blog=1 drafts=1 encrypted_analytics=1 analytics=1 \
              badge_awards=1 profile_badges=1 badge_definitions=1 love_ledger=1 wotx2_objects=1 \
              wotx2_justice=1 vibration_matches=1 friction_reports=1 zaps=1 crowdfunding=1"
         );
+    }
+
+    /// What `sync_report.sh` runs for a key, word for word.
+    const READER: &str =
+        r#"v=$(echo "$1" | grep -o "${2}=[0-9]*" | tail -1 | cut -d= -f2); echo "${v:-0}""#;
+
+    #[test]
+    fn the_report_script_reads_the_value_of_every_key_and_not_of_one_that_ends_in_it() {
+        let mut stats = SyncStats::default();
+        let keys = StatKey::ALL.iter().enumerate();
+        for (number, &key) in keys.clone() {
+            (0..100 + number).for_each(|_| stats.add(1, Some(key)));
+        }
+        let line = stats.to_string();
+        let read = |key: &str| {
+            let mut reader = std::process::Command::new("sh");
+            let output = reader.args(["-c", READER, "sh", &line, key]).output().unwrap();
+            String::from_utf8(output.stdout).unwrap().trim().parse::<usize>().unwrap()
+        };
+        for (number, key) in keys {
+            assert_eq!(read(key.name()), 100 + number, "{}", key.name());
+        }
+        let total = usize::try_from(stats.events()).unwrap();
+        assert_eq!(["events", "dms", "public"].map(read), [total, 0, total]);
     }
 
     #[test]

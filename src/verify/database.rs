@@ -4,7 +4,9 @@ use super::judge::{Defect, judge};
 use super::{Checked, Offender};
 use crate::import::pack;
 use crate::nostr::{Event, signature};
-use crate::strfry_db::{Damage, ExportRange, Filter, PackedEvent, ReadError, StrfryDb, WholeEvent};
+use crate::strfry_db::{
+    Damage, ExportRange, Filter, PackedEvent, ReadError, StoredForms, StrfryDb,
+};
 
 /// Checks the events of a range and hands on what came of each batch, until that fails.
 ///
@@ -15,7 +17,7 @@ pub fn verify_database<E: From<ReadError>>(
     range: ExportRange,
     mut tell: impl FnMut(Checked) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut events = db.stored_events(range)?;
+    let mut events = db.export_forms(range)?;
     let mut batch = Vec::new();
     loop {
         batch.clear();
@@ -38,26 +40,26 @@ pub fn verify_matches<E: From<ReadError>>(
     mut tell: impl FnMut(Checked) -> Result<(), E>,
 ) -> Result<(), E> {
     // No snapshot is open while signatures are checked.
-    for events in db.scan(filters).map_batches(|batch| batch.whole()) {
+    for events in db.scan(filters).map_batches(|batch| batch.stored_forms()) {
         tell(judge_stored(&events?))?;
     }
     Ok(())
 }
 
 /// Checks events of a database on all cores.
-pub fn judge_stored(events: &[WholeEvent]) -> Checked {
+pub fn judge_stored(events: &[StoredForms]) -> Checked {
     let verdicts = signature::check_all(events, offender);
     Checked { events: events.len() as u64, offenders: verdicts.into_iter().flatten().collect() }
 }
 
-fn offender(stored: &WholeEvent) -> Option<Offender> {
+fn offender(stored: &StoredForms) -> Option<Offender> {
     let packed = stored.packed.as_deref().ok().and_then(PackedEvent::from_bytes);
     let reason = verdict(stored, packed.as_ref()).err()?;
     let id = packed.map(|packed| packed.id());
     Some(Offender { id, lev_id: Some(stored.lev_id), line: None, reason })
 }
 
-fn verdict(stored: &WholeEvent, packed: Option<&PackedEvent<'_>>) -> Result<(), Defect> {
+fn verdict(stored: &StoredForms, packed: Option<&PackedEvent<'_>>) -> Result<(), Defect> {
     let damaged = |damage: &Damage| Defect::Damaged(damage.to_string());
     let event = Event::parse(stored.json.as_deref().map_err(damaged)?)?;
     stored.packed.as_ref().map_err(damaged)?;

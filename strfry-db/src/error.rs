@@ -1,12 +1,14 @@
 //! What can go wrong when strfry's database is opened or read, and what to do about it.
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
 use rustix::io::Errno;
 
-use super::keys::LevId;
+use crate::format::keys::LevId;
+
+/// strfry 1.1.1, `CURR_DB_VERSION`.
+pub(crate) const DB_VERSION: u64 = 3;
 
 /// Why a database cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +42,8 @@ pub enum OpenError {
     #[error("cannot read {path}: {source}; {}", remedy(source))]
     ReadDataFile { path: PathBuf, source: io::Error },
     #[error(
-        "cannot write to {path}: {source}; a reader has its slot there, so run as the user that strfry runs as, or read without it (--lock none)"
+        "cannot write to {path}: {source}; a reader has its slot there, so {}, or read without it (--lock none)",
+        lock_file_remedy(source)
     )]
     LockFile { path: PathBuf, source: io::Error },
     #[error(
@@ -50,7 +53,7 @@ pub enum OpenError {
     #[error(
         "cannot share {path}: a program built with {theirs} has initialised it, and this one is built with {ours}, whose mutexes are laid out differently; use a strfry-companion built with {theirs}, or read without it (--lock none); if strfry itself is built with {ours} now, start it once and try again"
     )]
-    LockFileOfOtherLibc { path: PathBuf, theirs: Libc, ours: Libc },
+    LockFileOfOtherLibc { path: PathBuf, theirs: &'static str, ours: &'static str },
     #[error(
         "{path} was made by an incompatible LMDB: its lock file is not of the LMDB 0.9 release series; stop every program that uses this database, delete lock.mdb, start strfry again"
     )]
@@ -69,14 +72,8 @@ pub enum OpenError {
     NotStrfry { path: PathBuf, table: &'static str },
     #[error("{path} is not initialised: it has no Meta record; start strfry once")]
     NoMeta { path: PathBuf },
-    #[error(
-        "{path} has DB version {found}, older than the supported version 3: 'strfry export' your events with the old strfry, move the database files away, and 'strfry import' them with the new one"
-    )]
-    TooOld { path: PathBuf, found: u64 },
-    #[error(
-        "{path} has DB version {found}, newer than the supported version 3: a newer strfry-companion is needed"
-    )]
-    TooNew { path: PathBuf, found: u64 },
+    #[error("{path} has DB version {found}, {}", version_remedy(*found))]
+    Version { path: PathBuf, found: u64 },
     #[error(
         "{path} was created on a machine with different endianness: 'strfry export' it there and 'strfry import' it here"
     )]
@@ -87,24 +84,6 @@ pub enum OpenError {
     Lmdb { path: PathBuf, source: io::Error },
     #[error("cannot read {path} while opening it: {source}")]
     Read { path: PathBuf, source: ReadError },
-}
-
-/// A C library, by how it lays out a mutex.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Libc {
-    /// GNU, of most distributions.
-    Glibc,
-    /// musl, of Alpine and of strfry's container image.
-    Musl,
-}
-
-impl fmt::Display for Libc {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Glibc => "glibc",
-            Self::Musl => "musl",
-        })
-    }
 }
 
 /// Why a read failed.
@@ -128,8 +107,6 @@ pub enum ReadError {
         "without the lock file no snapshot can be held, only read in and checked; use it (without --lock none), or read in many moments (without --one-snapshot)"
     )]
     Unregistered,
-    #[error("cannot read the meta pages of the database: {source}; check its file system")]
-    MetaPages { source: io::Error },
     #[error(
         "{path} has been replaced or removed since it was opened, so what can be read is not what strfry writes to: run this again"
     )]
@@ -138,12 +115,8 @@ pub enum ReadError {
         "something has written to the database since it was opened, and there is no lock file to say who: name the directory that strfry uses with --db, or read without the lock file (--lock none)"
     )]
     WrittenTo,
-    #[error("cannot look at the files of the database: {source}; {}", remedy(source))]
-    Files { source: io::Error },
-    #[error("cannot tell the size of the database: {source}")]
-    Size { source: io::Error },
-    #[error("cannot read page {page} of the database: {source}; check its file system")]
-    ReadPage { page: u64, source: io::Error },
+    #[error("cannot {operation} of the database: {source}; {}", remedy(source))]
+    File { operation: String, source: io::Error },
     #[error("the meta pages of the database are gone: something other than strfry writes to it")]
     NoMetaPages,
     #[error(
@@ -164,9 +137,31 @@ pub enum ReadError {
     Damaged { table: &'static str, key: String, what: &'static str },
 }
 
-/// What to do where a file cannot be opened or looked at.
+/// What to do where a file cannot be opened, looked at or read.
 fn remedy(error: &io::Error) -> &'static str {
-    files_remedy(error).unwrap_or("run as the user that strfry runs as")
+    files_remedy(error).unwrap_or(match error.kind() {
+        io::ErrorKind::PermissionDenied => "run as the user that strfry runs as",
+        _ => "check its file system",
+    })
+}
+
+/// What to do with a lock file that cannot be opened to be written to.
+fn lock_file_remedy(error: &io::Error) -> &'static str {
+    files_remedy(error).unwrap_or(match error.kind() {
+        io::ErrorKind::PermissionDenied => "run as the user that strfry runs as",
+        // Also a pipe or a device.
+        _ => "move away what is there if it is no lock file and start strfry once",
+    })
+}
+
+/// What to do with a database of another version than 3.
+fn version_remedy(found: u64) -> &'static str {
+    match found {
+        ..DB_VERSION => {
+            "older than the supported version 3: 'strfry export' your events with the old strfry, move the database files away, and 'strfry import' them with the new one"
+        }
+        _ => "newer than the supported version 3: a newer strfry-companion is needed",
+    }
 }
 
 /// What to do where LMDB cannot open a database.
@@ -188,11 +183,16 @@ fn files_remedy(error: &io::Error) -> Option<&'static str> {
 }
 
 /// A record that is missing.
-pub(super) fn gone(table: &'static str, lev_id: LevId) -> ReadError {
+pub(crate) fn gone(table: &'static str, lev_id: LevId) -> ReadError {
     damaged(table, lev_id, "an index names it but it is not there")
 }
 
 /// A record that is not what strfry writes.
-pub(super) fn damaged(table: &'static str, key: impl ToString, what: &'static str) -> ReadError {
+pub(crate) fn damaged(table: &'static str, key: impl ToString, what: &'static str) -> ReadError {
     ReadError::Damaged { table, key: key.to_string(), what }
+}
+
+/// The operating system has refused to do this with a file.
+pub(crate) fn refused(operation: &str) -> impl FnOnce(io::Error) -> ReadError {
+    move |source| ReadError::File { operation: operation.to_owned(), source }
 }

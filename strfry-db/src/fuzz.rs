@@ -1,44 +1,31 @@
-//! The page reader on damaged files: millions of small changes to a whole database, and after each
-//! some reading, on the map and on copies.
+//! The page reader on damaged files: small changes to a whole database, and after each some reading,
+//! on the map and on copies. Whatever is damaged, both ways read the same, in order, and end.
 //!
-//! `FUZZ_EXECUTIONS=10000000 cargo test --release -p strfry-db --features lmdb fuzz` runs more, and
+//! Owns the property. Two drivers choose what is changed and read: random numbers in the test below,
+//! which any toolchain runs, and libFuzzer in `fuzz/`, which looks for new paths through the code.
+//!
+//! `FUZZ_EXECUTIONS=10000000 cargo test --release -p strfry-db fuzz` runs more of the first, and
 //! `FUZZ_SEED=7` others.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::sync::Arc;
 
-use super::copies::Copies;
-use super::cursor::Entry;
-use super::error::ReadError;
-use super::golden::golden_database;
-use super::map::GrowingMap;
-use super::optimistic::MetaPages;
-use super::page_txn::{CheckedPages, PageTxn, Pages};
-use super::tables::{META, Table, Tables};
+use crate::error::ReadError;
+use crate::format::tables::{META, Table, Tables};
+use crate::lmdb::map::GrowingMap;
+use crate::lmdb::meta_page::MetaPages;
+use crate::txn::copies::Copies;
+use crate::txn::cursor::Entry;
+use crate::txn::page_reader::{CheckedPages, Pages};
+use crate::txn::page_txn::PageTxn;
 
-const EXECUTIONS: u64 = 20_000;
 const PAGE: usize = 4_096;
 
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % end as u64).unwrap()
-    }
-}
-
-/// A database, damaged and mended again.
-struct Damaged {
+/// A data file that is damaged, read, and mended again.
+#[derive(Debug)]
+pub struct DamagedFile {
     whole: Vec<u8>,
     file: File,
     meta_pages: MetaPages,
@@ -48,12 +35,14 @@ struct Damaged {
     changed: Vec<usize>,
 }
 
-impl Damaged {
-    fn new(name: &str) -> Self {
-        let directory = golden_database(name);
-        let path = directory.path().join("data.mdb");
-        let file = File::options().read(true).write(true).open(&path).unwrap();
-        let meta_pages = MetaPages::new((File::open(&path).unwrap(), PAGE as u64));
+impl DamagedFile {
+    /// A whole data file, of pages of 4 KiB, which is written to and may be deleted meanwhile.
+    ///
+    /// # Panics
+    /// It cannot be opened, or is not whole.
+    pub fn new(path: &Path) -> Self {
+        let file = File::options().read(true).write(true).open(path).unwrap();
+        let meta_pages = MetaPages::new((File::open(path).unwrap(), PAGE as u64));
         let meta = meta_pages.begin().unwrap();
         let txn = PageTxn::copying(&meta_pages, meta, Copies::new(&Arc::default()).into());
         let mut tables = vec![&META];
@@ -63,42 +52,54 @@ impl Damaged {
             Ok::<_, ReadError>(is_there)
         })
         .unwrap();
-        let (whole, map) = (std::fs::read(&path).unwrap(), GrowingMap::default());
+        let (whole, map) = (std::fs::read(path).unwrap(), GrowingMap::default());
         Self { whole, file, meta_pages, map, tables, changed: Vec::new() }
     }
 
-    fn change(&mut self, random: &mut Random) {
+    /// Changes a page or two, reads a part of the file both ways, and mends it. `choose` gives a
+    /// number below the one it is asked with.
+    ///
+    /// # Panics
+    /// The two ways disagree, or one of them reads entries out of order.
+    pub fn damage_and_read(&mut self, choose: &mut impl FnMut(usize) -> usize) {
+        self.damage(choose);
+        self.read(choose);
+        self.mend();
+    }
+
+    fn damage(&mut self, choose: &mut impl FnMut(usize) -> usize) {
         let pages = self.whole.len() / PAGE;
-        for _ in 0..1 + random.below(2) {
-            let number = random.below(pages);
+        for _ in 0..1 + choose(2) {
+            let number = choose(pages);
             let mut page = self.whole[number * PAGE..][..PAGE].to_vec();
             let word = |page: &[u8], at: usize| u16::from_ne_bytes([page[at], page[at + 1]]);
-            let values = [0, 1, 2, 3, 0x7fff, 0xffff, random.next() as u16, random.next() as u16];
-            let value = values[random.below(values.len())];
             let nodes = usize::from(word(&page, 12).saturating_sub(16) / 2).clamp(1, 2_000);
-            let place = 16 + 2 * random.below(nodes);
+            let place = 16 + 2 * choose(nodes);
             let node = usize::from(word(&page, place)).min(PAGE - 16);
-            let mut put = |at: usize, value: u16| {
-                page[at..at + 2].copy_from_slice(&value.to_ne_bytes());
+            let value = match choose(8) {
+                0 => 0x7fff,
+                1 => 0xffff,
+                number @ 2..6 => number - 2,
+                _ => choose(1 << 16),
             };
-            match random.below(8) {
-                0 => put(2 * random.below(8), value),
+            let mut put = |at: usize, value: usize| {
+                page[at..at + 2].copy_from_slice(&(value as u16).to_ne_bytes());
+            };
+            match choose(8) {
+                0 => put(2 * choose(8), value),
                 1 => put(place, value),
-                2 => put(node + 2 * random.below(4), value),
+                2 => put(node + 2 * choose(4), value),
                 // A child, or the size of a value.
-                3 => put(node, random.below(pages) as u16),
-                4 => page[random.below(PAGE)] ^= 1 << random.below(8),
-                5 => page[random.below(PAGE)] = random.next() as u8,
+                3 => put(node, choose(pages)),
+                4 => page[choose(PAGE)] ^= 1 << choose(8),
+                5 => page[choose(PAGE)] = value as u8,
                 6 => {
-                    page = self.whole[random.below(pages) * PAGE..][..PAGE].to_vec();
-                    if random.below(2) == 0 {
+                    page = self.whole[choose(pages) * PAGE..][..PAGE].to_vec();
+                    if choose(2) == 0 {
                         page[..8].copy_from_slice(&(number as u64).to_ne_bytes());
                     }
                 }
-                _ => {
-                    let from = random.below(PAGE);
-                    page[from..].fill(random.next() as u8);
-                }
+                _ => page[choose(PAGE)..].fill(value as u8),
             }
             self.file.write_all_at(&page, (number * PAGE) as u64).unwrap();
             self.changed.push(number);
@@ -113,7 +114,7 @@ impl Damaged {
     }
 
     /// What some reading gives, on the map and on copies.
-    fn read(&self, random: &mut Random) {
+    fn read(&self, choose: &mut impl FnMut(usize) -> usize) {
         let Ok(meta) = self.meta_pages.begin() else { return };
         let end = self.whole.len();
         let map = self.map.covering(&self.file, end as u64).unwrap();
@@ -122,26 +123,27 @@ impl Damaged {
         let mapped = PageTxn::new(&self.meta_pages, meta.clone(), pages);
         let copies = Copies::new(&Arc::default()).into();
         let copied = PageTxn::copying(&self.meta_pages, meta, copies);
-        let table = self.tables[random.below(self.tables.len())];
-        let from = random.below(self.whole.len() - 48);
-        let key = &self.whole[from..from + [8, 16, 40, 48][random.below(4)]];
-        let (kind, seed) = (random.below(5), random.below(2));
+        let table = self.tables[choose(self.tables.len())];
+        let from = choose(self.whole.len() - 48);
+        let key = &self.whole[from..from + [8, 16, 40, 48][choose(4)]];
+        let (kind, is_from_key, step) = (choose(6), choose(2) == 0, 1 + choose(64));
         let [on_map, on_copies] = [&mapped, &copied].map(|txn| {
             // A value over 4 MiB is refused for another reason by the copies.
             let told = |error: ReadError| assert!(matches!(error, ReadError::Damaged { .. }));
             match kind {
-                0 => vec![txn.free_bytes().map(|bytes| (vec![], bytes.to_ne_bytes().to_vec()))]
-                    .into_iter()
-                    .collect::<Result<Vec<_>, _>>()
+                0 => txn
+                    .free_bytes()
+                    .map(|bytes| vec![(vec![], bytes.to_ne_bytes().to_vec())])
                     .map_err(told),
                 1 => txn
                     .get(table, key)
                     .map(|value| vec![(vec![], value.unwrap_or_default().to_vec())])
                     .map_err(told),
                 2 => entries(table, txn.forward(table, None), true).map_err(told),
-                3 => entries(table, txn.backward(table, (seed == 0).then_some(key)), false)
+                3 => entries(table, txn.backward(table, is_from_key.then_some(key)), false)
                     .map_err(told),
-                _ => entries(table, txn.forward(table, Some(key)), true).map_err(told),
+                4 => entries(table, txn.forward(table, Some(key)), true).map_err(told),
+                _ => sought(txn, table, key, step).map_err(told),
             }
         });
         assert!(on_map == on_copies, "{table:?} {kind}");
@@ -161,8 +163,8 @@ fn entries<'s>(
     for entry in entries? {
         let (key, value) = entry?;
         if let Some((last_key, last_value)) = last {
-            let values = || super::orders::integers(last_value, value);
-            let order = table.order.compare(last_key, key);
+            let values = || crate::format::comparators::integers(last_value, value);
+            let order = table.comparator.compare(last_key, key);
             let order = if table.has_duplicates() { order.then_with(values) } else { order };
             assert!(if forward { order.is_lt() } else { order.is_gt() }, "{table:?} out of order");
         }
@@ -172,25 +174,74 @@ fn entries<'s>(
     Ok(all)
 }
 
-#[test]
-fn whatever_is_damaged_both_ways_read_the_same_in_order_and_end() {
-    let number = |name| std::env::var(name).ok().map(|number| number.parse().unwrap());
-    let executions = number("FUZZ_EXECUTIONS").unwrap_or(EXECUTIONS);
-    let seed = number("FUZZ_SEED").unwrap_or(1);
-    let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-    std::thread::scope(|scope| {
-        for thread in 0..threads {
-            scope.spawn(move || {
-                let mut random = Random(seed << 32 | thread);
-                for name in ["strfry-1.1.1", "strfry-1.1.1-dict"] {
-                    let mut damaged = Damaged::new(name);
-                    for _ in 0..executions / threads / 2 {
-                        damaged.change(&mut random);
-                        damaged.read(&mut random);
-                        damaged.mend();
-                    }
-                }
-            });
+/// Some keys of the table, sought in order and in reverse, forward and backward: each from where the
+/// one before has been found, which must come to the same as from the root.
+fn sought(txn: &PageTxn<'_>, table: Table, from: &[u8], step: usize) -> Result<Owned, ReadError> {
+    let entries = txn.forward(table, Some(from))?.step_by(step).take(8);
+    let mut keys = entries.map(|entry| Ok(entry?.0)).collect::<Result<Vec<_>, ReadError>>()?;
+    keys.extend(keys.clone().iter().rev());
+    keys.insert(keys.len() / 2, from);
+    let mut all = Owned::new();
+    for forward in [true, false] {
+        let mut seeker = txn.seeker(table, forward)?;
+        for key in &keys {
+            seeker.seek(key)?;
+            let found = seeker.next().transpose()?;
+            let from_root = match forward {
+                true => txn.forward(table, Some(key))?.next().transpose()?,
+                false => txn.backward(table, Some(key))?.next().transpose()?,
+            };
+            assert!(found == from_root, "{table:?} {key:?}");
+            all.extend(found.map(|(key, value)| (key.to_vec(), value.to_vec())));
         }
-    });
+    }
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::golden_database;
+
+    const EXECUTIONS: u64 = 20_000;
+
+    /// SplitMix64.
+    struct Random(u64);
+
+    impl Random {
+        fn next(&mut self) -> u64 {
+            self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mut mixed = self.0;
+            mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+            mixed ^ mixed >> 31
+        }
+
+        fn below(&mut self, end: usize) -> usize {
+            usize::try_from(self.next() % end as u64).unwrap()
+        }
+    }
+
+    #[test]
+    fn whatever_is_damaged_both_ways_read_the_same_in_order_and_end() {
+        let number = |name| std::env::var(name).ok().map(|number| number.parse().unwrap());
+        let executions = number("FUZZ_EXECUTIONS").unwrap_or(EXECUTIONS);
+        let seed = number("FUZZ_SEED").unwrap_or(1);
+        let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+        std::thread::scope(|scope| {
+            for thread in 0..threads {
+                scope.spawn(move || {
+                    let mut random = Random(seed << 32 | thread);
+                    let mut choose = |end| random.below(end);
+                    for name in ["strfry-1.1.1", "strfry-1.1.1-dict"] {
+                        let directory = golden_database(name);
+                        let mut file = DamagedFile::new(&directory.path().join("data.mdb"));
+                        for _ in 0..executions.div_ceil(2 * threads) {
+                            file.damage_and_read(&mut choose);
+                        }
+                    }
+                });
+            }
+        });
+    }
 }

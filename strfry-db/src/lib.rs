@@ -4,71 +4,53 @@
 //! file, never takes the write lock, and holds a read transaction only for one bounded batch: a
 //! transaction pins old pages, and while it is open strfry's file grows.
 //!
-//! Pages are read by this crate itself, each checked before anything in it is believed (`page`,
-//! `cursor`): a damaged database is an error, never a crash, and never a part of the answer taken
-//! for the whole as far as a format without check sums lets it be noticed. Two ways to read differ
-//! in what keeps the pages as they are:
+//! | folder | owns |
+//! |---|---|
+//! | [`nostr`] | events, filters, ids, keys, signatures; pure |
+//! | `format` | strfry's bytes: keys, their order, values |
+//! | `lmdb` | LMDB's bytes: the two files, meta pages, pages that are checked before anything in them is believed |
+//! | `txn` | one moment: a slot in the lock file, or copies that are checked afterwards |
+//! | `read` | what is read: single keys, scans, exports, figures |
+//!
+//! Pages are read by this crate itself (`lmdb::page`, `txn::cursor`): a damaged database is an error,
+//! never a crash, and never a part of the answer taken for the whole as far as a format without check
+//! sums lets it be noticed. Two ways to read differ in what keeps the pages as they are:
 //!
 //! - With a slot in strfry's own lock file, straight on a map of the data file (feature `lmdb`: the
 //!   C library LMDB opens the lock file and takes the slot, and reads no page).
 //! - Without the lock file, where it cannot be shared, on copies, which count only if strfry has
-//!   not overtaken them (`optimistic` says why that is sound and where not).
+//!   not overtaken them (`txn::optimistic` says why that is sound and where not).
 //!
 //! What this does not protect from: a data file that something cuts short while it is being read on
 //! its map ends the process (SIGBUS), as it would strfry. Its length is looked at before each batch.
 
-mod copies;
-mod cursor;
-mod data_file;
 mod error;
-mod export;
-mod files;
-#[cfg(test)]
+mod format;
+#[cfg(any(test, fuzzing))]
 mod fuzz;
 #[cfg(test)]
 pub(crate) mod golden;
-mod keys;
 mod limits;
-#[cfg(feature = "lmdb")]
-mod lock_file;
-mod lookup;
-mod lookups;
-mod map;
-mod moment;
+mod lmdb;
 pub mod nostr;
 mod open;
-#[cfg(feature = "lmdb")]
-mod open_here;
-mod open_snapshots;
-mod optimistic;
-mod orders;
-mod packed;
-mod page;
-mod page_txn;
-mod payload;
-mod reach;
-mod records;
-#[cfg(feature = "lmdb")]
-mod registered;
-mod scan;
-mod schema;
-mod snapshot;
-mod stats;
-mod storage;
-mod tables;
-mod walk;
-mod whole_event;
+mod read;
+mod txn;
 
-pub use error::{Libc, OpenError, ReadError};
-pub use keys::LevId;
-pub use lookup::Found;
-pub use lookups::StoredJson;
+/// What the target in `fuzz/` runs; `cargo fuzz` sets `fuzzing`.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub use fuzz::DamagedFile;
+
+pub use error::{OpenError, ReadError};
+pub use format::keys::LevId;
+pub use format::packed_event::PackedEvent;
 pub use nostr::filter::{Filter, FilterError};
 pub use open::StrfryDb;
-pub use packed::PackedEvent;
-pub use scan::{Batch, Newer, Scan, ScanOptions, StoredEvent};
-pub use snapshot::Snapshot;
-pub use stats::Stats;
+pub use read::get::Found;
+pub use read::scan::{Newer, Scan, ScanOptions};
+pub use read::stats::Stats;
+pub use read::stored_event::copied::StoredEvent;
 
 /// What strfry-companion needs beyond this crate's purpose: its `stats`, `export` and `verify` show
 /// how a database is kept, it writes events as strfry would, and its tests write whole databases.
@@ -76,17 +58,22 @@ pub use stats::Stats;
 /// methods), and any version may change it.
 #[doc(hidden)]
 pub mod internal {
-    pub use crate::export::{Export, ExportRange, StoredEvents};
-    pub use crate::keys::{id_key, kind_key, pubkey_key, pubkey_kind_key, replace_key, tag_key};
+    pub use crate::format::flatbuffers::{CompressionDictionary, Meta, NegentropyFilter};
+    pub use crate::format::keys::{
+        id_key, kind_key, pubkey_key, pubkey_kind_key, replace_key, tag_key,
+    };
     pub use crate::nostr::keys::SecretKey;
     pub use crate::nostr::outline::Outline;
-    pub use crate::open_snapshots::Ending;
+    pub use crate::read::export::{Export, ExportForms, ExportRange};
+    pub use crate::read::get_each::StoredJson;
+    pub use crate::read::scan::Batch;
+    pub use crate::read::stats::AuthorCount;
+    pub use crate::read::storage::{Dictionaries, NegentropyTree, Payloads, Readers};
+    pub use crate::read::stored_event::forms::{Damage, StoredForms};
+    pub use crate::txn::open_snapshots::Ending;
     #[cfg(feature = "lmdb")]
-    pub use crate::registered::linked_lmdb;
-    pub use crate::schema::{CompressionDictionary, Meta, NegentropyFilter};
-    pub use crate::stats::AuthorCount;
-    pub use crate::storage::{Dictionaries, NegentropyTree, Payloads, Readers};
-    pub use crate::whole_event::{Damage, WholeEvent};
+    pub use crate::txn::registered::linked_lmdb;
+    pub use crate::txn::snapshot::Snapshot;
 
     pub mod hex {
         pub use crate::nostr::hex::*;
@@ -100,12 +87,12 @@ pub mod internal {
         pub use crate::limits::*;
     }
 
-    pub mod orders {
-        pub use crate::orders::*;
+    pub mod comparators {
+        pub use crate::format::comparators::*;
     }
 
-    pub mod packed {
-        pub use crate::packed::*;
+    pub mod packed_event {
+        pub use crate::format::packed_event::*;
     }
 
     pub mod signature {
@@ -113,7 +100,7 @@ pub mod internal {
     }
 
     pub mod tables {
-        pub use crate::tables::*;
+        pub use crate::format::tables::*;
     }
 }
 

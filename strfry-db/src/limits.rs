@@ -6,7 +6,7 @@ use std::time::Duration;
 /// Lookups in one read transaction. At about 5 µs each, where an event is read and parsed too, a
 /// batch holds its snapshot for 10 ms, far less than the second that strfry's importer waits
 /// between two commits; without that, for half a millisecond. A new snapshot costs about 2 µs.
-pub const LOOKUPS_PER_SNAPSHOT: usize = 2_000;
+pub const GETS_PER_SNAPSHOT: usize = 2_000;
 
 /// Matches that a scan takes from one snapshot. Reading their JSON takes about 2 ms, and printing
 /// needs room for this many payloads: 64 MiB if each is as large as strfry allows by default, and

@@ -3,37 +3,37 @@
 //! How: with slots for readers in strfry's own lock file, or without them (`optimistic`). Never
 //! creates a file: a database without a lock file is one that no strfry has open.
 
-use std::collections::HashMap;
+use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::copies::{Copies, SparePages};
-use super::data_file;
-use super::error::{OpenError, ReadError};
-use super::files::Files;
-use super::limits::LESS_WITHOUT_LOCK;
+use crate::error::{DB_VERSION, OpenError, ReadError};
+use crate::format::flatbuffers::Meta;
+use crate::format::payload::KnownDictionaries;
+use crate::format::tables::{META, Tables};
+use crate::limits::LESS_WITHOUT_LOCK;
+use crate::lmdb::data_file;
+use crate::lmdb::files::Files;
 #[cfg(feature = "lmdb")]
-use super::lock_file;
-use super::map::GrowingMap;
-use super::moment::{Moment, Seen};
+use crate::lmdb::lock_file;
+use crate::lmdb::map::GrowingMap;
+use crate::lmdb::meta_page::{MetaPage, MetaPages};
+use crate::read::storage::Readers;
+use crate::txn::copies::{Copies, SparePages};
+use crate::txn::moment::{Moment, Seen};
 #[cfg(feature = "lmdb")]
-use super::open_here::OpenHere;
-use super::open_snapshots::Open;
-use super::optimistic::MetaPages;
-use super::page_txn::{CheckedPages, PageTxn, Pages};
-use super::payload::Dictionary;
+use crate::txn::open_here::OpenHere;
+use crate::txn::open_snapshots::Open;
+use crate::txn::optimistic::ATTEMPTS;
+use crate::txn::page_reader::{CheckedPages, Pages};
+use crate::txn::page_txn::PageTxn;
 #[cfg(feature = "lmdb")]
-use super::registered::{Registered, refuse_wrong_lmdb};
-use super::schema::Meta;
-use super::snapshot::Snapshot;
-use super::storage::Readers;
-use super::tables::{META, Tables};
+use crate::txn::registered::{Registered, refuse_wrong_lmdb};
+use crate::txn::snapshot::Snapshot;
 
 /// strfry's key of the one `Meta` record.
 const META_KEY: u64 = 1;
-/// strfry 1.1.1, `CURR_DB_VERSION`.
-const DB_VERSION: u64 = 3;
 /// What strfry writes on the machine's own endianness.
 const NATIVE_ENDIANNESS: u64 = 1;
 
@@ -46,7 +46,6 @@ const ATTEMPTS_TO_BEGIN: u32 = 1_000;
 static OPENING: Mutex<()> = Mutex::new(());
 
 /// strfry's database, open for reading. Cheap to share between threads by reference.
-#[derive(Debug)]
 pub struct StrfryDb {
     access: Access,
     files: Files,
@@ -57,13 +56,12 @@ pub struct StrfryDb {
     copies: Mutex<Option<(Arc<Moment>, Arc<Copies>)>>,
     spare: Arc<SparePages>,
     seen: Seen,
-    pub(super) tables: Tables,
-    pub(super) meta: Meta,
-    pub(super) dictionaries: Mutex<HashMap<u32, Arc<Dictionary>>>,
+    pub(crate) tables: Tables,
+    pub(crate) meta: Meta,
+    pub(crate) dictionaries: KnownDictionaries,
 }
 
 /// What keeps the pages of a moment as they are.
-#[derive(Debug)]
 enum Access {
     /// A slot in the lock file.
     #[cfg(feature = "lmdb")]
@@ -158,7 +156,7 @@ impl StrfryDb {
             seen,
             tables,
             meta,
-            dictionaries: Mutex::default(),
+            dictionaries: KnownDictionaries::default(),
         };
         // What was looked at and what has been opened is the same.
         let same = db.check_files();
@@ -171,7 +169,7 @@ impl StrfryDb {
         self.files.directory()
     }
 
-    pub(super) fn data_path(&self) -> PathBuf {
+    pub(crate) fn data_path(&self) -> PathBuf {
         self.files.data_path()
     }
 
@@ -192,7 +190,7 @@ impl StrfryDb {
 
     /// Whether strfry may overtake what is read here, and each read is checked afterwards.
     #[doc(hidden)]
-    pub fn is_unlocked(&self) -> bool {
+    pub fn is_optimistic(&self) -> bool {
         matches!(self.access, Access::Optimistic)
     }
 
@@ -204,10 +202,10 @@ impl StrfryDb {
     /// whether what was read is whole.
     #[doc(hidden)]
     pub fn snapshot(&self) -> Result<Snapshot<'_>, ReadError> {
-        if self.is_unlocked() { Err(ReadError::Unregistered) } else { self.begin() }
+        if self.is_optimistic() { Err(ReadError::Unregistered) } else { self.begin() }
     }
 
-    pub(super) fn begin(&self) -> Result<Snapshot<'_>, ReadError> {
+    pub(crate) fn begin(&self) -> Result<Snapshot<'_>, ReadError> {
         let open = Open::new();
         let moment = self.check_files()?;
         match &self.access {
@@ -255,7 +253,7 @@ impl StrfryDb {
 
     /// A moment whose pages stay as they are: on the map, or on copies if there is no address space
     /// for one.
-    fn on_map(&self, meta: data_file::Meta, now: &Arc<Moment>) -> Result<PageTxn<'_>, ReadError> {
+    fn on_map(&self, meta: MetaPage, now: &Arc<Moment>) -> Result<PageTxn<'_>, ReadError> {
         let needed = meta.last_page.saturating_add(1).saturating_mul(meta.page_size);
         // A file that has grown since it was looked at.
         let bytes = match now.bytes() {
@@ -295,7 +293,7 @@ impl StrfryDb {
     ///
     /// # Errors
     /// [`ReadError`]: they are not, or cannot be looked at.
-    pub(super) fn check_files(&self) -> Result<Arc<Moment>, ReadError> {
+    pub(crate) fn check_files(&self) -> Result<Arc<Moment>, ReadError> {
         let check = || match &self.access {
             Access::Optimistic => self.files.check_data(),
             #[cfg(feature = "lmdb")]
@@ -311,26 +309,40 @@ impl StrfryDb {
     }
 
     /// The data file is not what it was.
-    pub(super) fn replaced(&self) -> ReadError {
+    pub(crate) fn replaced(&self) -> ReadError {
         ReadError::Replaced { path: self.data_path() }
     }
 
-    pub(super) fn meta_pages(&self) -> &MetaPages {
+    pub(crate) fn meta_pages(&self) -> &MetaPages {
         &self.meta_pages
     }
 
     /// A bound of a batch, or less of it without the lock file.
-    pub(super) fn bound(&self, rows: usize) -> usize {
-        if self.is_unlocked() { (rows / LESS_WITHOUT_LOCK).max(1) } else { rows }
+    pub(crate) fn bound(&self, rows: usize) -> usize {
+        if self.is_optimistic() { (rows / LESS_WITHOUT_LOCK).max(1) } else { rows }
     }
 
     /// The reader slots; `None` without a lock file.
+    #[doc(hidden)]
     pub fn readers(&self) -> Option<Readers> {
         match &self.access {
             #[cfg(feature = "lmdb")]
             Access::Registered(registered) => registered.readers(),
             Access::AtRest { .. } | Access::Optimistic => None,
         }
+    }
+}
+
+impl fmt::Debug for StrfryDb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let reads = match self.access {
+            #[cfg(feature = "lmdb")]
+            Access::Registered(_) => "with a slot in the lock file",
+            Access::AtRest { .. } => "at rest: there is no lock file",
+            Access::Optimistic => "without the lock file",
+        };
+        let mut fields = f.debug_struct("StrfryDb");
+        fields.field("path", &self.data_path()).field("reads", &reads).finish()
     }
 }
 
@@ -352,7 +364,7 @@ fn look(
 ) -> Result<(Meta, Tables), OpenError> {
     let path = files.data_path();
     let read = |source| OpenError::Read { path: path.clone(), source };
-    let looked = meta_pages.read_from(moment.meta.clone(), |pages| {
+    let looked = read_from(meta_pages, moment.meta.clone(), |pages| {
         if !pages.has(&META)? {
             return Ok(None);
         }
@@ -364,6 +376,23 @@ fn look(
     let (record, tables) = looked.map_err(read)?.ok_or_else(not_strfry)?;
     let meta = check_meta(&path, record.as_deref())?;
     Ok((meta, tables.map_err(read)?))
+}
+
+/// Reads in this moment, and in a later one if strfry has overtaken it.
+fn read_from<R>(
+    meta_pages: &MetaPages,
+    mut meta: MetaPage,
+    mut read: impl FnMut(&PageTxn<'_>) -> Result<R, ReadError>,
+) -> Result<R, ReadError> {
+    for _ in 0..ATTEMPTS {
+        let txn = PageTxn::copying(meta_pages, meta, Arc::new(Copies::new(&Arc::default())));
+        let result = read(&txn);
+        if txn.is_whole() {
+            return result;
+        }
+        meta = meta_pages.begin()?;
+    }
+    Err(ReadError::Overtaken)
 }
 
 fn check_meta(path: &Path, record: Option<&[u8]>) -> Result<Meta, OpenError> {
@@ -385,7 +414,24 @@ fn check_version(path: &Path, meta: &Meta) -> Result<(), OpenError> {
     match found {
         _ if meta.endianness != NATIVE_ENDIANNESS => Err(OpenError::Endianness { path }),
         DB_VERSION => Ok(()),
-        ..DB_VERSION => Err(OpenError::TooOld { path, found }),
-        _ => Err(OpenError::TooNew { path, found }),
+        _ => Err(OpenError::Version { path, found }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::golden_database;
+
+    #[test]
+    fn debug_text_names_the_file_and_the_way_of_reading_and_nothing_else() {
+        let directory = golden_database("strfry-1.1.1");
+        let path = directory.path().join("data.mdb");
+        let text = |db: StrfryDb| format!("{db:?}");
+        let expected = |reads| format!("StrfryDb {{ path: {path:?}, reads: {reads:?} }}");
+        let at_rest = text(StrfryDb::open(directory.path()).unwrap());
+        assert_eq!(at_rest, expected("at rest: there is no lock file"));
+        let optimistic = text(StrfryDb::open_without_lock(directory.path()).unwrap());
+        assert_eq!(optimistic, expected("without the lock file"));
     }
 }

@@ -1,13 +1,19 @@
 //! The recipes in `examples/` do what they say, on databases that the real strfry made.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{LazyLock, mpsc};
+use std::time::Duration;
 
 use strfry_db::nostr::{Event, kind};
 
 const DATABASES: [&str; 3] = ["strfry-1.1.1", "strfry-1.0.4", "strfry-1.1.1-dict"];
+
+/// No example is silent for as long while it has something to print; `watch` sleeps for a second.
+const LONGEST_SILENCE: Duration = Duration::from_secs(20);
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures").join(name)
@@ -32,22 +38,50 @@ fn exported(name: &str) -> Vec<String> {
     text.lines().rev().map(str::to_owned).collect()
 }
 
-/// Starts an example. `cargo test` builds them; `cargo test --test cookbook` does not.
+/// Builds the examples as they are now, with the features of this test, and says where they are.
+/// `cargo test --test cookbook` does not build them, and would leave the library of an older build in
+/// them.
+fn build_examples() -> HashMap<String, PathBuf> {
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).stderr(Stdio::inherit());
+    cargo.args(["build", "--offline", "--quiet", "--examples", "--message-format", "json"]);
+    cargo.args(cfg!(feature = "lmdb").then_some(["--features", "lmdb"]).into_iter().flatten());
+    cargo.args((!cfg!(debug_assertions)).then_some("--release"));
+    let output = cargo.output().unwrap();
+    assert!(output.status.success(), "cargo build --examples: {}", output.status);
+    let messages = String::from_utf8(output.stdout).unwrap();
+    let executable = |line: &str| -> Option<(String, PathBuf)> {
+        let message: serde_json::Value = serde_json::from_str(line).unwrap();
+        let name = message["target"]["name"].as_str()?.to_owned();
+        Some((name, message["executable"].as_str()?.into()))
+    };
+    messages.lines().filter_map(executable).collect()
+}
+
+/// An example that runs, and ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts an example.
 fn start(example: &str, arguments: &[&str]) -> Child {
-    // <target>/<profile>/deps/<this test>
-    let test = std::env::current_exe().unwrap();
-    let profile = test.parent().and_then(Path::parent).unwrap();
-    let program = profile.join("examples").join(example);
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("examples/{example}.rs"));
-    let changed = |path: &Path| fs::metadata(path).and_then(|file| file.modified()).ok();
-    assert!(
-        changed(&program) >= changed(&source),
-        "{} is missing or older than its source: cargo build -p strfry-db --examples",
-        program.display()
-    );
-    let mut command = Command::new(program);
+    static EXAMPLES: LazyLock<HashMap<String, PathBuf>> = LazyLock::new(build_examples);
+    let mut command = Command::new(&EXAMPLES[example]);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
     command.spawn().unwrap()
+}
+
+/// The first lines that an example prints; fewer if it ends, or prints no more for a long time.
+fn first_lines(running: &mut Running, count: usize) -> Vec<String> {
+    let lines = BufReader::new(running.0.stdout.take().unwrap()).lines();
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    std::iter::from_fn(|| receiver.recv_timeout(LONGEST_SILENCE).ok()).take(count).collect()
 }
 
 /// Runs an example and gives it some input; its lines.
@@ -152,11 +186,8 @@ fn watch_prints_what_has_come_since_in_the_order_in_which_it_came() {
         let last = db.last_lev_id().unwrap();
         assert_eq!(all.last().unwrap().0, last);
         let since = all[all.len() - 51].0;
-        let mut child = start("watch", &[path(&database), &since.to_string()]);
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let found: Vec<String> = lines.take(50).map(Result::unwrap).collect();
-        child.kill().unwrap();
-        child.wait().unwrap();
+        let mut watch = Running(start("watch", &[path(&database), &since.to_string()]));
+        let found = first_lines(&mut watch, 50);
         let newer = all.iter().filter(|(lev_id, _)| *lev_id > since);
         let expected: Vec<String> =
             newer.map(|(lev_id, json)| format!("{lev_id} {json}")).collect();

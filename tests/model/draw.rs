@@ -46,6 +46,9 @@ pub async fn live(seed: u64, relays: Relays) -> Result<usize, String> {
     }
     let past = life.past();
     life.publish(past);
+    for number in 0..life.world.peers() {
+        life.keep_alive(number);
+    }
     let mut messages = 0;
     for _ in 0..life.rng.u64(1..=4) {
         let run = life.draw_run();
@@ -91,6 +94,15 @@ impl Life {
             events.push(self.make(1, second));
         }
         events
+    }
+
+    /// A relay that answers long questions with nothing is told from an empty one by what it has of the
+    /// last days.
+    fn keep_alive(&mut self, peer: usize) {
+        if self.world.quirks(peer).refuses.iter().any(hides_by_time) {
+            let recent = self.make(1, self.world.now() - DAY / 2);
+            self.world.give(peer, vec![recent]);
+        }
     }
 
     /// What has been published since that second, some of it late: it says that it is older.
@@ -153,6 +165,7 @@ impl Life {
                 rejects: if one_of(rng, 5) { rng.u64(2..9) } else { 0 },
                 stops_after: one_of(rng, 6).then(|| rng.usize(0..40)),
             },
+            is_stopped: rng.bool(),
             dies_at: one_of(rng, 3).then(|| rng.usize(1..120)),
             dies_at_the_end: one_of(rng, 12),
         }
@@ -178,7 +191,14 @@ fn wild(rng: &mut fastrand::Rng) -> Quirks {
         ..Quirks::default()
     };
     if one_of(rng, 4) {
-        let orders = [Order::Oldest, Order::Shuffled, Order::ByAuthor, Order::Random];
+        let orders = [
+            Order::Oldest,
+            Order::Shuffled,
+            Order::ByAuthor,
+            Order::ByKind,
+            Order::ByAuthorAndKind,
+            Order::Random,
+        ];
         quirks.order = rng.choice(orders).unwrap();
     }
     if one_of(rng, 15) {
@@ -186,6 +206,10 @@ fn wild(rng: &mut fastrand::Rng) -> Quirks {
     }
     while one_of(rng, 2) && quirks.refuses.len() < 2 {
         quirks.refuses.push(rule(rng));
+    }
+    if quirks.refuses.iter().any(hides_by_time) {
+        // What would tell it from an empty one would be refused.
+        quirks.refuses.retain(|rule| !matches!(rule.what, TooMuch::Matches(_)));
     }
     if one_of(rng, 5) {
         let how = rng.choice([
@@ -195,6 +219,10 @@ fn wild(rng: &mut fastrand::Rng) -> Quirks {
         ]);
         let how = how.unwrap();
         quirks.withholds = Some(Withholds { kinds: PRIVATE, how, names_them: rng.bool() });
+    }
+    if quirks.ignores.contains(&"kinds") {
+        // What it leaves out after it has cut its answer makes it look whole.
+        quirks.withholds = quirks.withholds.filter(|_| quirks.order == Order::Newest);
     }
     if one_of(rng, 6) {
         quirks.login = Some(login(rng));
@@ -271,6 +299,11 @@ fn refusal(rng: &mut fastrand::Rng) -> Refusal {
     rng.choice(refusals).unwrap()
 }
 
+/// Whether it answers long questions with nothing.
+fn hides_by_time(rule: &Rule) -> bool {
+    matches!((rule.what, rule.how), (TooMuch::Span(_), Refusal::End))
+}
+
 fn rule(rng: &mut fastrand::Rng) -> Rule {
     let kind = rng.choice(KINDS).unwrap();
     let rules = [
@@ -298,7 +331,6 @@ fn rule(rng: &mut fastrand::Rng) -> Rule {
         what,
         TooMuch::Kinds(1 | 3)
             | TooMuch::Authors(_)
-            | TooMuch::Span(_)
             | TooMuch::Matches(_)
             | TooMuch::Kind(_)
             | TooMuch::Every(_)

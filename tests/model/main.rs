@@ -4,7 +4,7 @@
 //! brings everything that was ever promised.
 //!
 //! `STRFRY_COMPANION_SEED=n` replays one seed and tells its story; `STRFRY_COMPANION_SEEDS=n` takes
-//! so many.
+//! so many, from `STRFRY_COMPANION_FIRST_SEED` on.
 
 mod draw;
 mod found;
@@ -77,14 +77,15 @@ fn live_all(seeds: u64, relays: Relays) {
         return assert!(failure.is_empty(), "{failure}");
     }
     let (seeds, began) = (number("STRFRY_COMPANION_SEEDS").unwrap_or(seeds), Instant::now());
-    let (next, messages) = (AtomicU64::new(0), AtomicU64::new(0));
+    let first = number("STRFRY_COMPANION_FIRST_SEED").unwrap_or(0);
+    let (next, messages) = (AtomicU64::new(first), AtomicU64::new(0));
     let failures = Mutex::new(Vec::new());
     thread::scope(|scope| {
         for _ in 0..thread::available_parallelism().map_or(2, usize::from) {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds {
+                    if seed >= first + seeds {
                         break;
                     }
                     match live(seed, relays) {

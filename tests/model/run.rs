@@ -8,6 +8,7 @@ use strfry_companion::backfill::{Rehearsal, RehearsedRun, SavedState};
 use strfry_companion::node::{Peer, explicit_peer};
 use strfry_companion::nostr::{Filter, Pubkey};
 use strfry_companion::peer::FetchOutcome;
+use strfry_companion::stop::Stop;
 
 use crate::line::{Clock, SimulatedLine};
 use crate::node::{Database, Header, Intake, PeerSink};
@@ -32,6 +33,8 @@ pub struct Run {
     pub intake: Intake,
     /// The process is killed at this message.
     pub dies_at: Option<usize>,
+    /// It is told to stop then instead, and notes what has come.
+    pub is_stopped: bool,
     /// The process is killed when all has come, before that is noted.
     pub dies_at_the_end: bool,
 }
@@ -100,21 +103,30 @@ impl Run {
             *saved = rehearsal.saved();
         }
         let clock = Clock::new(self.dies_at);
+        let stop = Stop::default();
         let shared = Shared::default();
         let conversations = peers.into_iter().zip(&self.peers).map(|(peer, &number)| {
             let queries = rehearsal.owed_by(&peer);
             let line = SimulatedLine::new(number, Arc::clone(&relays[number]), &clock);
             let (sink, shared) = (PeerSink::new(database, self.intake), Arc::clone(&shared));
+            let stop = stop.clone();
             async move {
-                let outcome = ask(line, &shared, database, queries.clone(), &sink).await;
+                let outcome = ask(line, &shared, database, queries.clone(), &sink, &stop).await;
                 Asked { number, peer, queries, outcome, rejected: sink.rejected() }
             }
         });
         let conversations: Vec<_> = conversations.collect();
+        let mut all = std::pin::pin!(tokio::time::timeout(ENDLESS, join_all(conversations)));
         let asked = tokio::select! {
             biased;
-            () = clock.death.notified() => None,
-            asked = tokio::time::timeout(ENDLESS, join_all(conversations)) => Some(asked),
+            () = clock.death.notified() => match self.is_stopped {
+                true if !clock.is_endless() => {
+                    stop.tell();
+                    Some(all.await)
+                }
+                _ => None,
+            },
+            asked = &mut all => Some(asked),
         };
         let messages = clock.messages();
         let (said, asked) = match asked {

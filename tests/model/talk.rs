@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use strfry_companion::nostr::Filter;
 use strfry_companion::peer::{AuthKey, Dialler, FetchOutcome, Pace, PeerSession, Share, WantList};
+use strfry_companion::stop::Stop;
 
 use crate::line::SimulatedLine;
 use crate::node::{Database, PeerSink};
@@ -22,12 +23,14 @@ pub async fn ask(
     database: &Database,
     queries: Vec<Filter>,
     sink: &PeerSink,
+    stop: &Stop,
 ) -> FetchOutcome {
     let url = "ws://relay.example".parse().unwrap();
     let dialler = Dialler::new(url, true, Duration::from_secs(10));
     let share = Share::new(shared, Arc::new(database.clone()));
     let mut session = PeerSession::sharing(dialler, share)
         .known_by(AuthKey::new(&"07".repeat(32).parse().unwrap()))
+        .until(stop)
         .over(Arc::new(line));
     let outcome = session.fetch(queries, PACE, sink).await;
     session.close().await;

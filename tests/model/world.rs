@@ -95,6 +95,10 @@ impl World {
         &self.authors
     }
 
+    pub fn quirks(&self, peer: usize) -> &Quirks {
+        &self.peers[peer].quirks
+    }
+
     pub fn peers(&self) -> usize {
         self.peers.len()
     }
@@ -106,6 +110,14 @@ impl World {
     /// So many seconds pass.
     pub fn pass(&mut self, seconds: u64) {
         self.now += seconds;
+    }
+
+    /// From now on a relay is like this.
+    pub fn change(&mut self, peer: usize, quirks: Quirks) {
+        self.story.push(format!("peer {peer} changes:{}", peculiarities(&quirks)));
+        let peer = &mut self.peers[peer];
+        peer.relay.lock().unwrap().quirks = quirks.clone();
+        peer.quirks = quirks;
     }
 
     /// From now on all peers keep to NIP-01.
@@ -155,6 +167,7 @@ impl World {
             is_dry: false,
             intake: Intake { window: 16, rejects: 0, stops_after: None },
             dies_at: None,
+            is_stopped: false,
             dies_at_the_end: false,
         }
     }
@@ -166,7 +179,7 @@ impl World {
     pub async fn perform(&mut self, run: &Run) -> Result<(Said, usize), String> {
         let authors: Vec<usize> = run.authors.iter().map(|it| self.number_of(it)).collect();
         self.story.push(format!(
-            "at {}: authors {authors:?} kinds {:?} days {} peers {:?}{}{} {:?} dies at {:?} {}",
+            "at {}: authors {authors:?} kinds {:?} days {} peers {:?}{}{} {:?} {} at {:?} {}",
             self.now,
             run.kinds,
             run.days,
@@ -174,6 +187,7 @@ impl World {
             if run.ignores_state { " --ignore-state" } else { "" },
             if run.is_dry { " --dry-run" } else { "" },
             run.intake,
+            if run.is_stopped { "stops" } else { "dies" },
             run.dies_at,
             run.dies_at_the_end,
         ));

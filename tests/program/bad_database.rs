@@ -156,7 +156,8 @@ fn a_lock_file_that_cannot_be_used_is_named() {
         small.backfill(&["--lock", "shared"]),
         expected(
             "cannot write to HOME/strfry/strfry-db/lock.mdb: is a directory; a reader has its slot \
-             there, so run as the user that strfry runs as, or read without it (--lock none)"
+             there, so move away what is there if it is no lock file and start strfry once, or read \
+             without it (--lock none)"
         )
     );
 }

@@ -62,7 +62,7 @@ fn a_strfry_that_does_not_start_is_quoted_and_nothing_counts_as_imported() {
     assert!(replaced.starts_with(&format!("strfry had to be started again: {died}")), "{replaced}");
     assert!(error.starts_with(&format!("cannot import: {died}")), "{error}");
     assert!(error.contains("strfry error: disk full"), "{error}");
-    assert!(err.contains(&format!("[ERROR] {error}\n")), "{err}");
+    assert!(err.contains(&format!("strfry-companion: {error}\n")), "{err}");
     // Counted by whoever reads the log.
     let failures: Vec<String> =
         small.log().lines().filter(|line| line.contains("failed")).map(str::to_owned).collect();

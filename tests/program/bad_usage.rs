@@ -43,11 +43,11 @@ fn kinds_that_no_relay_stores_or_that_are_none_are_named() {
         ("0,25000-25002", "kind 25000 is ephemeral (20000-29999): relays do not store it"),
         (
             "0,x",
-            "'x' is no kind: expected a number from 0 to 65535, or a range such as 30500-30503",
+            "'x' is no kind: expected a number from 0 to 65535, a range such as 30500-30503, or 'default'",
         ),
         (
             "65536",
-            "'65536' is no kind: expected a number from 0 to 65535, or a range such as 30500-30503",
+            "'65536' is no kind: expected a number from 0 to 65535, a range such as 30500-30503, or 'default'",
         ),
         ("0-10000", "more than 500 kinds: name fewer"),
         ("", "no kinds are left to ask for"),

@@ -6,6 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::said::Said;
+use crate::small_node::SmallNode;
 use crate::support::node::{Node, code};
 use crate::support::{fixture, fixture_text, real_strfry, strfry_bin};
 
@@ -123,4 +124,93 @@ fn another_database_than_strfrys_is_not_compared_with_it() {
         reported(&node, &["scan", "{\"limit\":1}", "--db", other.path().to_str().unwrap()]);
     assert_eq!((code, names(&report["ways"], "way").len()), (0, 2), "{report:#}");
     assert!(names(&report["not_run"], "reason")[0].starts_with("strfry would read "));
+}
+
+/// A script that looks like the old one and imports this event.
+fn script_that_imports(event: &str) -> String {
+    format!(
+        "#!/bin/bash\n# constellation-backfill.log\ndiscover_constellation_peers() {{\n:\n}}\nmain() {{\n\
+         cd ~/.zen/strfry && ./strfry import --no-verify <<'END'\n{event}\nEND\n}}\nmain \"$@\"\n"
+    )
+}
+
+/// Whether python3 has what the script needs.
+fn has_websockets() -> bool {
+    Command::new("python3")
+        .args(["-c", "import websockets"])
+        .output()
+        .is_ok_and(|it| it.status.success())
+}
+
+#[test]
+fn the_script_and_this_program_backfill_a_copy_each_and_the_node_stays_as_it_was() {
+    let small = SmallNode::new();
+    let node = &small.node;
+    small.node.import(&small.events[..1]);
+    let note = small.alice.note(crate::small_node::now() - 50, "only the script has this");
+    let script = node.write("old/backfill_constellation.sh", script_that_imports(&note));
+    node.write("old/nostr_websocket_backfill.py", "");
+    let work = tempfile::tempdir().unwrap();
+    let way =
+        ["backfill", "--allow-local-peers", "--script", script.to_str().unwrap(), "--work-dir"];
+    let mut command = bench(node, &[&way[..], &[work.path().to_str().unwrap()]].concat());
+    command.arg("--json");
+    if !has_jq() || !has_websockets() {
+        let said = small.said(&mut command);
+        assert_eq!((said.code, said.out.as_str()), (2, ""), "{said:?}");
+        assert!(said.err.contains("the script needs "), "{said:?}");
+        return;
+    }
+    let output = command.output().unwrap();
+    assert_eq!(code(&output), 0, "{output:?}");
+    let mut found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for way in found["ways"].as_array_mut().unwrap() {
+        for measured in ["seconds", "memory_bytes"] {
+            let value = way.as_object_mut().unwrap().remove(measured).unwrap();
+            assert!(value.as_f64().unwrap() > 0.0, "{measured}");
+        }
+    }
+    let remark = format!(
+        "{} has no Astroport.ONE/tools/nostr_hex_to_profile.sh, without which the script looks for no \
+         profiles",
+        node.home().display()
+    );
+    assert_eq!(
+        found,
+        serde_json::json!({
+            "version": 1, "peers": 1, "pubkeys": 2, "days": 1, "events": 1, "profiles": 1,
+            "ways": [
+                {
+                    "way": "the script", "exit_code": 0, "events_gained": 1, "profiles": 1,
+                    "missed_events": 3, "missed_profiles": 1,
+                },
+                {
+                    "way": "this program", "exit_code": 0, "events_gained": 3, "profiles": 2,
+                    "missed_events": 1, "missed_profiles": 0,
+                },
+            ],
+            "remarks": [remark],
+        })
+    );
+    assert!(small.holds(&small.events[..1]));
+    assert_eq!(std::fs::read_dir(work.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_backfill_that_cannot_be_compared_is_refused_with_the_reason() {
+    let small = SmallNode::new();
+    let known = small.node.write("old/backfill_constellation.sh", script_that_imports("{}"));
+    let other = small.node.write("other.sh", "#!/bin/sh\n");
+    let (known, other) = (known.to_str().unwrap(), other.to_str().unwrap());
+    for (arguments, words) in [
+        (&["backfill"][..], "--script <FILE>"),
+        (&["backfill", "--script", "/nonexistent"], "cannot read the script /nonexistent"),
+        (&["backfill", "--script", other], "is not the script that is known here"),
+        // Nothing lies beside it; or a tool is missing before that.
+        (&["backfill", "--script", known], "the script needs "),
+    ] {
+        let said = Said::by(&mut bench(&small.node, arguments), small.node.home());
+        assert_eq!((said.code, said.out.as_str()), (2, ""), "{arguments:?}");
+        assert!(said.err.contains(words), "{arguments:?}: {said:?}");
+    }
 }

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod adopt;
 mod bad_database;
 mod bad_files;
 mod bad_strfry;

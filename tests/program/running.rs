@@ -244,7 +244,7 @@ fn is_imported_after(signal: Signal, strfry: &Path) {
         ["incomplete", "stopped before the end"]
     );
     let err = String::from_utf8(output.stderr).unwrap();
-    assert!(err.contains("[ERROR] stopped by a signal before the end\n"), "{err}");
+    assert!(err.contains("strfry-companion: stopped by a signal before the end\n"), "{err}");
     let log = node.log();
     assert!(log.contains("] [INFO] SYNC_IMPORT: events=2 mode=verified\n"), "{log}");
     assert!(log.ends_with("] [INFO] Backfill process completed\n"), "{log}");

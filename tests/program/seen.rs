@@ -130,7 +130,7 @@ fn quiet_says_nothing_of_what_went_well_and_all_of_what_did_not() {
     small.node.add_station("dead", "ws://127.0.0.1:1");
     let said = small.backfill(&["-q"]);
     assert_eq!((said.code, said.out.as_str()), (1, ""));
-    assert!(said.err.contains("[WARN] "), "{}", said.err);
+    assert!(said.err.starts_with("strfry-companion: ws://127.0.0.1:1 "), "{}", said.err);
     let mut import = small.node.companion(&["import", "--quiet", "-"]);
     let output = feed(&mut import, b"");
     assert_eq!((output.status.code(), output.stdout, output.stderr), (Some(0), vec![], vec![]));
@@ -139,7 +139,7 @@ fn quiet_says_nothing_of_what_went_well_and_all_of_what_did_not() {
 #[test]
 fn colours_are_where_they_are_wanted() {
     let small = SmallNode::new();
-    small.node.add_station("dead", "ws://127.0.0.1:1");
+    small.node.write("strfry/constellation-backfill.state.json", "broken");
     let is_colored = |arguments: &[&str], no_color: &str, on_terminal: bool| {
         let mut command = small.node.companion(&[&BACKFILL, arguments].concat());
         command.env("NO_COLOR", no_color).env("TERM", "xterm");
@@ -147,8 +147,8 @@ fn colours_are_where_they_are_wanted() {
             true => crate::support::terminal::on_terminal(&mut command, 80).err,
             false => String::from_utf8(command.output().unwrap().stderr).unwrap(),
         };
-        assert!(err.contains("WARN"), "{err}");
-        err.contains("\u{1b}[33m[WARN]\u{1b}[0m")
+        assert!(err.contains("ERROR"), "{err}");
+        err.contains("\u{1b}[31m[ERROR]\u{1b}[0m")
     };
     assert!(is_colored(&[], "", true));
     assert!(!is_colored(&[], "1", true));

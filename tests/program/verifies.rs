@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use strfry_companion::nostr::Event;
-use strfry_companion::strfry_db::packed;
+use strfry_companion::strfry_db::packed_event;
 
 use crate::said::{Said, companion};
 use crate::support::events::Author;
@@ -93,7 +93,7 @@ fn what_strfry_indexes_in_its_own_way_is_not_called_another_record() {
     // strfry 1.0 took deletions of others' addresses; today's does so in a fried line alone.
     let deletion = author.event(5, 1_700_000_000, json!([["a", address]]), "");
     let event = Event::parse(&deletion).unwrap();
-    let header = packed::header(&event.id, &event.pubkey, event.created_at, event.kind, 0);
+    let header = packed_event::header(&event.id, &event.pubkey, event.created_at, event.kind, 0);
     let tag = [&[b'a', address.len() as u8], address.as_bytes()].concat();
     let fried = hex::encode([&header[..], &tag].concat());
     let line = format!("{},\"fried\":\"{fried}\"}}\n", deletion.trim_end_matches('}'));

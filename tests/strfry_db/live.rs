@@ -201,8 +201,9 @@ fn a_lock_file_that_cannot_be_used_is_named() {
     assert_eq!(
         error.to_string(),
         format!(
-            "cannot write to {}: is a directory; a reader has its slot there, so run as the user \
-             that strfry runs as, or read without it (--lock none)",
+            "cannot write to {}: is a directory; a reader has its slot there, so move away \
+             what is there if it is no lock file and start strfry once, or read without it (--lock \
+             none)",
             lock.display()
         )
     );

@@ -312,7 +312,7 @@ enum Fate {
 
 /// A minute, on a machine that does other things too, and 500 MB of memory that is not the map of
 /// a file.
-fn bounded(arguments: &[&str], directory: &Path, unlocked: bool) -> Output {
+fn bounded(arguments: &[&str], directory: &Path, optimistic: bool) -> Output {
     let program = env!("CARGO_BIN_EXE_strfry-companion");
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -d 500000; ulimit -c 0; exec timeout 60 \"$@\"", "sh", program]);
@@ -321,7 +321,7 @@ fn bounded(arguments: &[&str], directory: &Path, unlocked: bool) -> Output {
         command.arg(crate::support::fixture("authors.txt"));
     }
     command.arg("--db").arg(directory).env("HOME", "/nonexistent").stdin(Stdio::null());
-    if unlocked {
+    if optimistic {
         command.arg("--no-lock");
     }
     command.output().unwrap()
@@ -411,7 +411,7 @@ fn random_of(names: &[&str]) -> Rng {
 type Fates = BTreeMap<(&'static str, Fate), usize>;
 
 /// Does all of it; what became of the runs of each kind of mutation, and which were bad.
-fn run(unlocked: bool, is_bad: impl Fn(Fate) -> bool + Sync) -> (Fates, Vec<String>) {
+fn run(optimistic: bool, is_bad: impl Fn(Fate) -> bool + Sync) -> (Fates, Vec<String>) {
     let directory = tempfile::tempdir().unwrap();
     let (mut fates, mut bad) = (Fates::new(), Vec::new());
     for (name, whole) in databases() {
@@ -422,7 +422,7 @@ fn run(unlocked: bool, is_bad: impl Fn(Fate) -> bool + Sync) -> (Fates, Vec<Stri
         let live = data.live();
         let expected: Vec<Vec<String>> = COMMANDS
             .iter()
-            .map(|command| answer(&bounded(command, directory.path(), unlocked)))
+            .map(|command| answer(&bounded(command, directory.path(), optimistic)))
             .collect();
         assert!(expected[0].len() > 600 && expected[2].len() > 600, "{name}");
         for &(kind, mutate) in KINDS {
@@ -434,7 +434,7 @@ fn run(unlocked: bool, is_bad: impl Fn(Fate) -> bool + Sync) -> (Fates, Vec<Stri
                 }
                 fs::write(directory.path().join("data.mdb"), &mutated.0).unwrap();
                 for (command, expected) in COMMANDS.iter().zip(&expected) {
-                    let output = bounded(command, directory.path(), unlocked);
+                    let output = bounded(command, directory.path(), optimistic);
                     let fate = fate(&output, expected);
                     *fates.entry((kind, fate)).or_default() += 1;
                     if is_bad(fate) && (kind, fate) != (COMMIT, Fate::OtherEvents) {

@@ -161,7 +161,7 @@ fn random_filters_find_what_a_naive_filter_finds() {
     for name in ["strfry-1.1.1", "strfry-1.0.4", "strfry-1.1.1-dict"] {
         let directory = golden_database(name);
         let db = StrfryDb::open(directory.path()).unwrap();
-        let unlocked = StrfryDb::open_without_lock(directory.path()).unwrap();
+        let optimistic = StrfryDb::open_without_lock(directory.path()).unwrap();
         let events = newest_first(name);
         let mut not_empty = 0;
         for seed in seeds(FILTERS) {
@@ -181,11 +181,11 @@ fn random_filters_find_what_a_naive_filter_finds() {
             let options = ScanOptions { one_snapshot: false, ..options };
             let case = format!("{case} without a lock file");
             assert_eq!(
-                unlocked.count_with(parsed.clone(), options).unwrap(),
+                optimistic.count_with(parsed.clone(), options).unwrap(),
                 expected.len() as u64,
                 "{case}"
             );
-            assert_eq!(ids(&unlocked, parsed, options), expected, "{case}");
+            assert_eq!(ids(&optimistic, parsed, options), expected, "{case}");
             not_empty += usize::from(!expected.is_empty());
         }
         println!("{name}: {not_empty} of the filters found something");

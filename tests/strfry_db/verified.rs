@@ -5,7 +5,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use strfry_companion::import::{EventLimits, StoredEvent};
 use strfry_companion::nostr::{Event, ExpectedId};
-use strfry_companion::strfry_db::packed;
+use strfry_companion::strfry_db::packed_event;
 use strfry_companion::strfry_db::{ExportRange, LevId, ReadError, StrfryDb};
 use strfry_companion::verify::{Checked, Defect, Offender, verify_database};
 use tempfile::TempDir;
@@ -34,7 +34,8 @@ fn database(events: &[String]) -> TempDir {
     let writer = Writer::open(directory.path(), Durability::NotSynced).unwrap();
     for text in events {
         let event = Event::parse(text).unwrap();
-        let header = packed::header(&event.id, &event.pubkey, event.created_at, event.kind, 0);
+        let header =
+            packed_event::header(&event.id, &event.pubkey, event.created_at, event.kind, 0);
         let event = NewEvent::new(header.to_vec(), text.clone()).unwrap();
         writer.write_events(&[event]).unwrap();
     }
@@ -111,7 +112,8 @@ fn damage_is_reported_in_its_place_and_the_rest_is_checked() {
     let directory = database(&events);
     let key = |lev_id: LevId| lev_id.to_ne_bytes();
     let other = Event::parse(&events[0]).unwrap();
-    let header = packed::header(&Event::parse(&events[4]).unwrap().id, &other.pubkey, 1_004, 2, 0);
+    let header =
+        packed_event::header(&Event::parse(&events[4]).unwrap().id, &other.pubkey, 1_004, 2, 0);
     RawDatabase::open(directory.path())
         .put("EventPayload", &key(1), b"\x05{}")
         .put("EventPayload", &key(2), b"\x00{\"id\":")

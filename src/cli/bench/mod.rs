@@ -1,9 +1,13 @@
 //! `bench`: the old ways against this program, on the operator's own database.
 //!
 //! Real processes, run in turns, medians of their times. Answers are compared with each other: a
-//! wrong one fails the bench. What cannot be run is named with its reason.
+//! wrong one fails the bench. What cannot be run is named with its reason. A backfill is run once
+//! each way, on a copy.
 
+mod backfill;
 mod child;
+mod group;
+mod home;
 mod profiles;
 mod report;
 mod scan;
@@ -18,6 +22,7 @@ use clap::{Args, ValueEnum};
 use super::exit::{Failure, OrFail, Outcome, Result, answer};
 use super::node::NodeArguments;
 use super::output::{print, print_json};
+use super::signals::end_between_snapshots;
 use report::Report;
 
 #[derive(Debug, Args)]
@@ -28,7 +33,7 @@ pub(super) struct Arguments {
     /// Filter; required for `scan`, not allowed otherwise
     #[arg(value_name = "FILTER", required_if_eq("what", "scan"))]
     filter: Option<String>,
-    /// For `profiles`: file with the pubkeys to ask for, `-` for standard input (repeatable)
+    /// For `profiles` and `backfill`: file with the pubkeys to ask for, `-` for standard input (repeatable)
     /// [default: the node's own]
     #[arg(long = "pubkeys", value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -50,6 +55,8 @@ pub(super) struct Arguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    backfill: backfill::BackfillArguments,
+    #[command(flatten)]
     node: NodeArguments,
 }
 
@@ -61,15 +68,27 @@ enum What {
     Verify,
     /// Scan by a filter: strfry and this program
     Scan,
+    /// Backfill: the old script and this program, each on a copy of the database
+    Backfill,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let bench = Bench { arguments };
+    if arguments.what == What::Backfill && arguments.filter.is_none() {
+        let compared = backfill::run(&bench, &arguments.backfill)?;
+        // Its homes are gone: a signal may end the process, also while nobody reads its output.
+        end_between_snapshots()?;
+        let outcome = if compared.is_whole() { Outcome::Complete } else { Outcome::Incomplete };
+        let json = arguments.json;
+        let printed = if json { print_json(&compared) } else { print(&compared.in_words()) };
+        return answer(outcome, printed);
+    }
+    end_between_snapshots()?;
     let report = match (arguments.what, &arguments.filter) {
         (What::Scan, Some(filter)) => scan::run(&bench, filter)?,
         (What::Profiles, None) => profiles::run(&bench, &arguments.files, arguments.sample)?,
         (What::Verify, None) => verify::run(&bench, arguments.events)?,
-        (_, Some(_)) => {
+        (_, Some(_)) | (What::Backfill, None) => {
             return Err(Failure::Usage(anyhow!("only bench scan takes a filter")));
         }
         (What::Scan, None) => return Err(Failure::Usage(anyhow!("bench scan needs a filter"))),

@@ -92,7 +92,7 @@ pub(super) fn run(bench: &Bench<'_>, files: &[PathBuf], sample: usize) -> Result
     Ok(report)
 }
 
-fn wanted(bench: &Bench<'_>, files: &[PathBuf]) -> Result<Vec<Pubkey>> {
+pub(super) fn wanted(bench: &Bench<'_>, files: &[PathBuf]) -> Result<Vec<Pubkey>> {
     let mut pubkeys = Vec::new();
     for file in files {
         pubkeys.extend(read_pubkeys(file)?.pubkeys);

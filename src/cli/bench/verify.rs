@@ -14,9 +14,8 @@ use crate::verify::judge_stored;
 
 pub(super) fn run(bench: &Bench<'_>, most: usize) -> Result<Report> {
     let db = bench.node().open_database()?;
-    let mut newest = db
-        .stored_events(ExportRange { reverse: true, ..ExportRange::default() })
-        .or_cannot_run()?;
+    let mut newest =
+        db.export_forms(ExportRange { reverse: true, ..ExportRange::default() }).or_cannot_run()?;
     let mut events = Vec::new();
     while events.len() < most && newest.next_batch(&mut events).or_cannot_run()? {}
     events.truncate(most);

@@ -10,6 +10,7 @@ use askama::Template;
 
 use super::file::History;
 use super::run::{PeerRun, Run};
+use crate::backfill::kinds::constellation_kinds;
 use crate::backfill::{PeerStatus, Status};
 use crate::report::clean_to;
 pub use words::Language;
@@ -231,8 +232,12 @@ fn kinds(run: &Run, w: &Words) -> Vec<Row> {
     counts.sort_by(|one, other| other.1.cmp(&one.1).then(one.0.cmp(&other.0)));
     let rest = counts.split_off(counts.len().min(KINDS));
     let rest: u64 = rest.iter().fold(0, |sum, &(_, count)| sum.saturating_add(count));
+    let name = |kind: u64| match constellation_kinds().iter().find(|it| it.number == kind) {
+        Some(known) => format!("{} {kind}: {}", w.kind, known.name),
+        None => format!("{} {kind}", w.kind),
+    };
     let mut named: Vec<(String, u64)> =
-        counts.into_iter().map(|(kind, count)| (format!("{} {kind}", w.kind), count)).collect();
+        counts.into_iter().map(|(kind, count)| (name(kind), count)).collect();
     if rest > 0 {
         named.push((w.other_kinds.to_owned(), rest));
     }

@@ -267,6 +267,22 @@ fn each_database_has_a_state_of_its_own_where_many_have_theirs() {
     assert_eq!(state(&own, "srv/a/strfry-db"), "state");
 }
 
+#[test]
+fn state_stays_in_the_home_that_is_named_also_where_it_is_no_nodes() {
+    let machine = Machine::with(&["srv/strfry.conf"]);
+    let mut around = machine.around();
+    around.state_directory = Some(machine.at("systemd").into());
+    let named = Named {
+        home: Some(machine.at("home")),
+        strfry_dir: Some(machine.at("srv")),
+        ..Named::default()
+    };
+    let paths = NodePaths::find(&named, &around).of_database(&machine.at("srv/strfry-db"));
+    assert_eq!(machine.short(paths.state_dir()), "home");
+    fs::create_dir_all(machine.at("home/strfry")).unwrap();
+    assert_eq!(machine.state(&named, &around), "home/strfry");
+}
+
 /// What a peer owes is in there: in another place, a run would forget it.
 #[test]
 fn state_that_an_earlier_version_has_left_beside_strfry_is_carried_on() {

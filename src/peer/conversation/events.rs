@@ -38,8 +38,7 @@ impl Conversation {
         match Way::of(subscription) {
             Some(Way::Page) => {
                 self.memory.events += 1;
-                let arrival =
-                    self.pager.event(subscription, &outline, &self.limits, self.taken.began);
+                let arrival = self.pager.event(subscription, &outline, &self.limits);
                 arrival != Arrival::Unasked
             }
             Some(Way::Ids) => {
@@ -103,7 +102,7 @@ impl Conversation {
             return Err(if is_open { Unwanted::TooNew } else { Unwanted::Unasked });
         }
         let outline = Outline::of(&event);
-        match self.pager.event(subscription, &outline, &self.limits, self.taken.began) {
+        match self.pager.event(subscription, &outline, &self.limits) {
             Arrival::Unasked => Err(Unwanted::Unasked),
             arrival => {
                 self.clock.note_answer(subscription);

@@ -43,6 +43,8 @@ pub(super) struct Conversation {
     ids: Option<IdFetch>,
     /// What all of this fetch is about: nothing else is taken, whatever ids a peer names.
     queries: Vec<Filter>,
+    /// Seconds since 1970: when the fetch began.
+    began: u64,
     /// Messages to send before anything else.
     outbox: VecDeque<String>,
     pub(super) clock: Clock,
@@ -66,8 +68,6 @@ pub(super) struct Conversation {
 
 /// Which events are taken.
 struct Taken {
-    /// Seconds since 1970: when the fetch began.
-    began: u64,
     /// What is dated later is not taken.
     latest: u64,
     /// What the peer has forged.
@@ -139,9 +139,10 @@ impl Conversation {
         identity: Option<Identity>,
     ) -> Self {
         budget.begin(queries.len(), pace.time_out, Instant::now());
+        let began = unix_time();
         let mut conversation = Self {
             negentropy: Negentropy::default(),
-            pager: Pager::default(),
+            pager: Pager::new(began),
             ids: member.map(IdFetch::new),
             is_done: queries.is_empty(),
             queries,
@@ -155,7 +156,8 @@ impl Conversation {
             named_again: Vec::new(),
             notice: None,
             memory: PageMemory::default(),
-            taken: Taken { began: unix_time(), latest: u64::MAX, forged: Arc::default() },
+            taken: Taken { latest: u64::MAX, forged: Arc::default() },
+            began,
             outcome: FetchOutcome::default(),
         };
         conversation.begin();
@@ -181,7 +183,7 @@ impl Conversation {
     /// Gives each query to the way in which it is asked.
     fn begin(&mut self) {
         self.negentropy = Negentropy::default();
-        self.pager = Pager::default();
+        self.pager = Pager::new(self.began);
         if self.login.may_help(Instant::now()) {
             self.pager.remember_empty(true);
         }
@@ -400,6 +402,19 @@ impl Conversation {
             return false;
         }
         if !self.named_again.is_empty() || !self.compares() {
+            // Of what was named for the first time in the second look it is not known where.
+            let is_known = |id: &EventId| self.negentropy.has_looked_again_for(id);
+            if self.compares() && !self.not_given.iter().all(is_known) {
+                let others = self.queries.iter().filter(|query| !self.named_again.contains(query));
+                let others: Vec<Filter> = others.cloned().collect();
+                if !others.is_empty() {
+                    for filter in &others {
+                        self.pager.add(filter.clone(), &self.limits);
+                    }
+                    self.named_again.extend(others);
+                    return true;
+                }
+            }
             self.name_what_was_not_given();
             return false;
         }

@@ -3,10 +3,10 @@
 //!
 //! Pure: says what to ask and is told what came.
 
-use super::paged_query::PageOrder;
+use super::paged_query::{Order, PageOrder};
 use super::size::Size;
-use crate::nostr::{Filter, Outline, Pubkey, kind};
-use crate::peer::limits::{CONTROL_AUTHORS, CONTROL_KINDS, SAMPLES, SMALLEST_PAGE_LIMIT};
+use crate::nostr::{Filter, Outline, kind};
+use crate::peer::limits::{CONTROL_AUTHORS, CONTROL_KINDS, RECENT, SAMPLES};
 use crate::peer::message;
 
 /// Kinds that nearly every author has published: these are asked for first.
@@ -17,60 +17,59 @@ const COMMON_KINDS: [u64; 3] = [kind::PROFILE, kind::TEXT_NOTE, kind::RELAY_LIST
 pub(super) struct Control {
     pub(super) question: Question,
     filter: Filter,
-    /// The newest event that came.
-    newest: Option<u64>,
-    /// Something came that is not taken, in its place.
-    is_passed: bool,
-    /// Events that came.
+    /// The first event that came.
+    first: Option<u64>,
+    /// All that came, whatever it is: the relay's limit counts it.
     came: usize,
-    /// Those of them that are newer than what is asked about.
-    newer: usize,
+    /// Events that came in answer.
+    events: usize,
+    /// Events that a page leaves out, although it should hold them.
+    left_out: usize,
+    /// An event of the page's farthest second came.
+    reaches_farthest: bool,
+    /// Something came that was not asked for.
+    has_strayed: bool,
 }
 
 /// What is to be found out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Question {
-    /// The order of a page, of which this is known.
-    Order(PageOrder),
-    /// Whether there are more events newer than something that a page holds than the page shows.
-    Newer(Newer),
+    /// Which event the relay gives first of what it was asked for, if a page has shown this.
+    First(PageOrder),
+    /// Whether such a page leaves out what is nearer than its farthest event.
+    Nearer {
+        page: PageOrder,
+        /// That second is left out of the question.
+        is_strict: bool,
+    },
     /// Whether the relay gives more than so many events at once.
     Cap { held: usize },
     /// Any event that the relay has.
     Sample,
+    /// Any event of the last month, or of a few of the authors.
+    Part,
     /// Whether a question of this size that names an event which the relay has brings it.
     Sized(Size),
     /// Whether the smallest question for that event still brings it.
     Again(Size),
     /// Whether a relay that has given nothing has nothing.
-    Nothing { is_last: bool },
+    Nothing,
     /// Asks for nothing: what a relay has sent before its answer has come by then.
     Flush,
-}
-
-/// What [`Question::Newer`] is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Newer {
-    /// The oldest second of the page.
-    than: u64,
-    /// So many events of the page are newer.
-    held: usize,
-    /// All events of the page are of one second.
-    is_of_one_second: bool,
-    /// That second is left out of the question.
-    is_strict: bool,
 }
 
 /// What the answer shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Finding {
-    NewestFirst,
-    OldestFirst,
+    /// The relay keeps to the order in which it is asked.
+    InOrder,
+    /// It keeps to the opposite order.
+    Reversed,
     /// Neither: what a page leaves out may be anywhere.
     NoOrder,
-    /// Nothing is newer than this page.
-    NothingNewer,
-    /// It may have been cut, so that a stricter question has to tell.
+    /// This page leaves out nothing that is nearer than what it holds.
+    NothingNearer,
+    /// The answer may have been cut, so that a stricter question has to tell.
     Unsure,
     /// There is something.
     Something,
@@ -79,54 +78,49 @@ pub(super) enum Finding {
 
 impl Control {
     fn new(question: Question, filter: Filter) -> Self {
-        Self { question, filter, newest: None, is_passed: false, came: 0, newer: 0 }
+        Self {
+            question,
+            filter,
+            first: None,
+            came: 0,
+            events: 0,
+            left_out: 0,
+            reaches_farthest: false,
+            has_strayed: false,
+        }
+    }
+
+    /// The same question, which is asked again.
+    pub(super) fn again(self) -> Self {
+        Self::new(self.question, self.filter)
     }
 
     /// Asks for one event of a page that was asked for with this filter.
-    pub(super) fn of_order(page: PageOrder, asked: &Filter) -> Self {
+    pub(super) fn of_first(page: PageOrder, asked: &Filter) -> Self {
         let filter = Filter { limit: Some(1), ..asked.clone() };
-        Self::new(Question::Order(page), filter)
+        Self::new(Question::First(page), filter)
     }
 
-    // A relay may leave out the second from which it is asked. So each of the next three asks from
-    // the oldest second of the page, counts what is newer, and asks without that second only if the
-    // answer may have been cut; it is known by then that the second is not left out.
-
-    /// Asks these authors, of whom a page holds nothing, for what is newer than its oldest event: a
-    /// relay may give one author after the other.
-    pub(super) fn of_others(page: PageOrder, authors: Vec<Pubkey>, asked: &Filter) -> Self {
-        let (than, authors) = (page.oldest, Some(authors));
-        let filter = Filter { authors, ..asked.clone() };
-        let newer = Newer { than, held: 0, is_of_one_second: false, is_strict: false };
-        Self::of_newer(newer, filter, SMALLEST_PAGE_LIMIT)
+    /// Asks for what is nearer than such a page, or as near as its farthest second.
+    // A relay may leave out the second from which it is asked, so that second is asked for, too. It is
+    // left out only if the answer may have been cut, and has shown that the relay gives it.
+    // `most`: events that the page was asked for; a larger limit may be refused.
+    pub(super) fn of_nearer(page: PageOrder, nearer: Filter, most: u64) -> Self {
+        let limit = u64::try_from(page.events.saturating_add(1)).unwrap_or(most).min(most);
+        let filter = Filter { limit: Some(limit), ..nearer };
+        Self::new(Question::Nearer { page, is_strict: false }, filter)
     }
 
-    /// Asks for what is newer than the oldest second of a page of so many events, of which so many
-    /// are newer: a relay may give the events of a part of what it was asked for.
-    pub(super) fn of_rest(page: PageOrder, held: usize, events: usize, asked: &Filter) -> Self {
-        let filter = Filter { until: Some(page.newest), ..asked.clone() };
-        let newer = Newer { than: page.oldest, held, is_of_one_second: false, is_strict: false };
-        Self::of_newer(newer, filter, events + 1)
-    }
-
-    /// Asks for what is newer than a page of so many events, which are all of this second.
-    pub(super) fn of_one_second(than: u64, events: usize, asked: &Filter) -> Self {
-        let newer = Newer { than, held: 0, is_of_one_second: true, is_strict: false };
-        Self::of_newer(newer, asked.clone(), events + 1)
-    }
-
-    fn of_newer(newer: Newer, filter: Filter, limit: usize) -> Self {
-        let limit = u64::try_from(limit).ok();
-        let filter = Filter { since: Some(newer.than), limit, ..filter };
-        Self::new(Question::Newer(newer), filter)
-    }
-
-    /// Asks the same without the oldest second.
-    pub(super) fn stricter(&self, newer: Newer) -> Self {
-        let limit = u64::try_from(newer.held.saturating_add(1)).ok();
-        let since = Some(newer.than.saturating_add(1));
-        let question = Question::Newer(Newer { is_strict: true, ..newer });
-        Self::new(question, Filter { since, limit, ..self.filter.clone() })
+    /// Asks the same without that second.
+    pub(super) fn stricter(&self, page: PageOrder) -> Self {
+        let limit = u64::try_from(page.nearer.saturating_add(1)).ok();
+        let mut filter = Filter { limit, ..self.filter.clone() };
+        let beyond = page.order.turn(page.farthest.saturating_add(1));
+        match page.order {
+            Order::NewestFirst => filter.since = Some(beyond),
+            Order::OldestFirst => filter.until = Some(beyond),
+        }
+        Self::new(Question::Nearer { page, is_strict: true }, filter)
     }
 
     /// Asks for more events than so many, whatever they are.
@@ -139,6 +133,13 @@ impl Control {
     pub(super) fn of_sample(until: Option<u64>) -> Self {
         let limit = Some(SAMPLES);
         Self::new(Question::Sample, Filter { until, limit, ..Filter::default() })
+    }
+
+    /// The same for those of the last month alone: what is older may be too much to ask for.
+    pub(super) fn of_recent(until: Option<u64>) -> Self {
+        let since = until.map(|until| until.saturating_sub(RECENT));
+        let filter = Filter { since, until, limit: Some(SAMPLES), ..Filter::default() };
+        Self::new(Question::Part, filter)
     }
 
     /// Asks as largely as a question that was answered with nothing, but for an event that the relay
@@ -180,18 +181,22 @@ impl Control {
         Self::new(Question::Flush, message::for_nothing())
     }
 
-    /// Asks for one event of a question that was answered with nothing. The last one is about a
-    /// few of the authors alone.
-    pub(super) fn of_nothing(answered: &Filter, is_last: bool) -> Self {
+    /// The same for those of a few of these authors.
+    pub(super) fn of_few_authors(answered: &Filter) -> Option<Self> {
+        let authors = answered.authors.iter().flatten().take(CONTROL_AUTHORS).copied().collect();
+        let (authors, until) = (Some(authors), answered.until);
+        let filter = Filter { authors, until, limit: Some(SAMPLES), ..Filter::default() };
+        answered.authors.is_some().then(|| Self::new(Question::Part, filter))
+    }
+
+    /// Asks for one event of a question that was answered with nothing.
+    pub(super) fn of_nothing(answered: &Filter) -> Self {
         let mut filter = Filter { limit: Some(1), ..answered.clone() };
         if let Some(kinds) = &mut filter.kinds {
             kinds.sort_by_key(|kind| (!COMMON_KINDS.contains(kind), *kind));
             kinds.truncate(CONTROL_KINDS);
         }
-        if is_last && let Some(authors) = &mut filter.authors {
-            authors.truncate(CONTROL_AUTHORS);
-        }
-        Self::new(Question::Nothing { is_last }, filter)
+        Self::new(Question::Nothing, filter)
     }
 
     /// What is asked.
@@ -199,34 +204,46 @@ impl Control {
         &self.filter
     }
 
-    /// An event came; `None`: it was not asked for.
-    pub(super) fn event_of(&mut self, event: &Outline) -> Option<Question> {
+    /// An event came, which the page in question holds or not; `None`: it was not asked for.
+    pub(super) fn event_of(&mut self, event: &Outline, is_held: bool) -> Option<Question> {
         let Outline { id, pubkey, kind, created_at } = event;
+        self.came = self.came.saturating_add(1);
         if !self.filter.matches(id, pubkey, *kind, *created_at) {
+            self.has_strayed = true;
             return None;
         }
-        self.event(*created_at);
+        self.event(*created_at, is_held);
         Some(self.question)
     }
 
-    fn event(&mut self, created_at: u64) {
-        self.newest = self.newest.max(Some(created_at));
-        self.came = self.came.saturating_add(1);
-        if let Question::Newer(newer) = self.question
-            && created_at > newer.than
-        {
-            self.newer = self.newer.saturating_add(1);
+    fn event(&mut self, created_at: u64, is_held: bool) {
+        self.first.get_or_insert(created_at);
+        self.events = self.events.saturating_add(1);
+        if let Question::Nearer { page, .. } = self.question {
+            let second = page.order.turn(created_at);
+            self.left_out += usize::from(second > page.farthest && !is_held);
+            self.reaches_farthest |= second == page.farthest;
         }
     }
 
     /// Something came in the place of an event that is not taken.
     pub(super) fn pass(&mut self) {
-        self.is_passed = true;
+        self.came = self.came.saturating_add(1);
+    }
+
+    /// Something has come that was not asked for.
+    pub(super) fn has_strayed(&self) -> bool {
+        self.has_strayed
     }
 
     /// Nothing has come.
     pub(super) fn is_empty(&self) -> bool {
-        self.newest.is_none() && !self.is_passed
+        self.came == 0
+    }
+
+    /// Whether it is asked because the peer has given nothing at all.
+    pub(super) fn is_about_nothing(&self) -> bool {
+        matches!(self.question, Question::Sample | Question::Part | Question::Nothing)
     }
 
     /// How many events have come.
@@ -236,32 +253,35 @@ impl Control {
 
     /// What the end of the answer shows, if the relay has given `largest` events in one page.
     pub(super) fn end(&self, largest: usize) -> Finding {
-        match (self.question, self.newest) {
-            (Question::Flush, _) => Finding::Nothing,
-            (Question::Newer(newer), _) => self.end_of_newer(newer, largest),
-            (Question::Cap { held }, _) if self.came > held => Finding::Something,
-            (Question::Cap { .. }, _) => Finding::Nothing,
-            (Question::Order(page), Some(newest)) if newest >= page.newest => Finding::NewestFirst,
-            (Question::Order(page), Some(newest)) if page.is_rising && newest <= page.oldest => {
-                Finding::OldestFirst
-            }
-            // It shows nothing, and what the page shows is all that is known.
-            (Question::Order(_), None) if self.is_passed => Finding::NewestFirst,
-            (Question::Order(_), _) => Finding::NoOrder,
-            (_, Some(_)) => Finding::Something,
-            (_, None) => Finding::Nothing,
+        match self.question {
+            Question::Flush => Finding::Nothing,
+            Question::First(page) => self.end_of_first(page),
+            Question::Nearer { page, is_strict } => self.end_of_nearer(page, is_strict, largest),
+            Question::Cap { held } if self.came > held => Finding::Something,
+            Question::Cap { .. } => Finding::Nothing,
+            _ if self.events > 0 => Finding::Something,
+            _ => Finding::Nothing,
         }
     }
 
-    fn end_of_newer(&self, newer: Newer, largest: usize) -> Finding {
+    fn end_of_first(&self, page: PageOrder) -> Finding {
+        match self.first.map(|first| page.order.turn(first)) {
+            Some(first) if first >= page.nearest => Finding::InOrder,
+            Some(first) if first <= page.farthest => Finding::Reversed,
+            _ => Finding::NoOrder,
+        }
+    }
+
+    fn end_of_nearer(&self, page: PageOrder, is_strict: bool, largest: usize) -> Finding {
         let asked = self.filter.limit.and_then(|limit| usize::try_from(limit).ok());
-        let is_whole = self.came < asked.unwrap_or(usize::MAX).min(largest);
-        match (self.newer > newer.held, newer.is_of_one_second) {
-            (true, true) => Finding::OldestFirst,
-            (true, false) => Finding::NoOrder,
-            (false, _) if !is_whole && !newer.is_strict => Finding::Unsure,
-            (false, true) => Finding::NothingNewer,
-            (false, false) => Finding::NewestFirst,
+        // A relay that does not keep to the filter may have cut it at any length.
+        let is_whole = self.came < asked.unwrap_or(usize::MAX).min(largest) && !self.has_strayed;
+        // What the page holds comes again, or it is no answer.
+        let is_answer = self.left_out == 0 && self.came >= page.nearer;
+        match is_answer {
+            true if is_whole => Finding::NothingNearer,
+            true if !is_strict && self.reaches_farthest => Finding::Unsure,
+            _ => Finding::NoOrder,
         }
     }
 }
@@ -278,33 +298,68 @@ fn put_in<T: PartialEq>(items: &mut [T], item: T) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::nostr::Pubkey;
 
-    fn order_of(newest: u64, oldest: u64, is_rising: bool, given: Option<u64>) -> Finding {
-        let page = PageOrder { newest, oldest, is_rising, mixed: None };
-        let mut control = Control::of_order(page, &Filter::default());
-        given.into_iter().for_each(|created_at| control.event(created_at));
-        control.end(0)
+    fn page(order: Order) -> PageOrder {
+        let (nearest, farthest) = (order.turn(90), order.turn(60));
+        let (nearest, farthest) = (nearest.max(farthest), nearest.min(farthest));
+        PageOrder { order, nearest, farthest, nearer: 4, events: 5, may_be_reversed: true }
     }
 
     #[test]
     fn one_event_tells_which_events_a_relay_gives_first() {
-        use Finding::{NewestFirst, NoOrder, OldestFirst};
-        for (is_rising, given, finding) in [
-            (false, Some(90), NewestFirst),
-            (false, Some(95), NewestFirst),
-            (true, Some(90), NewestFirst),
-            (true, Some(10), OldestFirst),
-            (true, Some(5), OldestFirst),
-            (false, Some(10), NoOrder),
-            (true, Some(50), NoOrder),
-            (true, None, NoOrder),
+        use Finding::{InOrder, NoOrder, Reversed};
+        for (order, given, finding) in [
+            (Order::NewestFirst, Some(90), InOrder),
+            (Order::NewestFirst, Some(95), InOrder),
+            (Order::NewestFirst, Some(60), Reversed),
+            (Order::NewestFirst, Some(5), Reversed),
+            (Order::NewestFirst, Some(70), NoOrder),
+            (Order::NewestFirst, None, NoOrder),
+            (Order::OldestFirst, Some(60), InOrder),
+            (Order::OldestFirst, Some(95), Reversed),
         ] {
-            assert_eq!(order_of(90, 10, is_rising, given), finding, "{is_rising} {given:?}");
+            let mut control = Control::of_first(page(order), &Filter::default());
+            given.into_iter().for_each(|created_at| control.event(created_at, true));
+            assert_eq!(control.end(0), finding, "{order:?} {given:?}");
         }
     }
 
     #[test]
-    fn a_control_of_nothing_is_about_few_and_common_kinds_and_at_last_about_few_authors() {
+    fn a_page_is_whole_as_far_as_it_reaches_if_nothing_nearer_is_left_out() {
+        use Finding::{NoOrder, NothingNearer, Unsure};
+        let held = |second: u64| (second, true);
+        let all = [90, 80, 70, 65, 60].map(held);
+        for (given, is_strict, finding) in [
+            (&all[..4], false, NothingNearer),
+            // It is as large as any page, and may have been cut.
+            (&all[..], false, Unsure),
+            (&[all[0]; 5], false, NoOrder),
+            (&[(61, false)], false, NoOrder),
+            (&[], false, NoOrder),
+            (&all[..4], true, NothingNearer),
+            (&all[..], true, NoOrder),
+            (&[(90, false)], true, NoOrder),
+        ] {
+            let mut control = Control::of_nearer(page(Order::NewestFirst), Filter::default(), 500);
+            if is_strict {
+                control = control.stricter(page(Order::NewestFirst));
+                assert_eq!((control.filter.since, control.filter.limit), (Some(61), Some(5)));
+            }
+            given.iter().for_each(|&(second, is_held)| control.event_and_count(second, is_held));
+            assert_eq!(control.end(5), finding, "{given:?} {is_strict}");
+        }
+    }
+
+    impl Control {
+        fn event_and_count(&mut self, second: u64, is_held: bool) {
+            self.came += 1;
+            self.event(second, is_held);
+        }
+    }
+
+    #[test]
+    fn nothing_is_doubted_for_few_and_common_kinds_and_for_all_kinds_of_few_authors() {
         let authors: Vec<Pubkey> = (0..100).map(|byte| Pubkey::from_bytes([byte; 32])).collect();
         let answered = Filter {
             authors: Some(authors.clone()),
@@ -312,18 +367,16 @@ mod tests {
             until: Some(9),
             ..Filter::default()
         };
-        let expected = |authors: &[Pubkey]| Filter {
-            authors: Some(authors.to_vec()),
-            kinds: Some(vec![0, 1, 10_002]),
-            until: Some(9),
-            limit: Some(1),
-            ..Filter::default()
-        };
-        assert_eq!(Control::of_nothing(&answered, false).filter(), &expected(&authors));
-        let few = expected(&authors[..CONTROL_AUTHORS]);
-        let mut last = Control::of_nothing(&answered, true);
-        assert_eq!((last.filter(), last.end(0)), (&few, Finding::Nothing));
-        last.event(5);
-        assert_eq!(last.end(0), Finding::Something);
+        let mut nothing = Control::of_nothing(&answered);
+        let kinds = Some(vec![0, 1, 10_002]);
+        let expected = Filter { kinds, limit: Some(1), ..answered.clone() };
+        assert_eq!((nothing.filter(), nothing.end(0)), (&expected, Finding::Nothing));
+        nothing.event(5, false);
+        assert_eq!(nothing.end(0), Finding::Something);
+        let few = Control::of_few_authors(&answered).unwrap();
+        let authors = Some(authors[..CONTROL_AUTHORS].to_vec());
+        let expected =
+            Filter { authors, until: Some(9), limit: Some(SAMPLES), ..Filter::default() };
+        assert_eq!(few.filter(), &expected);
     }
 }

@@ -1,55 +1,82 @@
 //! What an answer does not prove by itself, and the control questions that tell: whether "nothing" was
 //! true, in which order pages come, and whether a second was cut.
 
+use std::collections::VecDeque;
+
 use super::control::{Control, Finding, Question};
-use super::paged_query::{LeftOut, Order, PagedQuery};
+use super::paged_query::{LeftOut, Order, PageOrder, PagedQuery};
 use super::refusals::{Refusal, is_private, is_private_kind};
 use super::size::{Refused, Size};
 use super::{Arrival, HeldPage, Pager, fresh};
-use crate::nostr::{Filter, Outline};
+use crate::nostr::Outline;
 use crate::peer::limits::{
-    CONTROL_AUTHORS, DOUBTS, LOST_SAMPLES, SMALLEST_CAP, SMALLEST_PAGE_LIMIT,
+    DOUBTS, LOST_SAMPLES, PUBLISHED_LATE, SMALLEST_CAP, SMALLEST_PAGE_LIMIT,
 };
 use crate::peer::outcome::GapReason;
 use crate::peer::peer_limits::{PeerLimits, SaysNothing};
 
 impl Pager {
-    /// A question about what is held or doubted, once nothing else is open.
-    pub(super) fn next_control(&mut self, limits: &PeerLimits) -> Option<Control> {
-        if let Some(held) = self.held.first() {
-            let query = &held.query;
-            return Some(match query.page_order() {
-                Some(order) => Control::of_order(order, query.asked()),
-                None => Control::of_one_second(query.newest()?, query.page_events(), query.asked()),
-            });
+    /// Questions about what is held or doubted, once nothing else is open. They are asked together.
+    pub(super) fn next_controls(&mut self, limits: &PeerLimits) -> VecDeque<Control> {
+        if let Some(control) = self.held.first().and_then(|held| self.about_order(held, limits)) {
+            return [control].into();
         }
         let has_ended = self.waiting.is_empty() && self.open.is_empty();
         let most = if limits.sizes.is_settled() { DOUBTS } else { 1 };
         if !has_ended && self.doubtful.len() < most {
-            return None;
+            return VecDeque::new();
         }
         let believed = |query: &mut PagedQuery| is_believed(size_of(query), limits);
         let believed: Vec<PagedQuery> = self.doubtful.extract_if(.., believed).collect();
         believed.into_iter().for_each(|query| self.complete(query, limits));
         if let Some(doubted) = self.most_doubted() {
-            let query = doubted.query();
-            return Some(match &self.sample {
-                Some(sample) => Control::of_size(&query, doubted.limit(), sample),
-                None if self.lost_samples > LOST_SAMPLES => Control::of_nothing(&query, false),
-                None => Control::of_sample(query.until),
-            });
+            return self.about_nothing(doubted);
         }
         if !has_ended {
-            return None;
+            return VecDeque::new();
         }
-        let most = self.dense.iter().map(PagedQuery::doubted).max()?;
+        let Some(most) = self.dense.iter().map(PagedQuery::doubted).max() else {
+            return VecDeque::new();
+        };
         if is_open_question(most, limits) {
-            return Some(Control::of_cap(most));
+            return [Control::of_cap(most)].into();
         }
         // Meanwhile a larger page has come.
         let dense = std::mem::take(&mut self.dense);
         dense.into_iter().for_each(|query| self.complete(query, limits));
-        None
+        VecDeque::new()
+    }
+
+    /// Whether a page that may have been cut leaves out anything nearer than what it holds: one that
+    /// shows an order by itself tells it of all that are asked for like it.
+    fn about_order(&self, held: &HeldPage, limits: &PeerLimits) -> Option<Control> {
+        let (query, page) = (&held.query, held.query.page_order()?);
+        let is_proof = query.proves_order() && !limits.ordered.covers(held.size);
+        Some(match is_proof {
+            true => Control::of_first(page, query.asked()),
+            false => self.about_page(query, page),
+        })
+    }
+
+    fn about_page(&self, query: &PagedQuery, page: PageOrder) -> Control {
+        let nearer = query.nearer(self.began.saturating_sub(PUBLISHED_LATE));
+        Control::of_nearer(page, nearer, query.limit())
+    }
+
+    /// Whether it is true that there is nothing: a question of the same size about something that
+    /// the peer has tells that, and as long as nothing is known, it is asked for anything.
+    fn about_nothing(&self, doubted: &PagedQuery) -> VecDeque<Control> {
+        let query = doubted.query();
+        if let Some(sample) = &self.sample {
+            return [Control::of_size(&query, doubted.limit(), sample)].into();
+        }
+        let mut controls = VecDeque::new();
+        if self.lost_samples <= LOST_SAMPLES {
+            controls.extend([Control::of_sample(self.until), Control::of_recent(self.until)]);
+            controls.extend(Control::of_few_authors(&query));
+        }
+        controls.push_back(Control::of_nothing(&query));
+        controls
     }
 
     /// The largest of the queries that were answered with nothing.
@@ -65,24 +92,39 @@ impl Pager {
         }
     }
 
+    /// What was answered with nothing although this matches it was no answer.
+    fn note_contradiction(&mut self, event: &Outline) {
+        let Outline { id, pubkey, kind, created_at } = event;
+        // What is published meanwhile shows nothing.
+        if created_at.saturating_add(PUBLISHED_LATE) < self.began {
+            let is_of = |query: &PagedQuery| query.query().matches(id, pubkey, *kind, *created_at);
+            self.has_lied |= self.doubtful.iter().any(is_of);
+        }
+    }
+
     /// An event that a control question has brought; `None`: it was not asked for.
     pub(super) fn event_of_control(
         &mut self,
         question: Option<Question>,
         event: &Outline,
     ) -> Arrival {
-        let is_held = || self.held.first().is_some_and(|held| held.query.knows(&event.id));
         match question {
             None => Arrival::Unasked,
-            Some(Question::Sample) => {
+            Some(Question::Sample | Question::Part) => {
                 self.note_sample(event);
+                self.note_contradiction(event);
                 Arrival::Repeated
             }
-            Some(Question::Newer(_)) if !is_held() => Arrival::New,
-            Some(Question::Nothing { .. }) => Arrival::New,
+            Some(Question::Nearer { .. }) if !self.is_held(event) => Arrival::New,
+            Some(Question::Nothing) => Arrival::New,
             // What comes only to show something is not taken: nobody has asked for it.
             Some(_) => Arrival::Repeated,
         }
+    }
+
+    /// Whether the page that is asked about holds this event.
+    pub(super) fn is_held(&self, event: &Outline) -> bool {
+        self.held.first().is_some_and(|held| held.query.knows(&event.id))
     }
 
     /// The answer to a control question has ended.
@@ -93,76 +135,108 @@ impl Pager {
         limits: &mut PeerLimits,
     ) {
         self.outcome.pages += u64::from(control.question != Question::Flush);
-        if self.may_come_late(&control) {
-            let is_sample = control.question == Question::Sample;
-            self.empty_control = Some((subscription.to_owned(), control));
-            // A sample may come while the next question is open.
-            return if is_sample { self.doubt_all() } else { self.flush() };
+        if control.question == Question::Flush {
+            return self.flushed(limits);
         }
-        let control = self.flushed(control);
         let finding = control.end(limits.largest_page);
         limits.largest_page = limits.largest_page.max(control.came());
-        self.found(finding, &control, limits);
+        let is_nothing = finding == Finding::Nothing && control.is_about_nothing();
+        if is_nothing || self.may_come_late(&control) {
+            self.empty_controls.push((subscription.to_owned(), control));
+        } else {
+            self.found(finding, &control, limits);
+        }
+        self.look_at_empty_controls(limits);
     }
 
     /// Whether it is to be waited for what comes after the end of this answer.
-    pub(super) fn may_come_late(&self, control: &Control) -> bool {
+    fn may_come_late(&self, control: &Control) -> bool {
         control.is_empty()
             && match control.question {
                 Question::Flush | Question::Cap { .. } => false,
-                Question::Order(_) | Question::Newer(_) => self.has_been_late,
+                Question::First(_) | Question::Nearer { .. } => self.has_been_late,
                 _ => true,
             }
     }
 
-    /// The control question that has been answered: of a flush it is the one before.
-    pub(super) fn flushed(&mut self, control: Control) -> Control {
-        let flushed = self.empty_control.take_if(|_| control.question == Question::Flush);
-        flushed.map_or(control, |(_, control)| control)
+    /// Control questions that have ended with nothing, once all that were asked together have ended.
+    pub(super) fn look_at_empty_controls(&mut self, limits: &mut PeerLimits) {
+        if !self.controls.is_empty() || self.is_control_open() {
+            return;
+        }
+        if self.sample.is_some() {
+            let about_nothing =
+                self.empty_controls.extract_if(.., |(_, control)| control.is_about_nothing());
+            // It has something, and has said that there is nothing at all.
+            let is_a_lie = |control: &Control| {
+                control.question == Question::Sample && control.end(0) == Finding::Nothing
+            };
+            self.has_lied |= about_nothing.filter(|(_, it)| is_a_lie(it)).count() > 0;
+        }
+        if std::mem::take(&mut self.has_lied) {
+            self.refuse_all_doubtful(limits);
+        }
+        if !self.empty_controls.is_empty() {
+            self.flush();
+        }
     }
 
-    /// The peer has not given any event: whether it has something of what is doubted is asked.
-    pub(super) fn doubt_all(&mut self) {
-        self.control = self.most_doubted().map(|it| Control::of_nothing(&it.query(), true));
+    /// What the peer has sent late has come.
+    pub(super) fn flushed(&mut self, limits: &mut PeerLimits) {
+        let ended = std::mem::take(&mut self.empty_controls);
+        let is_about_nothing = ended.iter().any(|(_, control)| control.is_about_nothing());
+        let has_strayed = ended.iter().any(|(_, control)| control.has_strayed());
+        for (_, control) in ended {
+            let finding = control.end(limits.largest_page);
+            limits.largest_page = limits.largest_page.max(control.came());
+            self.found(finding, &control, limits);
+        }
+        if is_about_nothing && self.sample.is_none() && has_strayed {
+            // What it gives in place of an answer may hide one.
+            let doubtful = std::mem::take(&mut self.doubtful);
+            self.end_with_gaps(doubtful, &GapReason::IgnoresFilter, limits.largest_page);
+        } else if is_about_nothing && self.sample.is_none() && !self.doubtful.is_empty() {
+            limits.says_nothing = SaysNothing::Truly;
+            for query in std::mem::take(&mut self.doubtful) {
+                limits.confirmed.add(size_of(&query));
+                self.complete(query, limits);
+            }
+        }
     }
 
     /// What a control question has found.
     pub(super) fn found(&mut self, finding: Finding, control: &Control, limits: &mut PeerLimits) {
-        let first = self.held.first().map(|held| &held.query);
         match control.question {
-            Question::Flush => {}
-            Question::Nothing { is_last } => {
-                self.found_of_nothing(finding, is_last, control, limits)
+            // What they have brought is noted already.
+            Question::Flush | Question::Sample | Question::Part => {}
+            Question::Nothing if finding == Finding::Something => {
+                // It was asked for one event: nothing is known of larger pages.
+                let page = limits.sizes.limit(SMALLEST_PAGE_LIMIT as u64);
+                let answered = Size::of(control.filter(), page);
+                limits.given.add(answered);
+                limits.sizes.begin_at(answered);
+                self.refuse_all_doubtful(limits);
             }
+            Question::Nothing => {}
             Question::Cap { held } => {
                 if finding == Finding::Nothing {
                     limits.cap_sought = limits.cap_sought.max(held);
                 }
             }
-            Question::Sample => {
-                if self.sample.is_none() {
-                    self.doubt_all();
-                }
-            }
             Question::Sized(size) => self.found_of_size(finding, size, limits),
             Question::Again(size) => self.found_again(finding, size, limits),
-            Question::Order(page) if finding == Finding::NewestFirst => {
-                self.control = first.and_then(|query| match page.mixed {
-                    Some(held) => {
-                        Some(Control::of_rest(page, held, query.page_events(), query.asked()))
-                    }
-                    None => Some(query.others())
-                        .filter(|others| !others.is_empty())
-                        .map(|others| Control::of_others(page, others, query.asked())),
-                });
-                if self.control.is_none() {
-                    self.found_of_order(finding, limits);
+            Question::First(page) => self.found_of_first(finding, page, limits),
+            Question::Nearer { page, .. } => match finding {
+                Finding::Unsure => self.controls.push_back(control.stricter(page)),
+                Finding::NothingNearer => self.end_held_page(limits),
+                // Is it the other way round?
+                _ if page.may_be_reversed && limits.order == Order::NewestFirst => {
+                    let first = self.held.first();
+                    let control = first.map(|it| Control::of_first(page, it.query.asked()));
+                    self.controls.extend(control);
                 }
-            }
-            Question::Newer(newer) if finding == Finding::Unsure => {
-                self.control = Some(control.stricter(newer));
-            }
-            Question::Order(_) | Question::Newer(_) => self.found_of_order(finding, limits),
+                _ => self.refuse_held_page(limits),
+            },
         }
     }
 
@@ -184,7 +258,8 @@ impl Pager {
                 }
             }
         } else {
-            self.control = self.sample.map(|sample| Control::of_sample_again(size, &sample));
+            let again = self.sample.map(|sample| Control::of_sample_again(size, &sample));
+            self.controls.extend(again);
         }
     }
 
@@ -218,79 +293,56 @@ impl Pager {
         }
     }
 
-    pub(super) fn found_of_order(&mut self, finding: Finding, limits: &mut PeerLimits) {
-        let held = std::mem::take(&mut self.held);
-        // It was asked about the first of them.
-        let size = held.first().map(|page| page.size);
-        let finding = match (finding, limits.order) {
-            (Finding::OldestFirst, Order::NewestFirst) => return self.turn_round(held, limits),
-            (Finding::NewestFirst, Order::NewestFirst)
-            | (Finding::OldestFirst, Order::OldestFirst) => {
-                let is_proof = held.first().is_some_and(|page| page.query.proves_order());
-                size.filter(|_| is_proof).into_iter().for_each(|size| limits.ordered.add(size));
-                // Else it has been found out for this page alone.
-                if is_proof { finding } else { Finding::NothingNewer }
+    /// Which event the peer gives first of what a page was asked for.
+    fn found_of_first(&mut self, finding: Finding, page: PageOrder, limits: &mut PeerLimits) {
+        let Some(first) = self.held.first() else { return };
+        match finding {
+            Finding::Reversed if page.may_be_reversed && limits.order == Order::NewestFirst => {
+                self.turn_round(limits);
             }
-            (Finding::NewestFirst, Order::OldestFirst) => Finding::NoOrder,
-            (finding, _) => finding,
-        };
-        for (at, page) in held.into_iter().enumerate() {
-            let is_first = at == 0;
-            match finding {
-                Finding::NothingNewer if is_first => self.end_page(page, limits),
-                Finding::NoOrder if is_first => {
-                    let reason = GapReason::NoOrder;
-                    let refusal =
-                        Refusal { reason, is_costly: false, is_denied: false, is_final: false };
-                    self.refuse_query(page.query, page.size, &refusal, limits);
-                }
-                _ if must_know_order(&page, limits) => self.held.push(page),
-                _ => self.end_page(page, limits),
+            Finding::InOrder if first.query.proves_order() => {
+                limits.ordered.add(first.size);
+                let held = std::mem::take(&mut self.held);
+                let ends = |page: &HeldPage| !must_know_order(page, limits);
+                let (ended, held): (Vec<_>, Vec<_>) = held.into_iter().partition(ends);
+                self.held = held;
+                ended.into_iter().for_each(|page| self.end_page(page, limits));
             }
+            // What it shows is doubtful, and still the page may leave out nothing.
+            _ if !page.may_be_reversed => {
+                let control = self.about_page(&first.query, page);
+                self.controls.push_back(control);
+            }
+            _ => self.refuse_held_page(limits),
+        }
+    }
+
+    /// The page that was asked about leaves out nothing that is nearer than what it holds.
+    fn end_held_page(&mut self, limits: &mut PeerLimits) {
+        if !self.held.is_empty() {
+            let page = self.held.remove(0);
+            self.end_page(page, limits);
+        }
+    }
+
+    /// It may leave out anything.
+    fn refuse_held_page(&mut self, limits: &mut PeerLimits) {
+        if !self.held.is_empty() {
+            let HeldPage { query, size, .. } = self.held.remove(0);
+            let reason = GapReason::NoOrder;
+            let refusal = Refusal { reason, is_costly: false, is_denied: false, is_final: false };
+            self.refuse_query(query, size, &refusal, limits);
         }
     }
 
     /// The relay gives the oldest first: everything that is not complete is begun anew.
-    pub(super) fn turn_round(&mut self, held: Vec<HeldPage>, limits: &mut PeerLimits) {
+    fn turn_round(&mut self, limits: &mut PeerLimits) {
         limits.order = Order::OldestFirst;
         limits.left_out = LeftOut::default();
-        held.iter().for_each(|page| limits.ordered.add(page.size));
+        let held = std::mem::take(&mut self.held);
         let waiting = std::mem::take(&mut self.waiting);
         let queries = held.into_iter().map(|page| page.query).chain(waiting);
         self.waiting = queries.map(|query| fresh(query.query(), limits)).collect();
-    }
-
-    pub(super) fn found_of_nothing(
-        &mut self,
-        finding: Finding,
-        is_last: bool,
-        control: &Control,
-        limits: &mut PeerLimits,
-    ) {
-        if finding == Finding::Nothing && self.sample.is_some() {
-            // It has something, which has come late.
-            return;
-        }
-        let lists = |filter: &Filter| filter.authors.as_ref().map_or(0, Vec::len);
-        let doubtful = std::mem::take(&mut self.doubtful);
-        if finding == Finding::Something {
-            // It was asked for one event: nothing is known of larger pages.
-            let page = limits.sizes.limit(SMALLEST_PAGE_LIMIT as u64);
-            let answered = Size::of(control.filter(), page);
-            limits.given.add(answered);
-            limits.sizes.begin_at(answered);
-            self.doubtful = doubtful;
-            self.refuse_all_doubtful(limits);
-        } else if let Some(query) = doubtful.iter().find(|_| !is_last)
-            && lists(control.filter()) > CONTROL_AUTHORS
-        {
-            self.control = Some(Control::of_nothing(&query.query(), true));
-            self.doubtful = doubtful;
-        } else {
-            limits.says_nothing = SaysNothing::Truly;
-            doubtful.iter().for_each(|query| limits.confirmed.add(size_of(query)));
-            doubtful.into_iter().for_each(|query| self.complete(query, limits));
-        }
     }
 
     /// A relay that says "nothing" where it has something: a smaller question may be answered.
@@ -330,12 +382,8 @@ pub(super) fn is_believed(size: Size, limits: &PeerLimits) -> bool {
 /// Whether what a page leaves out depends on an order that the peer has not shown yet.
 pub(super) fn must_know_order(page: &HeldPage, limits: &PeerLimits) -> bool {
     let HeldPage { query, size, .. } = page;
-    if query.is_whole(limits.largest_page) || (limits.ordered.covers(*size) && !query.is_mixed()) {
-        return false;
-    }
-    let is_of_one_second = limits.order == Order::NewestFirst && query.newest().is_some();
-    let may_be_cut = query.is_fresh() && query.largest_page() >= 2;
-    query.page_order().is_some() || (may_be_cut && is_of_one_second)
+    let is_known = limits.ordered.covers(*size) && !query.is_mixed();
+    !is_known && !query.is_whole(limits.largest_page) && query.page_order().is_some()
 }
 
 /// Whether it is to be found out if the peer gives more than so many events at once.

@@ -30,7 +30,7 @@ impl Pager {
     /// Asks for nothing, so that what was late has come.
     pub(in crate::peer) fn flush(&mut self) {
         self.may_be_late = false;
-        self.control = Some(Control::flush());
+        self.controls.push_back(Control::flush());
     }
 
     pub(super) fn late_event(
@@ -38,11 +38,11 @@ impl Pager {
         subscription: &str,
         event: &Outline,
         limits: &PeerLimits,
-        began: u64,
     ) -> Arrival {
-        if let Some((_, control)) = self.empty_control.as_mut().filter(|(it, _)| it == subscription)
-        {
-            let question = control.event_of(event);
+        let is_held = self.is_held(event);
+        let empty = self.empty_controls.iter_mut().find(|(it, _)| it == subscription);
+        if let Some((_, control)) = empty {
+            let question = control.event_of(event, is_held);
             return self.event_of_control(question, event);
         }
         let Outline { id, pubkey, kind, created_at } = event;
@@ -61,7 +61,7 @@ impl Pager {
         }
         self.has_been_late = true;
         // What is published meanwhile may come then; of anything else that was no end.
-        let is_new = created_at.saturating_add(PUBLISHED_LATE) >= began;
+        let is_new = created_at.saturating_add(PUBLISHED_LATE) >= self.began;
         if !is_new && !std::mem::replace(&mut ended.is_named, true) {
             let filter = ended.filter.clone();
             self.outcome.gaps.push(Gap { filter, reason: GapReason::AfterItsEnd });
@@ -103,14 +103,14 @@ impl Pager {
     /// What has ended with nothing is asked again: the peer may have hidden it.
     pub(in crate::peer) fn ask_empty_again(&mut self, limits: &mut PeerLimits) {
         limits.says_nothing = SaysNothing::NotKnown;
-        let doubtful = std::mem::take(&mut self.doubtful);
-        let mut hidden: Vec<Filter> = doubtful.iter().map(PagedQuery::query).collect();
-        hidden.extend(self.empty.iter_mut().flat_map(std::mem::take));
-        if hidden.is_empty() {
+        let Some(empty) = self.empty.as_mut().map(std::mem::take) else { return };
+        if empty.is_empty() {
             return;
         }
+        self.doubtful.clear();
+        let (hidden, queries): (Vec<Filter>, Vec<Filter>) = empty.into_iter().unzip();
         self.asked_again += 1;
-        self.answered.retain(|answered| !hidden.contains(answered));
+        self.answered.retain(|answered| !queries.contains(answered));
         if self.asked_again > ASKED_AGAIN {
             let reason =
                 GapReason::Closed("auth-required: a challenge after the answer".to_owned());

@@ -13,7 +13,7 @@ use std::hash::Hash;
 
 use crate::nostr::{EventId, Filter, Outline, Pubkey};
 use crate::peer::limits::{
-    EVENTS_IN_ONE_PAGE, PAGES_IN_ONE_SECOND, SMALLEST_CAP, SMALLEST_PAGE_LIMIT,
+    EVENTS_IN_ONE_PAGE, FALLS, PAGES_IN_ONE_SECOND, SMALLEST_CAP, SMALLEST_PAGE_LIMIT,
 };
 use crate::peer::outcome::{Gap, GapReason};
 
@@ -45,7 +45,7 @@ pub(in crate::peer) enum Order {
 
 impl Order {
     /// A second as it is inside, or the other way round.
-    fn turn(self, second: u64) -> u64 {
+    pub(super) fn turn(self, second: u64) -> u64 {
         match self {
             Self::NewestFirst => second,
             Self::OldestFirst => u64::MAX - second,
@@ -53,7 +53,7 @@ impl Order {
     }
 
     /// A filter as it is inside, or the other way round.
-    fn turn_filter(self, filter: Filter) -> Filter {
+    pub(super) fn turn_filter(self, filter: Filter) -> Filter {
         match self {
             Self::NewestFirst => filter,
             Self::OldestFirst => Filter {
@@ -163,15 +163,13 @@ struct Page {
     in_oldest: HashSet<(Pubkey, u64)>,
     /// How many events of the oldest second it holds.
     of_oldest: usize,
-    /// Whose events it holds.
-    authors: HashSet<Pubkey>,
-    /// Whose the last event is.
-    last_author: Option<Pubkey>,
-    /// Events of one author have come before and after those of another one.
-    is_interleaved: bool,
-    /// An event is newer than the one before it, or older.
+    /// In which order their authors and their kinds came.
+    authors: Turns<Pubkey>,
+    kinds: Turns<u64>,
+    /// An event is newer than the one before it.
     has_risen: bool,
-    has_fallen: bool,
+    /// So many events are older than the one before them.
+    falls: usize,
     latest: Option<u64>,
     /// Whether some were not asked for or are no events.
     strayed: bool,
@@ -179,15 +177,40 @@ struct Page {
     passed: usize,
 }
 
-/// What a page shows of the order in which a relay gives its events.
+/// Whether events of one author, or of one kind, came before and after those of another.
+#[derive(Debug)]
+struct Turns<T> {
+    seen: HashSet<T>,
+    last: Option<T>,
+    is_interleaved: bool,
+}
+
+impl<T> Default for Turns<T> {
+    fn default() -> Self {
+        Self { seen: HashSet::new(), last: None, is_interleaved: false }
+    }
+}
+
+impl<T: Copy + Eq + Hash> Turns<T> {
+    fn note(&mut self, one: T) {
+        let is_again = !self.seen.insert(one);
+        self.is_interleaved |= is_again && self.last != Some(one);
+        self.last = Some(one);
+    }
+}
+
+/// What a page shows of the order in which a relay gives its events. Seconds are as they are inside:
+/// the nearest is the one that the relay is to give first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PageOrder {
-    pub(super) newest: u64,
-    pub(super) oldest: u64,
-    /// The events came oldest first.
-    pub(super) is_rising: bool,
-    /// They came in no order: so many of them are newer than the oldest second.
-    pub(super) mixed: Option<usize>,
+    pub(super) order: Order,
+    pub(super) nearest: u64,
+    pub(super) farthest: u64,
+    /// So many events are nearer than the farthest second.
+    pub(super) nearer: usize,
+    pub(super) events: usize,
+    /// No event is farther than the one before it: the relay may give them the other way round.
+    pub(super) may_be_reversed: bool,
 }
 
 /// What the end of a page shows.
@@ -202,9 +225,8 @@ impl Page {
     fn note(&mut self, pubkey: &Pubkey, kind: u64, second: u64) {
         self.events += 1;
         self.newest = self.newest.max(Some(second));
-        let is_again = !self.authors.insert(*pubkey);
-        self.is_interleaved |= is_again && self.last_author != Some(*pubkey);
-        self.last_author = Some(*pubkey);
+        self.authors.note(*pubkey);
+        self.kinds.note(kind);
         if self.oldest.is_none_or(|oldest| second < oldest) {
             self.oldest = Some(second);
             self.in_oldest.clear();
@@ -216,7 +238,7 @@ impl Page {
         }
         if let Some(before) = self.latest.replace(second) {
             self.has_risen |= second > before;
-            self.has_fallen |= second < before;
+            self.falls += usize::from(second < before);
         }
     }
 
@@ -268,6 +290,11 @@ impl PagedQuery {
     /// Whether no page has come to its end.
     pub(super) fn is_fresh(&self) -> bool {
         self.pages == 0
+    }
+
+    /// Whether nothing is left to ask.
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self.stage, Stage::Ended)
     }
 
     /// What could not be had: parts of dense seconds that cannot be split further, and everything
@@ -386,24 +413,9 @@ impl PagedQuery {
         self.page.came == 0
     }
 
-    /// The newest event of the current page.
-    pub(super) fn newest(&self) -> Option<u64> {
-        let second = match self.order {
-            Order::NewestFirst => self.page.newest,
-            Order::OldestFirst => self.page.oldest,
-        };
-        second.map(|second| self.order.turn(second))
-    }
-
     /// Events that are asked for in one page.
     pub(super) fn limit(&self) -> u64 {
         self.limit
-    }
-
-    /// Authors who were asked for and of whom the current page holds nothing.
-    pub(super) fn others(&self) -> Vec<Pubkey> {
-        let asked = self.asked.authors.iter().flatten();
-        asked.filter(|author| !self.page.authors.contains(author)).copied().collect()
     }
 
     /// Authors times kinds.
@@ -422,36 +434,65 @@ impl PagedQuery {
         self.page.events
     }
 
-    /// What the current page shows of the relay's order; `None`: its events are of one second.
+    /// What the current page shows of the relay's order; `None`: there can be nothing that is nearer
+    /// than what it holds.
     pub(super) fn page_order(&self) -> Option<PageOrder> {
-        let bounds = [self.page.newest?, self.page.oldest?].map(|second| self.order.turn(second));
-        let [newest, oldest] = [bounds[0].max(bounds[1]), bounds[0].min(bounds[1])];
-        let (has_risen, has_fallen) = match self.order {
-            Order::NewestFirst => (self.page.has_risen, self.page.has_fallen),
-            Order::OldestFirst => (self.page.has_fallen, self.page.has_risen),
+        let (nearest, farthest) = (self.page.newest?, self.page.oldest?);
+        let bound = match &self.stage {
+            Stage::UpTo(until) => until.unwrap_or(u64::MAX),
+            Stage::Before { second, .. } => second.saturating_sub(1),
+            Stage::Dense { .. } | Stage::Ended => return None,
         };
-        (newest != oldest).then_some(PageOrder {
-            newest,
-            oldest,
-            is_rising: has_risen && !has_fallen,
-            mixed: self.is_mixed().then_some(self.page.events.saturating_sub(self.page.of_oldest)),
+        (farthest < bound).then_some(PageOrder {
+            order: self.order,
+            nearest,
+            farthest,
+            nearer: self.page.events.saturating_sub(self.page.of_oldest),
+            events: self.page.events,
+            may_be_reversed: self.page.falls == 0,
         })
     }
 
-    /// Whether a relay that gives one author after the other cannot have given the current page.
+    /// Whether chance, or a relay that gives one author after the other, one kind after the other, or
+    /// both, cannot have given the current page.
     pub(super) fn proves_order(&self) -> bool {
-        let is_of_one = self.asked.authors.as_ref().is_none_or(|authors| authors.len() <= 1);
-        !self.is_mixed() && (is_of_one || self.page.is_interleaved)
+        let is_one = |length: Option<usize>| length.is_some_and(|length| length <= 1);
+        let is_by_author =
+            !is_one(self.asked.authors.as_ref().map(Vec::len)) && !self.page.authors.is_interleaved;
+        let is_by_kind =
+            !is_one(self.asked.kinds.as_ref().map(Vec::len)) && !self.page.kinds.is_interleaved;
+        let is_chance = self.page.has_risen || self.page.falls < FALLS;
+        !(is_by_author || is_by_kind || is_chance)
+    }
+
+    /// What a page would hold of what is nearer than this one is, or as near as its farthest second.
+    /// What is published meanwhile is left out, as far as it is newer than the page: `latest` is the
+    /// last second of which everything has been published.
+    pub(super) fn nearer(&self, latest: u64) -> Filter {
+        let mut filter = self.asked.clone();
+        let (Some(newest), Some(oldest)) = (self.page.newest, self.page.oldest) else {
+            return filter;
+        };
+        match self.order {
+            Order::NewestFirst => {
+                filter.since = Some(oldest);
+                let until = filter.until.unwrap_or(u64::MAX).min(latest.max(newest));
+                filter.until = Some(until);
+            }
+            Order::OldestFirst => filter.until = Some(self.order.turn(oldest)),
+        }
+        filter
     }
 
     /// Whether the events of the current page came in no order.
     pub(super) fn is_mixed(&self) -> bool {
-        self.page.has_risen && self.page.has_fallen
+        self.page.has_risen && self.page.falls > 0
     }
 
     /// Whether the current page was not cut, if the relay has given `largest` events in one page.
     pub(super) fn is_whole(&self, largest: usize) -> bool {
-        self.page.events < self.whole_below(largest)
+        // A relay that does not keep to the filter may have cut it at any length.
+        self.page.events < self.whole_below(largest) && !self.page.strayed
     }
 
     /// A page of fewer events was not cut.

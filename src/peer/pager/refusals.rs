@@ -66,27 +66,35 @@ impl Pager {
 
     /// The peer refuses a control question.
     fn refuse_control(&mut self, control: Control, limits: &mut PeerLimits) {
+        let finding = control.end(limits.largest_page);
         match control.question {
-            Question::Order(_) | Question::Newer(_) => {
-                self.found(Finding::NoOrder, &control, limits);
-            }
-            Question::Flush => {
-                let control = self.flushed(control);
-                let finding = control.end(limits.largest_page);
+            // A few relays say that they close what they have answered, and not that it has ended.
+            Question::Sample
+            | Question::Part
+            | Question::Nothing
+            | Question::Sized(_)
+            | Question::Again(_)
+                if finding == Finding::Something =>
+            {
                 self.found(finding, &control, limits);
             }
+            Question::First(_) | Question::Nearer { .. } => {
+                self.found(Finding::NoOrder, &control, limits);
+            }
+            Question::Flush => self.flushed(limits),
             // It may be refused for the event that it names.
             Question::Sized(_) | Question::Cap { .. } => {
                 self.found(Finding::Nothing, &control, limits);
             }
             // Whether something is there is to be found out without it.
-            Question::Sample | Question::Again(_) => {
+            Question::Sample | Question::Part | Question::Again(_) => {
                 self.lost_samples = LOST_SAMPLES + 1;
                 self.sample = None;
             }
             // What is refused is not nothing.
-            Question::Nothing { .. } => self.refuse_all_doubtful(limits),
+            Question::Nothing => self.refuse_all_doubtful(limits),
         }
+        self.look_at_empty_controls(limits);
     }
 
     pub(super) fn refuse_query(

@@ -238,7 +238,9 @@ impl Sizes {
         if self.nothing_works() {
             return self.refused_at_first(size);
         }
-        let mut larger = (0..DIMENSIONS).filter(|&at| size.0[at] > self.works.0[at]);
+        // What is as small as it may be cannot be made smaller.
+        let is_larger = |&at: &usize| size.0[at] > self.works.0[at].max(SMALLEST[at]);
+        let mut larger = (0..DIMENSIONS).filter(is_larger);
         match (larger.next(), larger.next()) {
             (None, _) if size.fits(&Size(SMALLEST)) => Refused::Smallest,
             (None, _) => Refused::Content,
@@ -400,6 +402,19 @@ mod tests {
         sizes.answered(Size::of(&question(100, 57, 9_000), 500));
         assert_eq!(sizes.refused(Size::of(&question(100, 57, 9), 500), false), Refused::Content);
         assert_eq!(sizes.refused(Size::of(&question(1, 1, 1), 20), false), Refused::Smallest);
+    }
+
+    #[test]
+    fn what_is_refused_although_it_is_as_short_as_may_be_is_refused_for_what_it_names() {
+        let mut sizes = Sizes::default();
+        let brief = |authors: u8, seconds: u64| Filter {
+            since: Some(1_000),
+            until: Some(1_000 + seconds),
+            ..question(authors, 2, 1)
+        };
+        sizes.answered(Size::of(&brief(5, 2), 500));
+        assert_eq!(sizes.refused(Size::of(&brief(5, 80_000), 20), false), Refused::Content);
+        assert_eq!(sizes.refused(Size::of(&brief(6, 80_000), 20), false), Refused::Smaller);
     }
 
     #[test]

@@ -97,6 +97,17 @@ fn a_verbose_terminal_gets_every_line_even_beside_a_progress_line() {
 }
 
 #[test]
+fn what_the_summary_tells_is_in_both_files_and_on_a_verbose_terminal_only() {
+    for (terminal, shown) in [(QUIET, &[][..]), (VERBOSE, &["[WARN] no profile"])] {
+        let fixture = Fixture::new();
+        fixture.open(terminal).record(Level::Warn, "no profile");
+        assert_eq!(fixture.lines("run.log"), ["[WARN] no profile"]);
+        assert_eq!(fixture.lines("error.log"), ["[WARN] no profile"]);
+        assert_eq!(fixture.screen(), shown);
+    }
+}
+
+#[test]
 fn a_terminal_that_is_not_enabled_gets_nothing_even_if_verbose() {
     let fixture = Fixture::new();
     write_one_of_each(&fixture.open(Terminal { enabled: false, verbose: true }));

@@ -38,25 +38,17 @@ pub enum Malformed {
     /// id, pubkey or sig is not lowercase hex of the right length.
     #[error("event {0} field is not lowercase hex of the right length")]
     BadHex(&'static str),
-    /// More tags, fields of tags and other values than `MOST_VALUES`.
-    #[error("too many tags")]
-    TooManyTags,
-    /// `tags` is not an array.
-    #[error("tags field not an array")]
-    TagsNotAnArray,
-    /// A tag is not an array.
-    #[error("tag in tags field was not an array")]
-    TagNotAnArray,
-    /// A tag has no name.
-    #[error("too few fields in tag")]
-    EmptyTag,
-    /// A tag's name is not a string.
-    #[error("tag name was not a string")]
-    TagNameNotAString,
-    /// A tag's value is not a string.
-    #[error("tag val was not a string")]
-    TagValueNotAString,
+    /// Its tags are not what they must be, or there are more values than `MOST_VALUES`.
+    #[error("{0}")]
+    Tags(&'static str),
 }
+
+const TOO_MANY_TAGS: Malformed = Malformed::Tags("too many tags");
+const TAGS_NOT_AN_ARRAY: Malformed = Malformed::Tags("tags field not an array");
+const TAG_NOT_AN_ARRAY: Malformed = Malformed::Tags("tag in tags field was not an array");
+const EMPTY_TAG: Malformed = Malformed::Tags("too few fields in tag");
+const TAG_NAME_NOT_A_STRING: Malformed = Malformed::Tags("tag name was not a string");
+const TAG_VALUE_NOT_A_STRING: Malformed = Malformed::Tags("tag val was not a string");
 
 /// Commas and opening brackets outside strings of one event: each may stand for a value that takes
 /// up to 60 bytes once it is parsed. An event of strfry's default size (65,536 bytes,
@@ -100,7 +92,7 @@ impl<'a> Event<'a> {
     /// [`Malformed`] says what is wrong first, in the order in which strfry looks.
     pub fn parse(text: &'a str) -> Result<Self, Malformed> {
         if has_too_many_values(text) {
-            return Err(Malformed::TooManyTags);
+            return Err(TOO_MANY_TAGS);
         }
         let fields = match serde_json::from_str::<TopLevel<'a>>(text) {
             Ok(TopLevel(Some(fields))) => fields,
@@ -405,7 +397,7 @@ struct Tags<'a>(Result<Vec<Vec<TagField<'a>>>, Malformed>);
 
 impl<'de> FromAny<'de> for Tags<'de> {
     fn other() -> Self {
-        Self(Err(Malformed::TagsNotAnArray))
+        Self(Err(TAGS_NOT_AN_ARRAY))
     }
 
     fn array<A: SeqAccess<'de>>(mut items: A) -> Result<Self, A::Error> {
@@ -427,14 +419,14 @@ struct Tag<'a>(Result<Vec<TagField<'a>>, Malformed>);
 
 impl<'de> FromAny<'de> for Tag<'de> {
     fn other() -> Self {
-        Self(Err(Malformed::TagNotAnArray))
+        Self(Err(TAG_NOT_AN_ARRAY))
     }
 
     fn array<A: SeqAccess<'de>>(mut items: A) -> Result<Self, A::Error> {
         // Most tags have two or three fields.
         let mut fields = Vec::with_capacity(3);
-        let mut wrong = Some(Malformed::EmptyTag);
-        for malformed in [Malformed::TagNameNotAString, Malformed::TagValueNotAString] {
+        let mut wrong = Some(EMPTY_TAG);
+        for malformed in [TAG_NAME_NOT_A_STRING, TAG_VALUE_NOT_A_STRING] {
             let Some(Text(text)) = items.next_element()? else { break };
             wrong = text.is_none().then_some(malformed);
             fields.push(TagField::Text(text.unwrap_or_default()));
@@ -523,11 +515,11 @@ mod tests {
         assert_eq!(refused("id", "00".into()), Malformed::BadHex("id"));
         assert_eq!(refused("pubkey", "AA".repeat(32).into()), Malformed::BadHex("pubkey"));
         assert_eq!(refused("sig", "zz".repeat(64).into()), Malformed::BadHex("sig"));
-        assert_eq!(refused("tags", "t".into()), Malformed::TagsNotAnArray);
-        assert_eq!(refused("tags", serde_json::json!(["t"])), Malformed::TagNotAnArray);
-        assert_eq!(refused("tags", serde_json::json!([[]])), Malformed::EmptyTag);
-        assert_eq!(refused("tags", serde_json::json!([[1]])), Malformed::TagNameNotAString);
-        assert_eq!(refused("tags", serde_json::json!([["t", 1]])), Malformed::TagValueNotAString);
+        assert_eq!(refused("tags", "t".into()), TAGS_NOT_AN_ARRAY);
+        assert_eq!(refused("tags", serde_json::json!(["t"])), TAG_NOT_AN_ARRAY);
+        assert_eq!(refused("tags", serde_json::json!([[]])), EMPTY_TAG);
+        assert_eq!(refused("tags", serde_json::json!([[1]])), TAG_NAME_NOT_A_STRING);
+        assert_eq!(refused("tags", serde_json::json!([["t", 1]])), TAG_VALUE_NOT_A_STRING);
         assert_eq!(Event::parse("{}"), Err(Malformed::MissingKey("id")));
         assert_eq!(Event::parse("{\"id\":"), Err(Malformed::NotJson));
         assert_eq!(Event::parse("{\"id\":1,\"id\":1}"), Err(Malformed::NotJson));
@@ -559,7 +551,7 @@ mod tests {
         ] {
             let text = with(&tags);
             let parsed = Event::parse(&text).map(|_| ());
-            let expected = if is_refused { Err(Malformed::TooManyTags) } else { Ok(()) };
+            let expected = if is_refused { Err(TOO_MANY_TAGS) } else { Ok(()) };
             assert_eq!(parsed, expected, "{}...", &tags[..40]);
         }
     }

@@ -16,6 +16,7 @@ pub struct ExpectedId {
 
 impl ExpectedId {
     /// Hashes the event's text.
+    #[doc(hidden)]
     pub fn of(event: &Event<'_>) -> Self {
         let mut text = format!("[0,\"{}\",{},{},", event.pubkey, event.created_at, event.kind);
         json::push_tags(&mut text, &event.tags);

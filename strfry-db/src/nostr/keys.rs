@@ -93,6 +93,7 @@ byte_string!(
 
 impl Pubkey {
     /// 64 hex digits in any case. The form of pubkey files.
+    #[doc(hidden)]
     pub fn from_hex(text: &str) -> Option<Self> {
         hex::decode(text.as_bytes()).map(Self)
     }

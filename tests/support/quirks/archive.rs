@@ -90,6 +90,14 @@ impl Archive {
                 found.sort_by_key(place);
                 found.truncate(limit);
             }
+            Order::ByKind => {
+                found.sort_by_key(|event| event.kind);
+                found.truncate(limit);
+            }
+            Order::ByAuthorAndKind => {
+                found.sort_by_key(|event| (event.pubkey.clone(), event.kind));
+                found.truncate(limit);
+            }
             Order::Random => {
                 rng.shuffle(&mut found);
                 found.truncate(limit);

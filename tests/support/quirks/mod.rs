@@ -75,6 +75,10 @@ pub enum Order {
     Shuffled,
     /// Those of the first author, then those of the second, each newest first.
     ByAuthor,
+    /// Those of the smallest kind, then those of the next, each newest first.
+    ByKind,
+    /// Those of the first author and the first kind, then those of the next, each newest first.
+    ByAuthorAndKind,
     /// Any of them, in no order.
     Random,
 }

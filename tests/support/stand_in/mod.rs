@@ -1,5 +1,5 @@
-//! A stand-in for the strfry executable, for tests, benches and the demo: `import`, `scan` and
-//! `export` as strfry 1.1.1 does them, on databases of DB version 3.
+//! A stand-in for the strfry executable, for tests, benches and the demo: `import`, `scan`,
+//! `export` and `compact` as strfry 1.1.1 does them, on databases of DB version 3.
 //!
 //! `tests/stand_in.rs` proves it against databases, exports, scans and verdicts of the real one.
 //! Not here: the relay, negentropy trees, compression, and strfry's speed.
@@ -32,6 +32,7 @@ const USAGE: &str = "    Usage: strfry [--config=<config>] <command> [<args>...]
            [--write-batch=<write-batch>] [--fried]
     scan [--count] <filter>
     export [--since=<since>] [--until=<until>] [--reverse] [--fried]
+    compact <output_file>
 ";
 
 /// Whether it is to do as the newest strfry (1.1.1 and 144 commits) where that differs: with
@@ -104,6 +105,7 @@ fn run(mut arguments: Arguments, log: &Log) -> anyhow::Result<()> {
         "import" => import::run(&mut arguments, &writer, &config.limits, log),
         "scan" => scan::run(&mut arguments, &writer),
         "export" => export::run(&mut arguments, &writer),
+        "compact" => writer.copy_to(&PathBuf::from(arguments.next()?)),
         _ => bail!("unknown command: {command}"),
     }
 }

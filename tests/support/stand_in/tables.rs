@@ -15,7 +15,9 @@ use heed::{
 use sha2::{Digest, Sha256};
 use strfry_companion::import::parse_address;
 use strfry_companion::nostr::{Pubkey, kind};
-use strfry_companion::strfry_db::orders::{string_uint64, string_uint64_uint64, uint64_uint64};
+use strfry_companion::strfry_db::comparators::{
+    string_uint64, string_uint64_uint64, uint64_uint64,
+};
 use strfry_companion::strfry_db::tables::PREFIX;
 use strfry_companion::strfry_db::{
     LevId, Meta, NegentropyFilter, PackedEvent, id_key, kind_key, pubkey_key, pubkey_kind_key,

@@ -3,10 +3,14 @@
 //! Also the way in which tests and benches make databases without any program: a million events
 //! in batches of 100,000 with [`Durability::NotSynced`].
 
+use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
-use heed::{CommitOrAbort, Env, EnvFlags, EnvOpenOptions, PutFlags, RoTxn, RwTxn, WithoutTls};
+use heed::{
+    CommitOrAbort, CompactionOption, Env, EnvFlags, EnvOpenOptions, PutFlags, RoTxn, RwTxn,
+    WithoutTls,
+};
 use sha2::{Digest, Sha256};
 use strfry_companion::import::StoredEvent;
 use strfry_companion::nostr::{EventId, Pubkey, kind};
@@ -118,6 +122,13 @@ impl Writer {
         })?;
         let tables = tables.unwrap_commit();
         Ok(Self { env, tables })
+    }
+
+    /// Copies the database, page by page, into a file that is not there yet.
+    pub fn copy_to(&self, path: &Path) -> anyhow::Result<()> {
+        let new = File::create_new(path);
+        let mut file = new.with_context(|| format!("output file '{}'", path.display()))?;
+        Ok(self.env.copy_to_file(&mut file, CompactionOption::Disabled)?)
     }
 
     /// Begins a read transaction.

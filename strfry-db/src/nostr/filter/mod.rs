@@ -10,7 +10,7 @@ use std::fmt;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::{EventId, Pubkey, hex};
-use crate::packed::PackedEvent;
+use crate::format::packed_event::PackedEvent;
 pub use parse::FilterError;
 use parse::{ItemProblem, Problem};
 
@@ -148,31 +148,37 @@ impl Filter {
 /// What a filter asks for: lists are sorted and without repeats, `None` does not restrict.
 impl Filter {
     /// The ids.
+    #[doc(hidden)]
     pub fn get_ids(&self) -> Option<&[EventId]> {
         self.ids.as_deref()
     }
 
     /// The authors.
+    #[doc(hidden)]
     pub fn get_authors(&self) -> Option<&[Pubkey]> {
         self.authors.as_deref()
     }
 
     /// The kinds.
+    #[doc(hidden)]
     pub fn get_kinds(&self) -> Option<&[u64]> {
         self.kinds.as_deref()
     }
 
     /// The first second; 0 if none is set.
+    #[doc(hidden)]
     pub fn get_since(&self) -> u64 {
         self.since
     }
 
     /// The last second; `u64::MAX` if none is set.
+    #[doc(hidden)]
     pub fn get_until(&self) -> u64 {
         self.until
     }
 
     /// How many events at most; `u64::MAX` if none is set.
+    #[doc(hidden)]
     pub fn get_limit(&self) -> u64 {
         self.limit
     }
@@ -188,6 +194,7 @@ impl Filter {
 
     /// Whether no event can be found, whatever the database holds: a list is empty, `limit` is 0,
     /// or `since` is after `until`.
+    #[doc(hidden)]
     pub fn finds_nothing(&self) -> bool {
         self.ids.as_ref().is_some_and(Vec::is_empty)
             || self.authors.as_ref().is_some_and(Vec::is_empty)

@@ -7,8 +7,8 @@ use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Vis
 use serde_json::Value;
 
 use super::Filter;
+use crate::format::packed_event::MAX_TAG_VALUE;
 use crate::nostr::{EventId, Pubkey};
-use crate::packed::MAX_TAG_VALUE;
 
 /// Tag fields in one filter. strfry 1.1.1, `NostrFilter`.
 pub(super) const MAX_TAG_FIELDS: usize = 3;

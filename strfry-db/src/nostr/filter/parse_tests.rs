@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::super::TagFilter;
 use super::*;
-use crate::packed::{PackedEvent, header};
+use crate::format::packed_event::{PackedEvent, header};
 
 const KEY_HEX: &str = "803d71a475fef5b28faec4c27bd7cc9b88d24ae12a6c0327feb6220d537f631a";
 

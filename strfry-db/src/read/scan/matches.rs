@@ -1,0 +1,197 @@
+//! A scan's matches, batch by batch: which events they are, in which order, each once.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use super::merge::{Entry, Merge, Step};
+use super::plan::Plan;
+use super::{Batch, ScanOptions};
+use crate::error::{ReadError, gone};
+use crate::format::keys::LevId;
+use crate::limits::{STEPS_PER_CLOCK, TIME_PER_SNAPSHOT};
+use crate::nostr::filter::Filter;
+use crate::open::StrfryDb;
+use crate::read::get::Found;
+use crate::txn::optimistic::halved;
+use crate::txn::snapshot::Snapshot;
+
+/// Where a scan is.
+pub(super) struct Matches<'db> {
+    db: &'db StrfryDb,
+    options: ScanOptions,
+    place: Place,
+    /// What earlier filters have given; only of several filters.
+    given: Option<HashSet<LevId>>,
+    kept: Option<Snapshot<'db>>,
+}
+
+/// What is put back where a batch has to be read again.
+#[derive(Clone)]
+struct Place {
+    /// The filters still to come, the next one last.
+    filters: Vec<Filter>,
+    current: Option<Current>,
+    /// How many snapshots there have been; the number of the latest.
+    snapshots: u64,
+}
+
+/// The filter that is being answered.
+#[derive(Clone)]
+struct Current {
+    filter: Filter,
+    merge: Merge,
+    left: u64,
+}
+
+impl<'db> Matches<'db> {
+    pub(super) fn new(db: &'db StrfryDb, mut filters: Vec<Filter>, options: ScanOptions) -> Self {
+        filters.retain(|filter| !filter.finds_nothing());
+        filters.reverse();
+        Self {
+            db,
+            options,
+            given: (filters.len() > 1).then(HashSet::new),
+            place: Place { filters, current: None, snapshots: 0 },
+            kept: None,
+        }
+    }
+
+    /// What `take` makes of the next matches, at least one; `None` if there are no more, or there
+    /// has been an error.
+    pub(super) fn next_batch<T>(
+        &mut self,
+        take: &mut impl FnMut(&Batch<'_, 'db>) -> Result<T, ReadError>,
+    ) -> Result<Option<T>, ReadError> {
+        while !self.place.is_at_end() {
+            match self.read_batch(take) {
+                Ok(None) => {}
+                Ok(taken) => return Ok(taken),
+                Err(error) => {
+                    self.place.end();
+                    self.kept = None;
+                    return Err(error);
+                }
+            }
+        }
+        self.kept = None;
+        Ok(None)
+    }
+
+    /// Looks for matches in one snapshot; `None` if there are none in what was looked at.
+    fn read_batch<T>(
+        &mut self,
+        take: &mut impl FnMut(&Batch<'_, 'db>) -> Result<T, ReadError>,
+    ) -> Result<Option<T>, ReadError> {
+        let db = self.db;
+        let one_snapshot = self.options.one_snapshot;
+        let mut kept = self.kept.take();
+        if kept.is_none() {
+            self.place.snapshots += 1;
+        }
+        let before = db.is_optimistic().then(|| self.place.clone());
+        let mut found = Vec::new();
+        let read = db.read_keeping(&mut kept, one_snapshot, |snapshot, attempt| {
+            if let (1.., Some(before)) = (attempt, &before) {
+                self.take_back(&found);
+                self.place.clone_from(before);
+                self.place.snapshots += u64::from(attempt);
+            }
+            found.clear();
+            let rows = halved(db.bound(self.options.rows_per_snapshot), attempt);
+            let time = TIME_PER_SNAPSHOT / (1 << attempt.min(20));
+            self.fill(snapshot, rows, time, &mut found)?;
+            match found.is_empty() {
+                true => Ok(None),
+                false => take(&Batch::new(snapshot, &found)).map(Some),
+            }
+        });
+        self.kept = kept;
+        read
+    }
+
+    fn take_back(&mut self, found: &[Found]) {
+        if let Some(given) = &mut self.given {
+            for match_ in found {
+                given.remove(&match_.lev_id);
+            }
+        }
+    }
+
+    /// Takes matches until there are enough, or no more, or time is up.
+    fn fill(
+        &mut self,
+        snapshot: &Snapshot<'db>,
+        rows: usize,
+        time: Duration,
+        found: &mut Vec<Found>,
+    ) -> Result<(), ReadError> {
+        let Place { filters, current, snapshots } = &mut self.place;
+        let started = Instant::now();
+        let mut steps = 0_u32;
+        while found.len() < rows {
+            steps = steps.wrapping_add(1);
+            if steps.is_multiple_of(STEPS_PER_CLOCK) && started.elapsed() > time {
+                return Ok(());
+            }
+            let current = match &mut *current {
+                Some(current) if current.left > 0 => current,
+                current => {
+                    let Some(filter) = filters.pop() else {
+                        *current = None;
+                        return Ok(());
+                    };
+                    let merge = Merge::new(Plan::choose(&filter, snapshot)?, &filter, rows);
+                    current.insert(Current { left: filter.limit, filter, merge })
+                }
+            };
+            match current.merge.step(snapshot, *snapshots)? {
+                Step::Entry(entry) => {
+                    if current.matches(entry, snapshot, *snapshots)? {
+                        current.left -= 1;
+                        let given = self.given.as_mut();
+                        if given.is_none_or(|given| given.insert(entry.found.lev_id)) {
+                            found.push(entry.found);
+                        }
+                    }
+                }
+                Step::Read => {}
+                Step::End => current.left = 0,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Place {
+    fn is_at_end(&self) -> bool {
+        self.filters.is_empty() && self.current.is_none()
+    }
+
+    fn end(&mut self) {
+        self.filters.clear();
+        self.current = None;
+    }
+}
+
+impl Current {
+    /// An entry out of an earlier snapshot is looked at again: its event may be gone since, and
+    /// strfry gives the highest levId anew once it is free.
+    fn matches(
+        &self,
+        entry: Entry,
+        snapshot: &Snapshot<'_>,
+        number: u64,
+    ) -> Result<bool, ReadError> {
+        let is_old = entry.read_in != number;
+        if self.merge.plan.decides && !is_old {
+            return Ok(true);
+        }
+        match snapshot.packed(entry.found.lev_id)? {
+            Some(event) => {
+                Ok(event.created_at() == entry.found.created_at && self.filter.matches(&event))
+            }
+            None if is_old => Ok(false),
+            None => Err(gone("Event", entry.found.lev_id)),
+        }
+    }
+}

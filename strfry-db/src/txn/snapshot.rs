@@ -1,0 +1,133 @@
+//! One moment of the database, and the few ways in which it is read. Everything else in this module
+//! goes through them.
+
+use std::sync::Arc;
+
+use crate::error::{ReadError, damaged};
+use crate::format::tables::{Table, present};
+use crate::open::StrfryDb;
+use crate::txn::cursor::Entries;
+use crate::txn::moment::Moment;
+use crate::txn::open_snapshots::Open;
+use crate::txn::page_txn::PageTxn;
+#[cfg(feature = "lmdb")]
+use crate::txn::registered::Slot;
+
+/// There is none without LMDB.
+#[cfg(not(feature = "lmdb"))]
+pub(crate) type Slot<'db> = &'db std::convert::Infallible;
+
+/// One moment of the database. What it returns borrows from the map of its file, or from copies of
+/// its pages.
+pub struct Snapshot<'db> {
+    db: &'db StrfryDb,
+    txn: PageTxn<'db>,
+    /// `None` if its commit could not be looked at any more.
+    moment: Option<Arc<Moment>>,
+    /// Keeps its pages, where it has one. To be given back before the snapshot counts as closed.
+    _slot: Option<Slot<'db>>,
+    _open: Open,
+}
+
+impl<'db> Snapshot<'db> {
+    pub(crate) fn new(
+        db: &'db StrfryDb,
+        txn: PageTxn<'db>,
+        moment: Option<Arc<Moment>>,
+        slot: Option<Slot<'db>>,
+        open: Open,
+    ) -> Self {
+        Self { db, txn, moment, _slot: slot, _open: open }
+    }
+
+    /// Whether everything that was read is of this moment: with a slot in the lock file that
+    /// strfry uses always.
+    ///
+    /// # Errors
+    /// As [`StrfryDb::check_files`].
+    pub(crate) fn is_whole(&self) -> Result<bool, ReadError> {
+        if !self.is_unspoilt() {
+            return Ok(false);
+        }
+        let now = self.db.check_files()?;
+        let Some(moment) = &self.moment else { return Ok(true) };
+        match moment.is_in(&now) || moment.is_as_it_was(self.db.meta_pages())? {
+            true => Ok(true),
+            // Reused since it was asked.
+            false if !self.is_unspoilt() => Ok(false),
+            false => Err(self.db.replaced()),
+        }
+    }
+
+    /// Whether strfry cannot have reused any page that was read: what must be asked before anything
+    /// of it is kept for longer than the snapshot.
+    pub(crate) fn is_unspoilt(&self) -> bool {
+        self.txn.is_whole()
+    }
+
+    /// The number of the commit that it shows.
+    pub(crate) fn txn_id(&self) -> u64 {
+        self.txn.txn_id()
+    }
+
+    pub(crate) fn db(&self) -> &'db StrfryDb {
+        self.db
+    }
+}
+
+impl Snapshot<'_> {
+    /// The first value of a key.
+    pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, ReadError> {
+        self.txn.get(table, key)
+    }
+
+    /// Entries from this key on, or all.
+    pub(crate) fn forward(
+        &self,
+        table: Table,
+        from: Option<&[u8]>,
+    ) -> Result<Entries<'_>, ReadError> {
+        self.txn.forward(table, from)
+    }
+
+    /// Entries back from the last before this key, or from the last of all.
+    pub(crate) fn backward(
+        &self,
+        table: Table,
+        before: Option<&[u8]>,
+    ) -> Result<Entries<'_>, ReadError> {
+        self.txn.backward(table, before)
+    }
+
+    /// Entries from wherever they are told to begin, once or many times: on from there, or back from
+    /// the one before.
+    pub(crate) fn seeker(&self, table: Table, forward: bool) -> Result<Entries<'_>, ReadError> {
+        self.txn.seeker(table, forward)
+    }
+
+    /// How many events there are, as the table of events and each index that has every event say.
+    pub(crate) fn number_of_events(&self) -> Result<u64, ReadError> {
+        let tables = &self.db.tables;
+        let events = self.len(present("Event", tables.event)?)?;
+        let indexes =
+            [tables.created_at, tables.id, tables.pubkey, tables.kind, tables.pubkey_kind];
+        // An index that is missing is the error of whoever needs it.
+        for table in indexes.into_iter().flatten() {
+            if self.len(table)? != events {
+                let wrong = "it has not as many entries as table Event";
+                return Err(damaged(table.name, "all", wrong));
+            }
+        }
+        Ok(events)
+    }
+
+    /// How many entries a table has.
+    pub(crate) fn len(&self, table: Table) -> Result<u64, ReadError> {
+        self.txn.len(table)
+    }
+
+    /// Bytes of pages that a writer may reuse.
+    pub(crate) fn free_bytes(&self) -> Result<u64, ReadError> {
+        self.txn.free_bytes()
+    }
+}
