@@ -12,6 +12,7 @@
 //! | [`import`] | what `strfry import` is given, and what became of it; the command of that name |
 //! | [`jsonl`] | JSON lines from files, compressed or not, in bounded pieces |
 //! | [`backfill`] | the main job; joins all the others, and is the only one that knows them all |
+//! | [`history`] | the summaries of earlier backfills, and what they tell |
 //! | [`verify`] | whether all events of a database, or of a file, are genuine |
 //! | [`profile`] | what an author says about themself; the profiles file |
 //! | [`report`] | the log, statistics, progress; strangers' text made fit to be shown |
@@ -63,6 +64,7 @@ pub mod cli;
 pub mod files;
 #[cfg(test)]
 mod golden;
+pub mod history;
 pub mod import;
 pub mod jsonl;
 pub mod node;

@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use super::accounts::Class;
 use super::arrived::Arrived;
 use super::coverage::Hole;
+use super::gained::Gains;
 use super::screen::{Account, Candidate, Work};
 use crate::import::limits::{BATCH, BATCH_BYTES};
 use crate::import::{Examples, Fate, ImportError, Ledger, Pipeline, Settings, StoredEvent};
@@ -24,6 +25,8 @@ use crate::strfry_db::StrfryDb;
 pub(super) struct Checked {
     /// Statistics of the imported events.
     pub(super) stats: SyncStats,
+    /// Counts of them.
+    pub(super) gains: Gains,
     /// Some of the events that were superseded or deleted.
     pub(super) examples: Examples,
     /// Why the import could not be brought to its end.
@@ -57,6 +60,7 @@ struct Ticket {
 /// What the pipeline tells is counted for the peer that sent the event.
 struct Accounts {
     stats: SyncStats,
+    gains: Gains,
     examples: Examples,
     arrived: Arrived,
     forged: Forgeries,
@@ -72,6 +76,7 @@ impl Checks {
     ) -> std::io::Result<thread::JoinHandle<Checked>> {
         let accounts = Accounts {
             stats: SyncStats::default(),
+            gains: Gains::default(),
             examples: Examples::default(),
             arrived: self.arrived,
             forged: self.forged,
@@ -94,10 +99,11 @@ fn run(pipeline: Pipeline<Batch, Accounts>, mut work: mpsc::Receiver<Work>) -> C
         }
     }
     let ended = pipeline.finish();
-    let (stats, examples) =
-        ended.ledger.map(|accounts| (accounts.stats, accounts.examples)).unwrap_or_default();
+    let parts = |accounts: Accounts| (accounts.stats, accounts.gains, accounts.examples);
+    let (stats, gains, examples) = ended.ledger.map(parts).unwrap_or_default();
     Checked {
         stats,
+        gains,
         examples,
         panicked: matches!(ended.error, Some(ImportError::Panicked)),
         error: ended.error,
@@ -153,7 +159,9 @@ impl Ledger for Accounts {
             account.progress.leave(&event.id(), is_genuine);
         }
         if *fate == Fate::Imported {
-            self.stats.add(event.packed().kind(), stat);
+            let packed = event.packed();
+            self.stats.add(packed.kind(), stat);
+            self.gains.add(packed.kind(), packed.created_at(), event.json().len());
         }
         if matches!(fate.class(), Class::BadId | Class::BadSignature)
             && account.forged.insert(event.id())

@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -24,6 +25,7 @@ use super::write_relays::is_strangers;
 use crate::node::{Blacklist, Peer};
 use crate::nostr::{Filter, Pubkey};
 use crate::peer::{AuthKey, Dialler, FetchOutcome, Gap, GapReason, Pace, Room, Trace};
+use crate::report::{Progress, ProgressState};
 use crate::stop::Stop;
 use crate::strfry_db::{self, ReadError, StrfryDb};
 
@@ -100,6 +102,7 @@ pub struct PeerDiff {
 pub async fn diff(
     job: &DiffJob,
     db: &Arc<StrfryDb>,
+    progress: &Progress,
     stop: &Stop,
 ) -> Result<Vec<PeerDiff>, BackfillError> {
     let mut promise = job.promise(db)?;
@@ -121,13 +124,29 @@ pub async fn diff(
         }
     };
     let end = end.shared();
+    let compared = AtomicUsize::new(0);
+    show(progress, 0, job.peers.len());
     let diffs = job.peers.iter().enumerate().map(|(position, peer)| {
         let queries = promise.compared_with(peer);
-        with_peer(job, &common, (position, peer, queries), &tunnels, &shared, end.clone())
+        let (compared, end) = (&compared, end.clone());
+        let (common, tunnels, shared) = (&common, &tunnels, &shared);
+        async move {
+            let asked = (position, peer, queries);
+            let found = with_peer(job, common, asked, tunnels, shared, end).await;
+            let done = compared.fetch_add(1, Ordering::Relaxed) + 1;
+            show(progress, done, job.peers.len());
+            found
+        }
     });
     let diffs = join_all(diffs).await;
     tunnels.close().await;
     diffs.into_iter().collect()
+}
+
+fn show(progress: &Progress, done: usize, all: usize) {
+    let text = format!("{done} of {all} peers done");
+    let share = Some((done as u64, all as u64));
+    progress.update(&ProgressState { phase: "Comparing", text: &text, share, peers: &[] });
 }
 
 impl DiffJob {

@@ -20,6 +20,7 @@ use super::plan::Span;
 use super::progress::{PeerProgress, Seen};
 use super::screen::{Account, Entrance};
 use super::strangers::Strangers;
+use super::summary::{PeerStatus, PhaseSummary, status_of};
 use super::tunnels::{Ipfs, Tunnels};
 use super::write_relays::is_strangers;
 use crate::node::{Peer, PeerSource};
@@ -28,7 +29,7 @@ use crate::peer::limits::CONVERSATIONS;
 use crate::peer::{
     Dialler, FetchOutcome, ForgedIds, Gap, GapReason, Pace, PeerSession, Room, Share, WantList,
 };
-use crate::report::{Level, Progress, ProgressState, RunLog, clean_for_log};
+use crate::report::{Level, PeerState, Progress, ProgressState, RunLog, clean_for_log};
 use crate::stop::Stop;
 use crate::strfry_db::StrfryDb;
 
@@ -39,6 +40,8 @@ pub(super) struct Asked {
     /// What it is asked.
     pub(super) queries: Vec<Filter>,
     pub(super) outcome: FetchOutcome,
+    /// How long it has been talked to.
+    pub(super) talked: Duration,
     /// It owes nothing any more; known when everything is settled.
     pub(super) is_complete: bool,
     /// In a dry run, until all its answers are there.
@@ -74,6 +77,8 @@ pub(super) struct Fetch<'a> {
     compared: Option<Arc<Common>>,
     /// Open until the end of the run.
     pub(super) tunnels: Tunnels,
+    /// How long its parts took.
+    pub(super) phases: Vec<PhaseSummary>,
     /// Tells the run to stop.
     stop: Pin<Box<dyn Future<Output = ()> + 'a>>,
     /// When the run has reached its longest time.
@@ -85,6 +90,18 @@ pub(super) struct Fetch<'a> {
 }
 
 impl Asked {
+    /// As progress tells it: a peer that is talked to has no session here.
+    fn state(&self) -> PeerState {
+        let (state, is_done) = match (&self.session, status_of(&self.outcome)) {
+            (None, _) => ("asking", false),
+            (Some(_), PeerStatus::Complete) => ("complete", true),
+            (Some(_), PeerStatus::Incomplete) => ("incomplete", false),
+            (Some(_), PeerStatus::Failed) => ("failed", false),
+        };
+        let received = self.account.tally.received();
+        PeerState { name: self.peer.name.clone(), state, received, is_done }
+    }
+
     /// Nothing that it is asked is known to have come.
     fn miss_all(&mut self, reason: &GapReason) {
         let gap = |filter: &Filter| Gap { filter: filter.clone(), reason: reason.clone() };
@@ -122,20 +139,32 @@ pub(super) async fn close(peers: &mut [Asked]) {
     futures_util::future::join_all(sessions.map(PeerSession::close)).await;
 }
 
-pub(super) fn state_of<'a>(
-    phase: &'a str,
-    peers: &[Asked],
-    fallback: &[Asked],
-) -> ProgressState<'a> {
+/// Shows how far all peers are with a phase.
+pub(super) fn show(progress: &Progress, phase: &str, peers: &[Asked], fallback: &[Asked]) {
     let all = || peers.iter().chain(fallback);
     let sum = |count: fn(&Tally) -> u64| all().map(|asked| count(&asked.account.tally)).sum();
-    ProgressState {
-        phase,
-        peers_done: all().filter(|asked| asked.session.is_some()).count(),
-        peers_total: all().count(),
-        received: sum(Tally::received),
-        imported: sum(|tally| tally.of(Class::Imported)),
+    let (received, imported): (u64, u64) = (sum(Tally::received), sum(|it| it.of(Class::Imported)));
+    let done = all().filter(|asked| asked.session.is_some()).count();
+    let total = all().count();
+    let text =
+        format!("{done} of {total} peers done, {received} events received, {imported} imported");
+    let peers: Vec<PeerState> = all().map(Asked::state).collect();
+    let share = Some((done as u64, total as u64));
+    progress.update(&ProgressState { phase, text: &text, share, peers: &peers });
+}
+
+/// Shows how far the checks and strfry are with what has come.
+pub(super) fn show_import(progress: &Progress, peers: &[Asked], fallback: &[Asked]) {
+    let all = peers.iter().chain(fallback).map(|asked| &asked.account.tally);
+    let (mut received, mut settled, mut imported) = (0, 0, 0);
+    for tally in all {
+        received += tally.received();
+        settled += tally.settled();
+        imported += tally.of(Class::Imported);
     }
+    let text = format!("{settled} of {received} events, {imported} imported");
+    let share = Some((settled, received));
+    progress.update(&ProgressState { phase: "Importing", text: &text, share, peers: &[] });
 }
 
 impl<'a> Fetch<'a> {
@@ -177,6 +206,7 @@ impl<'a> Fetch<'a> {
             here,
             compared,
             tunnels: Tunnels::default(),
+            phases: Vec::new(),
             stop: Box::pin(stop),
             deadline: Box::pin(deadline(job.max_time)),
             end: Stop::default(),
@@ -202,6 +232,7 @@ impl<'a> Fetch<'a> {
                 }),
                 queries: Vec::new(),
                 outcome: FetchOutcome::default(),
+                talked: Duration::ZERO,
                 is_complete: false,
                 difference,
                 sides: None,
@@ -304,7 +335,9 @@ impl<'a> Fetch<'a> {
                 asked.miss_all(&reason);
             }
         }
-        self.log.perf(format_args!("{phase}: {:.1} s", started.elapsed().as_secs_f64()));
+        let seconds = started.elapsed().as_secs_f64();
+        self.log.perf(format_args!("{phase}: {seconds:.1} s"));
+        self.phases.push(PhaseSummary { name: phase.to_owned(), seconds });
     }
 
     fn forged(&self) -> MutexGuard<'_, Vec<EventId>> {
@@ -339,7 +372,9 @@ impl<'a> Fetch<'a> {
                     // Then it asks nothing.
                     () = end.told() => None,
                 };
+                let began = Instant::now();
                 let mut outcome = session.fetch(queries, pace, &sink).await;
+                let talked = began.elapsed();
                 if has_own_ledger {
                     // Gives back the memory of the one that it had.
                     session.join(&Arc::default());
@@ -354,27 +389,29 @@ impl<'a> Fetch<'a> {
                         drop(turn);
                     });
                 }
-                (position, session, outcome)
+                (position, session, outcome, talked)
             });
         }
         let mut ticks = tokio::time::interval(Duration::from_millis(200));
         loop {
             tokio::select! {
                 finished = tasks.join_next() => match finished {
-                    Some(Ok((position, session, outcome))) => {
+                    Some(Ok((position, session, outcome, talked))) => {
                         if let Some(asked) = peers.get_mut(position) {
                             asked.session = Some(session);
                             asked.outcome.merge(outcome);
+                            asked.talked += talked;
                         }
                     }
                     // Panicked: its session is gone, which shows below.
                     Some(Err(_)) => {}
                     None => break,
                 },
-                _ = ticks.tick() => self.progress.update(&state_of(phase, peers, &[])),
+                _ = ticks.tick() => show(self.progress, phase, peers, &[]),
                 reason = stop_reason(&mut self.stop, &mut self.deadline), if self.stopped.is_none() => {
                     self.stopped = Some(reason);
                     self.end.tell();
+                    self.log.info("Told to stop: asks no peer any more, imports what has come");
                 }
             }
         }

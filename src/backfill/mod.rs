@@ -8,11 +8,13 @@ mod diff;
 mod difference;
 mod error;
 mod fetch;
+mod gained;
 mod here;
 mod holes;
 mod job;
 pub mod kinds;
 pub mod limits;
+mod metrics;
 mod plan;
 mod progress;
 mod promise;
@@ -36,11 +38,16 @@ pub use coverage::StateError;
 pub use diff::{DiffJob, PeerDiff, diff};
 pub use difference::{Side, Sides};
 pub use error::BackfillError;
+pub use gained::Gained;
 pub use job::{Job, Output, Timings};
 pub use kinds::KindsError;
+pub use metrics::{metrics, metrics_of_failure};
 pub use plan::since;
 #[doc(hidden)]
 pub use rehearsal::{Rehearsal, RehearsedRun, SavedState};
 pub use run::run;
-pub use summary::{GapSummary, PeerStatus, PeerSummary, ProfileCounts, Summary, WithheldSummary};
+pub use summary::{
+    GapSummary, PeerStatus, PeerSummary, PhaseSummary, ProfileCounts, Summary, VERSION,
+    WithheldSummary,
+};
 pub use tunnels::{Ipfs, Tunnels};

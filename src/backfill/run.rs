@@ -10,19 +10,19 @@ use super::arrived::Arrived;
 use super::check::{Checked, Checks, Forgeries};
 use super::coverage::Question;
 use super::error::BackfillError;
-use super::fetch::{Asked, Fetch, StopReason, close, state_of};
+use super::fetch::{Asked, Fetch, StopReason, close, show_import};
 use super::job::{Job, Output};
 use super::plan::{earliest, since};
 use super::promise::{Promise, State, Terms};
 use super::recovery::{log_full_history, missing_profiles, recover};
 use super::results::{log_summary, open_profile_log, profile_records, write_profiles};
 use super::screen::{Entrance, Rules};
-use super::summary::{PeerSummary, ProfileCounts, Summary, VERSION};
+use super::summary::{PeerSummary, PhaseSummary, ProfileCounts, Summary, VERSION};
 use super::tunnels::Ipfs;
 use crate::import::{Settings, Status, choose_form};
 use crate::nostr::{Pubkey, kind};
 use crate::peer::AuthKey;
-use crate::report::{Progress, RunLog, clean_whole_for_log, with_causes};
+use crate::report::{Progress, RunLog, clean_whole_for_log, peak_memory, with_causes};
 use crate::stop::Stop;
 use crate::strfry_db::StrfryDb;
 
@@ -72,20 +72,30 @@ pub async fn run(
     }
     let fetched = ask_all(&mut fetch, &ipfs, &arrived, &missing, &mut peers, &mut fallback).await;
     let (stopped, tunnels) = (fetch.stopped, std::mem::take(&mut fetch.tunnels));
+    let mut phases = std::mem::take(&mut fetch.phases);
     let holes = Arc::clone(&fetch.holes);
     // With it the last entrance goes, at which the checks end.
     drop(fetch);
+    let importing = Instant::now();
     let checked = tokio::task::spawn_blocking(move || checks.join());
     // Meanwhile strfry goes on.
     close(&mut peers).await;
     close(&mut fallback).await;
     tunnels.close().await;
-    progress.update(&state_of("Importing", &peers, &fallback));
-    let checked = match checked.await {
+    let mut ticks = tokio::time::interval(Duration::from_millis(200));
+    tokio::pin!(checked);
+    let checked = loop {
+        tokio::select! {
+            checked = &mut checked => break checked,
+            _ = ticks.tick() => show_import(progress, &peers, &fallback),
+        }
+    };
+    let checked = match checked {
         Ok(Ok(checked)) => checked,
         _ => Checked { panicked: true, ..Checked::default() },
     };
     progress.finish();
+    phases.push(phase("Importing", importing));
 
     // After a panic nobody knows which events are in the database.
     let holes = holes.all().filter(|_| !checked.panicked);
@@ -98,14 +108,17 @@ pub async fn run(
     let not_noted = promise.write(&db);
     fetched?;
 
+    let writing = Instant::now();
     let mut errors = errors_of(&checked, stopped, job.max_time);
-    let profiles = if job.profiles {
+    let mut profiles = if job.profiles {
         let (profiles, trouble) = write_results(job, &db, log, started_at)?;
         errors.extend(trouble);
         profiles
     } else {
         profile_counts(&db, &job.pubkeys)?
     };
+    profiles.recovered = recovered(&missing, &profiles.missing_pubkeys);
+    phases.push(phase("Profiles", writing));
     errors.extend(not_noted);
     let mut summary = Summary {
         version: VERSION,
@@ -122,6 +135,9 @@ pub async fn run(
         reasons: BTreeMap::new(),
         superseded: checked.examples.superseded,
         deleted: checked.examples.deleted,
+        gained: checked.gains.summary(),
+        phases,
+        peak_memory: peak_memory(),
         peers: peers.iter_mut().map(Asked::summary).collect(),
         fallback: fallback.iter_mut().map(Asked::help_summary).collect(),
         errors,
@@ -146,6 +162,15 @@ pub async fn run(
     };
     log_summary(log, &summary);
     Ok(summary)
+}
+
+fn phase(name: &str, began: Instant) -> PhaseSummary {
+    PhaseSummary { name: name.to_owned(), seconds: began.elapsed().as_secs_f64() }
+}
+
+/// How many of those who had no profile have one now. Both are sorted.
+fn recovered(at_first: &[Pubkey], at_last: &[Pubkey]) -> usize {
+    at_first.iter().filter(|pubkey| at_last.binary_search(pubkey).is_err()).count()
 }
 
 /// Whether this run looks for profiles.
@@ -225,12 +250,14 @@ impl Asked {
         let whole = PeerSummary::new(&self.peer, &self.outcome, &self.account.tally);
         let unsettled = self.account.unsettled();
         let summary = whole.lacking(self.is_complete, unsettled, &self.account.tally);
-        PeerSummary { since: earliest(&self.queries), sides: self.sides.take(), ..summary }
+        let seconds = self.talked.as_secs_f64();
+        PeerSummary { since: earliest(&self.queries), seconds, sides: self.sides.take(), ..summary }
     }
 
     /// How it went with a relay that was asked for profiles alone.
     fn help_summary(&mut self) -> PeerSummary {
-        PeerSummary::new(&self.peer, &self.outcome, &self.account.tally)
+        let summary = PeerSummary::new(&self.peer, &self.outcome, &self.account.tally);
+        PeerSummary { seconds: self.talked.as_secs_f64(), ..summary }
     }
 }
 
@@ -283,5 +310,5 @@ fn profile_counts(db: &StrfryDb, pubkeys: &[Pubkey]) -> Result<ProfileCounts, Ba
         .map(|(pubkey, _)| *pubkey)
         .collect();
     let missing = missing_pubkeys.len();
-    Ok(ProfileCounts { found: pubkeys.len() - missing, missing, missing_pubkeys })
+    Ok(ProfileCounts { found: pubkeys.len() - missing, missing, missing_pubkeys, recovered: 0 })
 }

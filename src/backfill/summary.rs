@@ -5,10 +5,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::accounts::{Class, Tally};
 use super::difference::Sides;
+use super::gained::Gained;
 use super::holes::UNSETTLED;
 use crate::import::{Instead, Status};
 use crate::node::{Peer, PeerSource};
@@ -56,6 +57,12 @@ pub struct Summary {
     pub superseded: Vec<Instead>,
     /// Some of those that were deleted, and by which event.
     pub deleted: Vec<Instead>,
+    /// What came into the database.
+    pub gained: Gained,
+    /// How long its parts took, in their order.
+    pub phases: Vec<PhaseSummary>,
+    /// The most memory that the process had at once, in bytes; null if that is not known.
+    pub peak_memory: Option<u64>,
     /// The node's peers.
     pub peers: Vec<PeerSummary>,
     /// Public relays that were asked for profiles found nowhere else.
@@ -76,10 +83,21 @@ pub struct ProfileCounts {
     pub missing: usize,
     /// The latter, by name.
     pub missing_pubkeys: Vec<Pubkey>,
+    /// Pubkeys that had none when the run began, and have one now.
+    pub recovered: usize,
+}
+
+/// A part of a run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PhaseSummary {
+    /// What was done.
+    pub name: String,
+    /// How long it took.
+    pub seconds: f64,
 }
 
 /// How it went with one peer.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PeerSummary {
     /// The station or host.
     pub name: String,
@@ -97,6 +115,8 @@ pub struct PeerSummary {
     pub gap_count: usize,
     /// What it keeps for the parties to it: not missing, for nobody else can have it.
     pub withheld: Vec<WithheldSummary>,
+    /// How long it was talked to.
+    pub seconds: f64,
     /// Pages that it answered.
     pub pages: u64,
     /// Events that it sent.
@@ -109,7 +129,7 @@ pub struct PeerSummary {
 }
 
 /// How it went with one peer, in a word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PeerStatus {
     /// All that it was asked for is here, or withheld.
@@ -172,6 +192,7 @@ impl PeerSummary {
             gaps: gaps_of(outcome),
             gap_count: outcome.gaps.len(),
             withheld: withheld_of(outcome),
+            seconds: 0.0,
             pages: outcome.pages,
             received: tally.received(),
             events: tally.by_class(),

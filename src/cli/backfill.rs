@@ -1,19 +1,23 @@
 //! `backfill`: the main job, from arguments and the node's files to a run and its exit code.
 
 use std::fs::DirBuilder;
+use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use clap::Args;
-use jiff::Zoned;
+use jiff::{Timestamp, Zoned};
 
 use super::as_script::start_report;
 use super::asking::{Asking, Named, failure_of, runtime};
 use super::diff::sides_in_words;
 use super::exit::{Failure, OrFail, Outcome, Result, outcome_of, tell};
 use super::help::{OUTPUT, STRFRY, WHOM};
+use super::history::HistoryPlace;
+use super::looks::{is_colored, is_quiet};
 use super::node::NodeArguments;
 use super::output::{print, print_json};
 use super::pubkeys::print_list;
@@ -21,22 +25,29 @@ use super::resources::ThreadArguments;
 use super::signals::stop_on_signals;
 use super::stats;
 use super::strfry::{StrfryArguments, Target};
-use super::wait::StandardError;
+use super::wait::{PROGRESS, StandardError};
 use crate::backfill::limits::STRANGERS_EVENTS;
 use crate::backfill::{self, Class, Job, Output, PeerStatus, PeerSummary, Status, Summary};
+use crate::files;
+use crate::history::{self, AppendError};
 use crate::import::StrfryCommand;
 use crate::import::limits::PATIENCE;
 use crate::node::{
     Acquired, Blacklist, Discovery, EventLimits, Holder, NodePaths, Peer, PeerPolicy, Precious,
     PubkeySources, RunLock, fallback_peer,
 };
-use crate::report::{Progress, RunLog, Terminal, clean_for_log, clean_whole_for_log};
+use crate::report::{
+    Level, Progress, RunLog, Terminal, clean_for_log, clean_whole_for_log, with_causes,
+};
 use crate::stop::Stop;
 use crate::strfry_db::StrfryDb;
 
 /// Asked for profiles that no peer has. The first one collects profiles and lists, the other two are
 /// large and open to all. relay.nostr.band is gone, and relay.damus.io since the end of July 2026.
 const PUBLIC_RELAYS: &[&str] = &["wss://purplepag.es", "wss://relay.primal.net", "wss://nos.lol"];
+
+/// node_exporter runs as another user.
+const METRICS_MODE: u32 = 0o644;
 
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
@@ -54,6 +65,14 @@ pub(super) struct Arguments {
     no_fallback: bool,
     #[command(flatten)]
     strfry: StrfryArguments,
+    #[command(flatten)]
+    history: HistoryPlace,
+    /// Do not keep this run's summary
+    #[arg(long, help_heading = OUTPUT, hide_short_help = true, conflicts_with = "history")]
+    no_history: bool,
+    /// Write figures about the run to FILE, for node_exporter's textfile collector (NAME.prom)
+    #[arg(long, value_name = "FILE", help_heading = OUTPUT, hide_short_help = true)]
+    metrics: Option<PathBuf>,
     #[command(flatten)]
     pub(super) node: NodeArguments,
     #[command(flatten)]
@@ -114,9 +133,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         Acquired::Held(lock) => lock,
         Acquired::HeldByAnother(holder) => return arguments.beside(&holder),
     };
+    let (began, began_at) = (Instant::now(), Timestamp::now());
     let terminal = Terminal { enabled: true, verbose: arguments.verbose };
     let log = RunLog::open(&paths.log(), &paths.error_log(), terminal).or_cannot_run()?;
     log.show_on(StandardError);
+    log.show_colors(is_colored());
     // Before the database is open, so that no signal ends the process with a snapshot.
     let stop = Stop::default();
     stop_on_signals(&stop)?;
@@ -130,13 +151,26 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         Ok((job, Arc::new(db)))
     });
     let result = prepared.and_then(|(job, db)| arguments.execute(&job, db, &log, &stop));
-    let mut summary = result.map_err(|failure| failure.told_by(|error| log.error(error)))?;
+    let mut summary = match result {
+        Ok(summary) => summary,
+        Err(failure) => {
+            let failed = backfill::metrics_of_failure(began_at, began.elapsed().as_secs_f64());
+            if let Err(error) = arguments.write_metrics(&failed) {
+                log.error(error);
+            }
+            return Err(failure.told_by(|error| log.error(error)));
+        }
+    };
     if let Some(lost) = log.write_failed() {
         summary.errors.push(lost.to_string());
         summary.status = summary.status.max(Status::Incomplete);
     }
-    let printed = if arguments.json {
-        let printed = print_json(&summary);
+    arguments.keep(&mut summary, &log);
+    if let Err(error) = arguments.write_metrics(&backfill::metrics(&summary)) {
+        arguments.lack(&mut summary, &log, error);
+    }
+    let printed = if arguments.json || is_quiet() {
+        let printed = if arguments.json { print_json(&summary) } else { Ok(()) };
         for why in reasons(&summary) {
             tell(clean_whole_for_log(&why));
         }
@@ -161,11 +195,56 @@ impl Arguments {
         public.iter().map(|url| fallback_peer(url).or_usage()).collect()
     }
 
+    /// Adds the run to the history; a dry run writes nothing.
+    fn keep(&self, summary: &mut Summary, log: &RunLog) {
+        if self.dry_run || self.no_history {
+            return;
+        }
+        let directory = self.history.directory();
+        let made = directory.map_or(Ok(()), |it| DirBuilder::new().recursive(true).create(it));
+        let file = self.history.file(&self.node);
+        let kept = made
+            .map_err(|source| AppendError {
+                step: "create the directory of",
+                path: file.clone(),
+                source,
+            })
+            .and_then(|()| history::append(&file, summary));
+        if let Err(error) = kept {
+            self.lack(summary, log, error.to_string());
+        }
+    }
+
+    /// A dry run writes none.
+    fn write_metrics(&self, metrics: &str) -> std::result::Result<(), String> {
+        let Some(file) = self.metrics.as_deref().filter(|_| !self.dry_run) else { return Ok(()) };
+        let written = files::replace(file, METRICS_MODE, |out| out.write_all(metrics.as_bytes()));
+        written.map_err(|error| {
+            format!("the metrics are not written to {}: {}", file.display(), with_causes(&error))
+        })
+    }
+
+    /// The run goes on, and is not complete.
+    fn lack(&self, summary: &mut Summary, log: &RunLog, error: String) {
+        log.record(Level::Error, &error);
+        summary.errors.push(error);
+        summary.status = summary.status.max(Status::Incomplete);
+    }
+
     /// Refuses to write a file that leads to one of strfry's, or to another one of the node's.
     fn refuse_links(&self, target: &Target) -> Result<()> {
         let (paths, strfry) = (self.node.paths(), self.strfry.binary(&self.node)?);
-        let (written, conf) = (paths.written(), paths.strfry_conf());
+        let (mut written, conf) = (paths.written().to_vec(), paths.strfry_conf());
+        written.push(self.history.file(&self.node));
         let precious = Precious::new(paths, &strfry, &conf, &target.directory());
+        if let Some((file, what)) =
+            self.metrics.as_deref().and_then(|file| Some((file, precious.at(file)?)))
+        {
+            return Err(Failure::Usage(anyhow!(
+                "{} is {what}; name another file with --metrics",
+                file.display()
+            )));
+        }
         for file in written {
             if let Some(what) = precious.behind(&file) {
                 return Err(Failure::CannotRun(anyhow!(
@@ -271,7 +350,9 @@ impl Arguments {
     }
 
     fn execute(&self, job: &Job, db: Arc<StrfryDb>, log: &RunLog, stop: &Stop) -> Result<Summary> {
-        let progress = Progress::new(!self.verbose && !self.json);
+        let progress = Progress::new(!self.verbose && !self.json && !is_quiet());
+        progress.show_colors(is_colored());
+        let _ = PROGRESS.set(progress.clone());
         log.attach(progress.clone());
         let runtime = runtime()?;
         let run = backfill::run(job, db, log, &progress, stop);

@@ -11,6 +11,7 @@ use clap::{ArgMatches, Command};
 
 use super::config::{Environment, Settings};
 use super::exit::Failure;
+use super::looks::color_of_help;
 use super::{command, is_script, options_of, script};
 
 /// A call that can be run.
@@ -41,9 +42,11 @@ impl Call {
         if called_as_script {
             typed.insert(1, "--as-script".into());
         }
+        let color = color_of_help(&typed);
         let parse = |arguments: &[OsString]| {
             let parser = if called_as_script { script() } else { command() };
             parser
+                .color(color)
                 .try_get_matches_from(arguments)
                 .map(|matches| of_command(called_as_script, matches))
         };

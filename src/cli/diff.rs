@@ -12,12 +12,13 @@ use super::asking::{Asking, failure_of, runtime};
 use super::exit::{OrFail, Outcome, Result, answer, tell};
 use super::help::OUTPUT;
 use super::kinds::name_of_kind;
+use super::looks::is_quiet;
 use super::node::{NodeArguments, skipped_as_json};
 use super::output::{print, print_json};
 use super::signals::{end_between_snapshots, stop_on_signals};
 use crate::backfill::{DiffJob, PeerDiff, PeerStatus, Sides, diff, since};
 use crate::node::{Blacklist, SkippedPeer};
-use crate::report::clean;
+use crate::report::{Progress, clean};
 use crate::stop::Stop;
 
 /// Kinds and authors of a side that are shown on a terminal, those of most events first.
@@ -46,7 +47,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         stop_on_signals(&stop)?;
         let node = &arguments.node;
         let db = Arc::new(node.lock.open_for_run(&node.database()?)?);
-        let peers = diff(&job, &db, &stop).await.map_err(failure_of)?;
+        let progress = Progress::new(!arguments.json && !is_quiet());
+        let peers = diff(&job, &db, &progress, &stop).await.map_err(failure_of);
+        progress.finish();
+        let peers = peers?;
         Ok((peers, job.too_new_here(&db).or_cannot_run()?))
     });
     runtime.shutdown_background();

@@ -3,10 +3,11 @@
 use clap::Args;
 
 use super::exit::{OrFail, Outcome, Result};
+use super::looks::is_quiet;
 use super::node::NodeArguments;
-use super::output::print_lines;
-use super::output::write_in_snapshot;
+use super::output::{is_terminal, print_lines, write_in_snapshot};
 use super::values::moment;
+use crate::report::{Progress, ProgressState};
 use crate::strfry_db::ExportRange;
 
 #[derive(Debug, Args)]
@@ -45,15 +46,30 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     };
     let mut export = db.export(range, arguments.fried).or_cannot_run()?;
     let write = if arguments.one_snapshot { write_in_snapshot } else { print_lines };
+    let progress = Progress::new(!is_terminal() && !is_quiet());
+    let all = arguments.is_whole().then(|| db.event_count().ok()).flatten();
+    let mut events = 0;
     let mut lines = Vec::new();
     loop {
         lines.clear();
         let more = export.next_batch(&mut lines);
         // What was read before the trouble is whole.
         write(&lines)?;
+        events += memchr::memchr_iter(b'\n', &lines).count() as u64;
+        let text = format!("{events} events");
+        let share = all.map(|all| (events.min(all), all));
+        progress.update(&ProgressState { phase: "Exporting", text: &text, share, peers: &[] });
         if !more.or_cannot_run()? {
             break;
         }
     }
+    progress.finish();
     Ok(Outcome::Complete)
+}
+
+impl Arguments {
+    /// No event is left out, so that it is known how many there are.
+    fn is_whole(&self) -> bool {
+        self.since.is_none() && self.until.is_none()
+    }
 }

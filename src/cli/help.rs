@@ -34,7 +34,7 @@ Exit codes:
 
 /// The commands of the first help, in groups.
 const GROUPS: &[(&str, &[&str])] = &[
-    ("Fetch", &["backfill", "diff", "peers", "import"]),
+    ("Fetch", &["backfill", "diff", "peers", "import", "history", "report"]),
     ("Read", &["profiles", "pubkeys", "scan", "export", "verify", "stats"]),
     ("Set up", &["config", "completions", "man", "bench", "adopt"]),
 ];
@@ -66,6 +66,14 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ),
         ],
     ),
+    (
+        "history",
+        &[
+            ("The runs so far", "strfry-companion history"),
+            ("The last one, whole", "strfry-companion history show"),
+        ],
+    ),
+    ("report", &[("A page of the last run, to look at", "strfry-companion report report.html")]),
     (
         "peers",
         &[(

@@ -9,17 +9,19 @@ use clap::Args;
 
 use super::exit::{OrFail, Outcome, Result, outcome_of, tell};
 use super::help::{OUTPUT, STRFRY};
+use super::looks::is_quiet;
 use super::node::NodeArguments;
 use super::output::{print, print_json};
 use super::resources::{ThreadArguments, need_open_files, need_threads};
 use super::signals::stop_on_signals;
 use super::strfry::StrfryArguments;
 use super::values::{in_seconds, patience};
+use super::wait::PROGRESS;
 use crate::import::limits::PATIENCE;
 use crate::import::{self, Class, Job, RunError, Settings, Sofar, Status, Summary, choose_form};
 use crate::jsonl::Source;
 use crate::node::{Blacklist, PeerPolicy, Precious};
-use crate::report::Progress;
+use crate::report::{Progress, ProgressState};
 use crate::stop::Stop;
 
 #[derive(Debug, Args)]
@@ -88,10 +90,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     };
     need_open_files()?;
     need_threads(1)?;
-    let progress = Progress::new(true);
+    let progress = Progress::new(!is_quiet());
+    let _ = PROGRESS.set(progress.clone());
     let rejects = arguments.rejects.clone();
     let job = Job { inputs, settings, blacklist, rejects, precious };
-    let summary = import::run(job, db, |sofar| progress.say(in_progress(&sofar)));
+    let summary = import::run(job, db, |sofar| show(&progress, &sofar));
     progress.finish();
     let summary = match summary {
         Err(RunError::Rejects(error)) if error.is_of_usage() => Err(error).or_usage()?,
@@ -100,7 +103,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     for error in &summary.errors {
         tell(error);
     }
-    let printed = if arguments.json { print_json(&summary) } else { print(&in_words(&summary)) };
+    let printed = match arguments.json {
+        true => print_json(&summary),
+        false if is_quiet() => Ok(()),
+        false => print(&in_words(&summary)),
+    };
     outcome_of(summary.status, printed)
 }
 
@@ -118,14 +125,10 @@ impl Arguments {
     }
 }
 
-fn in_progress(sofar: &Sofar) -> String {
-    let share = match sofar.bytes {
-        Some(bytes) if bytes > 0 => {
-            format!("{} % read, ", (sofar.bytes_read.saturating_mul(100) / bytes).min(100))
-        }
-        _ => String::new(),
-    };
-    format!("{share}{} events read, {} imported", sofar.received, sofar.imported)
+fn show(progress: &Progress, sofar: &Sofar) {
+    let text = format!("{} events read, {} imported", sofar.received, sofar.imported);
+    let share = sofar.bytes.map(|bytes| (sofar.bytes_read.min(bytes), bytes));
+    progress.update(&ProgressState { phase: "Importing", text: &text, share, peers: &[] });
 }
 
 fn in_words(summary: &Summary) -> String {

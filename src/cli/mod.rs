@@ -15,8 +15,10 @@ mod diff;
 mod exit;
 mod export;
 mod help;
+mod history;
 mod import;
 mod kinds;
+mod looks;
 mod man;
 mod node;
 mod open;
@@ -25,6 +27,7 @@ mod peers;
 mod profiles;
 mod pubkey_args;
 mod pubkeys;
+mod report;
 mod resources;
 mod scan;
 mod signals;
@@ -84,6 +87,7 @@ macro_rules! commands {
                 $($name => $module::Arguments::augment_args(command),)*
                 _ => command,
             };
+            let command = looks::Looks::augment_args(command);
             let help = help::help_option(&command);
             command.about(about).arg(help).after_long_help(help::after_options(&name))
         }
@@ -106,6 +110,8 @@ commands! {
     "profiles", profiles, "Show which pubkeys have a profile, and what is in it";
     "backfill", backfill, "Fetch from peer relays what is missing here, and import it";
     "diff", diff, "Show what each peer has that is not here, and the reverse";
+    "history", history, "List the backfills so far, show one, or compare two";
+    "report", report, "Make an HTML page of the last backfill and those before it";
     "import", import, "Check events from files, and import them through strfry";
     "peers", peers, "Show the relays that a backfill asks, and why others not";
     "pubkeys", pubkeys, "Show where the node's own list of pubkeys comes from";
@@ -147,6 +153,9 @@ pub fn main() -> ExitCode {
         }
         Err(NotParsed::Settings(failure)) => return exit::code(Outcome::Failure(failure)),
     };
+    if let Ok(looks) = looks::Looks::from_arg_matches(&call.matches) {
+        looks.set();
+    }
     call.settings.remarks.iter().for_each(exit::tell);
     let outcome = run(&call.command, &call.matches).unwrap_or_else(Outcome::Failure);
     let is_usage = matches!(outcome, Outcome::Failure(Failure::Usage(_)));

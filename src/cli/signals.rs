@@ -30,6 +30,11 @@ const INCOMPLETE: i32 = 1;
 /// Bytes of `/proc/self/status`: about 1,500.
 const STATUS: usize = 4_096;
 
+const STOPPING: &str = "Stopping: strfry commits what it has been given, then comes the summary; \
+    Ctrl-C again to stop at once";
+const STOPPING_AT_ONCE: &str =
+    "Stopping at once: what strfry has not committed is left for the next run";
+
 const HELD: &[u8] = b"strfry-companion: told to stop and held by something, such as a disk or an \
 output that nobody reads: ended without a summary; run it again for the rest\n";
 
@@ -111,6 +116,9 @@ fn heed(mut signals: &PipeReader, stop: &Stop) {
         }
         if signals.read(&mut [0]).is_ok_and(|bytes| bytes > 0) {
             stop.tell();
+            if let Some(progress) = wait::PROGRESS.get() {
+                progress.announce(if end.is_none() { STOPPING } else { STOPPING_AT_ONCE });
+            }
             let now = Instant::now();
             end = Some(end.map_or(now + END_WITHIN, |end| end.min(now + END_AT_ONCE_WITHIN)));
         }

@@ -7,12 +7,13 @@ use anyhow::Context;
 use clap::Args;
 
 use super::exit::{Failure, OrFail, Outcome, Result, answer, tell};
+use super::looks::is_quiet;
 use super::node::NodeArguments;
 use super::output::print;
 use super::resources::ThreadArguments;
 use super::scan::filter_text;
 use crate::jsonl::Source;
-use crate::report::{Progress, clean_json};
+use crate::report::{Progress, ProgressState, clean_json};
 use crate::strfry_db::{ExportRange, Filter, ReadError};
 use crate::verify::{Checked, verify_database, verify_lines, verify_matches};
 
@@ -33,10 +34,12 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     arguments.threads.need()?;
     arguments.threads.apply()?;
-    let mut report = Report { progress: Progress::new(true), checked: 0, wrong: 0 };
+    let progress = Progress::new(!is_quiet());
+    let mut report = Report { progress, checked: 0, wrong: 0, all: None };
     let told = match arguments.what()? {
         What::Database => {
             let db = arguments.node.open_database()?;
+            report.all = db.event_count().ok();
             verify_database(&db, ExportRange::default(), |checked| report.tell(&checked))
         }
         What::Matches(filters) => {
@@ -59,7 +62,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         Err(Stop::Read(error)) => return Err(Failure::CannotRun(error)),
     }
     let (checked, wrong) = (report.checked, report.wrong);
-    tell(format_args!("{checked} events checked, {wrong} of them wrong"));
+    if !is_quiet() {
+        tell(format_args!("{checked} events checked, {wrong} of them wrong"));
+    }
     Ok(if wrong > 0 { Outcome::Incomplete } else { Outcome::Complete })
 }
 
@@ -106,6 +111,8 @@ struct Report {
     progress: Progress,
     checked: u64,
     wrong: u64,
+    /// How many there are to check, where that is known.
+    all: Option<u64>,
 }
 
 impl Report {
@@ -121,7 +128,9 @@ impl Report {
             let text = lines.join("\n") + "\n";
             self.progress.suspend(|| print(&clean_json(&text))).map_err(Stop::Print)?;
         }
-        self.progress.say(format_args!("{} events checked, {} wrong", self.checked, self.wrong));
+        let text = format!("{} events checked, {} wrong", self.checked, self.wrong);
+        let share = self.all.map(|all| (self.checked.min(all), all));
+        self.progress.update(&ProgressState { phase: "Verifying", text: &text, share, peers: &[] });
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::report::Progress;
 use crate::stop::Stop;
 
 /// As much as a pipe takes without waiting, once it is ready (POSIX, `PIPE_BUF`).
@@ -17,6 +18,9 @@ const LOOK: Timespec = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
 
 /// Told by signals, where they are to stop a run in order.
 pub(super) static STOP: OnceLock<Stop> = OnceLock::new();
+
+/// What shows on a terminal how far a run is, if it is to hear of signals.
+pub(super) static PROGRESS: OnceLock<Progress> = OnceLock::new();
 
 /// Can be read from as soon as the process has been told to end.
 pub(super) static TOLD: OnceLock<PipeReader> = OnceLock::new();

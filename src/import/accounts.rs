@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::limits::REASONS;
 
@@ -73,7 +73,7 @@ classes! {
 }
 
 /// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// All that was to come came, and all of it is accounted for.
@@ -96,6 +96,11 @@ impl Tally {
     /// An event came in.
     pub fn receive(&self) {
         self.received.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Events that have ended in a class by now.
+    pub fn settled(&self) -> u64 {
+        self.counts.iter().map(|count| count.load(Ordering::Relaxed)).sum()
     }
 
     /// An event that came in ends in this class.

@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
+use crate::history::HISTORY_KEPT;
 use crate::report::ROTATED_KEPT;
 
 /// What a station publishes about itself, one in each directory of the swarm.
@@ -315,6 +316,11 @@ impl NodePaths {
         self.state_dir.join(STATE)
     }
 
+    /// The summaries of all runs, as JSON lines.
+    pub fn history(&self) -> PathBuf {
+        self.state_dir.join("constellation-backfill.history.jsonl")
+    }
+
     /// Held for a whole run.
     pub fn lock(&self) -> PathBuf {
         self.state_dir.join("constellation-backfill.lock")
@@ -336,13 +342,14 @@ impl NodePaths {
     }
 
     /// Every file that a run writes.
-    pub fn written(&self) -> [PathBuf; 7] {
+    pub fn written(&self) -> [PathBuf; 8] {
         [
             self.lock(),
             self.error_log(),
             self.log(),
             self.profile_log(),
             self.peer_state(),
+            self.history(),
             self.profiles_json(),
             self.profiles_csv(),
         ]
@@ -354,6 +361,8 @@ impl NodePaths {
         files.extend(self.written());
         let rotated = |number| self.error_log().with_extension(format!("log.{number}"));
         files.extend((1..=ROTATED_KEPT).map(rotated));
+        let rotated = |number| self.history().with_extension(format!("jsonl.{number}"));
+        files.extend((1..=HISTORY_KEPT).map(rotated));
         files
     }
 

@@ -3,6 +3,7 @@
 //! Not a global logger: each run has its own, so that many can live in one process. Trouble with
 //! the files never stops a run; it is remembered, to be told at the end.
 
+use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::fs::File;
 use std::io::{self, Write};
@@ -11,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Zoned;
 
-use super::{Progress, clean};
+use super::{Color, Progress, clean};
 use crate::files;
 
 /// The error log is rotated when a run finds it larger than this many bytes.
@@ -90,6 +91,17 @@ impl Level {
         }
     }
 
+    /// A line of this level, with its name in its colour.
+    fn paint_in(self, line: &str) -> String {
+        let color = match self {
+            Self::Warn => Color::Yellow,
+            Self::Error => Color::Red,
+            Self::Info | Self::Debug | Self::Perf => return line.to_owned(),
+        };
+        let name = format!("[{}]", self.name());
+        line.replacen(&name, &color.paint(&name), 1)
+    }
+
     const fn is_trouble(self) -> bool {
         matches!(self, Self::Warn | Self::Error)
     }
@@ -111,6 +123,7 @@ struct Shared {
     terminal: Terminal,
     terminal_output: Box<dyn Write + Send>,
     progress: Option<Progress>,
+    is_colored: bool,
 }
 
 struct Files {
@@ -166,14 +179,25 @@ impl RunLog {
         terminal: Terminal,
         terminal_output: Box<dyn Write + Send>,
     ) -> Self {
-        let shared =
-            Shared { files, write_failed: None, terminal, terminal_output, progress: None };
+        let shared = Shared {
+            files,
+            write_failed: None,
+            terminal,
+            terminal_output,
+            progress: None,
+            is_colored: false,
+        };
         Self { shared: Arc::new(Mutex::new(shared)) }
     }
 
     /// From now on, lines on the terminal make this progress line step aside.
     pub fn attach(&self, progress: Progress) {
         self.with(|shared| shared.progress = Some(progress));
+    }
+
+    /// From now on the terminal shows trouble in colours, or not.
+    pub fn show_colors(&self, is_colored: bool) {
+        self.with(|shared| shared.is_colored = is_colored);
     }
 
     /// From now on, lines for the terminal go there instead of to standard error.
@@ -254,6 +278,10 @@ impl Shared {
         if self.terminal.enabled && (self.terminal.verbose || is_for_all) {
             // A terminal that is gone is no reason to stop, and there is nobody left to tell.
             let output = &mut self.terminal_output;
+            let line = match self.is_colored {
+                true => Cow::Owned(level.paint_in(line)),
+                false => Cow::Borrowed(line),
+            };
             let mut show = || {
                 let _ = output.write_all(line.as_bytes());
                 let _ = output.flush();

@@ -10,8 +10,9 @@ use crate::support::events::Author;
 use crate::support::strfry_bin;
 use crate::with_each_strfry;
 
-const STATE_FILES: [&str; 5] = [
+const STATE_FILES: [&str; 6] = [
     "constellation-backfill.error.log",
+    "constellation-backfill.history.jsonl",
     "constellation-backfill.lock",
     "constellation-backfill.log",
     "constellation-backfill.state.json",

@@ -240,6 +240,8 @@ fn rejects_never_take_the_place_of_the_nodes_own_files() {
         "constellation-backfill.error.log",
         "constellation-backfill.error.log.1",
         "constellation-backfill.error.log.3",
+        "constellation-backfill.history.jsonl",
+        "constellation-backfill.history.jsonl.1",
         "hex-to-profile.log",
     ];
     let mut files = records.map(|record| format!("strfry/{record}")).to_vec();

@@ -152,7 +152,8 @@ fn public_relays_are_asked_for_profiles_that_no_peer_has_and_the_newest_wins() {
     let (code, summary) = run(&[&urls[0], &urls[1]]);
     assert_eq!(code, 0);
     let dave = dave.pubkey();
-    assert_eq!(summary["profiles"], json!({"found": 3, "missing": 1, "missing_pubkeys": [dave]}));
+    let profiles = json!({"found": 3, "missing": 1, "missing_pubkeys": [dave], "recovered": 3});
+    assert_eq!(summary["profiles"], profiles);
     let still_missing = {
         let mut pubkeys = sorted(&[&bob, &carol]);
         pubkeys.push(dave);

@@ -85,6 +85,14 @@ fn no_command_lets_a_terminal_obey_or_hide_what_strangers_write() {
         vec!["backfill", "--allow-local-peers", "--no-fallback", "--verbose"],
         vec!["backfill", "--allow-local-peers", "--no-fallback", "--json"],
         vec!["backfill", "--allow-local-peers", "--no-fallback", "--dry-run"],
+        vec!["backfill", "--allow-local-peers", "--fallback-relay", &relay, "--days", "0"],
+        vec!["history"],
+        vec!["history", "show"],
+        vec!["history", "show", "--json"],
+        vec!["history", "diff"],
+        vec!["history", "show", HOSTILE],
+        vec!["report"],
+        vec!["report", HOSTILE, "--history", HOSTILE],
         vec!["backfill", "--show-hex"],
         vec!["bench", "scan", "{}", "--runs", "1"],
         vec!["scan", HOSTILE],
@@ -106,8 +114,12 @@ fn no_command_lets_a_terminal_obey_or_hide_what_strangers_write() {
         assert!(code.is_some_and(|code| code <= 3), "{command:?}: {code:?} {out} {err}");
         let unfit = |character: char| character != '\n' && is_obeyed_or_hidden(character);
         assert!(!out.contains(unfit), "{command:?}: {out:?}");
-        // The line that tells how far a command is moves the cursor, with these alone.
-        let err = err.replace("\u{1b}[2K", "").replace("\u{1b}[1B", "").replace("\u{1b}[1A", "");
+        // What tells how far a command is moves the cursor and has colours, with these alone.
+        let mut err = err.replace("\u{1b}[J", "");
+        for number in 0..=40 {
+            err = err.replace(&format!("\u{1b}[{number}A"), "");
+            err = err.replace(&format!("\u{1b}[{number}m"), "");
+        }
         let unfit =
             |character: char| !['\n', '\r'].contains(&character) && is_obeyed_or_hidden(character);
         assert!(!err.contains(unfit), "{command:?}: {err:?}");

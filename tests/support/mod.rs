@@ -11,6 +11,7 @@ pub mod proxy;
 pub mod raw;
 pub mod relays;
 pub mod running_relay;
+pub mod screen;
 pub mod scripted;
 pub mod stand_in;
 pub mod tables;

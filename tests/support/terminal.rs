@@ -19,7 +19,7 @@ pub struct Shown {
 
 /// Runs a command whose standard output and standard error are a terminal each.
 pub fn on_terminal(command: &mut Command, columns: u16) -> Shown {
-    let ((out, out_end), (err, err_end)) = (terminal(columns), terminal(columns));
+    let [(out, out_end), (err, err_end)] = [(); 2].map(|()| terminal(columns, Settings::Raw));
     command.stdin(Stdio::null()).stdout(out_end).stderr(err_end);
     let mut child = command.spawn().unwrap();
     // The terminal ends when nobody can write to it any more.
@@ -29,20 +29,36 @@ pub fn on_terminal(command: &mut Command, columns: u16) -> Shown {
     Shown { out: out.join().unwrap(), err: err.join().unwrap(), code }
 }
 
-/// Both ends of a terminal that changes nothing of what is written to it.
-fn terminal(columns: u16) -> (File, File) {
+/// What a terminal does to what is written to it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Settings {
+    /// Nothing.
+    Raw,
+    /// As a shell finds it: a line feed also returns to the first column.
+    Usual,
+}
+
+/// Both ends of a terminal.
+pub fn terminal(columns: u16, how: Settings) -> (File, File) {
     let end = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).unwrap();
     grantpt(&end).unwrap();
     unlockpt(&end).unwrap();
     let name = ptsname(&end, Vec::new()).unwrap();
     let name = Path::new(std::ffi::OsStr::from_bytes(name.as_bytes())).to_owned();
     let other = File::options().read(true).write(true).open(name).unwrap();
-    let mut settings = tcgetattr(&other).unwrap();
-    settings.make_raw();
-    tcsetattr(&other, OptionalActions::Now, &settings).unwrap();
-    let size = Winsize { ws_row: 24, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
-    tcsetwinsize(&other, size).unwrap();
-    (end.into(), other)
+    if how == Settings::Raw {
+        let mut settings = tcgetattr(&other).unwrap();
+        settings.make_raw();
+        tcsetattr(&other, OptionalActions::Now, &settings).unwrap();
+    }
+    let end = end.into();
+    set_size(&end, columns, 24);
+    (end, other)
+}
+
+pub fn set_size(end: &File, columns: u16, rows: u16) {
+    let size = Winsize { ws_row: rows, ws_col: columns, ws_xpixel: 0, ws_ypixel: 0 };
+    tcsetwinsize(end, size).unwrap();
 }
 
 fn read(mut terminal: File) -> String {

@@ -57,6 +57,14 @@ impl StrfryDb {
         })
     }
 
+    /// How many events there are, at this moment.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn event_count(&self) -> Result<u64, ReadError> {
+        self.read(|snapshot| snapshot.number_of_events())
+    }
+
     fn events_per_kind(&self) -> Result<Vec<(u64, u64)>, ReadError> {
         const TABLE: &str = "Event__kind";
         let table = present(TABLE, self.tables.kind)?;

@@ -1,0 +1,91 @@
+use serde_json::json;
+
+use super::*;
+
+const HOSTILE: &str = "<script>alert(1)</script>\" onload='x' &amp; \u{202e}\u{1b}[2J{{ w.title }}";
+
+fn run(text: &str) -> Run {
+    serde_json::from_value(json!({
+        "version": 1, "status": "incomplete", "started_at": "2026-11-26T03:12:01Z", "seconds": 12.34,
+        "pubkeys": 3, "received": 12_345, "events": {"imported": 1_234, "bad_id": 2, text: 1},
+        "profiles": {"found": 1, "missing": 1, "recovered": 1, "missing_pubkeys": [text]},
+        "reasons": {text: 3}, "errors": [text],
+        "gained": {"bytes": 99, "kinds": {"0": 4, "1": 1_230}, "days": {text: 7, "2026-11-25": 1_227}},
+        "phases": [{"name": text, "seconds": 1.0}], "peak_memory": 12_000_000,
+        "peers": [{"name": text, "url": text, "status": "failed", "received": 0, "events": {},
+                   "gaps": [{"reason": text}]}],
+    }))
+    .unwrap()
+}
+
+fn history(text: &str, runs: usize) -> History {
+    History { runs: vec![(run(text), String::new()); runs], skipped: 0 }
+}
+
+#[test]
+fn there_is_no_page_of_no_run() {
+    assert_eq!(page(&History::default(), Language::English), Ok(None));
+}
+
+#[test]
+fn whatever_strangers_write_is_text() {
+    for language in [Language::English, Language::French] {
+        let plain = page(&history("plain", 2), language).unwrap().unwrap();
+        let hostile = page(&history(HOSTILE, 2), language).unwrap().unwrap();
+        let tags = |page: &str| page.matches('<').count();
+        assert_eq!(tags(&plain), tags(&hostile));
+        let quotes = |page: &str| page.matches('"').count();
+        assert_eq!(quotes(&plain), quotes(&hostile));
+        assert!(!hostile.contains(['\u{202e}', '\u{1b}']));
+        assert!(!hostile.contains("<script") && hostile.contains("{{ w.title }}"));
+    }
+}
+
+#[test]
+fn the_page_loads_nothing() {
+    let page = page(&history("plain", 2), Language::French).unwrap().unwrap();
+    for word in ["http:", "https:", "src=", "url(", "@import", "<link rel=\"stylesheet"] {
+        assert!(!page.contains(word), "{word}");
+    }
+}
+
+#[test]
+fn the_sentence_tells_what_happened_in_both_languages() {
+    let sentence = |language: Language| sentence(&run("x"), language.words(), language);
+    assert_eq!(
+        sentence(Language::English),
+        "In 12.3 s the run brought 1,234 new events from 1 peer into the database. 1 of them did not \
+         give all that was asked; the next run asks for the rest. Profiles: 1 recovered, 1 still \
+         missing."
+    );
+    assert_eq!(
+        sentence(Language::French),
+        "En 12,3 s, le passage a apporté 1\u{202f}234 nouveaux événements de 1 pair dans la base de \
+         données. L’un d’eux n’a pas donné tout ce qui était demandé ; le prochain passage demandera \
+         le reste. Profils : 1 récupérés, 1 encore manquants."
+    );
+}
+
+#[test]
+fn each_class_of_events_has_a_french_name() {
+    for class in crate::backfill::Class::ALL {
+        let is_named =
+            Language::French.class(class.name()) != Language::English.class(class.name());
+        // A dry run is never in the history.
+        assert_eq!(is_named, *class != crate::backfill::Class::WouldImport, "{class:?}");
+    }
+}
+
+#[test]
+fn a_page_of_a_long_history_with_long_lists_is_bounded() {
+    let mut history = history("plain", 500);
+    let mut run = run(&"x".repeat(5_000));
+    run.peers = vec![run.peers[0].clone(); 10_000];
+    run.profiles.missing_pubkeys = vec!["y".repeat(64); 2_000];
+    run.gained.kinds = (0..60_000).map(|kind| (kind, 1)).collect();
+    run.reasons = (0..1_000).map(|number| (number.to_string(), 1)).collect();
+    history.runs[0].0 = run;
+    let page = page(&history, Language::English).unwrap().unwrap();
+    assert!(page.len() < 500_000, "{}", page.len());
+    assert!(page.contains("Other kinds") && page.contains("59,975"));
+}
