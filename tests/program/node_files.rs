@@ -118,8 +118,8 @@ fn the_log_tells_the_whole_run_in_lines_that_people_and_programs_know() {
              {}\
              [WARN]   ❌ {}... NO PROFILE FOUND - scheduling full sync\n\
              {shown}\
-             [INFO] Peer peer (RELAY): complete, 8 events received\n\
-             [INFO] 8 events received: imported=6 duplicate=2\n\
+             [INFO] Peer peer (RELAY): complete, 18 events received\n\
+             [INFO] 18 events received: imported=6 duplicate=12\n\
              [INFO] SYNC_STATS: events=6 dms=0 public=6 deletions=0 videos=0 profiles=3 files=0 \
              comments=0 voice=0 tags=0 tmdb=0 channels=0 playlists=0 status=0 did=0 ore_spaces=0 \
              ore_meetings=0 oracle=0 economic_health=0 workflows=0 n2_memory=0 nip52_calendar=0 \

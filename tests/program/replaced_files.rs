@@ -190,8 +190,10 @@ fn a_pipe_in_the_place_of_strfrys_own_files_is_refused_at_once() {
                 command.args(["--allow-local-peers", "--no-fallback"]);
             }
             let said = soon(&small, &mut command);
-            assert_eq!(said.code, 3, "{file}: {}", said.err);
-            assert!(said.err.contains(what), "{file}: {}", said.err);
+            // What strfry needs the lock file for, and this program does not, strfry says.
+            let by_strfry = said.out.contains("strfry import ended with");
+            let is_said = said.err.contains(what) || file == "lock.mdb" && by_strfry;
+            assert!(said.code == 3 && is_said, "{file}: {said:?}");
         }
         fs::remove_file(&path).unwrap();
     }
