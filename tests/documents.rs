@@ -1,4 +1,4 @@
-//! README and docs: they are short, and their links lead somewhere.
+//! README and docs: they are short, their links lead somewhere, and every message is explained.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -73,4 +73,76 @@ fn the_readme_is_short_and_every_page_of_the_docs_can_be_reached_from_it() {
     let all: BTreeSet<PathBuf> =
         documents().iter().map(|file| file.canonicalize().unwrap()).collect();
     assert_eq!(all.difference(&reached).collect::<Vec<_>>(), [] as [&PathBuf; 0]);
+}
+
+/// Every Rust file below a directory that is not only for tests.
+fn sources(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let files = entries.flat_map(|path| if path.is_dir() { sources(&path) } else { vec![path] });
+    let is_code = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default();
+        path.extension().is_some_and(|it| it == "rs") && name != "tests.rs"
+    };
+    files.filter(is_code).collect()
+}
+
+/// The string literal that code begins with, behind what may stand before a message.
+fn leading_literal(code: &str) -> Option<String> {
+    let mut code = code.trim_start();
+    for before in ["||", "{", "format!("] {
+        code = code.strip_prefix(before).unwrap_or(code).trim_start();
+    }
+    let mut characters = code.strip_prefix('"')?.chars().peekable();
+    let mut text = String::new();
+    loop {
+        match characters.next()? {
+            '"' => return Some(text),
+            '\\' => match characters.next()? {
+                '\n' => while characters.next_if(|it| it.is_whitespace()).is_some() {},
+                'n' => text.push('\n'),
+                escaped => text.push(escaped),
+            },
+            character => text.push(character),
+        }
+    }
+}
+
+/// What is always in a message: its longest part between placeholders, from before the first remedy
+/// (behind a semicolon) if anything is there.
+fn constant_part(message: &str) -> String {
+    let longest = |text: &str| {
+        let text = text.replace("{{", "\u{1}").replace("}}", "\u{2}");
+        let parts = text.split('{').flat_map(|part| part.rsplit('}').next());
+        let longest = parts.max_by_key(|part| part.len()).unwrap_or_default();
+        longest.trim_matches([' ', ':', ';', ',', '(', ')']).replace('\u{1}', "{").replace('\u{2}', "}")
+    };
+    match longest(message.split("; ").next().unwrap_or_default()) {
+        cause if cause.len() >= 4 => cause,
+        _ => longest(message),
+    }
+}
+
+#[test]
+fn every_message_of_an_error_is_explained_among_the_troubles() {
+    let page = fs::read_to_string(Path::new(ROOT).join("docs/troubleshooting.md")).unwrap();
+    let page = page.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut found = 0;
+    let mut unexplained = BTreeSet::new();
+    for file in ["src", "strfry-db/src"].iter().flat_map(|it| sources(&Path::new(ROOT).join(it))) {
+        let code = fs::read_to_string(&file).unwrap();
+        let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+        for marker in ["#[error(", "anyhow!(", "context("] {
+            let messages = code.split(marker).skip(1).filter_map(leading_literal);
+            let parts = messages.map(|message| constant_part(&message));
+            for part in parts.filter(|part| part.len() >= 4) {
+                found += 1;
+                if !page.contains(&part) {
+                    let file = file.strip_prefix(ROOT).unwrap().display();
+                    unexplained.insert(format!("{file}: {part}"));
+                }
+            }
+        }
+    }
+    assert!(found > 200, "only {found} messages are found in the sources");
+    assert!(unexplained.is_empty(), "docs/troubleshooting.md lacks\n{unexplained:#?}");
 }
