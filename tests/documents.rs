@@ -114,7 +114,10 @@ fn constant_part(message: &str) -> String {
         let text = text.replace("{{", "\u{1}").replace("}}", "\u{2}");
         let parts = text.split('{').flat_map(|part| part.rsplit('}').next());
         let longest = parts.max_by_key(|part| part.len()).unwrap_or_default();
-        longest.trim_matches([' ', ':', ';', ',', '(', ')']).replace('\u{1}', "{").replace('\u{2}', "}")
+        longest
+            .trim_matches([' ', ':', ';', ',', '(', ')'])
+            .replace('\u{1}', "{")
+            .replace('\u{2}', "}")
     };
     match longest(message.split("; ").next().unwrap_or_default()) {
         cause if cause.len() >= 4 => cause,
@@ -131,7 +134,7 @@ fn every_message_of_an_error_is_explained_among_the_troubles() {
     for file in ["src", "strfry-db/src"].iter().flat_map(|it| sources(&Path::new(ROOT).join(it))) {
         let code = fs::read_to_string(&file).unwrap();
         let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-        for marker in ["#[error(", "anyhow!(", "context("] {
+        for marker in ["#[error(", "anyhow!(", "context(", "= || format!("] {
             let messages = code.split(marker).skip(1).filter_map(leading_literal);
             let parts = messages.map(|message| constant_part(&message));
             for part in parts.filter(|part| part.len() >= 4) {
