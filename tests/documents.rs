@@ -149,3 +149,15 @@ fn every_message_of_an_error_is_explained_among_the_troubles() {
     assert!(found > 200, "only {found} messages are found in the sources");
     assert!(unexplained.is_empty(), "docs/troubleshooting.md lacks\n{unexplained:#?}");
 }
+
+#[test]
+fn the_french_page_of_troubles_quotes_messages_that_the_english_one_explains() {
+    let page = |name: &str| fs::read_to_string(Path::new(ROOT).join("docs").join(name)).unwrap();
+    let (english, french) = (page("troubleshooting.md"), page("fr/troubleshooting.md"));
+    let rows = french.lines().filter_map(|line| line.strip_prefix("| `"));
+    let messages: Vec<&str> = rows.filter_map(|row| row.split("` | ").next()).collect();
+    let parts = messages.iter().flat_map(|message| message.split(['…', '`']));
+    let unknown: Vec<&str> = parts.filter(|part| !english.contains(part.trim())).collect();
+    assert!(messages.len() >= 20, "{messages:?}");
+    assert_eq!(unknown, [""; 0]);
+}
