@@ -134,7 +134,17 @@ fn every_message_of_an_error_is_explained_among_the_troubles() {
     for file in ["src", "strfry-db/src"].iter().flat_map(|it| sources(&Path::new(ROOT).join(it))) {
         let code = fs::read_to_string(&file).unwrap();
         let code = code.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
-        for marker in ["#[error(", "anyhow!(", "context(", "= || format!("] {
+        let displays = code.split("impl fmt::Display for ").skip(1);
+        let displays = displays.filter_map(|it| it.split("\n}").next()).collect::<String>();
+        let places = [
+            ("#[error(", code),
+            ("anyhow!(", code),
+            ("context(", code),
+            ("= || format!(", code),
+            ("f.write_str(", &displays),
+            ("write!(f,", &displays),
+        ];
+        for (marker, code) in places {
             let messages = code.split(marker).skip(1).filter_map(leading_literal);
             let parts = messages.map(|message| constant_part(&message));
             for part in parts.filter(|part| part.len() >= 4) {
