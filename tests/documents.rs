@@ -112,7 +112,7 @@ fn leading_literal(code: &str) -> Option<String> {
 fn constant_part(message: &str) -> String {
     let longest = |text: &str| {
         let text = text.replace("{{", "\u{1}").replace("}}", "\u{2}");
-        let parts = text.split('{').flat_map(|part| part.rsplit('}').next());
+        let parts = text.split('{').filter_map(|part| part.rsplit('}').next());
         let longest = parts.max_by_key(|part| part.len()).unwrap_or_default();
         longest
             .trim_matches([' ', ':', ';', ',', '(', ')'])
