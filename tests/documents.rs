@@ -89,7 +89,7 @@ fn sources(directory: &Path) -> Vec<PathBuf> {
 /// The string literal that code begins with, behind what may stand before a message.
 fn leading_literal(code: &str) -> Option<String> {
     let mut code = code.trim_start();
-    for before in ["||", "{", "format!("] {
+    for before in ["||", "{", "&", "format!(", "format_args!("] {
         code = code.strip_prefix(before).unwrap_or(code).trim_start();
     }
     let mut characters = code.strip_prefix('"')?.chars().peekable();
@@ -141,6 +141,8 @@ fn every_message_of_an_error_is_explained_among_the_troubles() {
             ("anyhow!(", code),
             ("context(", code),
             ("= || format!(", code),
+            ("warn(", code),
+            ("error(", code),
             ("f.write_str(", &displays),
             ("write!(f,", &displays),
         ];
@@ -170,4 +172,18 @@ fn the_french_page_of_troubles_quotes_messages_that_the_english_one_explains() {
     let unknown: Vec<&str> = parts.filter(|part| !english.contains(part.trim())).collect();
     assert!(messages.len() >= 20, "{messages:?}");
     assert_eq!(unknown, [""; 0]);
+}
+
+#[test]
+fn the_french_readme_names_the_commands_of_the_english_one() {
+    let commands = |file: &str| -> BTreeSet<String> {
+        let text = fs::read_to_string(Path::new(ROOT).join(file)).unwrap();
+        let cells = text.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+        let spans = cells.flat_map(|cell| cell.split('`').step_by(2).collect::<Vec<_>>());
+        let names = spans.filter_map(|span| span.split_whitespace().next());
+        names.map(str::to_owned).collect()
+    };
+    let english = commands("README.md");
+    assert!(english.len() >= 15, "{english:?}");
+    assert_eq!(commands("docs/fr/README.md"), english);
 }

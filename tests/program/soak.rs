@@ -2,7 +2,7 @@
 //! imports. `SOAK_SECONDS` says for how long.
 //!
 //! While the data file is replaced, nothing reads through the lock file: LMDB does not allow that,
-//! whoever the reader is (docs/reading-safely.md, "What this does not protect from"). Without it all read on.
+//! whoever the reader is (docs/reading-safely.md, "This does not protect against"). Without it all read on.
 
 use std::collections::BTreeMap;
 use std::fs;
