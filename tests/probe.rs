@@ -156,7 +156,7 @@ fn programs_are_told_what_each_peer_can_do() {
         "probe": probe(json!("N"), json!(null), false, false, json!(-120)),
     });
     let expected = json!({
-        "swarm": swarm_path, "stations": 1, "skipped": [],
+        "version": 1, "swarm": swarm_path, "stations": 1, "skipped": [],
         "peers": named.chain([station]).collect::<Vec<_>>(),
     });
     assert_eq!(found, expected);

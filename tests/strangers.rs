@@ -40,8 +40,11 @@ fn signs_without_end() -> ScriptedRelay {
         if !request.filter["authors"].is_null() {
             return answer([Act::Eose]);
         }
-        let until = request.filter["until"].as_u64().unwrap_or(START);
-        let count = 100.min(until.saturating_sub(START - ALMOST_ENDLESS)) as usize;
+        let bound = |name: &str| request.filter[name].as_u64();
+        let until = bound("until").unwrap_or(START);
+        let first = bound("since").unwrap_or(0).max(START - ALMOST_ENDLESS + 1);
+        let count = (until + 1).saturating_sub(first).min(bound("limit").unwrap_or(100)).min(100);
+        let count = usize::try_from(count).unwrap();
         let page = events(count, |number| {
             let created_at = until - number;
             of_station(&Author::new(created_at), created_at, &content)

@@ -206,7 +206,7 @@ pub(super) struct PageOrder {
     pub(super) order: Order,
     pub(super) nearest: u64,
     pub(super) farthest: u64,
-    /// So many events are nearer than the farthest second.
+    /// So many events that are taken are nearer than the farthest second.
     pub(super) nearer: usize,
     pub(super) events: usize,
     /// No event is farther than the one before it: the relay may give them the other way round.
@@ -447,7 +447,7 @@ impl PagedQuery {
             order: self.order,
             nearest,
             farthest,
-            nearer: self.page.events.saturating_sub(self.page.of_oldest),
+            nearer: self.page.events.saturating_sub(self.page.of_oldest + self.page.passed),
             events: self.page.events,
             may_be_reversed: self.page.falls == 0,
         })
