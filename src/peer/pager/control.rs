@@ -113,7 +113,7 @@ impl Control {
 
     /// Asks the same without that second.
     pub(super) fn stricter(&self, page: PageOrder) -> Self {
-        let limit = u64::try_from(page.nearer.saturating_add(1)).ok();
+        let limit = u64::try_from(page.nearer.saturating_add(page.passed).saturating_add(1)).ok();
         let mut filter = Filter { limit, ..self.filter.clone() };
         let beyond = page.order.turn(page.farthest.saturating_add(1));
         match page.order {
@@ -303,7 +303,15 @@ mod tests {
     fn page(order: Order) -> PageOrder {
         let (nearest, farthest) = (order.turn(90), order.turn(60));
         let (nearest, farthest) = (nearest.max(farthest), nearest.min(farthest));
-        PageOrder { order, nearest, farthest, nearer: 4, events: 5, may_be_reversed: true }
+        PageOrder {
+            order,
+            nearest,
+            farthest,
+            nearer: 4,
+            passed: 0,
+            events: 5,
+            may_be_reversed: true,
+        }
     }
 
     #[test]

@@ -208,6 +208,8 @@ pub(super) struct PageOrder {
     pub(super) farthest: u64,
     /// So many events that are taken are nearer than the farthest second.
     pub(super) nearer: usize,
+    /// So many are dated later than what is taken: a relay that gives them does not heed `until`.
+    pub(super) passed: usize,
     pub(super) events: usize,
     /// No event is farther than the one before it: the relay may give them the other way round.
     pub(super) may_be_reversed: bool,
@@ -448,6 +450,7 @@ impl PagedQuery {
             nearest,
             farthest,
             nearer: self.page.events.saturating_sub(self.page.of_oldest + self.page.passed),
+            passed: self.page.passed,
             events: self.page.events,
             may_be_reversed: self.page.falls == 0,
         })
