@@ -521,6 +521,19 @@ fn a_relay_that_answers_long_questions_with_nothing_is_told_from_an_empty_one() 
 }
 
 #[test]
+fn a_relay_that_has_hidden_events_is_not_believed_because_what_shows_it_is_refused() {
+    // The newest event, with which it could be tested again, is of a kind that is refused.
+    let refuses = vec![
+        Rule { what: TooMuch::Kind(1), how: Refusal::Silence },
+        Rule { what: TooMuch::Span(60 * DAY), how: Refusal::End },
+    ];
+    is_believed_rightly(Quirks { refuses, ..Quirks::default() }, 1, |world| {
+        let now = world.now();
+        (0..9).map(|n| world.make(n % 3, [1, 7, 9735][n / 3], now - 3 * DAY - n as u64)).collect()
+    });
+}
+
+#[test]
 fn what_a_relay_has_been_seen_to_have_is_not_forgotten_because_another_question_is_refused() {
     let refuses = vec![
         Rule { what: TooMuch::Span(60 * DAY), how: Refusal::Notice("too much") },
