@@ -543,6 +543,26 @@ fn what_a_relay_has_been_seen_to_have_is_not_forgotten_because_another_question_
 }
 
 #[test]
+fn an_event_that_comes_after_the_end_is_not_missed_because_another_relay_withholds_it() {
+    block_on(async {
+        let mut world = World::new("found", 1);
+        let speech = Speech { ends_first: true, ..Speech::default() };
+        let comparing = Comparing::Works;
+        world.add_peer(Quirks { comparing, speech, ..Quirks::default() }, 1);
+        let how = Some(Refusal::Closed("auth-required: these are not yours"));
+        let withholds = Some(Withholds { kinds: &[4, 1059], how, names_them: true });
+        world.add_peer(Quirks { comparing, withholds, ..Quirks::default() }, 2);
+        let second = world.now() - DAY / 2;
+        let all = vec![world.make(0, 1059, second)];
+        world.give(0, all.clone());
+        world.give(1, all);
+        world.perform(&plain(&world, TAKES_ALL)).await?;
+        world.pass(3_600);
+        world.end().await
+    });
+}
+
+#[test]
 fn a_sample_is_taken_although_it_ends_in_another_way() {
     let refuses = vec![Rule { what: TooMuch::Span(60 * DAY), how: Refusal::End }];
     let speech = Speech { closes_in_place_of_the_end: true, ..Speech::default() };

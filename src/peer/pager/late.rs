@@ -27,6 +27,11 @@ impl Pager {
         self.may_be_late
     }
 
+    /// Something else that was asked for may still arrive after its end, too.
+    pub(in crate::peer) fn expect_late(&mut self) {
+        self.may_be_late = true;
+    }
+
     /// Asks for nothing, so that what was late has come.
     pub(in crate::peer) fn flush(&mut self) {
         self.may_be_late = false;
