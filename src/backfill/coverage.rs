@@ -15,11 +15,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
 use by_kind::{ByKind, Cell};
-use intervals::Intervals;
+use intervals::{Intervals, KEPT};
 
 pub use file::StateError;
 pub(super) use file::StateFile;
 
+use super::limits::OWED_PARTS;
 use crate::nostr::{Filter, Pubkey};
 
 /// Room that one peer takes, in ranges and groups of kinds: 1 MB or so. A peer that needs more is
@@ -28,6 +29,10 @@ const PEER_WEIGHT: usize = 10_000;
 
 /// Gaps of one answer that are noted one by one. With more, nothing of the answer counts as here.
 const GAPS_TOLD_APART: usize = 5_000;
+
+/// Ranges of one kind while an answer is taken in: those that are kept, and one for each part that
+/// was asked for. What does not fit afterwards is asked for again, and is here all the same.
+const COVERED_AT_ONCE: usize = KEPT + OWED_PARTS;
 
 /// Peers that are kept. Those that were asked longest ago go first.
 const MOST_PEERS: usize = 1_000;
@@ -411,7 +416,7 @@ impl Areas {
         let (first, last) = seconds(filter);
         self.change(Some(&subjects), kinds.as_deref(), &|cell| {
             cell.covered.add(first, last.min(until));
-            cell.covered.bound();
+            cell.covered.bound(COVERED_AT_ONCE);
         });
     }
 
@@ -422,7 +427,7 @@ impl Areas {
         let (first, last) = seconds(filter);
         self.change(subjects.as_deref(), kinds.as_deref(), &|cell| {
             cell.covered.remove(first, last);
-            cell.covered.bound();
+            cell.covered.bound(KEPT);
         });
     }
 }

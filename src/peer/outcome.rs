@@ -118,6 +118,8 @@ pub enum GapReason {
     DenseSecond(u64),
     /// The peer answered with nothing but what was not asked for.
     IgnoresFilter,
+    /// The peer answered with nothing, as it did where it had something.
+    SaysNothing,
     /// The peer said that these were all events, and sent more.
     AfterItsEnd,
     /// The peer refused the smallest question: the text of its CLOSED, NEG-ERR or NOTICE.
@@ -153,6 +155,9 @@ impl fmt::Display for GapReason {
                 write!(f, "second {second} holds more events of one author and kind than a page")
             }
             Self::IgnoresFilter => f.write_str("the relay answers with what was not asked for"),
+            Self::SaysNothing => {
+                f.write_str("the relay says that it has nothing where it has something")
+            }
             Self::AfterItsEnd => f.write_str("the relay sends events after the end of its answer"),
             Self::Closed(message) => write!(f, "refused by the relay: {message}"),
             Self::Unanswered(seconds) => write!(f, "a question was not answered for {seconds} s"),

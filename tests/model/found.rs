@@ -436,7 +436,8 @@ fn mixed(world: &mut World) -> Vec<Stored> {
         .collect()
 }
 
-/// A node whose only relay is like this and has these events says nothing that is not true.
+/// A node with a relay that is like this and has these events says nothing that is not true. Another
+/// relay gives the profiles, so that nothing is asked for anew because one is missing.
 fn is_believed_rightly(
     quirks: Quirks,
     seed: u64,
@@ -447,6 +448,10 @@ fn is_believed_rightly(
         world.add_peer(quirks, seed);
         let events = events(&mut world);
         world.give(0, events);
+        world.add_peer(Quirks::default(), seed);
+        let now = world.now();
+        let profiles = (0..3).map(|author| world.make(author, 0, now - 5 * DAY)).collect();
+        world.give(1, profiles);
         world.perform(&plain(&world, TAKES_ALL)).await?;
         world.pass(3_600);
         world.end().await
@@ -513,6 +518,48 @@ fn a_page_of_a_relay_that_ignores_kinds_may_have_been_cut_at_any_length() {
 fn a_relay_that_answers_long_questions_with_nothing_is_told_from_an_empty_one() {
     let refuses = vec![Rule { what: TooMuch::Span(60 * DAY), how: Refusal::End }];
     is_believed_rightly(Quirks { refuses, ..Quirks::default() }, 1, mixed);
+}
+
+#[test]
+fn a_relay_that_has_hidden_events_is_not_believed_because_what_shows_it_is_refused() {
+    // The newest event, with which it could be tested again, is of a kind that is refused.
+    let refuses = vec![
+        Rule { what: TooMuch::Kind(1), how: Refusal::Silence },
+        Rule { what: TooMuch::Span(60 * DAY), how: Refusal::End },
+    ];
+    is_believed_rightly(Quirks { refuses, ..Quirks::default() }, 1, |world| {
+        let now = world.now();
+        (0..9).map(|n| world.make(n % 3, [1, 7, 9735][n / 3], now - 3 * DAY - n as u64)).collect()
+    });
+}
+
+#[test]
+fn what_a_relay_has_been_seen_to_have_is_not_forgotten_because_another_question_is_refused() {
+    let refuses = vec![
+        Rule { what: TooMuch::Span(60 * DAY), how: Refusal::Notice("too much") },
+        Rule { what: TooMuch::Limit(100), how: Refusal::End },
+    ];
+    is_believed_rightly(Quirks { refuses, ..Quirks::default() }, 1, mixed);
+}
+
+#[test]
+fn an_event_that_comes_after_the_end_is_not_missed_because_another_relay_withholds_it() {
+    block_on(async {
+        let mut world = World::new("found", 1);
+        let speech = Speech { ends_first: true, ..Speech::default() };
+        let comparing = Comparing::Works;
+        world.add_peer(Quirks { comparing, speech, ..Quirks::default() }, 1);
+        let how = Some(Refusal::Closed("auth-required: these are not yours"));
+        let withholds = Some(Withholds { kinds: &[4, 1059], how, names_them: true });
+        world.add_peer(Quirks { comparing, withholds, ..Quirks::default() }, 2);
+        let second = world.now() - DAY / 2;
+        let all = vec![world.make(0, 1059, second)];
+        world.give(0, all.clone());
+        world.give(1, all);
+        world.perform(&plain(&world, TAKES_ALL)).await?;
+        world.pass(3_600);
+        world.end().await
+    });
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::by_kind::{ByKind, Cell, KindGroup};
-use super::intervals::Intervals;
+use super::intervals::{Intervals, KEPT};
 use super::{Areas, Coverage, PeerCoverage, Subject};
 use crate::files::{self, ReplaceError};
 use crate::nostr::{Pubkey, kind};
@@ -465,7 +465,7 @@ impl KindsRecord {
             kinds.extend(first..=last);
         }
         let mut covered = Intervals::from_ranges(self.covered);
-        covered.bound();
+        covered.bound(KEPT);
         Ok(KindGroup { kinds, cell: Cell { promised_from: self.promised_from, covered } })
     }
 }

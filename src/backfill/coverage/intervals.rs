@@ -1,7 +1,7 @@
 //! Sets of seconds as a few ranges. Owns no meaning: what is promised or here is said elsewhere.
 
 /// Ranges that are kept of what is covered.
-const MOST: usize = 64;
+pub(super) const KEPT: usize = 64;
 
 /// Seconds, as ranges with both ends inclusive, in order; none touches the next.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
@@ -77,8 +77,8 @@ impl Intervals {
     }
 
     /// Forgets the shortest of too many ranges. For what is covered: then it is asked for again.
-    pub(super) fn bound(&mut self) {
-        while self.0.len() > MOST {
+    pub(super) fn bound(&mut self, most: usize) {
+        while self.0.len() > most {
             let lengths = self.0.iter().map(|&(start, end)| end - start).enumerate();
             let Some((shortest, _)) = lengths.min_by_key(|&(_, length)| length) else { break };
             self.0.remove(shortest);
@@ -145,7 +145,7 @@ mod tests {
     fn of_too_many_ranges_the_shortest_are_forgotten() {
         let ranges = |count: u64| (0..count).map(|number| (number * 100, number * 100 + number));
         let mut kept = Intervals::from_ranges(ranges(80));
-        kept.bound();
+        kept.bound(64);
         let expected: Vec<_> = ranges(80).skip(16).collect();
         assert_eq!(kept.ranges(), expected);
     }

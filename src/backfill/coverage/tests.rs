@@ -273,6 +273,36 @@ fn what_is_withheld_is_not_missing_and_asked_for_again_of_another_key_alone() {
 }
 
 #[test]
+fn what_does_not_fit_between_withheld_parts_is_asked_for_again_and_is_here_all_the_same() {
+    let (authors, until) = ([author(1)], 10_000);
+    let question = all_time(&authors, &[4]);
+    let part = |since: Option<u64>, until| Filter {
+        authors: Some(authors.into()),
+        kinds: Some(vec![4]),
+        since,
+        until: Some(until),
+        ..Filter::default()
+    };
+    let parts: Vec<Filter> =
+        (0..64).map(|number| part(Some(number * 100 + 50), number * 100 + 99)).collect();
+    let mut coverage = Coverage::default();
+    coverage.promise(PEER, Some(&authors), &[4], 0);
+    for withheld in [&parts[..], &[], &[]] {
+        let asked = coverage.owed(PEER, question, until);
+        let answer = Answer {
+            asked: &asked,
+            gaps: Vec::new(),
+            withheld: withheld.iter().collect(),
+            holes: Some(&[]),
+            until,
+            lasting: until,
+        };
+        assert!(coverage.settle(PEER, &answer, question));
+        assert_eq!(coverage.owed(PEER, question, until), [part(None, 49)]);
+    }
+}
+
+#[test]
 fn a_full_history_is_owed_anew_once_it_has_been_given_and_carried_on_until_then() {
     let authors = [author(1)];
     let mut coverage = Coverage::default();

@@ -182,6 +182,9 @@ impl Conversation {
             Some(Way::Page) => self.pager.end(subscription, is_finish, &mut self.limits),
             _ => {
                 self.outcome.pages += 1;
+                if self.is_empty(subscription) {
+                    self.pager.expect_late();
+                }
                 let ids = self.ids.as_mut();
                 let lost = ids.map(|ids| ids.end(subscription, &mut self.limits));
                 self.note_not_given(lost.unwrap_or_default());

@@ -27,6 +27,11 @@ impl Pager {
         self.may_be_late
     }
 
+    /// Something else that was asked for may still arrive after its end, too.
+    pub(in crate::peer) fn expect_late(&mut self) {
+        self.may_be_late = true;
+    }
+
     /// Asks for nothing, so that what was late has come.
     pub(in crate::peer) fn flush(&mut self) {
         self.may_be_late = false;
@@ -103,6 +108,7 @@ impl Pager {
     /// What has ended with nothing is asked again: the peer may have hidden it.
     pub(in crate::peer) fn ask_empty_again(&mut self, limits: &mut PeerLimits) {
         limits.says_nothing = SaysNothing::NotKnown;
+        self.is_liar = false;
         let Some(empty) = self.empty.as_mut().map(std::mem::take) else { return };
         if empty.is_empty() {
             return;

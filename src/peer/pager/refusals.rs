@@ -87,7 +87,8 @@ impl Pager {
                 self.found(Finding::Nothing, &control, limits);
             }
             // Whether something is there is to be found out without it.
-            Question::Sample | Question::Part | Question::Again(_) => {
+            Question::Sample | Question::Part => self.lost_samples = LOST_SAMPLES + 1,
+            Question::Again(_) => {
                 self.lost_samples = LOST_SAMPLES + 1;
                 self.sample = None;
             }
