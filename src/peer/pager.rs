@@ -206,10 +206,10 @@ impl Pager {
         let asked = self.without_refused_kinds(whole.clone())?;
         if limits.sizes.divides_time() {
             self.time_pieces += 1;
-            if self.time_pieces > TIME_PIECES
-                && let Some(reason) = self.last_refusal.clone()
-            {
-                // The next fetch goes on from there.
+            if self.time_pieces > TIME_PIECES {
+                // Also an answer of "nothing" that was not true makes the time smaller. The next fetch
+                // goes on from there.
+                let reason = self.last_refusal.clone().unwrap_or(GapReason::SaysNothing);
                 self.outcome.gaps.push(Gap { filter: asked, reason });
                 return None;
             }
