@@ -293,17 +293,22 @@ impl Busy {
         let lines: String = (0..30_000)
             .map(|number| event(EVENTS + number, FIRST_SECOND - 1 - number % 50) + "\n")
             .collect();
-        let input = node.path().join("new.jsonl");
-        fs::write(&input, lines).unwrap();
-        let child = Command::new(strfry)
-            .args(["import", "--no-verify", "--write-batch=1", "--debounce-millis=1"])
-            .current_dir(node.path())
-            .envs(OWN_CONFIG)
-            .stdin(fs::File::open(input).unwrap())
-            .stderr(Stdio::null())
-            .spawn();
-        Self(child.unwrap())
+        Self(commit_each(strfry, node, &lines))
     }
+}
+
+/// Starts an import of these lines that commits each of its events.
+pub fn commit_each(strfry: &Path, node: &TempDir, lines: &str) -> Child {
+    let input = node.path().join("new.jsonl");
+    fs::write(&input, lines).unwrap();
+    let child = Command::new(strfry)
+        .args(["import", "--no-verify", "--write-batch=1", "--debounce-millis=1"])
+        .current_dir(node.path())
+        .envs(OWN_CONFIG)
+        .stdin(fs::File::open(input).unwrap())
+        .stderr(Stdio::null())
+        .spawn();
+    child.unwrap()
 }
 
 impl Drop for Busy {

@@ -4,17 +4,16 @@
 use std::fs;
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::sync::LazyLock;
 
 use strfry_companion::strfry_db::ScanOptions;
 use strfry_companion::strfry_db::{ExportRange, Filter, OpenError, ReadError, StrfryDb};
 use tempfile::TempDir;
 
+use crate::optimistic::commit_each;
 use crate::scan::batches;
 use crate::support::events::{Author, events, notes_of};
 use crate::support::raw::RawDatabase;
-use crate::support::running_relay::OWN_CONFIG;
 use crate::support::{
     NO_STRFRY, golden_database, real_strfry, run_strfry, strfry_bin, strfry_node,
 };
@@ -359,16 +358,7 @@ fn a_copy_over_the_data_file_while_the_last_batch_is_read_is_noticed() {
 fn reading_says_replaced_never_beside(strfry: &Path) {
     let node = filled_node(strfry);
     let lines: String = more(3_000).iter().map(|line| format!("{line}\n")).collect();
-    let input = node.path().join("new.jsonl");
-    fs::write(&input, lines).unwrap();
-    let child = Command::new(strfry)
-        .args(["import", "--no-verify", "--write-batch=1", "--debounce-millis=1"])
-        .current_dir(node.path())
-        .envs(OWN_CONFIG)
-        .stdin(fs::File::open(input).unwrap())
-        .stderr(Stdio::null())
-        .spawn();
-    let mut import = child.unwrap();
+    let mut import = commit_each(strfry, &node, &lines);
     let (mut registered, mut without_lock) = (0, 0);
     let db = StrfryDb::open(database(&node)).unwrap();
     let first = db.stats().unwrap().events;

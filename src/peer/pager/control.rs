@@ -135,7 +135,7 @@ impl Control {
         Self::new(Question::Sample, Filter { until, limit, ..Filter::default() })
     }
 
-    /// The same for those of the last month alone: what is older may be too much to ask for.
+    /// Asks for any events of the last month: older ones may be too much to ask for.
     pub(super) fn of_recent(until: Option<u64>) -> Self {
         let since = until.map(|until| until.saturating_sub(RECENT));
         let filter = Filter { since, until, limit: Some(SAMPLES), ..Filter::default() };
@@ -181,7 +181,7 @@ impl Control {
         Self::new(Question::Flush, message::for_nothing())
     }
 
-    /// The same for those of a few of these authors.
+    /// Asks for any events of a few of the authors of a question that was answered with nothing.
     pub(super) fn of_few_authors(answered: &Filter) -> Option<Self> {
         let authors = answered.authors.iter().flatten().take(CONTROL_AUTHORS).copied().collect();
         let (authors, until) = (Some(authors), answered.until);
