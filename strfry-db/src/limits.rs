@@ -78,5 +78,6 @@ pub const COPIED_RECORD: usize = 4 << 20;
 pub const COPIED_PAGES: usize = 1_024;
 
 /// Pages of the map that are known to be whole, at 8 bytes each: enough for the pages above the
-/// leaves of a million events and for 500 lookups at random.
-pub const CHECKED_PAGES: usize = 16_384;
+/// leaves of a million events and for 500 lookups at random. Twice that, because the usual
+/// allocators take 256 KiB from the kernel as they are: zeros that cost nothing until one is used.
+pub const CHECKED_PAGES: usize = 32_768;
