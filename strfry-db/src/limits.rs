@@ -51,6 +51,9 @@ pub const ENTRIES_PER_SNAPSHOT: usize = 500_000;
 /// which a new snapshot is nothing.
 pub const ENTRIES_COPIED: usize = 20_000;
 
+/// The pages of these: 34 bytes an entry, and pages that are half full.
+pub const PAGES_OF_A_WALK: usize = 350;
+
 /// Events that one read transaction reads whole. About 10 ms where the pages are in memory.
 pub const EVENTS_PER_SNAPSHOT: usize = 10_000;
 

@@ -12,7 +12,7 @@ use crate::error::{DB_VERSION, OpenError, ReadError};
 use crate::format::flatbuffers::Meta;
 use crate::format::payload::KnownDictionaries;
 use crate::format::tables::{META, Tables};
-use crate::limits::LESS_WITHOUT_LOCK;
+use crate::limits::{COPIED_PAGES, LESS_WITHOUT_LOCK, PAGES_OF_A_WALK};
 use crate::lmdb::data_file;
 use crate::lmdb::files::Files;
 #[cfg(feature = "lmdb")]
@@ -274,7 +274,7 @@ impl StrfryDb {
         now: &Arc<Moment>,
     ) -> Result<PageTxn<'_>, ReadError> {
         let on_copies = |meta| {
-            let copies = Copies::new(&self.spare).into();
+            let copies = Copies::new(&self.spare, PAGES_OF_A_WALK).into();
             PageTxn::copying(&self.meta_pages, meta, copies)
         };
         if source == Source::Copies {
@@ -309,7 +309,7 @@ impl StrfryDb {
         }
         // Their memory is used again.
         *kept = None;
-        let copies = Arc::new(Copies::new(&self.spare));
+        let copies = Arc::new(Copies::new(&self.spare, COPIED_PAGES));
         *kept = Some((Arc::clone(moment), Arc::clone(&copies)));
         copies
     }
@@ -411,7 +411,7 @@ fn read_from<R>(
     mut read: impl FnMut(&PageTxn<'_>) -> Result<R, ReadError>,
 ) -> Result<R, ReadError> {
     for _ in 0..ATTEMPTS {
-        let txn = PageTxn::copying(meta_pages, meta, Arc::new(Copies::new(&Arc::default())));
+        let txn = PageTxn::copying(meta_pages, meta, Arc::new(Copies::new(&Arc::default(), 8)));
         let result = read(&txn);
         if txn.is_whole() {
             return result;

@@ -210,7 +210,7 @@ mod tests {
                         count: 0,
                     };
                     let mut alone = stretch;
-                    while db.count_on(&mut alone, 7, &mut None, false).unwrap() {}
+                    while db.count_on(&mut alone, 61, &mut None, false).unwrap() {}
                     let counted = db.count_on_all_cores(&stretch).unwrap();
                     assert_eq!(counted, alone.count, "{name} {kind} {since} {before}");
                     if (since, before) == (0, u64::MAX) {
