@@ -74,7 +74,7 @@ enum Access {
 
 /// Where a read transaction takes pages from that stay as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Source {
+pub(crate) enum PagesFrom {
     /// For what is looked up here and there, and for records.
     Map,
     /// For a walk along an index. Its pages lie anywhere in the file, and reading one is faster than
@@ -212,11 +212,11 @@ impl StrfryDb {
     /// whether what was read is whole.
     #[doc(hidden)]
     pub fn snapshot(&self) -> Result<Snapshot<'_>, ReadError> {
-        if self.is_optimistic() { Err(ReadError::Unregistered) } else { self.begin(Source::Map) }
+        if self.is_optimistic() { Err(ReadError::Unregistered) } else { self.begin(PagesFrom::Map) }
     }
 
     /// Begins a read transaction that takes its pages from there, where it can.
-    pub(crate) fn begin(&self, source: Source) -> Result<Snapshot<'_>, ReadError> {
+    pub(crate) fn begin(&self, source: PagesFrom) -> Result<Snapshot<'_>, ReadError> {
         let open = Open::new();
         let moment = self.check_files()?;
         match &self.access {
@@ -241,7 +241,7 @@ impl StrfryDb {
     fn begin_registered<'db>(
         &'db self,
         registered: &'db Registered,
-        source: Source,
+        source: PagesFrom,
         mut before: Arc<Moment>,
         open: Open,
     ) -> Result<Snapshot<'db>, ReadError> {
@@ -270,14 +270,14 @@ impl StrfryDb {
     fn pinned(
         &self,
         meta: MetaPage,
-        source: Source,
+        source: PagesFrom,
         now: &Arc<Moment>,
     ) -> Result<PageTxn<'_>, ReadError> {
         let on_copies = |meta| {
             let copies = Copies::new(&self.spare, PAGES_OF_A_WALK).into();
             PageTxn::copying(&self.meta_pages, meta, copies)
         };
-        if source == Source::Copies {
+        if source == PagesFrom::Copies {
             return Ok(on_copies(meta));
         }
         let needed = meta.last_page.saturating_add(1).saturating_mul(meta.page_size);

@@ -11,7 +11,7 @@ use crate::error::{ReadError, damaged};
 use crate::format::keys::LevId;
 use crate::format::tables::Table;
 use crate::limits::{ENTRIES_COPIED, TIME_PER_SNAPSHOT};
-use crate::open::{Source, StrfryDb};
+use crate::open::{PagesFrom, StrfryDb};
 use crate::txn::cursor::Entry;
 use crate::txn::optimistic::halved;
 use crate::txn::snapshot::Snapshot;
@@ -66,7 +66,7 @@ pub(crate) struct BatchedWalk<'db, const K: usize> {
     rows: usize,
     time: Duration,
     one_snapshot: bool,
-    source: Source,
+    source: PagesFrom,
     kept: Option<Snapshot<'db>>,
 }
 
@@ -85,7 +85,7 @@ impl<'db, const K: usize> BatchedWalk<'db, K> {
             rows: db.bound(rows),
             time: TIME_PER_SNAPSHOT,
             one_snapshot: false,
-            source: Source::Map,
+            source: PagesFrom::Map,
             kept: None,
         }
     }
@@ -94,7 +94,7 @@ impl<'db, const K: usize> BatchedWalk<'db, K> {
     pub(crate) fn index_alone(db: &'db StrfryDb, name: &'static str, table: Table) -> Self {
         Self {
             rows: ENTRIES_COPIED,
-            source: Source::Copies,
+            source: PagesFrom::Copies,
             ..Self::index(db, name, table, ENTRIES_COPIED)
         }
     }

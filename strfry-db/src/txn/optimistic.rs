@@ -40,7 +40,7 @@
 //!   processor may show such stores out of order, for nanoseconds; the two reads are system calls.
 
 use crate::error::ReadError;
-use crate::open::{Source, StrfryDb};
+use crate::open::{PagesFrom, StrfryDb};
 use crate::txn::snapshot::Snapshot;
 
 /// Tries to read a batch before giving up. Each takes half as much as the one before, so that ten
@@ -73,14 +73,14 @@ impl StrfryDb {
         keep: bool,
         read: impl FnMut(&Snapshot<'db>, u32) -> Result<R, ReadError>,
     ) -> Result<R, ReadError> {
-        self.read_from(Source::Map, kept, keep, read)
+        self.read_from(PagesFrom::Map, kept, keep, read)
     }
 
     /// As [`StrfryDb::read_keeping`], from there. A snapshot that is kept keeps its copies, too, so
     /// it is to be on the map.
     pub(crate) fn read_from<'db, R>(
         &'db self,
-        source: Source,
+        source: PagesFrom,
         kept: &mut Option<Snapshot<'db>>,
         keep: bool,
         mut read: impl FnMut(&Snapshot<'db>, u32) -> Result<R, ReadError>,

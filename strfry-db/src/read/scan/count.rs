@@ -13,7 +13,7 @@ use crate::limits::{
     ENTRIES_COPIED, ENTRIES_COUNTED_ALONE, ENTRIES_PER_SNAPSHOT, ROWS_PER_SNAPSHOT, SLICES,
 };
 use crate::nostr::filter::Filter;
-use crate::open::{Source, StrfryDb};
+use crate::open::{PagesFrom, StrfryDb};
 use crate::txn::optimistic::halved;
 use crate::txn::snapshot::Snapshot;
 
@@ -105,7 +105,7 @@ impl StrfryDb {
         kept: &mut Option<Snapshot<'db>>,
         one_snapshot: bool,
     ) -> Result<bool, ReadError> {
-        let source = if one_snapshot { Source::Map } else { Source::Copies };
+        let source = if one_snapshot { PagesFrom::Map } else { PagesFrom::Copies };
         let (walked, more) = self.read_from(source, kept, one_snapshot, |snapshot, attempt| {
             stretch.walk_on(snapshot, halved(entries, attempt))
         })?;
