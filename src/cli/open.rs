@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 
 use super::exit::{Failure, OrFail, Result};
 use super::help::STRFRY;
+use crate::doctor::{self, Opened};
 use crate::strfry_db::{OpenError, StrfryDb};
 
 #[derive(Debug, Clone, Args)]
@@ -44,17 +45,31 @@ impl LockArguments {
         match self.lock() {
             Lock::None => StrfryDb::open_without_lock(path).or_cannot_run(),
             Lock::Shared => shared(path),
-            Lock::Auto => match StrfryDb::open(path) {
-                Ok(db) => Ok(db),
-                Err(error) => {
-                    let Some(why) = why_not_shared(&error) else {
-                        return Err(error).or_cannot_run();
-                    };
-                    let db = StrfryDb::open_without_lock(path).or_cannot_run()?;
+            Lock::Auto => {
+                let (db, why) = shared_if_possible(path).or_cannot_run()?;
+                if let Some(why) = why.as_ref().and_then(why_not_shared) {
                     tell(format!("reading without strfry's lock file: {why}"));
-                    Ok(db)
                 }
-            },
+                Ok(db)
+            }
+        }
+    }
+
+    /// Opens the database in this directory to look how it can be read.
+    pub(super) fn look(
+        &self,
+        path: &Path,
+    ) -> (std::result::Result<Opened, OpenError>, doctor::Lock) {
+        let opened = |(db, not_shared)| Opened { db, not_shared };
+        match self.lock() {
+            Lock::None => {
+                let db = StrfryDb::open_without_lock(path);
+                (db.map(|db| opened((db, None))), doctor::Lock::None)
+            }
+            Lock::Shared => {
+                (StrfryDb::open(path).map(|db| opened((db, None))), doctor::Lock::Shared)
+            }
+            Lock::Auto => (shared_if_possible(path).map(opened), doctor::Lock::Auto),
         }
     }
 
@@ -67,6 +82,19 @@ impl LockArguments {
             Lock::Auto | Lock::None => StrfryDb::open_without_lock(path).or_cannot_run(),
             Lock::Shared => shared(path),
         }
+    }
+}
+
+/// Shares the lock file, or reads without it and says why.
+fn shared_if_possible(
+    path: &Path,
+) -> std::result::Result<(StrfryDb, Option<OpenError>), OpenError> {
+    match StrfryDb::open(path) {
+        Ok(db) => Ok((db, None)),
+        Err(error) if why_not_shared(&error).is_some() => {
+            Ok((StrfryDb::open_without_lock(path)?, Some(error)))
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -40,6 +40,11 @@ fn look(file: &Written, precious: &Precious) -> Finding {
         );
         return Finding::error(file.check, subject, trouble);
     }
+    // That is named by the operator, who may name anything.
+    if let Some(what) = precious.at(&file.path).filter(|_| file.check == Check::FilesMetrics) {
+        let trouble = Trouble::new(format!("it is {what}"), "name another file with --metrics");
+        return Finding::error(file.check, subject, trouble);
+    }
     match may(file) {
         Ok(found) => Finding::ok(file.check, subject, found),
         Err(error) => Finding::error(file.check, subject, trouble_of(file, &error)),

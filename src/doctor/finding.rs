@@ -33,14 +33,14 @@ pub enum Area {
     Database,
     Disk,
     Files,
-    Peers,
     Runs,
+    Peers,
 }
 
 impl Area {
     /// All of them, in the order in which they are shown.
     pub const ALL: [Self; 6] =
-        [Self::Strfry, Self::Database, Self::Disk, Self::Files, Self::Peers, Self::Runs];
+        [Self::Strfry, Self::Database, Self::Disk, Self::Files, Self::Runs, Self::Peers];
 
     /// As people read it.
     pub fn name(self) -> &'static str {
