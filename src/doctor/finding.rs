@@ -188,7 +188,7 @@ impl Trouble {
     }
 }
 
-/// All findings, as programs read them: schema/doctor.schema.json.
+/// All findings, as programs read them: schema/doctor-summary.schema.json.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Report {
     version: u32,

@@ -129,6 +129,7 @@ fn answers(asked: &Asked<'_>, findings: &[Finding]) -> Finding {
     let (well, all) = (findings.iter().filter(is_well).count(), asked.peers.len());
     let skipped = match asked.skipped {
         0 => String::new(),
+        1 => ", another one is not asked".to_owned(),
         count => format!(", {count} others are not asked"),
     };
     let (check, subject) = (Check::PeersAnswer, "all peers");

@@ -14,6 +14,7 @@ use crate::node::{Looked, RunLock};
 const RUNS: usize = 1_000;
 /// A node whose last complete run is older has missed one: callers start one each hour or day.
 const LATE: Duration = Duration::from_secs(2 * 86_400);
+const SEE_WHY: &str = "see why the last one was not: 'strfry-companion history show'";
 
 /// Whether a run holds this lock, and for how long. `log` is where it says what it does.
 pub fn running(lock: &Path, log: &Path) -> Finding {
@@ -72,7 +73,7 @@ pub fn last_run(file: &Path, state: &Path, now: Timestamp) -> Finding {
         0 => {
             "see that something starts it (cron, a systemd timer), or run 'strfry-companion backfill'"
         }
-        _ => "see why the last one was not: 'strfry-companion history show'",
+        _ => SEE_WHY,
     };
     Finding::warning(Check::RunsLast, subject, Trouble::new(found, remedy))
 }
@@ -86,10 +87,10 @@ fn never_complete(subject: impl ToString, incomplete: usize, state: &Path) -> Fi
             let found = format!("no history; the state of runs was written {} ago", ago(time));
             return Finding::ok(Check::RunsLast, subject, found);
         }
-        (count, _) => Trouble::new(
-            format!("none of the last {count} backfills was complete"),
-            "see why the last one was not: 'strfry-companion history show'",
-        ),
+        (1, _) => Trouble::new("the one backfill so far was not complete", SEE_WHY),
+        (count, _) => {
+            Trouble::new(format!("none of the last {count} backfills was complete"), SEE_WHY)
+        }
     };
     Finding::warning(Check::RunsLast, subject, trouble)
 }

@@ -7,6 +7,7 @@ use super::finding::{Check, Finding, Level, Trouble};
 use crate::import::{ImportError, StrfryCommand, VersionError, initialise, version};
 use crate::node::{ConfError, StrfryConf};
 use crate::stop::Stop;
+use crate::strfry_db::OpenError;
 
 /// Versions that this program is tested with.
 const KNOWN: [&str; 2] = ["strfry 1.0", "strfry 1.1"];
@@ -32,7 +33,7 @@ pub struct Strfry<'a> {
 /// Looks at strfry. It is started with `--version`, which opens nothing, and with an import of
 /// nothing, which opens its database as each import does and changes no byte of `data.mdb`. The
 /// latter only if that database can be read and strfry has made its lock file: otherwise it would
-/// make or change files, as whichever user this is.
+/// make or change files, as whichever user this is. Nor if another C library has made the lock file.
 pub fn strfry(strfry: &Strfry<'_>, stop: &Stop) -> Vec<Finding> {
     let mut findings = vec![strfry.program()];
     let starts = findings.iter().all(|finding| finding.level == Level::Ok);
@@ -127,7 +128,7 @@ impl Strfry<'_> {
 
     fn import(&self, is_same: bool, stop: &Stop) -> Finding {
         let check = Check::StrfryImport;
-        let subject = format!("{} import", self.command);
+        let subject = format!("{} import", self.program);
         let not_tried = |why: &str, remedy: &str| {
             let trouble = Trouble::new(format!("not tried: {why}"), remedy);
             Finding::warning(check, &subject, trouble)
@@ -136,7 +137,7 @@ impl Strfry<'_> {
             return not_tried("it would open another database", MEND_FIRST);
         }
         let Some(opened) = self.database else {
-            return not_tried("the database cannot be read", MEND_FIRST);
+            return not_tried("there is no database that can be read", MEND_FIRST);
         };
         let directory = opened.db.directory();
         if directory.join("lock.mdb").symlink_metadata().is_err() {
@@ -145,8 +146,19 @@ impl Strfry<'_> {
                 "start strfry, then look again",
             );
         }
+        // Two C libraries that share a lock file hang, or write at the same time. Whose this strfry
+        // is cannot be told.
+        let is_of_other_libc =
+            matches!(opened.not_shared, Some(OpenError::LockFileOfOtherLibc { .. }));
+        if is_of_other_libc && !self.is_elsewhere {
+            return not_tried(
+                "a strfry with another C library has made the lock file",
+                "see that both have the same one (glibc or musl), or reach that strfry with \
+                 --strfry-command",
+            );
+        }
         match initialise(self.command, directory, stop) {
-            Ok(()) => Finding::ok(check, &subject, "opens its database, and takes an import"),
+            Ok(()) => Finding::ok(check, &subject, "opens its database to import"),
             Err(error) => Finding::error(check, &subject, trouble_of(&error)),
         }
     }

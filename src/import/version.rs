@@ -1,6 +1,7 @@
 //! Which version a strfry says it is: whether it starts at all, asked without any database.
 
-use std::io::{self, Read};
+use std::io::Read;
+use std::os::fd::AsFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ExitStatus, Stdio};
 use std::thread;
@@ -48,8 +49,7 @@ pub enum VersionError {
 pub fn version(command: &StrfryCommand, stop: &Stop) -> Result<String, VersionError> {
     command.check()?;
     let mut child = command
-        .process()
-        .arg("--version")
+        .process_for_version()
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -67,13 +67,11 @@ pub fn version(command: &StrfryCommand, stop: &Stop) -> Result<String, VersionEr
             None => thread::sleep(EXIT_POLL),
         }
     };
-    let (out, err) = (child.stdout.take(), child.stderr.take());
     if status.success() {
-        return Ok(out.map(|mut out| first_line(&mut out)).unwrap_or_default());
+        return Ok(lines_of(child.stdout.take()).into_iter().next().unwrap_or_default());
     }
-    let said = err.map(|mut err| first_line(&mut err)).unwrap_or_default();
-    let said = if said.is_empty() { said } else { format!(": {said}") };
-    Err(VersionError::Ended { status, said })
+    let said = lines_of(child.stderr.take()).pop().map(|line| format!(": {line}"));
+    Err(VersionError::Ended { status, said: said.unwrap_or_default() })
 }
 
 /// Ends it with what it has started.
@@ -83,17 +81,17 @@ fn end(child: &mut Child) {
     let _ = child.try_wait();
 }
 
-/// The first line of what is there: something that the program has left running may keep the other
-/// end open.
-fn first_line(output: &mut (impl Read + std::os::fd::AsFd)) -> String {
+/// The lines that are there: something that the program has left running may keep the other end
+/// open.
+fn lines_of(output: Option<impl Read + AsFd>) -> Vec<String> {
+    let Some(mut output) = output else { return Vec::new() };
     let mut said = Vec::new();
-    let _ = ioctl_fionbio(&*output, true);
-    let read: io::Result<usize> = output.take(READ).read_to_end(&mut said);
+    let _ = ioctl_fionbio(&output, true);
     // What was there before the end, or the pause, is kept.
-    drop(read);
+    let _ = output.by_ref().take(READ).read_to_end(&mut said);
     let said = String::from_utf8_lossy(&said);
-    let line = said.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
-    clean_to(line.trim(), COLUMNS).into_owned()
+    let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.map(|line| clean_to(line, COLUMNS).into_owned()).collect()
 }
 
 #[cfg(test)]

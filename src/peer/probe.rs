@@ -76,13 +76,14 @@ impl Probe {
 }
 
 impl Dialler {
-    /// Looks at the relay. Every step has a time-out of its own, [`Dialler::time_out`] at most.
+    /// Looks at the relay. Every step has a time-out of its own, [`Dialler::time_out`] at most; its
+    /// large messages need some of this room.
     ///
     /// # Errors
     /// [`ConnectError`] if it cannot be reached.
-    pub async fn probe(&self) -> Result<Probe, ConnectError> {
+    pub async fn probe(&self, room: &Room) -> Result<Probe, ConnectError> {
         let began = Instant::now();
-        let mut connection = self.dial(&Room::default()).await?;
+        let mut connection = self.dial(room).await?;
         let connect_ms = milliseconds(began.elapsed());
         let patience = self.time_out.min(INFO_TIME_OUT);
         let document = timeout(patience, info::look(self)).await.ok().flatten();
