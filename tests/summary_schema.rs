@@ -274,12 +274,12 @@ fn what_a_doctor_finds_on_a_node_and_without_one_is_as_the_schema_says() {
     let node = node(&Author::new(1), &[relay.url(), ClosedPort::reserve().url()]);
     let schema = schema_of("doctor");
     let metrics = node.home().join("strfry.prom");
-    for (lock, code) in [("auto", 0), ("shared", 0), ("none", 0)] {
-        let arguments = ["doctor", "--json", "--allow-local-peers", "--lock", lock, "--metrics"];
-        let output = node.companion(&arguments).arg(&metrics).output().unwrap();
+    for lock in ["auto", "shared", "none"] {
+        let arguments = ["doctor", "--json", "--allow-local-peers", "--lock", lock];
+        let output = node.companion(&arguments).arg("--metrics").arg(&metrics).output().unwrap();
         let found: Value = serde_json::from_slice(&output.stdout).unwrap();
         validate(&schema, &schema, &found, "doctor");
-        assert_eq!((&found["level"], output.status.code()), (&json!("warning"), Some(code)));
+        assert_eq!((&found["level"], output.status.code()), (&json!("warning"), Some(0)));
     }
     std::fs::remove_dir_all(node.home()).unwrap();
     let output = node.companion(&["doctor", "--json"]).output().unwrap();
