@@ -19,7 +19,10 @@ const NARROWEST: usize = 30;
 
 /// How findings are shown.
 pub(super) struct Text {
+    /// Those of the terminal; `None`: it is none.
     columns: Option<usize>,
+    /// The user's home with a `/` behind it, which people on a terminal read as `~/`.
+    home: Option<String>,
     is_colored: bool,
     /// Only what is not as it should be.
     is_quiet: bool,
@@ -30,7 +33,9 @@ impl Text {
     pub(super) fn new(is_quiet: bool) -> Self {
         let size = tcgetwinsize(rustix::stdio::stdout());
         let columns = size.ok().map(|size| usize::from(size.ws_col)).filter(|&it| it > 0);
-        Self { columns, is_colored: is_colored_on(&io::stdout()), is_quiet }
+        let home = std::env::var("HOME").ok().filter(|home| home.len() > 1 && columns.is_some());
+        let home = home.map(|home| format!("{}/", home.trim_end_matches('/')));
+        Self { columns, home, is_colored: is_colored_on(&io::stdout()), is_quiet }
     }
 
     /// These findings, which are all of their areas.
@@ -82,7 +87,8 @@ impl Text {
 
     /// The text in lines that fit beside area and level, each with this in front.
     fn wrapped(&self, text: &str, front: &str) -> Vec<String> {
-        let text = clean(text);
+        let short = self.home.as_ref().map(|home| text.replace(home, "~/"));
+        let text = clean(short.as_deref().unwrap_or(text));
         let room = self.columns.and_then(|columns| columns.checked_sub(AREA + LEVEL + 2));
         let room = room.filter(|&room| room >= NARROWEST).unwrap_or(usize::MAX);
         let mut lines = Vec::new();
@@ -141,7 +147,7 @@ mod tests {
     use crate::doctor::{Check, Trouble};
 
     fn text(columns: Option<usize>, is_colored: bool, is_quiet: bool) -> Text {
-        Text { columns, is_colored, is_quiet }
+        Text { columns, home: None, is_colored, is_quiet }
     }
 
     fn findings() -> Vec<Finding> {
@@ -171,6 +177,13 @@ mod tests {
         assert_eq!(text(None, false, false).of(&findings()), lines.concat());
         let total = Text::total(&Report::new(findings()));
         assert_eq!(total, "1 error, 1 warning, 4 ok\n");
+    }
+
+    #[test]
+    fn the_users_home_is_written_as_people_do() {
+        let text = Text { home: Some("/s/".to_owned()), ..text(Some(80), false, false) };
+        let line = text.of(&findings()[..1]);
+        assert_eq!(line, "strfry    ok       ~/strfry: can be executed\n");
     }
 
     #[test]

@@ -45,32 +45,39 @@ impl LockArguments {
         match self.lock() {
             Lock::None => StrfryDb::open_without_lock(path).or_cannot_run(),
             Lock::Shared => shared(path),
-            Lock::Auto => {
-                let (db, why) = shared_if_possible(path).or_cannot_run()?;
-                if let Some(why) = why.as_ref().and_then(why_not_shared) {
+            Lock::Auto => match StrfryDb::open(path) {
+                Ok(db) => Ok(db),
+                Err(error) => {
+                    let Some(why) = why_not_shared(&error) else {
+                        return Err(error).or_cannot_run();
+                    };
+                    let db = StrfryDb::open_without_lock(path).or_cannot_run()?;
                     tell(format!("reading without strfry's lock file: {why}"));
+                    Ok(db)
                 }
-                Ok(db)
-            }
+            },
         }
     }
 
-    /// Opens the database in this directory to look how it can be read.
-    pub(super) fn look(
-        &self,
-        path: &Path,
-    ) -> (std::result::Result<Opened, OpenError>, doctor::Lock) {
-        let opened = |(db, not_shared)| Opened { db, not_shared };
-        match self.lock() {
+    /// Opens the database in this directory to look how it can be read: without its lock file where
+    /// that cannot be shared.
+    pub(super) fn look(&self, path: &Path) -> (Looked, doctor::Lock) {
+        let lock = match self.lock() {
             Lock::None => {
-                let db = StrfryDb::open_without_lock(path);
-                (db.map(|db| opened((db, None))), doctor::Lock::None)
+                let opened = StrfryDb::open_without_lock(path);
+                return (opened.map(|db| Opened { db, not_shared: None }), doctor::Lock::None);
             }
-            Lock::Shared => {
-                (StrfryDb::open(path).map(|db| opened((db, None))), doctor::Lock::Shared)
-            }
-            Lock::Auto => (shared_if_possible(path).map(opened), doctor::Lock::Auto),
-        }
+            Lock::Shared => doctor::Lock::Shared,
+            Lock::Auto => doctor::Lock::Auto,
+        };
+        let opened = match StrfryDb::open(path) {
+            Ok(db) => Ok(Opened { db, not_shared: None }),
+            Err(why) => match StrfryDb::open_without_lock(path) {
+                Ok(db) => Ok(Opened { db, not_shared: Some(why) }),
+                Err(_) => Err(why),
+            },
+        };
+        (opened, lock)
     }
 
     /// Opens the database in this directory for a command that waits for peers or for strfry, and so
@@ -85,18 +92,8 @@ impl LockArguments {
     }
 }
 
-/// Shares the lock file, or reads without it and says why.
-fn shared_if_possible(
-    path: &Path,
-) -> std::result::Result<(StrfryDb, Option<OpenError>), OpenError> {
-    match StrfryDb::open(path) {
-        Ok(db) => Ok((db, None)),
-        Err(error) if why_not_shared(&error).is_some() => {
-            Ok((StrfryDb::open_without_lock(path)?, Some(error)))
-        }
-        Err(error) => Err(error),
-    }
-}
+/// The database, or why it cannot be read.
+type Looked = std::result::Result<Opened, OpenError>;
 
 fn shared(path: &Path) -> Result<StrfryDb> {
     let db = StrfryDb::open(path).or_cannot_run()?;

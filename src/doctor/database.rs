@@ -27,7 +27,7 @@ pub enum Lock {
 pub struct Opened {
     /// The database.
     pub db: StrfryDb,
-    /// Why its lock file is not shared, where that was wanted.
+    /// Why its lock file cannot be shared, where that was wanted.
     pub not_shared: Option<OpenError>,
 }
 
@@ -42,11 +42,7 @@ pub fn database(path: &Path, opened: &Result<Opened, OpenError>, lock: Lock) -> 
             vec![Finding::warning(Check::DatabaseOpens, path.display(), trouble)]
         }
         Err(error) => {
-            let trouble = trouble_of(error);
-            // One that cannot be opened only because its lock file must be shared.
-            let is_lock = error_is_of_lock_file(error);
-            let check = if is_lock { Check::DatabaseLock } else { Check::DatabaseOpens };
-            vec![Finding::error(check, path.display(), trouble)]
+            vec![Finding::error(Check::DatabaseOpens, path.display(), trouble_of(error))]
         }
     }
 }
@@ -77,11 +73,13 @@ fn how(opened: &Opened, lock: Lock) -> Finding {
     let subject = file.display();
     let check = Check::DatabaseLock;
     if opened.db.has_lock_file() {
-        let found = "shared by commands that only read; backfill, import and diff do without it";
+        let found = "shared to read; backfill, import and diff do without it";
         return Finding::ok(check, subject, found);
     }
+    // Then commands that only read end with an error.
+    let level = if lock == Lock::Shared { Level::Error } else { Level::Warning };
     if let Some(why) = &opened.not_shared {
-        return Finding::warning(check, subject, trouble_of(why));
+        return Finding::of(check, level, subject, trouble_of(why));
     }
     if lock == Lock::None {
         return Finding::ok(check, subject, "not shared, as --lock none says");
@@ -90,7 +88,6 @@ fn how(opened: &Opened, lock: Lock) -> Finding {
         "there is none: no strfry has the database open, or it is elsewhere",
         "start strfry; if it runs, name its own database with --db",
     );
-    let level = if lock == Lock::Shared { Level::Error } else { Level::Warning };
     Finding::of(check, level, subject, trouble)
 }
 
@@ -107,16 +104,4 @@ fn trouble_of(error: &OpenError) -> Trouble {
         ),
         _ => Trouble::of_message(&error.to_string(), ELSEWHERE),
     }
-}
-
-fn error_is_of_lock_file(error: &OpenError) -> bool {
-    matches!(
-        error,
-        OpenError::LockFile { .. }
-            | OpenError::LockFileReadOnly { .. }
-            | OpenError::LockFileOfOtherLibc { .. }
-            | OpenError::LockVersion { .. }
-            | OpenError::NoReaderNumber { .. }
-            | OpenError::TwoLockFiles { .. }
-    )
 }

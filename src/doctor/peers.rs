@@ -46,13 +46,13 @@ fn one((peer, looked): Pair<'_>, has_key: bool) -> Finding {
     let subject = subject(peer);
     let trouble = match looked {
         Ok(probe) if probe.answer_ms.is_some() => {
-            return Finding::ok(Check::PeersPeer, subject, probe.in_words());
+            return Finding::ok(Check::PeersPeer, subject, probe.answers_in_words());
         }
         Ok(probe) if wants_login(probe) && has_key => {
-            let found = format!("{}; a backfill logs in with its key", probe.in_words());
+            let found = format!("{}; a backfill logs in with its key", probe.answers_in_words());
             return Finding::ok(Check::PeersPeer, subject, found);
         }
-        Ok(probe) => Trouble::new(probe.in_words(), remedy_of_silence(probe)),
+        Ok(probe) => Trouble::new(probe.answers_in_words(), remedy_of_silence(probe)),
         Err(Unreached::Connect(error)) => trouble_of(error),
         Err(error) => Trouble::of_message(&error.to_string(), "look again"),
     };

@@ -116,7 +116,7 @@ impl Strfry<'_> {
         let config = self.config.1.as_ref().ok()?;
         let named = self.named.unwrap_or(&config.db);
         if config.is_of(named) {
-            let found = "is the database that strfry imports into";
+            let found = "strfry imports into it";
             return Some(Finding::ok(check, named.display(), found));
         }
         let trouble = Trouble::new(

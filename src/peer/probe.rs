@@ -40,6 +40,25 @@ pub struct Probe {
 impl Probe {
     /// What it shows, for people. Words of the relay are as it sent them: not fit for a terminal.
     pub fn in_words(&self) -> String {
+        let mut words = vec![self.answers_in_words()];
+        if let Some(info) = &self.info {
+            let limits = [
+                ("limit", info.max_limit),
+                ("subscriptions", info.max_subscriptions),
+                ("message", info.max_message_length),
+                ("filters", info.max_filters),
+            ];
+            for (name, limit) in limits {
+                words.extend(limit.map(|limit| format!("{name} {limit}")));
+            }
+            words.extend(info.software.clone());
+            words.extend(info.version.clone());
+        }
+        words.join(", ")
+    }
+
+    /// The same without its limits and its software.
+    pub fn answers_in_words(&self) -> String {
         let mut words = vec![format!("connected in {} ms", self.connect_ms)];
         words.push(match self.answer_ms {
             Some(time) => format!("answers in {time} ms"),
@@ -55,21 +74,8 @@ impl Probe {
         if let Some(ahead) = self.clock_ahead {
             words.push(format!("clock {ahead:+} s"));
         }
-        match &self.info {
-            Some(info) => {
-                let limits = [
-                    ("limit", info.max_limit),
-                    ("subscriptions", info.max_subscriptions),
-                    ("message", info.max_message_length),
-                    ("filters", info.max_filters),
-                ];
-                for (name, limit) in limits {
-                    words.extend(limit.map(|limit| format!("{name} {limit}")));
-                }
-                words.extend(info.software.clone());
-                words.extend(info.version.clone());
-            }
-            None => words.push("says nothing of itself (NIP-11)".to_owned()),
+        if self.info.is_none() {
+            words.push("says nothing of itself (NIP-11)".to_owned());
         }
         words.join(", ")
     }

@@ -117,6 +117,26 @@ fn a_lock_file_that_is_missing() {
 }
 
 #[test]
+fn a_lock_file_that_is_a_directory() {
+    let patient = Patient::new();
+    let lock = patient.database().join("lock.mdb");
+    fs::remove_file(&lock).unwrap();
+    fs::create_dir(&lock).unwrap();
+    let expected = wrong(
+        "database.lock",
+        "warning",
+        &format!("{DATABASE}/lock.mdb"),
+        &format!("cannot write to {DATABASE}/lock.mdb: is a directory"),
+        "a reader has its slot there, so move away what is there if it is no lock file and start \
+         strfry once, or read without it (--lock none)",
+    );
+    let checked = patient.checked(&[]);
+    assert_eq!(checked.of("database.lock"), [expected]);
+    // strfry cannot use it, either.
+    assert_eq!(checked.of("strfry.import")[0][1], "error");
+}
+
+#[test]
 fn a_lock_file_of_another_c_library() {
     let patient = Patient::new();
     // Magic number, format, and the type that musl gives a robust shared mutex.
@@ -140,7 +160,10 @@ fn a_lock_file_of_another_c_library() {
         "see that both have the same one (glibc or musl), or reach that strfry with \
          --strfry-command",
     );
-    assert_eq!(patient.wrong(&[]), (0, vec![of_import, of_lock]));
+    assert_eq!(patient.wrong(&[]), (0, vec![of_import.clone(), of_lock.clone()]));
+    let mut must_be_shared = of_lock;
+    must_be_shared[1] = "error".to_owned();
+    assert_eq!(patient.wrong(&["--lock", "shared"]), (1, vec![of_import, must_be_shared]));
     let patient = Patient::new();
     let without = patient.checked(&["--lock", "none"]);
     assert_eq!(without.of("database.lock")[0][3], "not shared, as --lock none says");
