@@ -133,6 +133,10 @@ fn answers(asked: &Asked<'_>, findings: &[Finding]) -> Finding {
         count => format!(", {count} others are not asked"),
     };
     let (check, subject) = (Check::PeersAnswer, "all peers");
+    if asked.looked.iter().any(|looked| matches!(looked, Err(Unreached::Stopped))) {
+        let found = format!("stopped before all {all} were looked at");
+        return Finding::error(check, subject, Trouble::new(found, "look again"));
+    }
     match (well, all) {
         (_, 0) => {
             let found = format!("there are none to ask{skipped}");

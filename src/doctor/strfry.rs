@@ -174,9 +174,10 @@ fn trouble_of(error: &ImportError) -> Trouble {
     let message = error.to_string();
     match error {
         ImportError::Died { .. } => Trouble::new(
-            message,
-            "correct what its last lines name; run it by hand, with no input, to see all of them",
+            shortened(&message),
+            "correct what it names; run it by hand, with no input, to see all that it says",
         ),
+        ImportError::Stopped { .. } => Trouble::new("stopped before the end", "look again"),
         ImportError::Hung { .. } => Trouble::new(
             message,
             "see what holds the database (another import, 'strfry compact'), and whether its disk \
@@ -184,6 +185,15 @@ fn trouble_of(error: &ImportError) -> Trouble {
         ),
         _ => Trouble::of_message(&message, "run it by hand to see what it says"),
     }
+}
+
+/// With those of strfry's last lines alone that tell of an error, if there are any.
+fn shortened(message: &str) -> String {
+    let Some((what, lines)) = message.split_once("; its last lines: ") else {
+        return message.to_owned();
+    };
+    let errors: Vec<&str> = lines.split(" | ").filter(|line| line.contains("error")).collect();
+    if errors.is_empty() { message.to_owned() } else { format!("{what}: {}", errors.join(" | ")) }
 }
 
 #[cfg(test)]
@@ -199,5 +209,13 @@ mod tests {
         for said in ["", "strfry", "strfry 0.9.7", "strfry 1.2", "strfry 1.10", "1.1.1"] {
             assert!(!known(said), "{said}");
         }
+    }
+    #[test]
+    fn of_what_a_strfry_said_at_its_end_the_errors_are_quoted() {
+        let said =
+            |lines: &str| shortened(&format!("strfry import ended; its last lines: {lines}"));
+        assert_eq!(said("a | strfry error: no | b"), "strfry import ended: strfry error: no");
+        assert_eq!(said("a | b"), "strfry import ended; its last lines: a | b");
+        assert_eq!(shortened("it ended"), "it ended");
     }
 }

@@ -2,13 +2,18 @@
 
 use std::fs;
 use std::iter;
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 
 use crate::checked::{Checked, Patient, Wrong, wrong};
+use crate::support::heed_signals;
 use crate::support::ipfs::{Ipfs, add_station};
 use crate::support::no_relays::{ClosedPort, MuteListener};
 use crate::support::node::code;
 use crate::support::scripted::{Act, Arrival, ScriptedRelay, answer};
-use serde_json::json;
+use crate::support::wait::until;
 
 fn no_peer(found: &str, remedy: &str) -> Wrong {
     wrong("peers.answer", "error", "all peers", found, remedy)
@@ -185,4 +190,22 @@ fn a_relay_whose_address_is_none_is_wrong_usage() {
     let patient = Patient::new();
     let output = patient.command(&["--relay", "http://relay.example"]).output().unwrap();
     assert_eq!((code(&output), output.stdout.len()), (2, 0));
+}
+
+#[test]
+fn a_look_that_is_told_to_end() {
+    heed_signals();
+    let patient = Patient::new();
+    let silent = ScriptedRelay::start(|_| answer([]));
+    let mut command = patient.command(&["--relay", &silent.url(), "--json"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until("the relay is asked", || silent.record().for_nothing > 0);
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let findings = report["findings"].as_array().unwrap();
+    let of_peers = findings.iter().filter(|it| it["id"].as_str().unwrap().starts_with("peers."));
+    let found: Vec<&str> = of_peers.map(|it| it["found"].as_str().unwrap()).collect();
+    assert_eq!(found, ["stopped before the end", "stopped before all 1 were looked at"]);
+    assert_eq!((code(&output), output.stderr.len()), (1, 0));
 }

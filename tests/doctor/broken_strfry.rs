@@ -76,15 +76,14 @@ fn a_strfry_that_fails_when_it_opens_its_database() {
     let patient = Patient::new();
     let mut command = patient.command(&[]);
     let checked = Checked::by(command.env("STAND_IN_FAIL_START", "no disk"), &patient);
-    let [found] = &checked.wrong()[..] else { panic!("{checked:?}") };
-    assert_eq!((checked.code, found[0].as_str(), found[1].as_str()), (1, "strfry.import", "error"));
-    assert_eq!(found[2], format!("{PROGRAM} import"));
-    let beginning = "strfry import ended with exit status: 1; its last lines: ";
-    assert!(found[3].starts_with(beginning) && found[3].contains("no disk"), "{found:?}");
-    assert_eq!(
-        found[4],
-        "correct what its last lines name; run it by hand, with no input, to see all of them"
+    let expected = wrong(
+        "strfry.import",
+        "error",
+        "HOME/strfry/strfry import",
+        "strfry import ended with exit status: 1: strfry error: no disk",
+        "correct what it names; run it by hand, with no input, to see all that it says",
     );
+    assert_eq!((checked.code, checked.wrong()), (1, vec![expected]));
 }
 
 #[test]
