@@ -72,6 +72,16 @@ enum Access {
     Optimistic,
 }
 
+/// Where a read transaction takes pages from that stay as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// For what is looked up here and there, and for records.
+    Map,
+    /// For a walk along an index. Its pages lie anywhere in the file, and reading one is faster than
+    /// mapping it, which is a page fault.
+    Copies,
+}
+
 impl StrfryDb {
     /// Opens the database in a directory such as `strfry-db/`, or the one that this `data.mdb` is.
     ///
@@ -202,17 +212,20 @@ impl StrfryDb {
     /// whether what was read is whole.
     #[doc(hidden)]
     pub fn snapshot(&self) -> Result<Snapshot<'_>, ReadError> {
-        if self.is_optimistic() { Err(ReadError::Unregistered) } else { self.begin() }
+        if self.is_optimistic() { Err(ReadError::Unregistered) } else { self.begin(Source::Map) }
     }
 
-    pub(crate) fn begin(&self) -> Result<Snapshot<'_>, ReadError> {
+    /// Begins a read transaction that takes its pages from there, where it can.
+    pub(crate) fn begin(&self, source: Source) -> Result<Snapshot<'_>, ReadError> {
         let open = Open::new();
         let moment = self.check_files()?;
         match &self.access {
             #[cfg(feature = "lmdb")]
-            Access::Registered(registered) => self.begin_registered(registered, moment, open),
+            Access::Registered(registered) => {
+                self.begin_registered(registered, source, moment, open)
+            }
             Access::AtRest { .. } => {
-                let txn = self.on_map(moment.meta.clone(), &moment)?;
+                let txn = self.pinned(moment.meta.clone(), source, &moment)?;
                 Ok(Snapshot::new(self, txn, Some(moment), None, open))
             }
             Access::Optimistic => {
@@ -228,6 +241,7 @@ impl StrfryDb {
     fn begin_registered<'db>(
         &'db self,
         registered: &'db Registered,
+        source: Source,
         mut before: Arc<Moment>,
         open: Open,
     ) -> Result<Snapshot<'db>, ReadError> {
@@ -242,7 +256,7 @@ impl StrfryDb {
             }
             // What is read is of this very commit, whose slot keeps its pages.
             if let Some(meta) = now.meta_of(txn_id) {
-                let txn = self.on_map(meta, &now)?;
+                let txn = self.pinned(meta, source, &now)?;
                 let moment = Some(now).filter(|now| now.txn_id() == txn_id);
                 return Ok(Snapshot::new(self, txn, moment, Some(slot), open));
             }
@@ -251,9 +265,21 @@ impl StrfryDb {
         Err(ReadError::Overtaken)
     }
 
-    /// A moment whose pages stay as they are: on the map, or on copies if there is no address space
-    /// for one.
-    fn on_map(&self, meta: MetaPage, now: &Arc<Moment>) -> Result<PageTxn<'_>, ReadError> {
+    /// A moment whose pages stay as they are: on the map, or on copies if that is wanted, or there
+    /// is no address space for a map.
+    fn pinned(
+        &self,
+        meta: MetaPage,
+        source: Source,
+        now: &Arc<Moment>,
+    ) -> Result<PageTxn<'_>, ReadError> {
+        let on_copies = |meta| {
+            let copies = Copies::new(&self.spare).into();
+            PageTxn::copying(&self.meta_pages, meta, copies)
+        };
+        if source == Source::Copies {
+            return Ok(on_copies(meta));
+        }
         let needed = meta.last_page.saturating_add(1).saturating_mul(meta.page_size);
         // A file that has grown since it was looked at.
         let bytes = match now.bytes() {
@@ -268,7 +294,7 @@ impl StrfryDb {
                 let pages = Pages::Mapped { map, end, checked: &self.checked };
                 PageTxn::new(&self.meta_pages, meta, pages)
             }
-            Err(_) => PageTxn::copying(&self.meta_pages, meta, Copies::new(&self.spare).into()),
+            Err(_) => on_copies(meta),
         })
     }
 
