@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 
 use super::exit::{Failure, OrFail, Result};
 use super::help::STRFRY;
-use crate::doctor::{self, Opened};
+use crate::doctor::{Opened, Sharing};
 use crate::strfry_db::{OpenError, StrfryDb};
 
 #[derive(Debug, Clone, Args)]
@@ -61,14 +61,14 @@ impl LockArguments {
 
     /// Opens the database in this directory to look how it can be read: without its lock file where
     /// that cannot be shared.
-    pub(super) fn look(&self, path: &Path) -> (Looked, doctor::Lock) {
+    pub(super) fn look(&self, path: &Path) -> (OpenResult, Sharing) {
         let lock = match self.lock() {
             Lock::None => {
                 let opened = StrfryDb::open_without_lock(path);
-                return (opened.map(|db| Opened { db, not_shared: None }), doctor::Lock::None);
+                return (opened.map(|db| Opened { db, not_shared: None }), Sharing::None);
             }
-            Lock::Shared => doctor::Lock::Shared,
-            Lock::Auto => doctor::Lock::Auto,
+            Lock::Shared => Sharing::Shared,
+            Lock::Auto => Sharing::Auto,
         };
         let opened = match StrfryDb::open(path) {
             Ok(db) => Ok(Opened { db, not_shared: None }),
@@ -93,7 +93,7 @@ impl LockArguments {
 }
 
 /// The database, or why it cannot be read.
-type Looked = std::result::Result<Opened, OpenError>;
+type OpenResult = std::result::Result<Opened, OpenError>;
 
 fn shared(path: &Path) -> Result<StrfryDb> {
     let db = StrfryDb::open(path).or_cannot_run()?;

@@ -13,7 +13,7 @@ const ELSEWHERE: &str = "run 'strfry export' to see whether strfry can read it";
 
 /// Whether strfry's lock file is to be shared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lock {
+pub enum Sharing {
     /// Where that is safe.
     Auto,
     /// It must be.
@@ -32,7 +32,7 @@ pub struct Opened {
 }
 
 /// Looks at the database at this path. `lock` is how it was to be opened.
-pub fn database(path: &Path, opened: &Result<Opened, OpenError>, lock: Lock) -> Vec<Finding> {
+pub fn database(path: &Path, opened: &Result<Opened, OpenError>, lock: Sharing) -> Vec<Finding> {
     match opened {
         Ok(opened) => vec![contents(&opened.db), how(opened, lock)],
         // A backfill and an import have strfry make it.
@@ -68,7 +68,7 @@ fn contents(db: &StrfryDb) -> Finding {
     }
 }
 
-fn how(opened: &Opened, lock: Lock) -> Finding {
+fn how(opened: &Opened, lock: Sharing) -> Finding {
     let file = opened.db.directory().join("lock.mdb");
     let subject = file.display();
     let check = Check::DatabaseLock;
@@ -77,11 +77,11 @@ fn how(opened: &Opened, lock: Lock) -> Finding {
         return Finding::ok(check, subject, found);
     }
     // Then commands that only read end with an error.
-    let level = if lock == Lock::Shared { Level::Error } else { Level::Warning };
+    let level = if lock == Sharing::Shared { Level::Error } else { Level::Warning };
     if let Some(why) = &opened.not_shared {
         return Finding::of(check, level, subject, trouble_of(why));
     }
-    if lock == Lock::None {
+    if lock == Sharing::None {
         return Finding::ok(check, subject, "not shared, as --lock none says");
     }
     let trouble = Trouble::new(

@@ -12,7 +12,7 @@ mod peers;
 mod runs;
 mod strfry;
 
-pub use database::{Lock, Opened, database};
+pub use database::{Opened, Sharing, database};
 pub use disk::{Place, Thresholds, disk};
 pub use files::{Written, files};
 pub use finding::{Area, Check, Finding, Level, Report, Trouble};

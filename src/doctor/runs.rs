@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::finding::{Check, Finding, Trouble, in_words};
 use crate::backfill::Status;
 use crate::history::{self, Run};
-use crate::node::{Looked, RunLock};
+use crate::node::{LockState, RunLock};
 
 /// Runs in which a complete one is looked for.
 const RUNS: usize = 1_000;
@@ -20,17 +20,20 @@ const SEE_WHY: &str = "see why the last one was not: 'strfry-companion history s
 pub fn running(lock: &Path, log: &Path) -> Finding {
     let subject = lock.display();
     let holder = match RunLock::look(lock) {
-        Ok(Looked::Free) => return Finding::ok(Check::RunsNow, subject, "no backfill is running"),
-        Ok(Looked::Named(pid)) => {
+        Ok(LockState::Free) => {
+            return Finding::ok(Check::RunsNow, subject, "no backfill is running");
+        }
+        Ok(LockState::Named(pid)) => {
             let found = format!(
                 "no backfill is running here; PID {pid} was killed, or runs in another container"
             );
             return Finding::ok(Check::RunsNow, subject, found);
         }
-        Ok(Looked::Held(holder)) => holder,
+        Ok(LockState::Held(holder)) => holder,
         Err(error) => {
             let trouble = Trouble::of_message(&error.to_string(), "check the disk and the path");
-            return Finding::error(Check::RunsNow, subject, trouble);
+            // A file that no run can use is told of among the files.
+            return Finding::warning(Check::RunsNow, subject, trouble);
         }
     };
     let who = holder.pid.map_or("unknown PID".to_owned(), |pid| format!("PID {pid}"));

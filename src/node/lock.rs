@@ -74,7 +74,7 @@ pub enum Acquired {
 
 /// The answer of [`RunLock::look`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Looked {
+pub enum LockState {
     /// No run is going on.
     Free,
     /// A run is going on.
@@ -127,17 +127,17 @@ impl RunLock {
     /// # Errors
     /// [`LockError`] when the file is there and cannot be read, or the system does not tell who
     /// holds which lock.
-    pub fn look(path: &Path) -> Result<Looked, LockError> {
+    pub fn look(path: &Path) -> Result<LockState, LockError> {
         let failed = |operation| move |source| LockError::of(operation, path, source);
         let file = match files::open_to_read(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Looked::Free),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(LockState::Free),
             file => file.map_err(failed("read"))?,
         };
         if lock_holder::is_held(&file).map_err(failed("look up who holds"))? {
-            return Ok(Looked::Held(Holder::of(&file)));
+            return Ok(LockState::Held(Holder::of(&file)));
         }
-        let named = || lock_holder::read_pid(&file).map_or(Looked::Free, Looked::Named);
-        Ok(lock_holder::named_run(&file).map_or_else(named, Looked::Held))
+        let named = || lock_holder::read_pid(&file).map_or(LockState::Free, LockState::Named);
+        Ok(lock_holder::named_run(&file).map_or_else(named, LockState::Held))
     }
 }
 
@@ -200,19 +200,19 @@ mod tests {
     fn a_look_tells_who_holds_the_lock_and_changes_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("lock");
-        assert_eq!(RunLock::look(&path).unwrap(), Looked::Free);
+        assert_eq!(RunLock::look(&path).unwrap(), LockState::Free);
         assert!(!path.exists());
         let lock = held(&path);
-        let Looked::Held(holder) = RunLock::look(&path).unwrap() else { panic!("it is held") };
+        let LockState::Held(holder) = RunLock::look(&path).unwrap() else { panic!("it is held") };
         assert_eq!(holder.pid, Some(std::process::id()));
         drop(lock);
-        assert_eq!(RunLock::look(&path).unwrap(), Looked::Free);
+        assert_eq!(RunLock::look(&path).unwrap(), LockState::Free);
         fs::write(&path, "4194304\n").unwrap();
-        assert_eq!(RunLock::look(&path).unwrap(), Looked::Named(4_194_304));
+        assert_eq!(RunLock::look(&path).unwrap(), LockState::Named(4_194_304));
         assert_eq!(fs::read_to_string(&path).unwrap(), "4194304\n");
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        assert_eq!(RunLock::look(&path).unwrap(), Looked::Free);
+        assert_eq!(RunLock::look(&path).unwrap(), LockState::Free);
     }
 
     #[test]
