@@ -79,14 +79,19 @@ impl NodeArguments {
     /// strfry's configuration.
     pub(super) fn config(&self) -> std::result::Result<StrfryConf, ConfError> {
         let paths = self.paths_of_any_database();
-        StrfryConf::read(&paths.strfry_conf(), paths.strfry_dir())
+        StrfryConf::read(&paths.strfry_conf(), paths.strfry_dir()).map_err(|error| {
+            match (error, paths.conf_places()) {
+                (ConfError::Missing(_), places @ [_, ..]) => ConfError::Nowhere(places.to_vec()),
+                (error, _) => error,
+            }
+        })
     }
 
     /// What strfry allows of an event; its defaults if there is no configuration.
     pub(super) fn event_limits(&self) -> Result<EventLimits> {
         match self.config() {
             Ok(config) => Ok(config.limits),
-            Err(ConfError::Missing(_)) if !self.paths_of_any_database().names_conf() => {
+            Err(error) if error.is_missing() && !self.paths_of_any_database().names_conf() => {
                 Ok(EventLimits::default())
             }
             Err(error) => Err(error).or_usage(),
@@ -100,7 +105,7 @@ impl NodeArguments {
         }
         match self.config() {
             Ok(config) => Ok(config.db),
-            Err(ConfError::Missing(_)) if !self.paths_of_any_database().names_conf() => {
+            Err(error) if error.is_missing() && !self.paths_of_any_database().names_conf() => {
                 Ok(self.paths_of_any_database().default_database())
             }
             Err(error) => Err(error).or_usage(),

@@ -99,7 +99,7 @@ impl Strfry<'_> {
         match config {
             Ok(_) => Some(Finding::ok(check, subject, "is understood")),
             // It need not be here.
-            Err(ConfError::Missing(_)) if self.is_elsewhere => None,
+            Err(error) if error.is_missing() && self.is_elsewhere => None,
             Err(error) => {
                 let trouble = Trouble::of_message(&error.to_string(), "correct it");
                 Some(Finding::error(check, subject, trouble))

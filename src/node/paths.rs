@@ -131,6 +131,8 @@ pub struct NodePaths {
     strfry_dir: PathBuf,
     strfry_conf: PathBuf,
     names_conf: bool,
+    /// Where a configuration was looked for in vain. Empty if there is one, or one place only.
+    conf_places: Vec<PathBuf>,
     strfry_bin: PathBuf,
     lists_dir: PathBuf,
     state_dir: PathBuf,
@@ -158,13 +160,14 @@ impl NodePaths {
         let by_environment = || around.strfry_config.as_deref().map(absolute);
         let of_machine = || {
             let machine = [around.etc_conf.clone(), around.working_dir.join(CONF)];
-            machine.into_iter().filter(|conf| conf.is_absolute()).find_map(there)
+            machine.into_iter().filter(|conf| conf.is_absolute())
         };
         let named_conf = named.strfry_config.as_deref().map(absolute);
         let found = named_conf.clone().or_else(in_named_dir).or_else(of_named_node);
         let by_environment = if found.is_none() { by_environment() } else { None };
         let names_conf = named_conf.is_some() || by_environment.is_some();
-        let found = found.or(by_environment).or_else(of_node).or_else(of_machine);
+        let found = found.or(by_environment).or_else(of_node);
+        let found = found.or_else(|| of_machine().find_map(there));
 
         let strfry_dir = named.strfry_dir.as_deref().map(absolute);
         let beside_conf = || named_conf.as_deref().and_then(Path::parent).map(Path::to_owned);
@@ -173,6 +176,15 @@ impl NodePaths {
             (Some(directory), _) => directory.clone(),
             (None, Some(_)) => around.working_dir.clone(),
             (None, None) => absolute(&own),
+        };
+        let conf_places = match &found {
+            Some(_) => Vec::new(),
+            None => {
+                let named_dir = named.strfry_dir.as_deref().map(absolute);
+                let places = named_dir.into_iter().chain([absolute(&own)]);
+                let places = places.map(|dir| dir.join(CONF)).chain(of_machine());
+                places.filter(|conf| conf.is_absolute()).collect()
+            }
         };
         let strfry_conf = found.unwrap_or_else(|| strfry_dir.join(CONF));
 
@@ -194,6 +206,7 @@ impl NodePaths {
             strfry_dir,
             strfry_conf,
             names_conf,
+            conf_places,
             strfry_bin,
             lists_dir,
             shares_state_dir: own_state.is_none(),
@@ -249,6 +262,11 @@ impl NodePaths {
     /// Whether an option or the environment names that file, so that it must be there.
     pub fn names_conf(&self) -> bool {
         self.names_conf
+    }
+
+    /// Where a configuration was looked for, in this order, if nothing names one and there is none.
+    pub fn conf_places(&self) -> &[PathBuf] {
+        &self.conf_places
     }
 
     /// strfry's database, unless its configuration moves it.

@@ -75,6 +75,13 @@ pub enum ConfError {
     /// There is none.
     #[error("there is no strfry configuration at {0:?}; name the file with --strfry-config")]
     Missing(PathBuf),
+    /// Nothing names one, and none is in the usual places.
+    #[error(
+        "there is no strfry configuration: $STRFRY_CONFIG is not set, and none of these files \
+         exists: {}; name the file with --strfry-config FILE",
+        quoted(.0)
+    )]
+    Nowhere(Vec<PathBuf>),
     /// It cannot be read.
     #[error("{0}; or name another strfry configuration with --strfry-config")]
     Unreadable(FileError),
@@ -116,6 +123,17 @@ pub enum ConfError {
         /// The key, dotted.
         key: &'static str,
     },
+}
+
+impl ConfError {
+    /// Whether there is none, so that strfry would use its defaults.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Missing(_) | Self::Nowhere(_))
+    }
+}
+
+fn quoted(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| format!("{path:?}")).collect::<Vec<_>>().join(", ")
 }
 
 impl StrfryConf {

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use crate::operator::{CONF, DATABASE, Operator, Said};
 use crate::support::events::Author;
-use crate::support::strfry_bin;
+use crate::support::{machine_has_a_strfry_conf, strfry_bin};
 use crate::with_each_strfry;
 
 const STATE_FILES: [&str; 6] = [
@@ -85,6 +85,34 @@ fn a_configuration_that_the_environment_names_must_be_there() {
         let expected = "strfry-companion: there is no strfry configuration at \
                         \"ROOT/here/missing.conf\"; name the file with --strfry-config\n";
         assert_eq!(said, Said { code: 2, out: String::new(), err: expected.into() });
+    }
+}
+
+#[test]
+fn without_any_configuration_the_error_names_the_places_that_were_looked_at() {
+    if machine_has_a_strfry_conf() {
+        return;
+    }
+    let operator = Operator::new(&strfry_bin());
+    let database = operator.shown(DATABASE);
+    let of_node = "\"ROOT/home/.zen/strfry/strfry.conf\"";
+    let rest = "\"/etc/strfry.conf\", \"ROOT/here/strfry.conf\"";
+    let expected = |places: &str| Said {
+        code: 2,
+        out: String::new(),
+        err: format!(
+            "strfry-companion: there is no strfry configuration: $STRFRY_CONFIG is not set, and \
+             none of these files exists: {places}; name the file with --strfry-config FILE\n"
+        ),
+    };
+    for command in ["backfill", "import"] {
+        let run = || operator.companion(&[command, "--db", &database]);
+        assert_eq!(operator.said(&mut run()), expected(&format!("{of_node}, {rest}")));
+        let dir = operator.at("elsewhere");
+        assert_eq!(
+            operator.said(run().arg("--strfry-dir").arg(dir)),
+            expected(&format!("\"ROOT/elsewhere/strfry.conf\", {of_node}, {rest}"))
+        );
     }
 }
 
