@@ -22,7 +22,7 @@ use super::node::NodeArguments;
 use super::output::{print, print_json};
 use super::pubkeys::print_list;
 use super::resources::ThreadArguments;
-use super::signals::stop_on_signals;
+use super::signals::{IMPORTING, stop_on_signals};
 use super::stats;
 use super::strfry::{StrfryArguments, Target};
 use super::wait::{PROGRESS, StandardError};
@@ -140,7 +140,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     log.show_colors(is_colored());
     // Before the database is open, so that no signal ends the process with a snapshot.
     let stop = Stop::default();
-    stop_on_signals(&stop)?;
+    stop_on_signals(&stop, IMPORTING)?;
     log.info("Starting Astroport constellation backfill process");
 
     let prepared = arguments.job(named, fallback, (strfry, target.limits), &log).and_then(|job| {

@@ -15,7 +15,8 @@ use super::kinds::name_of_kind;
 use super::looks::is_quiet;
 use super::node::{NodeArguments, skipped_as_json};
 use super::output::{print, print_json};
-use super::signals::{end_between_snapshots, stop_on_signals};
+use super::signals::{ASKING, end_between_snapshots, stop_on_signals};
+use super::wait::PROGRESS;
 use crate::backfill::{DiffJob, PeerDiff, PeerStatus, Sides, diff, since};
 use crate::node::{Blacklist, SkippedPeer};
 use crate::report::{Progress, clean};
@@ -44,10 +45,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let found = runtime.block_on(async {
         // Before the database is open, so that no signal ends the process with a snapshot.
         let stop = Stop::default();
-        stop_on_signals(&stop)?;
+        stop_on_signals(&stop, ASKING)?;
         let node = &arguments.node;
         let db = Arc::new(node.lock.open_for_run(&node.database()?)?);
         let progress = Progress::new(!arguments.json && !is_quiet());
+        let _ = PROGRESS.set(progress.clone());
         let peers = diff(&job, &db, &progress, &stop).await.map_err(failure_of);
         progress.finish();
         let peers = peers?;

@@ -15,8 +15,9 @@ use super::history::HistoryPlace;
 use super::looks::is_quiet;
 use super::node::NodeArguments;
 use super::output::{print_cleaned, print_json};
-use super::signals::stop_on_signals;
+use super::signals::{ASKING, stop_on_signals};
 use super::strfry::StrfryArguments;
+use super::wait::PROGRESS;
 use crate::backfill::{Ipfs, look_at_all};
 use crate::doctor::{
     self, Asked, Check, Finding, Level, Place, Report, Strfry, Thresholds, Trouble, Written,
@@ -24,7 +25,7 @@ use crate::doctor::{
 use crate::files::Way;
 use crate::node::{Discovery, NodePaths, Peer, Precious, explicit_peer};
 use crate::peer::Trace;
-use crate::report::with_causes;
+use crate::report::{Progress, with_causes};
 use crate::stop::Stop;
 
 /// For strfry to say its version, and for an import of nothing: a healthy one takes a tenth of a
@@ -61,7 +62,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let relays = arguments.relays.iter().map(|url| explicit_peer(url).or_usage());
     let relays = relays.collect::<Result<Vec<Peer>>>()?;
     let stop = Stop::default();
-    stop_on_signals(&stop)?;
+    stop_on_signals(&stop, ASKING)?;
+    // It only says what a signal does.
+    let _ = PROGRESS.set(Progress::new(!is_quiet()));
     let text = Text::new(is_quiet());
     let mut printed = Ok(());
     let show = |findings: &[Finding]| match arguments.json {

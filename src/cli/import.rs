@@ -13,7 +13,7 @@ use super::looks::is_quiet;
 use super::node::NodeArguments;
 use super::output::{print, print_json};
 use super::resources::{ThreadArguments, need_open_files, need_threads};
-use super::signals::stop_on_signals;
+use super::signals::{IMPORTING, stop_on_signals};
 use super::strfry::StrfryArguments;
 use super::values::{in_seconds, patience};
 use super::wait::PROGRESS;
@@ -67,7 +67,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let stop = Stop::default();
     let inputs = arguments.inputs(&stop)?;
     // Before the database is open, so that no signal ends the process with a snapshot.
-    stop_on_signals(&stop)?;
+    stop_on_signals(&stop, IMPORTING)?;
     let node = &arguments.node;
     let target = arguments.strfry.target(node)?;
     let strfry = arguments.strfry.command(node, arguments.strfry_timeout)?;

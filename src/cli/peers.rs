@@ -9,14 +9,16 @@ use serde_json::{Value, json};
 use super::asking::{Reaching, runtime};
 use super::exit::{Failure, OrFail, Outcome, Result, answer, tell};
 use super::help::{OUTPUT, WHOM};
+use super::looks::is_quiet;
 use super::node::{NodeArguments, skipped_as_json, subject};
 use super::output::{print, print_json};
-use super::signals::{end_between_snapshots, stop_on_signals};
+use super::signals::{ASKING, end_between_snapshots, stop_on_signals};
 use super::trace::Tracing;
+use super::wait::PROGRESS;
 use crate::backfill::{Ipfs, Looked, look_at_all};
 use crate::node::{Peer, PeerSource, explicit_peer};
 use crate::peer::Trace;
-use crate::report::clean;
+use crate::report::{Progress, clean};
 use crate::stop::Stop;
 
 #[derive(Debug, Args)]
@@ -132,7 +134,9 @@ fn probe_all(peers: &[Peer], reaching: &Reaching, trace: &Trace) -> Result<Vec<L
     let runtime = runtime()?;
     let probes = runtime.block_on(async {
         let stop = Stop::default();
-        stop_on_signals(&stop)?;
+        stop_on_signals(&stop, ASKING)?;
+        // It only says what a signal does.
+        let _ = PROGRESS.set(Progress::new(!is_quiet()));
         let ipfs = Ipfs { command: reaching.ipfs_bin.clone(), stop };
         Ok(look_at_all(peers, &ipfs, reaching.allow_local_peers, trace).await)
     });

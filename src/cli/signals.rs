@@ -30,10 +30,33 @@ const INCOMPLETE: i32 = 1;
 /// Bytes of `/proc/self/status`: about 1,500.
 const STATUS: usize = 4_096;
 
-const STOPPING: &str = "Stopping: strfry commits what it has been given, then comes the summary; \
-    Ctrl-C again to stop at once";
-const STOPPING_AT_ONCE: &str =
-    "Stopping at once: what strfry has not committed is left for the next run";
+/// What a command says on a terminal when it is told to stop.
+pub(super) struct Farewell {
+    /// What it still does after the first signal.
+    first: &'static str,
+    /// What it leaves out after the second.
+    second: &'static str,
+}
+
+/// From a command that imports.
+pub(super) const IMPORTING: Farewell = Farewell {
+    first: "Stopping: strfry commits what it has been given, then comes the summary; Ctrl-C again to \
+        stop at once",
+    second: "Stopping at once: what strfry has not committed is left for the next run",
+};
+
+/// From a command that asks peers and shows the answers.
+pub(super) const ASKING: Farewell = Farewell {
+    first: "Stopping: tunnels are closed, then comes what peers have answered so far; Ctrl-C again to \
+        stop at once",
+    second: "Stopping at once: no tunnel is waited for",
+};
+
+/// From a command that measures programs on copies.
+pub(super) const MEASURING: Farewell = Farewell {
+    first: "Stopping: the program that is measured is ended, and the copies are removed",
+    second: "Stopping at once: copies that are left over can be removed by hand",
+};
 
 const HELD: &[u8] = b"strfry-companion: told to stop and held by something, such as a disk or an \
 output that nobody reads: ended without a summary; run it again for the rest\n";
@@ -74,9 +97,10 @@ pub(super) fn report_long_files_as_errors() {
 }
 
 /// From now on a signal tells the run to stop instead of ending the process: the first one in order,
-/// the second at once. Whatever holds the run then, the process ends within [`END_WITHIN`].
-pub(super) fn stop_on_signals(stop: &Stop) -> Result<()> {
-    listen_to_stop(stop)
+/// the second at once; [`wait::PROGRESS`] says so. Whatever holds the run then, the process ends within
+/// [`END_WITHIN`].
+pub(super) fn stop_on_signals(stop: &Stop, farewell: Farewell) -> Result<()> {
+    listen_to_stop(stop, farewell)
         .context(
             "cannot listen for signals, which takes a thread and five open files; see the limits \
              of them (ulimit -u, ulimit -n)",
@@ -84,12 +108,14 @@ pub(super) fn stop_on_signals(stop: &Stop) -> Result<()> {
         .or_cannot_run()
 }
 
-fn listen_to_stop(stop: &Stop) -> io::Result<()> {
+fn listen_to_stop(stop: &Stop, farewell: Farewell) -> io::Result<()> {
     let (reader, writer) = io::pipe()?;
     let _ = wait::STOP.set(stop.clone());
     let stop = stop.clone();
     // Started before it is needed: then there may be no room for one.
-    thread::Builder::new().name("signals".to_owned()).spawn(move || heed(&reader, &stop))?;
+    thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || heed(&reader, &stop, &farewell))?;
     let ignored = ignored_signals();
     for signal in [SIGINT, SIGTERM, SIGHUP].into_iter().filter(|signal| !ignored(*signal)) {
         low_level::pipe::register(signal, writer.try_clone()?)?;
@@ -102,7 +128,7 @@ fn listen_to_stop(stop: &Stop) -> io::Result<()> {
 }
 
 /// Tells the run of each signal, and ends the process when its time is over.
-fn heed(mut signals: &PipeReader, stop: &Stop) {
+fn heed(mut signals: &PipeReader, stop: &Stop, farewell: &Farewell) {
     let mut end: Option<Instant> = None;
     loop {
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));
@@ -117,7 +143,7 @@ fn heed(mut signals: &PipeReader, stop: &Stop) {
         if signals.read(&mut [0]).is_ok_and(|bytes| bytes > 0) {
             stop.tell();
             if let Some(progress) = wait::PROGRESS.get() {
-                progress.announce(if end.is_none() { STOPPING } else { STOPPING_AT_ONCE });
+                progress.announce(if end.is_none() { farewell.first } else { farewell.second });
             }
             let now = Instant::now();
             end = Some(end.map_or(now + END_WITHIN, |end| end.min(now + END_AT_ONCE_WITHIN)));

@@ -3,12 +3,15 @@
 use std::path::Path;
 use std::process::Command;
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::said::Said;
 use crate::small_node::SmallNode;
 use crate::support::node::{Node, code};
-use crate::support::{fixture, fixture_text, real_strfry, strfry_bin};
+use crate::support::screen::Screen;
+use crate::support::{fixture, fixture_text, heed_signals, real_strfry, strfry_bin};
+use crate::wait::until;
 
 fn node(strfry: &Path) -> Node {
     let node = Node::new(strfry);
@@ -193,6 +196,31 @@ fn the_script_and_this_program_backfill_a_copy_each_and_the_node_stays_as_it_was
         })
     );
     assert!(small.holds(&small.events[..1]));
+    assert_eq!(std::fs::read_dir(work.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn ctrl_c_says_that_the_copies_are_removed_and_removes_them() {
+    if !has_jq() || !has_websockets() {
+        return;
+    }
+    heed_signals();
+    let small = SmallNode::new();
+    small.node.import(&small.events[..1]);
+    let script = format!("{}sleep 1000\n", script_that_imports("{}"));
+    let script = small.node.write("old/backfill_constellation.sh", script);
+    small.node.write("old/nostr_websocket_backfill.py", "");
+    let work = tempfile::tempdir().unwrap();
+    let way =
+        ["backfill", "--allow-local-peers", "--script", script.to_str().unwrap(), "--work-dir"];
+    let mut command = bench(&small.node, &[&way[..], &[work.path().to_str().unwrap()]].concat());
+    let screen = Screen::start(&mut command, (120, 50));
+    until("the script runs", || screen.text().contains("running "));
+    screen.signal(Signal::INT);
+    let (code, text) = screen.end();
+    assert_eq!(code, Some(3), "{text}");
+    let line = "Stopping: the program that is measured is ended, and the copies are removed";
+    assert!(text.contains(line), "{text}");
     assert_eq!(std::fs::read_dir(work.path()).unwrap().count(), 0);
 }
 

@@ -106,6 +106,32 @@ fn ctrl_c_says_what_is_being_finished() {
 }
 
 #[test]
+fn ctrl_c_says_what_is_being_finished_also_where_nothing_is_imported() {
+    heed_signals();
+    let line = "Stopping: tunnels are closed, then comes what peers have answered so far;";
+    for command in [
+        &["diff", "--allow-local-peers"][..],
+        &["peers", "--probe", "--allow-local-peers"],
+        &["doctor", "--allow-local-peers"],
+    ] {
+        let small = SmallNode::new();
+        let is_asked = Arc::<AtomicBool>::default();
+        let asked = Arc::clone(&is_asked);
+        let silent = ScriptedRelay::start(move |_| {
+            asked.store(true, Ordering::Relaxed);
+            answer([Act::Wait(Duration::from_secs(60))])
+        });
+        small.node.add_station("silent", &silent.url());
+        let screen = Screen::start(&mut small.node.companion(command), (120, 50));
+        until("the silent peer is asked", || is_asked.load(Ordering::Relaxed));
+        screen.signal(Signal::INT);
+        let (code, text) = screen.end();
+        assert_eq!(code, Some(1), "{command:?}: {text}");
+        assert!(text.contains(line), "{command:?}: {text}");
+    }
+}
+
+#[test]
 fn import_and_verify_show_a_bar_and_leave_nothing_behind() {
     let small = SmallNode::with(&strfry_bin(), |_, _| Vec::new());
     let notes = (0..3_000).map(|number| small.alice.note(now() - 9_000 + number, "x") + "\n");

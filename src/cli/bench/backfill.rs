@@ -16,13 +16,15 @@ use super::home::{Contents, Home, check_tools};
 use super::{Bench, group, profiles};
 use crate::backfill::limits;
 use crate::cli::exit::{Failure, OrFail, Result, tell};
-use crate::cli::signals::stop_on_signals;
+use crate::cli::looks::is_quiet;
+use crate::cli::signals::{MEASURING, stop_on_signals};
 use crate::cli::values::duration;
+use crate::cli::wait::PROGRESS;
 use crate::files;
 use crate::node::old_script::{self, MAX_SCRIPT_BYTES};
 use crate::node::{Peer, PeerPolicy, explicit_peer};
 use crate::nostr::{EventId, Pubkey, kind};
-use crate::report::clean;
+use crate::report::{Progress, clean};
 use crate::stop::Stop;
 use crate::strfry_db::{ExportRange, StrfryDb};
 
@@ -122,7 +124,9 @@ pub(super) fn run(bench: &Bench<'_>, arguments: &BackfillArguments) -> Result<Co
     let parent = std::path::absolute(parent).or_usage()?;
     need_room(&parent, &bench.node().database()?)?;
     let stop = Stop::default();
-    stop_on_signals(&stop)?;
+    stop_on_signals(&stop, MEASURING)?;
+    // It only says what a signal does.
+    let _ = PROGRESS.set(Progress::new(!is_quiet()));
     let theirs = Home::new(&parent, &contents, None, &stop)?;
     let ours = Home::new(&parent, &contents, Some(&theirs), &stop)?;
     let before = Holds::read(&theirs.database(), &pubkeys)?;
