@@ -3,7 +3,7 @@
 mod support;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -21,8 +21,18 @@ fn schema() -> Value {
 }
 
 fn schema_of(command: &str) -> Value {
-    let name = format!("schema/{command}-summary.schema.json");
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    schema_named(&format!("{command}-summary"))
+}
+
+fn schema_named(name: &str) -> Value {
+    read_schema(&schemas().join(format!("{name}.schema.json")))
+}
+
+fn schemas() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("schema")
+}
+
+fn read_schema(path: &Path) -> Value {
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
 
@@ -31,7 +41,7 @@ fn schema_of(command: &str) -> Value {
 fn validate(root: &Value, schema: &Value, value: &Value, at: &str) {
     for (keyword, wanted) in schema.as_object().unwrap() {
         match keyword.as_str() {
-            "$schema" | "$defs" | "title" | "description" => {}
+            "$schema" | "$id" | "$defs" | "title" | "description" => {}
             "$ref" => {
                 let name = wanted.as_str().unwrap().strip_prefix("#/$defs/").unwrap();
                 validate(root, &root["$defs"][name], value, at);
@@ -115,6 +125,10 @@ fn assert_valid(summary: &Value) {
     }
 }
 
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
 fn node(author: &Author, relays: &[String]) -> Node {
     let node = Node::new(&strfry_bin());
     for (number, relay) in relays.iter().enumerate() {
@@ -141,8 +155,7 @@ fn a_complete_run_of_all_time_and_a_dry_run_are_as_the_schema_says() {
 
 #[test]
 fn a_run_with_gaps_refusals_errors_and_missing_profiles_is_as_the_schema_says() {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let author = Author::new(1);
+    let (now, author) = (now(), Author::new(1));
     let hostile = ScriptedRelay::start({
         let events = [
             forged(&author.profile(now - 9, "Mallory")),
@@ -263,9 +276,80 @@ fn figures_pubkeys_a_bench_and_options_are_as_their_schemas_say() {
     }
     let output = node.companion(&["config", "show", "--json", "backfill"]).output().unwrap();
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema/config-show.schema.json");
-    let wanted: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let wanted = schema_named("config-show");
     validate(&wanted, &wanted, &found, "config");
+}
+
+#[test]
+fn profiles_and_what_differs_between_two_runs_are_as_their_schemas_say() {
+    let [with, without, unreadable] = [1, 2, 3].map(Author::new);
+    let empty = Relay::start(&[], 500);
+    let relay = Relay::start(&[with.profile(1_700_000_000, "x")], 500);
+    let node = node(&with, &[empty.url()]);
+    node.import(&[unreadable.event(0, 1_700_000_000, json!([]), "no JSON")]);
+    node.add_pubkeys([&with, &without, &unreadable].map(Author::pubkey).iter());
+    node.backfill(&["--days", "0", "--allow-local-peers"]);
+    node.add_station("new", &relay.url());
+    node.backfill(&["--days", "0", "--allow-local-peers"]);
+    let dead = ClosedPort::reserve();
+    node.add_station("dead", &dead.url());
+    node.backfill(&["--days", "0", "--allow-local-peers"]);
+    for (schema, arguments) in [
+        ("profiles", &["profiles", "--format", "json"][..]),
+        ("history-diff", &["history", "diff", "3", "2", "--json"]),
+        ("history-diff", &["history", "diff", "2", "1", "--json"]),
+    ] {
+        let output = node.companion(arguments).output().unwrap();
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let wanted = schema_named(schema);
+        validate(&wanted, &wanted, &found, schema);
+    }
+}
+
+#[test]
+fn a_bench_of_backfills_is_as_its_schema_says() {
+    let author = Author::new(1);
+    let relay = Relay::start(&[author.profile(now() - 60, "x")], 500);
+    let node = node(&author, &[relay.url()]);
+    node.import(&[author.note(1_700_000_000, "y")]);
+    let script = node.write(
+        "old/backfill_constellation.sh",
+        "#!/bin/bash\n# constellation-backfill.log\ndiscover_constellation_peers() {\n:\n}\n\
+         main() {\n:\n}\nmain \"$@\"\n",
+    );
+    node.write("old/nostr_websocket_backfill.py", "");
+    let arguments = ["bench", "backfill", "--json", "--allow-local-peers", "--script"];
+    let output = node.companion(&[&arguments[..], &[script.to_str().unwrap()]].concat()).output();
+    let output = output.unwrap();
+    // The script needs programs that not every machine has.
+    if output.status.code() == Some(2) {
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(errors.contains("the script needs "), "{errors}");
+        return;
+    }
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let wanted = schema_of("bench-backfill");
+    validate(&wanted, &wanted, &found, "bench");
+    assert_eq!((found["ways"].as_array().unwrap().len(), output.status.code()), (2, Some(0)));
+}
+
+#[test]
+fn every_schema_says_its_version_and_is_found_from_the_docs() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/json.md");
+    let docs = std::fs::read_to_string(docs).unwrap();
+    let files = std::fs::read_dir(schemas()).unwrap().map(|entry| entry.unwrap().path());
+    let files = files.filter(|file| file.extension().is_some_and(|it| it == "json"));
+    for file in files {
+        let (schema, name) = (read_schema(&file), file.file_name().unwrap().to_str().unwrap());
+        if schema["type"] == "array" {
+            let id = schema["$id"].as_str().unwrap();
+            assert!(id.ends_with(":1"), "{name}: {id}");
+        } else {
+            assert!(schema["properties"]["version"]["const"].is_u64(), "{name}");
+            assert!(schema["required"].as_array().unwrap().contains(&json!("version")), "{name}");
+        }
+        assert!(docs.contains(&format!("(../schema/{name})")), "{name}");
+    }
 }
 
 #[test]
