@@ -470,6 +470,7 @@ fn what_is_not_known_of_a_peer_is_named_and_not_counted() {
         refusing["gaps"],
         json!([{
             "reason": "refused by the relay: blocked: not for you",
+            "cause": {"name": "refused", "number": null, "words": "blocked: not for you"},
             "authors": 1, "kinds": [4], "since": null, "until": found["until"],
         }])
     );

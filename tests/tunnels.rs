@@ -136,7 +136,8 @@ fn a_difference_that_is_told_to_stop_closes_its_tunnels_and_names_what_it_does_n
         assert!(ipfs.calls().len() > 1 && ipfs.all_are_closed(), "{:?}", ipfs.calls());
         let found: Value = serde_json::from_slice(&output.stdout).unwrap();
         let since = &found["since"];
-        let gap = json!({"reason": "stopped before the end", "authors": 1, "kinds": [1],
+        let cause = json!({"name": "stopped", "number": null, "words": null});
+        let gap = json!({"reason": "stopped before the end", "cause": cause, "authors": 1, "kinds": [1],
                          "since": since, "until": found["until"]});
         let peer = &found["peers"][0];
         assert_eq!((&peer["status"], &peer["gaps"]), (&json!("incomplete"), &json!([gap])));

@@ -14,7 +14,7 @@ use super::holes::UNSETTLED;
 use crate::import::{Instead, Status};
 use crate::node::{Peer, PeerSource};
 use crate::nostr::Pubkey;
-use crate::peer::{FetchOutcome, Gap, GapReason};
+use crate::peer::{Cause, FetchOutcome, Gap, GapReason};
 use crate::report::SyncStats;
 
 /// Gaps of one peer that are spelled out; the rest is counted.
@@ -166,6 +166,8 @@ impl fmt::Display for WithheldSummary {
 pub struct GapSummary {
     /// Why.
     pub reason: String,
+    /// The same in parts.
+    pub cause: Cause,
     /// Number of authors concerned; null if none were named.
     pub authors: Option<usize>,
     /// The kinds concerned.
@@ -209,12 +211,14 @@ impl PeerSummary {
             let classes: Vec<_> = classes
                 .map(|(name, count)| format!("{count} {}", name.replace('_', " ")))
                 .collect();
-            self.lack(format!(
+            let reason = format!(
                 "{unsettled} events that it gave are not in the database ({})",
                 classes.join(", ")
-            ));
+            );
+            self.lack(reason, Cause::counted("unsettled", unsettled));
         } else if !is_complete && self.gaps.is_empty() {
-            self.lack("too many events that came are not in the database".to_owned());
+            let reason = "too many events that came are not in the database".to_owned();
+            self.lack(reason, Cause::named("too_many_unsettled"));
         }
         if !is_complete {
             self.status = self.status.max(PeerStatus::Incomplete);
@@ -222,11 +226,11 @@ impl PeerSummary {
         self
     }
 
-    fn lack(&mut self, reason: String) {
+    fn lack(&mut self, reason: String, cause: Cause) {
         self.gap_count += 1;
         self.gaps.truncate(GAPS_NAMED - 1);
         let (authors, kinds) = (None, Vec::new());
-        self.gaps.push(GapSummary { reason, authors, kinds, since: None, until: None });
+        self.gaps.push(GapSummary { reason, cause, authors, kinds, since: None, until: None });
     }
 
     /// The reasons of its gaps, each once.
@@ -256,6 +260,7 @@ pub(super) fn status_of(outcome: &FetchOutcome) -> PeerStatus {
 pub(super) fn gaps_of(outcome: &FetchOutcome) -> Vec<GapSummary> {
     let gap = |gap: &Gap| GapSummary {
         reason: gap.reason.to_string(),
+        cause: Cause::from(&gap.reason),
         authors: gap.filter.authors.as_ref().map(Vec::len),
         kinds: gap.filter.kinds.clone().unwrap_or_default(),
         since: gap.filter.since,

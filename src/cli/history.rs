@@ -260,7 +260,7 @@ fn in_words(run: &Run) -> String {
         let _ =
             writeln!(text, "  {:<16} {:>9}", clean_for_log(&phase.name), duration(phase.seconds));
     }
-    let reasons = run.reasons_of_gaps();
+    let reasons = run.reasons_of_gaps(|gap| gap.reason.clone());
     if !reasons.is_empty() {
         text.push_str("Incomplete, because:\n");
     }

@@ -13,4 +13,4 @@ pub use difference::{Difference, PeerChange};
 pub(crate) use file::HISTORY_KEPT;
 pub use file::{AppendError, History, ReadError, append, read};
 pub use page::{Language, page};
-pub use run::{PeerRun, Run, RunGained, RunGap, RunPhase, RunProfiles};
+pub use run::{PeerRun, Run, RunCause, RunGained, RunGap, RunPhase, RunProfiles};

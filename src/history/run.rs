@@ -97,6 +97,16 @@ pub struct PeerRun {
 #[allow(missing_docs, reason = "see the summary")]
 pub struct RunGap {
     pub reason: String,
+    pub cause: Option<RunCause>,
+}
+
+/// The parts of a reason.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[allow(missing_docs, reason = "see the summary")]
+pub struct RunCause {
+    pub name: String,
+    pub number: Option<u64>,
+    pub words: Option<String>,
 }
 
 fn time<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
@@ -124,10 +134,11 @@ impl Run {
         self.started_at.strftime("%Y-%m-%d %H:%M:%S").to_string()
     }
 
-    /// Why it is incomplete: a text for each peer that still owes something, then the errors.
-    pub fn reasons_of_gaps(&self) -> Vec<(String, String)> {
+    /// Why it is incomplete: a text for each peer that still owes something, then the errors. `told`
+    /// gives the text of a gap.
+    pub fn reasons_of_gaps(&self, told: impl Fn(&RunGap) -> String) -> Vec<(String, String)> {
         let owing = self.peers.iter().filter(|peer| peer.status != PeerStatus::Complete);
-        let peers = owing.map(|peer| (peer.url.clone(), peer.why()));
+        let peers = owing.map(|peer| (peer.url.clone(), peer.why(&told)));
         peers.chain(self.errors.iter().map(|error| (String::new(), error.clone()))).collect()
     }
 }
@@ -139,11 +150,11 @@ impl PeerRun {
     }
 
     /// The reasons of its gaps, each once.
-    pub fn why(&self) -> String {
-        let mut reasons: Vec<&str> = Vec::new();
-        for gap in &self.gaps {
-            if !reasons.contains(&gap.reason.as_str()) {
-                reasons.push(&gap.reason);
+    fn why(&self, told: impl Fn(&RunGap) -> String) -> String {
+        let mut reasons: Vec<String> = Vec::new();
+        for reason in self.gaps.iter().map(told) {
+            if !reasons.contains(&reason) {
+                reasons.push(reason);
             }
         }
         reasons.join("; ")

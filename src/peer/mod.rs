@@ -7,6 +7,7 @@
 mod auth;
 mod backoff;
 mod budget;
+mod cause;
 mod connect;
 mod connect_error;
 mod connection;
@@ -37,6 +38,7 @@ mod wording;
 
 pub use auth::AuthKey;
 pub use backoff::Pace;
+pub use cause::Cause;
 pub use connect::Dialler;
 pub use connect_error::ConnectError;
 pub use forged::ForgedIds;

@@ -4,6 +4,7 @@
 //! security policy forbids to load anything. The template engine escapes every text; what a browser
 //! would hide or turn around is replaced before ([`clean_to`]). Its size has a bound.
 
+mod reasons;
 mod words;
 
 use askama::Template;
@@ -138,7 +139,7 @@ fn share(count: f64, most: f64) -> String {
 impl<'a> Page<'a> {
     fn new(run: &Run, history: &History, language: Language) -> Self {
         let w = language.words();
-        let owed = run.reasons_of_gaps();
+        let owed = run.reasons_of_gaps(|gap| language.reason(gap));
         let missing = run.profiles.missing_pubkeys.len().min(MISSING);
         let peers: Vec<&PeerRun> = run.peers.iter().chain(&run.fallback).collect();
         Self {

@@ -1,6 +1,8 @@
 use serde_json::json;
 
 use super::*;
+use crate::history::run::RunGap;
+use crate::peer::Cause;
 
 const HOSTILE: &str = "<script>alert(1)</script>\" onload='x' &amp; \u{202e}\u{1b}[2J{{ w.title }}";
 
@@ -74,6 +76,71 @@ fn each_class_of_events_has_a_french_name() {
         // A dry run is never in the history.
         assert_eq!(is_named, *class != crate::backfill::Class::WouldImport, "{class:?}");
     }
+}
+
+/// One of each reason, as a history has it.
+fn gaps() -> Vec<RunGap> {
+    use crate::peer::GapReason::*;
+    let words = || "words <b>".to_owned();
+    let reasons = [
+        NotConnected(words()),
+        DenseSecond(7),
+        IgnoresFilter,
+        SaysNothing,
+        AfterItsEnd,
+        Closed(words()),
+        Unanswered(7),
+        NoOrder,
+        TimedOut(7, None),
+        TimedOut(7, Some(words())),
+        TooSlow(7),
+        Cut(words()),
+        NotGiven(7, None),
+        NotGiven(7, Some(words())),
+        Useless,
+        Forged(7),
+        Strangers(7),
+        Stopped,
+    ];
+    let of_peers = reasons.iter().map(|reason| (reason.to_string(), Cause::from(reason)));
+    let ours = [
+        ("7 events are not here".to_owned(), Cause::counted("unsettled", 7)),
+        ("too many events".to_owned(), Cause::named("too_many_unsettled")),
+    ];
+    let gap = |(reason, cause): (String, Cause)| {
+        serde_json::from_value(json!({"reason": reason, "cause": cause})).unwrap()
+    };
+    of_peers.chain(ours).map(gap).collect()
+}
+
+#[test]
+fn every_reason_is_told_in_french_with_its_number_and_its_words() {
+    for gap in gaps() {
+        let (english, french) = (Language::English.reason(&gap), Language::French.reason(&gap));
+        assert_eq!(english, gap.reason);
+        assert_ne!(french, english);
+        let cause = gap.cause.unwrap();
+        assert_eq!(french.contains('7'), cause.number.is_some(), "{french}");
+        assert_eq!(french.ends_with(" : words <b>"), cause.words.is_some(), "{french}");
+    }
+    let mut run = run("plain");
+    run.peers[0].gaps = gaps().drain(8..10).collect();
+    let history = History { runs: vec![(run, String::new())], skipped: 0 };
+    let page = page(&history, Language::French).unwrap().unwrap();
+    let told =
+        "rien de nouveau pendant 7 s; rien de nouveau pendant 7 s, après cet avis : words &#60;b";
+    assert!(page.contains(told), "{page}");
+}
+
+#[test]
+fn a_reason_whose_cause_is_not_known_is_told_as_it_was_noted() {
+    for cause in [json!(null), json!({"name": "of a later version", "number": 1, "words": null})] {
+        let gap: RunGap =
+            serde_json::from_value(json!({"reason": "because", "cause": cause})).unwrap();
+        assert_eq!(Language::French.reason(&gap), "because");
+    }
+    let gap: RunGap = serde_json::from_value(json!({"reason": "because"})).unwrap();
+    assert_eq!(Language::French.reason(&gap), "because");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! The words of the page in the languages that it speaks.
 
+use super::reasons;
 use crate::backfill::{PeerStatus, Status};
+use crate::history::run::RunGap;
 
 /// A language of the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -232,6 +234,15 @@ impl Language {
             _ => return name.replace('_', " "),
         };
         french.to_owned()
+    }
+
+    /// Why something is missing.
+    pub(super) fn reason(self, gap: &RunGap) -> String {
+        let french = match self {
+            Self::English => None,
+            Self::French => reasons::in_french(gap),
+        };
+        french.unwrap_or_else(|| gap.reason.clone())
     }
 
     /// The part of a run that a summary names so.
