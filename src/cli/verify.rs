@@ -2,6 +2,8 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::Context;
 use clap::Args;
@@ -35,11 +37,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     arguments.threads.need()?;
     arguments.threads.apply()?;
     let progress = Progress::new(!is_quiet());
-    let mut report = Report { progress, checked: 0, wrong: 0, all: None };
+    let mut report = Report { progress, checked: 0, wrong: 0, all: All::Unknown };
     let told = match arguments.what()? {
         What::Database => {
             let db = arguments.node.open_database()?;
-            report.all = db.event_count().ok();
+            report.all = db.event_count().map_or(All::Unknown, All::Events);
             verify_database(&db, ExportRange::default(), |checked| report.tell(&checked))
         }
         What::Matches(filters) => {
@@ -51,6 +53,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
             let input = Source::open(&file, &crate::stop::Stop::default())
                 .with_context(cannot)
                 .or_usage()?;
+            if let Some(bytes) = input.bytes {
+                report.all = All::Bytes { read: input.counter(), all: bytes };
+            }
             verify_lines(input, |checked| report.tell(&checked))
         }
     };
@@ -111,8 +116,18 @@ struct Report {
     progress: Progress,
     checked: u64,
     wrong: u64,
-    /// How many there are to check, where that is known.
-    all: Option<u64>,
+    all: All,
+}
+
+/// How much there is to check.
+enum All {
+    Unknown,
+    Events(u64),
+    /// Of a file, as it lies there.
+    Bytes {
+        read: Arc<AtomicU64>,
+        all: u64,
+    },
 }
 
 impl Report {
@@ -129,7 +144,11 @@ impl Report {
             self.progress.suspend(|| print(&clean_json(&text))).map_err(Stop::Print)?;
         }
         let text = format!("{} events checked, {} wrong", self.checked, self.wrong);
-        let share = self.all.map(|all| (self.checked.min(all), all));
+        let share = match &self.all {
+            All::Unknown => None,
+            All::Events(all) => Some((self.checked.min(*all), *all)),
+            All::Bytes { read, all } => Some((read.load(Ordering::Relaxed).min(*all), *all)),
+        };
         self.progress.update(&ProgressState { phase: "Verifying", text: &text, share, peers: &[] });
         Ok(())
     }

@@ -11,6 +11,7 @@ use rustix::process::Signal;
 use crate::small_node::{SmallNode, now};
 use crate::support::screen::Screen;
 use crate::support::scripted::{Act, ScriptedRelay, answer};
+use crate::support::terminal::{Shown, on_terminal};
 use crate::support::{feed, heed_signals, strfry_bin};
 use crate::wait::until;
 
@@ -145,6 +146,25 @@ fn import_and_verify_show_a_bar_and_leave_nothing_behind() {
                 assert!(!text.contains(word), "{command:?} {word}: {text}");
             }
         }
+    }
+}
+
+#[test]
+fn whatever_has_a_known_end_shows_a_bar() {
+    let small = SmallNode::with(&strfry_bin(), |_, _| Vec::new());
+    let notes = (0..3_000).map(|number| small.alice.note(now() - 9_000 + number, "x") + "\n");
+    let notes = notes.collect::<String>();
+    let file = small.node.write("events.jsonl", &notes);
+    let file = file.to_str().unwrap();
+    for (command, phase) in [
+        (&["import", file][..], "Importing: "),
+        (&["verify"], "Verifying: "),
+        (&["verify", file], "Verifying: "),
+        (&["diff", "--allow-local-peers"], "Comparing: "),
+    ] {
+        let Shown { err, .. } = on_terminal(&mut small.node.companion(command), 80);
+        let bar = err.split(phase).nth(1).and_then(|rest| rest.lines().nth(1));
+        assert!(bar.is_some_and(|bar| bar.contains("-] ") && bar.contains(" %")), "{err:?}");
     }
 }
 
