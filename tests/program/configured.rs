@@ -102,6 +102,10 @@ fn a_section_is_for_its_command_and_wins_over_the_lines_above() {
         |command| user.shown(&mut user.command(&["config", "show", "--json", command]), "days");
     assert_eq!(days("backfill"), row("days", &["2"], "file", Some(&place), &[]));
     assert_eq!(days("diff"), row("days", &["9"], "file", Some(&place), &[]));
+    // What wins over both names their file once.
+    let typed = ["config", "show", "--json", "diff", "--days", "5"];
+    let expected = row("days", &["5"], "command line", None, &[&place]);
+    assert_eq!(user.shown(&mut user.command(&typed), "days"), expected);
 }
 
 #[test]

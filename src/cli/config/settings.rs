@@ -172,7 +172,8 @@ impl Settings {
             if let Some(above) = self.settings.iter_mut().find(|it| it.given.option == given.option)
             {
                 // A section and the lines above it are in one file.
-                if above.given.origin != given.origin {
+                let known = above.over.last().unwrap_or(&above.given.origin);
+                if *known != given.origin {
                     above.over.push(given.origin);
                 }
                 continue;
