@@ -23,6 +23,7 @@ mod man;
 mod node;
 mod open;
 mod output;
+mod own_path;
 mod peers;
 mod profiles;
 mod pubkey_args;
