@@ -36,7 +36,7 @@ Exit codes:
 const GROUPS: &[(&str, &[&str])] = &[
     ("Fetch", &["backfill", "diff", "peers", "import", "history", "report"]),
     ("Read", &["profiles", "pubkeys", "scan", "export", "verify", "stats"]),
-    ("Set up", &["config", "completions", "man", "bench", "adopt"]),
+    ("Set up", &["config", "systemd", "completions", "man", "bench", "adopt"]),
 ];
 
 /// What a command line does, and that line. Tests run them on a node that has the files
@@ -155,6 +155,20 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         &[
             ("What would the hourly run do?", "strfry-companion config show backfill --days 1"),
             ("Which database is read?", "strfry-companion config show --json stats"),
+        ],
+    ),
+    (
+        "systemd",
+        &[
+            (
+                "A service, and the timer that starts it every hour",
+                "strfry-companion systemd service --days 1 > strfry-companion.service \\\n      \
+                 && strfry-companion systemd timer > strfry-companion.timer",
+            ),
+            (
+                "A line for a crontab, for one relay",
+                "strfry-companion systemd cron --relay wss://relay.example --pubkeys pubkeys.txt",
+            ),
         ],
     ),
     (

@@ -34,6 +34,7 @@ mod scan;
 mod signals;
 mod stats;
 mod strfry;
+mod systemd;
 mod trace;
 mod values;
 mod verify;
@@ -121,6 +122,7 @@ commands! {
     "verify", verify, "Check the id and signature of every event";
     "stats", stats, "Show figures about the database";
     "config", config, "Show what each option is set to, and where that is said";
+    "systemd", systemd, "Print a service, a timer, a line for cron, or a compose file";
     "completions", completions, "Print the completions of commands and options for a shell";
     "man", man, "Print a manual page, or write all of them";
     "bench", bench, "Compare this program with strfry, or with the old script";

@@ -50,7 +50,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
             tracing.end(&trace, |trouble| tell(format_args!("warning: {trouble}")));
             probes?
         }
-        false if arguments.tracing.is_on() => {
+        false if arguments.tracing.file().is_some() => {
             return Err(Failure::Usage(anyhow!(
                 "--trace-peers has nothing to write without --probe"
             )));

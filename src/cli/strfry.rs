@@ -42,6 +42,11 @@ impl StrfryArguments {
         std::path::absolute(binary).or_usage()
     }
 
+    /// The command by which strfry is reached, if it is not an executable on this machine.
+    pub(super) fn words(&self) -> Option<&str> {
+        self.strfry_command.as_deref()
+    }
+
     pub(super) fn command(
         &self,
         node: &NodeArguments,
