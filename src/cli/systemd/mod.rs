@@ -57,7 +57,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let backfill = backfill::Arguments::from_arg_matches(&call.matches).or_usage()?;
     let deployment = Deployment::find(&backfill, &call.settings)?;
     print(&match arguments.what {
-        What::Service | What::Timer => unit::service(&deployment),
+        What::Service | What::Timer => unit::service(&deployment)?,
         What::Cron => cron::line(&deployment)?,
         What::Compose => compose::file(&deployment)?,
     })?;

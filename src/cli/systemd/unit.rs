@@ -2,8 +2,11 @@
 
 use std::fmt::Write;
 
+use anyhow::anyhow;
+
 use super::deployment::Deployment;
 use super::{MOST_MEMORY_MIB, SECONDS_TO_STOP};
+use crate::cli::exit::{Failure, Result};
 
 pub(super) const TIMER: &str = "\
 # /etc/systemd/system/strfry-companion.timer
@@ -71,7 +74,14 @@ SystemCallErrorNumber=EPERM
 ";
 
 /// The service.
-pub(super) fn service(deployment: &Deployment) -> String {
+pub(super) fn service(deployment: &Deployment) -> Result<String> {
+    // `string_is_safe` in systemd's string-util.c.
+    if deployment.program.contains(['"', '\'', '\\']) {
+        return Err(Failure::Usage(anyhow!(
+            "systemd starts no program with a quote or a backslash in its path: put {} elsewhere",
+            deployment.program
+        )));
+    }
     let mut text = HEAD.to_owned();
     // Writing to a String cannot fail.
     if !deployment.missing.is_empty() {
@@ -110,7 +120,7 @@ pub(super) fn service(deployment: &Deployment) -> String {
     for directory in &deployment.written {
         let _ = writeln!(text, "ReadWritePaths={}", word(directory));
     }
-    text
+    Ok(text)
 }
 
 /// The command, an option on each line.
