@@ -147,3 +147,102 @@ fn word(text: &str) -> String {
     }
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::deployment::User;
+    use super::*;
+
+    fn deployment() -> Deployment {
+        Deployment {
+            program: "/usr/bin/strfry-companion".to_owned(),
+            options: ["--days=1", "--home=/home/astro/.zen"].map(str::to_owned).to_vec(),
+            options_in_image: Err("not asked for"),
+            environment: vec![("IPFSNODEID".to_owned(), "12D3KooW".to_owned())],
+            user: User { name: "astro".to_owned(), uid: 1000, gid: 1000 },
+            caller_home: None,
+            written: vec![
+                "/home/astro/.zen/strfry".to_owned(),
+                "/home/astro/.zen/tmp/coucou".to_owned(),
+            ],
+            missing: Vec::new(),
+            read: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_service_of_a_node_has_no_more_rights_than_it_needs() {
+        let expected = "\
+# /etc/systemd/system/strfry-companion.service, beside strfry-companion.timer; then
+#   systemctl daemon-reload && systemctl enable --now strfry-companion.timer
+
+[Unit]
+Description=Fetch what strfry lacks from peer relays
+Wants=network-online.target
+After=network-online.target
+
+[Service]
+Type=oneshot
+User=astro
+Environment=IPFSNODEID=12D3KooW
+ExecStart=/usr/bin/strfry-companion backfill \\
+    --days=1 \\
+    --home=/home/astro/.zen
+# 1 says that the run finished, but a peer gave only a part, or a profile is still missing. The
+# journal says which, and the next run asks for the rest. 2 and 3 are failures: see the manual.
+SuccessExitStatus=1
+# The first signal goes to the program alone, which ends strfry in an orderly way, within 10 s.
+KillMode=mixed
+TimeoutStopSec=15
+Nice=10
+MemoryMax=512M
+
+# It needs the network, and writes where ReadWritePaths= says.
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+ProtectSystem=strict
+ProtectHome=read-only
+PrivateDevices=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+# Netlink: how the C library finds out which kinds of addresses this machine has.
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallErrorNumber=EPERM
+# Left out: PrivatePIDs=, for LMDB tells readers apart by their PIDs (the program would read without
+# strfry's lock file), and PrivateUsers=, for files of root would look like a stranger's.
+PrivateTmp=yes
+ReadWritePaths=/home/astro/.zen/strfry
+ReadWritePaths=/home/astro/.zen/tmp/coucou
+";
+        assert_eq!(service(&deployment()).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_is_not_there_yet_is_named_with_the_command_that_makes_it() {
+        let missing = vec!["/home/astro/it's".to_owned()];
+        let text = service(&Deployment { missing, ..deployment() }).unwrap();
+        let head = text.split_once("\n\n").unwrap().0.split_once("strfry-companion.timer\n# First");
+        assert_eq!(
+            head.unwrap().1,
+            " make what is not there yet:\n#   install -d -o astro -m 700 '/home/astro/it'\\''s'"
+        );
+    }
+
+    #[test]
+    fn files_for_everybody_are_not_hidden_from_a_run_that_has_some() {
+        let written = vec!["/tmp/relay".to_owned()];
+        let text = service(&Deployment { written, ..deployment() }).unwrap();
+        assert!(text.contains("\n# Nor PrivateTmp=:") && !text.contains("\nPrivateTmp="), "{text}");
+    }
+}
