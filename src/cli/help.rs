@@ -167,7 +167,8 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             ),
             (
                 "A line for a crontab, for one relay",
-                "strfry-companion systemd cron --relay wss://relay.example --pubkeys pubkeys.txt",
+                "strfry-companion systemd cron --relay wss://relay.example \\\n      \
+                 --pubkeys pubkeys.txt",
             ),
         ],
     ),

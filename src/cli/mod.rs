@@ -90,6 +90,10 @@ macro_rules! commands {
                 _ => command,
             };
             let command = looks::Looks::augment_args(command);
+            let command = command.mut_subcommands(|command| {
+                let help = help::help_option(&command);
+                command.arg(help)
+            });
             let help = help::help_option(&command);
             command.about(about).arg(help).after_long_help(help::after_options(&name))
         }
