@@ -309,3 +309,22 @@ fn what_cannot_be_said_there_is_refused() {
          program as the user whose strfry it is, and name strfry with --strfry-bin\n"
     );
 }
+
+#[test]
+fn a_directory_with_nothing_of_strfrys_is_not_made_its_directory() {
+    let operator = Operator::new(&strfry_bin());
+    let absolute = format!("db = \"{}\"\n", operator.shown("srv/strfry-db"));
+    operator.write("etc/strfry.conf", &absolute);
+    let strfry = operator.strfry.to_str().unwrap();
+    let mut command = operator.companion(&["systemd", "cron", "--strfry-bin", strfry]);
+    command.env("STRFRY_CONFIG", operator.at("etc/strfry.conf")).env("PATH", "/nonexistent");
+    let said = operator.said(&mut command);
+    let (_, command) = said.out.split_once(" backfill ").unwrap();
+    assert_eq!(
+        command,
+        format!(
+            "--strfry-config=ROOT/etc/strfry.conf --state-dir=ROOT/home/.local/state/strfry-companion\
+             ROOT/srv/strfry-db --strfry-bin={strfry} --quiet\n"
+        )
+    );
+}

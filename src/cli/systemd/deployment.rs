@@ -77,11 +77,18 @@ impl Deployment {
         } else {
             paths::in_path(ipfs, std::env::var_os("PATH").as_ref())
         };
+        // Where this process runs is strfry's directory if nothing else is. Only what is in there
+        // makes it one that counts.
+        let lists = [paths.blacklist(), paths.amis_of_amis()];
+        let strfry_dir = Some(paths.strfry_dir().to_owned()).filter(|directory| {
+            let is_used = |path: &PathBuf| path.starts_with(directory) && path.exists();
+            lists.iter().chain([&database, &paths.strfry_bin()]).any(is_used)
+        });
         let mut places = vec![("home", home.clone())];
         // What a node's home says needs not be said again.
         if home.as_ref().is_none_or(|home| NodePaths::of_home(home) != paths) {
             let conf = Some(paths.strfry_conf()).filter(|it| paths.names_conf() || it.exists());
-            places.push(("strfry-dir", Some(paths.strfry_dir().to_owned())));
+            places.push(("strfry-dir", strfry_dir.clone()));
             places.push(("strfry-config", conf));
             places.push(("state-dir", Some(absolute(paths.state_dir())?)));
         }
@@ -114,8 +121,8 @@ impl Deployment {
         let mut written = backfill.written();
         written.extend(["data.mdb", "lock.mdb"].map(|file| database.join(file)));
         let written = outermost(directories(&written)?);
-        let mut read = vec![paths.strfry_conf(), paths.blacklist(), paths.amis_of_amis()];
-        read.extend([paths.strfry_dir(), paths.home()].map(Path::to_owned));
+        let mut read = vec![paths.strfry_conf(), paths.home().to_owned()];
+        read.extend(strfry_dir);
         read.extend(settings.files.iter().chain(&given.files).cloned());
         let mut read = outermost(read.iter().map(|it| absolute(it)).collect::<Result<_>>()?);
         read.retain(|it| it.exists() && it.parent().is_some());
