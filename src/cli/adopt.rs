@@ -10,6 +10,7 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 
 use super::exit::{Failure, OrFail, Outcome, Result};
+use super::node::ConfigurationFile;
 use super::output::print;
 use super::own_path::own_path;
 use crate::files;
@@ -33,6 +34,8 @@ pub(super) struct Arguments {
     /// Home of the node's files [default: ~/.zen]
     #[arg(long, value_name = "DIR")]
     home: Option<PathBuf>,
+    #[command(flatten)]
+    configuration: ConfigurationFile,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
