@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use serde_json::Value;
 
 use super::deployment::Deployment;
-use super::{MOST_MEMORY_MIB, SECONDS_TO_STOP};
+use super::{MOST_MEMORY_MIB, OPEN_FILES, SECONDS_TO_STOP};
 use crate::cli::exit::{Failure, Result};
 
 const HEAD: &str = "\
@@ -38,6 +38,7 @@ pub(super) fn file(deployment: &Deployment) -> Result<String> {
          cap_drop: [ALL]\n    \
          security_opt: [\"no-new-privileges:true\"]\n    \
          mem_limit: {MOST_MEMORY_MIB}m\n    \
+         ulimits: {{ nofile: {OPEN_FILES} }}\n    \
          stop_grace_period: {SECONDS_TO_STOP}s\n    \
          restart: \"no\"\n    \
          profiles: [tools]\n",

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use anyhow::anyhow;
 
 use super::deployment::Deployment;
-use super::{MOST_MEMORY_MIB, SECONDS_TO_STOP};
+use super::{MOST_MEMORY_MIB, OPEN_FILES, SECONDS_TO_STOP};
 use crate::cli::exit::{Failure, Result};
 
 pub(super) const TIMER: &str = "\
@@ -108,6 +108,8 @@ pub(super) fn service(deployment: &Deployment) -> Result<String> {
          TimeoutStopSec={SECONDS_TO_STOP}\n\
          Nice=10\n\
          MemoryMax={MOST_MEMORY_MIB}M\n\
+         # What strfry asks for (relay.nofiles), also to import.\n\
+         LimitNOFILE={OPEN_FILES}\n\
          {HARDENED}"
     );
     if deployment.is_temporary() {
@@ -196,6 +198,8 @@ KillMode=mixed
 TimeoutStopSec=15
 Nice=10
 MemoryMax=512M
+# What strfry asks for (relay.nofiles), also to import.
+LimitNOFILE=1000000
 
 # It needs the network, and writes where ReadWritePaths= says.
 NoNewPrivileges=yes
