@@ -68,31 +68,18 @@ impl Deployment {
         user.warn_of_configuration(&settings.files);
 
         let mut given = Given::of(settings)?;
+        let strfry_dir = used_strfry_dir(&paths, &database);
         let names_home = given.names_home || paths.home().is_dir();
         let home = names_home.then(|| absolute(paths.home())).transpose()?;
-        let db = backfill.node.db.as_deref().map(absolute).transpose()?;
-        let ipfs = &backfill.asking.reaching.ipfs_bin;
-        let ipfs = if ipfs.components().count() > 1 {
-            Some(absolute(ipfs)?)
-        } else {
-            paths::in_path(ipfs, std::env::var_os("PATH").as_ref())
-        };
-        // Where this process runs is strfry's directory if nothing else is. Only what is in there
-        // makes it one that counts.
-        let lists = [paths.blacklist(), paths.amis_of_amis()];
-        let strfry_dir = Some(paths.strfry_dir().to_owned()).filter(|directory| {
-            let is_used = |path: &PathBuf| path.starts_with(directory) && path.exists();
-            lists.iter().chain([&database, &paths.strfry_bin()]).any(is_used)
-        });
         let mut places = vec![("home", home.clone())];
-        // What a node's home says needs not be said again.
+        // What a node's home says need not be said again.
         if home.as_ref().is_none_or(|home| NodePaths::of_home(home) != paths) {
             let conf = Some(paths.strfry_conf()).filter(|it| paths.names_conf() || it.exists());
             places.push(("strfry-dir", strfry_dir.clone()));
             places.push(("strfry-config", conf));
             places.push(("state-dir", Some(absolute(paths.state_dir())?)));
         }
-        places.push(("db", db));
+        places.push(("db", backfill.node.db.as_deref().map(absolute).transpose()?));
         for (option, place) in places {
             if let Some(place) = place {
                 given.options.push(with_value(option, &said(place.as_os_str())?));
@@ -114,7 +101,7 @@ impl Deployment {
                 Ok(given.options)
             }
         };
-        if let Some(ipfs) = ipfs {
+        if let Some(ipfs) = found_ipfs(&backfill.asking.reaching.ipfs_bin)? {
             options.push(with_value("ipfs-bin", &said(ipfs.as_os_str())?));
         }
 
@@ -281,6 +268,23 @@ impl User {
             self.name
         )))
     }
+}
+
+/// strfry's directory, if anything of strfry is in it: it is where this process runs if nothing says
+/// otherwise.
+fn used_strfry_dir(paths: &NodePaths, database: &Path) -> Option<PathBuf> {
+    let directory = paths.strfry_dir();
+    let files = [paths.blacklist(), paths.amis_of_amis(), database.to_owned(), paths.strfry_bin()];
+    let is_used = files.iter().any(|file| file.starts_with(directory) && file.exists());
+    is_used.then(|| directory.to_owned())
+}
+
+/// The command that opens tunnels, which need not be in the `PATH` of what runs later.
+fn found_ipfs(named: &Path) -> Result<Option<PathBuf>> {
+    if named.components().count() > 1 {
+        return absolute(named).map(Some);
+    }
+    Ok(paths::in_path(named, std::env::var_os("PATH").as_ref()))
 }
 
 /// A file, or the first directory above it that is there.
