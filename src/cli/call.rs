@@ -12,7 +12,7 @@ use clap::{ArgMatches, Command};
 use super::config::{Environment, Settings};
 use super::exit::{self, Failure, code_of_arguments, tell};
 use super::looks::color_of_help;
-use super::{command, is_script, options_of, script};
+use super::{NAMES, command, command_with_list, is_script, options_of, script};
 
 /// A call that can be run.
 pub(super) struct Call {
@@ -44,7 +44,12 @@ impl Call {
         }
         let color = color_of_help(&typed);
         let parse = |arguments: &[OsString]| {
-            let parser = if called_as_script { script() } else { command() };
+            let parser = match arguments.get(1).and_then(|first| first.to_str()) {
+                _ if called_as_script => script(),
+                // No first help: putting its list together takes as long as all the rest of this.
+                Some(first) if NAMES.contains(&first) || first == "--version" => command(),
+                _ => command_with_list(),
+            };
             parser
                 .color(color)
                 .try_get_matches_from(arguments)

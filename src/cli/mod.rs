@@ -73,12 +73,10 @@ macro_rules! commands {
                 .subcommand_required(true)
                 .arg_required_else_help(true)
                 .disable_help_subcommand(true);
-            let command = command$(.subcommand(
+            command$(.subcommand(
                 // Once more, because shared options bring a description of their own.
                 Command::new($name).about($about).disable_help_flag(true).defer(options_of),
-            ))*;
-            let list = help::list_of_commands(&command);
-            command.after_long_help(format!("{list}\n\n{}", help::exit_codes())).after_help(list)
+            ))*
         }
 
         /// Gives a command its options.
@@ -133,6 +131,13 @@ commands! {
     "adopt", adopt, "Let a node's old script hand over to this program";
 }
 
+/// The program's commands, with the list of them that the first help shows.
+fn command_with_list() -> Command {
+    let command = command();
+    let list = help::list_of_commands(&command);
+    command.after_long_help(format!("{list}\n\n{}", help::exit_codes())).after_help(list)
+}
+
 /// The old script: `backfill` without a subcommand.
 fn script() -> Command {
     let command = Command::new("backfill").disable_help_flag(true).max_term_width(100);
@@ -142,7 +147,7 @@ fn script() -> Command {
 
 /// The program with all options of all commands.
 fn all_commands() -> Command {
-    let mut commands = command();
+    let mut commands = command_with_list();
     commands.build();
     commands
 }
@@ -185,7 +190,7 @@ mod tests {
 
     #[test]
     fn the_arguments_are_consistent() {
-        command().debug_assert();
+        command_with_list().debug_assert();
         script().debug_assert();
     }
 

@@ -1,18 +1,20 @@
 //! `profiles`: which pubkeys have a kind 0, by index lookup.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 
 use anyhow::anyhow;
 use clap::{Args, ValueEnum};
+use serde::Deserialize;
 
 use super::exit::{Failure, OrFail, Outcome, Result, answer};
 use super::node::NodeArguments;
 use super::output::{is_terminal, print, written};
 use super::pubkey_args::{parse_keys, read_pubkeys};
 use crate::node::PeerPolicy;
-use crate::nostr::{Event, Pubkey, kind};
+use crate::nostr::{Pubkey, kind};
 use crate::profile::{Format, Profile, ProfileRow, render};
 use crate::strfry_db::StrfryDb;
 
@@ -113,14 +115,20 @@ fn missing(db: &StrfryDb, pubkeys: &[Pubkey]) -> Result<Vec<String>> {
     Ok(missing.map(|(pubkey, _)| format!("{pubkey}\n")).collect())
 }
 
+/// What is read of an event whose form strfry has checked.
+#[derive(Deserialize)]
+struct WithContent<'a> {
+    #[serde(borrow)]
+    content: Cow<'a, str>,
+}
+
 fn rows(db: &StrfryDb, pubkeys: &[Pubkey]) -> Result<Vec<ProfileRow>> {
     db.get_newest_of_each(pubkeys, kind::PROFILE, |pubkey, stored| {
         let Some(stored) = stored else { return ProfileRow::missing(*pubkey) };
         // A profile that is no JSON object is there all the same, without any of its fields.
-        let profile = Event::parse(&stored.json)
-            .ok()
-            .and_then(|event| Profile::parse(&event.content).ok())
-            .unwrap_or_default();
+        let event = serde_json::from_str(&stored.json).ok();
+        let profile = event.and_then(|WithContent { content }| Profile::parse(&content).ok());
+        let profile = profile.unwrap_or_default();
         ProfileRow::found(*pubkey, stored.id, stored.created_at, profile)
     })
     .or_cannot_run()

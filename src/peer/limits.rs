@@ -168,6 +168,10 @@ pub const FIRST_ROUND: usize = 2_100;
 /// Comparisons of which nothing is known here, so that the peer names all that it has, at once.
 pub const BLIND_COMPARISONS: usize = 2;
 
+/// Seconds in which a hundred authors publish no more than may wait: those of the hourly run, whose
+/// windows begin a day or two ago.
+pub const SHORT_WINDOW: u64 = 3 * 86_400;
+
 /// Events older than that when a fetch began, seconds, are not published while it is under way.
 pub const PUBLISHED_LATE: u64 = 60;
 

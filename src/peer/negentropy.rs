@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::limits::{
     BLIND_COMPARISONS, COMPARISONS, CONTROL_AUTHORS, IDS_FOR_COMPARING_IN_PARALLEL,
-    IDS_OF_ONE_PEER, ITEMS_COMPARED, LOOK_FOR_ROOM, PARTS_WAITING, SPLITS,
+    IDS_OF_ONE_PEER, ITEMS_COMPARED, LOOK_FOR_ROOM, PARTS_WAITING, SHORT_WINDOW, SPLITS,
 };
 use super::local::{ItemSet, LocalError};
 use super::message;
@@ -142,8 +142,10 @@ impl Negentropy {
             self.controls = CONTROLS;
         }
         let here = match here {
-            // Nothing that the peer can show to have.
-            Ok(here) if is_control && here.is_empty() => return Round::default(),
+            // Nothing that the peer can show to have, or need show.
+            Ok(here) if is_control && (here.is_empty() || self.has_something) => {
+                return Round::default();
+            }
             Ok(here) => here,
             Err(LocalError::NoRoom) => {
                 self.waiting.push_front(Query { filter, begun, is_control });
@@ -161,6 +163,9 @@ impl Negentropy {
                 let subscription = subscription.to_owned();
                 let comparison = Box::new(comparison);
                 let only_here = 0;
+                if comparison.items() == 0 && !is_control {
+                    self.control_early(&filter, limits);
+                }
                 self.open.push(OpenComparison {
                     subscription,
                     comparison,
@@ -181,7 +186,7 @@ impl Negentropy {
     fn has_room(&self, member: &Member) -> bool {
         let asked = self.open.iter().filter(|open| open.held.is_none());
         let (under_way, blind) = asked.fold((0, 0), |(all, blind), open| {
-            (all + 1, blind + usize::from(open.comparison.is_blind()))
+            (all + 1, blind + usize::from(may_name_many(&open.comparison)))
         });
         let most = if under_way > 0 { IDS_FOR_COMPARING_IN_PARALLEL } else { IDS_OF_ONE_PEER };
         blind < BLIND_COMPARISONS && member.has_room(most)
@@ -391,21 +396,24 @@ impl Negentropy {
         if limits.compares_truly || self.compared.is_empty() {
             return false;
         }
-        let is_lasting = |kind: &u64| LASTING_KINDS.contains(kind);
-        let is_public = |kind: &u64| ![kind::DIRECT_MESSAGE, kind::GIFT_WRAP].contains(kind);
-        while self.controls < CONTROLS {
-            self.controls += 1;
-            // Where nothing is here of the few that last, all kinds count.
-            let control = match self.controls {
-                1 => control_of(&self.compared, is_lasting),
-                _ => control_of(&self.compared, is_public),
-            };
-            if let Some(filter) = control {
-                self.waiting.push_back(Query { is_control: true, ..Query::new(filter) });
-                return true;
-            }
+        let compared: Vec<&Filter> = self.compared.iter().collect();
+        let control = next_control(&mut self.controls, &compared);
+        let is_some = control.is_some();
+        self.waiting.extend(control);
+        is_some
+    }
+
+    /// The same, together with the first comparison, if nothing is here of that: it will probably
+    /// show nothing, and far away a round takes as long as all the rest.
+    fn control_early(&mut self, first: &Filter, limits: &PeerLimits) {
+        if limits.compares_truly || self.controls > 0 || !self.compared.is_empty() {
+            return;
         }
-        false
+        let waiting = self.waiting.iter().map(|query| &query.filter);
+        let all: Vec<&Filter> = std::iter::once(first).chain(waiting).collect();
+        if let Some(control) = next_control(&mut self.controls, &all) {
+            self.waiting.push_front(control);
+        }
     }
 
     /// What was compared, if no answer has ever shown that the peer has anything; it is left to
@@ -425,9 +433,34 @@ impl Negentropy {
     }
 }
 
+/// Whether an answer may name more than waits at once. In a short time, little has been published.
+fn may_name_many(comparison: &Reconciliation) -> bool {
+    let Filter { since, until, .. } = comparison.filter();
+    let seconds = until.unwrap_or(u64::MAX).saturating_sub(since.unwrap_or(0));
+    comparison.is_blind() && seconds > SHORT_WINDOW
+}
+
+/// The next control of what is compared that can be made, if `made` have been.
+fn next_control(made: &mut usize, compared: &[&Filter]) -> Option<Query> {
+    let is_lasting = |kind: &u64| LASTING_KINDS.contains(kind);
+    let is_public = |kind: &u64| ![kind::DIRECT_MESSAGE, kind::GIFT_WRAP].contains(kind);
+    while *made < CONTROLS {
+        *made += 1;
+        // Where nothing is here of the few that last, all kinds count.
+        let control = match *made {
+            1 => control_of(compared, is_lasting),
+            _ => control_of(compared, is_public),
+        };
+        if let Some(filter) = control {
+            return Some(Query { is_control: true, ..Query::new(filter) });
+        }
+    }
+    None
+}
+
 /// A small comparison of what most authors have published and relays keep for good, without regard
 /// to time. `None`: that was not asked about.
-fn control_of(compared: &[Filter], is_of_use: impl Fn(&u64) -> bool) -> Option<Filter> {
+fn control_of(compared: &[&Filter], is_of_use: impl Fn(&u64) -> bool) -> Option<Filter> {
     let asked = compared.iter().flat_map(|filter| filter.kinds.iter().flatten());
     let kinds: BTreeSet<u64> = asked.copied().filter(is_of_use).collect();
     let authors: BTreeSet<Pubkey> =

@@ -126,10 +126,13 @@ pub fn render(rows: &[ProfileRow], format: Format, out: &mut impl Write) -> io::
 }
 
 fn jsonl(rows: &[ProfileRow], out: &mut impl Write) -> io::Result<()> {
+    let mut line = Vec::new();
     for row in rows {
-        let text = serde_json::to_string(row)?;
-        out.write_all(clean_json(&text).as_bytes())?;
-        out.write_all(b"\n")?;
+        line.clear();
+        serde_json::to_writer(&mut line, row)?;
+        line.push(b'\n');
+        let text = str::from_utf8(&line).map_err(io::Error::other)?;
+        out.write_all(clean_json(text).as_bytes())?;
     }
     Ok(())
 }

@@ -44,17 +44,26 @@ pub fn clean_json(text: &str) -> Cow<'_, str> {
     })
 }
 
-/// Replaces each character that `is_escaped` by what `push` adds for it.
+/// Replaces each character that `is_escaped` by what `push` adds for it. None of those that
+/// [`is_plain`] may be.
 fn escape(
     text: &str,
     is_escaped: impl Fn(char) -> bool,
     push: impl Fn(&mut String, char),
 ) -> Cow<'_, str> {
-    if !text.contains(&is_escaped) {
-        return Cow::Borrowed(text);
-    }
+    let mut rest = text;
+    let clean = loop {
+        rest = rest.split_at(plain_bytes(rest)).1;
+        let mut characters = rest.chars();
+        match characters.next() {
+            None => return Cow::Borrowed(text),
+            Some(character) if is_escaped(character) => break text.len() - rest.len(),
+            Some(_) => rest = characters.as_str(),
+        }
+    };
     let mut cleaned = String::with_capacity(text.len());
-    for character in text.chars() {
+    cleaned.push_str(text.split_at(clean).0);
+    for character in rest.chars() {
         if is_escaped(character) {
             push(&mut cleaned, character);
         } else {
@@ -64,12 +73,27 @@ fn escape(
     Cow::Owned(cleaned)
 }
 
+/// How many bytes at the start of a text are plain. Whole blocks are looked at first: nearly all
+/// text is plain, and a loop that does not stop within a block is one that uses SIMD.
+fn plain_bytes(text: &str) -> usize {
+    const BLOCK: usize = 32;
+    let is_whole = |block: &&[u8]| block.iter().fold(true, |all, byte| all & is_plain(*byte));
+    let whole = text.as_bytes().chunks_exact(BLOCK).take_while(is_whole).count() * BLOCK;
+    let rest = text.bytes().skip(whole);
+    whole + rest.take_while(|byte| is_plain(*byte)).count()
+}
+
+/// Whether a byte is a character that is always shown as it is.
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~')
+}
+
 /// Like [`clean`], and never wider than `max_columns` of a terminal: a longer text ends in `…`.
 /// A character of no width counts as one column, so that stacked accents are bounded too. No
 /// escape is cut in two.
 pub fn clean_to(text: &str, max_columns: usize) -> Cow<'_, str> {
     // Most texts: nothing to escape, and a column for each byte.
-    if text.len() <= max_columns && text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+    if text.len() <= max_columns && text.bytes().all(is_plain) {
         return Cow::Borrowed(text);
     }
     let mut columns = 0_usize;
@@ -205,6 +229,17 @@ mod tests {
     fn terminal_escape_injection_is_shown_not_obeyed() {
         assert_eq!(clean("\x1b[2J\x1b]0;pwned\x07"), r"\u{1b}[2J\u{1b}]0;pwned\u{7}");
         assert_eq!(clean("\u{9b}31mred\u{90}q\u{7f}\x08"), r"\u{9b}31mred\u{90}q\u{7f}\u{8}");
+    }
+
+    #[test]
+    fn an_unsafe_character_is_found_wherever_it_stands_in_a_long_text() {
+        for plain in ["x", "é", "小"] {
+            for before in 0..100 {
+                let [before, after] = [plain.repeat(before), plain.repeat(100)];
+                let text = format!("{before}\u{1b}{after}\u{202e}");
+                assert_eq!(clean(&text), format!(r"{before}\u{{1b}}{after}\u{{202e}}"), "{before}");
+            }
+        }
     }
 
     #[test]

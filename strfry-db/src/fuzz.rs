@@ -44,7 +44,7 @@ impl DamagedFile {
         let file = File::options().read(true).write(true).open(path).unwrap();
         let meta_pages = MetaPages::new((File::open(path).unwrap(), PAGE as u64));
         let meta = meta_pages.begin().unwrap();
-        let txn = PageTxn::copying(&meta_pages, meta, Copies::new(&Arc::default()).into());
+        let txn = PageTxn::copying(&meta_pages, meta, Copies::new(&Arc::default(), 8).into());
         let mut tables = vec![&META];
         Tables::find(|table| {
             let is_there = txn.has(table)?;
@@ -121,7 +121,7 @@ impl DamagedFile {
         let checked = CheckedPages::default();
         let pages = Pages::Mapped { map, end, checked: &checked };
         let mapped = PageTxn::new(&self.meta_pages, meta.clone(), pages);
-        let copies = Copies::new(&Arc::default()).into();
+        let copies = Copies::new(&Arc::default(), 8).into();
         let copied = PageTxn::copying(&self.meta_pages, meta, copies);
         let table = self.tables[choose(self.tables.len())];
         let from = choose(self.whole.len() - 48);

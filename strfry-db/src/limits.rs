@@ -44,15 +44,22 @@ pub const PROBED_ENTRIES: usize = 256;
 /// See [`PROBED_ENTRIES`].
 pub const PROBED_PREFIXES: usize = 32;
 
-/// Index entries that one read transaction walks over when counting. About 10 ms of walking.
+/// Index entries that one read transaction walks over. About 10 ms of walking.
 pub const ENTRIES_PER_SNAPSHOT: usize = 500_000;
+
+/// The same, when their pages are copied: 1 to 2 MiB of pages, and about 1 ms of walking, beside
+/// which a new snapshot is nothing.
+pub const ENTRIES_COPIED: usize = 20_000;
+
+/// The pages of these: 34 bytes an entry, and pages that are half full.
+pub const PAGES_OF_A_WALK: usize = 350;
 
 /// Events that one read transaction reads whole. About 10 ms where the pages are in memory.
 pub const EVENTS_PER_SNAPSHOT: usize = 10_000;
 
 /// Entries that one thread counts before all cores are asked to help: a few milliseconds, long
 /// against the start of their threads.
-pub const ENTRIES_COUNTED_ALONE: usize = 50_000;
+pub const ENTRIES_COUNTED_ALONE: u64 = 50_000;
 
 /// Slices of time that all cores count.
 pub const SLICES: u64 = 64;
@@ -78,5 +85,6 @@ pub const COPIED_RECORD: usize = 4 << 20;
 pub const COPIED_PAGES: usize = 1_024;
 
 /// Pages of the map that are known to be whole, at 8 bytes each: enough for the pages above the
-/// leaves of a million events and for 500 lookups at random.
-pub const CHECKED_PAGES: usize = 16_384;
+/// leaves of a million events and for 500 lookups at random. Twice that, because the usual
+/// allocators take 256 KiB from the kernel as they are: zeros that cost nothing until one is used.
+pub const CHECKED_PAGES: usize = 32_768;

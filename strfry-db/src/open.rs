@@ -12,7 +12,7 @@ use crate::error::{DB_VERSION, OpenError, ReadError};
 use crate::format::flatbuffers::Meta;
 use crate::format::payload::KnownDictionaries;
 use crate::format::tables::{META, Tables};
-use crate::limits::LESS_WITHOUT_LOCK;
+use crate::limits::{COPIED_PAGES, LESS_WITHOUT_LOCK, PAGES_OF_A_WALK};
 use crate::lmdb::data_file;
 use crate::lmdb::files::Files;
 #[cfg(feature = "lmdb")]
@@ -70,6 +70,16 @@ enum Access {
     AtRest { txn_id: u64 },
     /// Nothing: strfry may be writing, and its lock file is not used.
     Optimistic,
+}
+
+/// Where a read transaction takes pages from that stay as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PagesFrom {
+    /// For what is looked up here and there, and for records.
+    Map,
+    /// For a walk along an index. Its pages lie anywhere in the file, and reading one is faster than
+    /// mapping it, which is a page fault.
+    Copies,
 }
 
 impl StrfryDb {
@@ -202,17 +212,20 @@ impl StrfryDb {
     /// whether what was read is whole.
     #[doc(hidden)]
     pub fn snapshot(&self) -> Result<Snapshot<'_>, ReadError> {
-        if self.is_optimistic() { Err(ReadError::Unregistered) } else { self.begin() }
+        if self.is_optimistic() { Err(ReadError::Unregistered) } else { self.begin(PagesFrom::Map) }
     }
 
-    pub(crate) fn begin(&self) -> Result<Snapshot<'_>, ReadError> {
+    /// Begins a read transaction that takes its pages from there, where it can.
+    pub(crate) fn begin(&self, source: PagesFrom) -> Result<Snapshot<'_>, ReadError> {
         let open = Open::new();
         let moment = self.check_files()?;
         match &self.access {
             #[cfg(feature = "lmdb")]
-            Access::Registered(registered) => self.begin_registered(registered, moment, open),
+            Access::Registered(registered) => {
+                self.begin_registered(registered, source, moment, open)
+            }
             Access::AtRest { .. } => {
-                let txn = self.on_map(moment.meta.clone(), &moment)?;
+                let txn = self.pinned(moment.meta.clone(), source, &moment)?;
                 Ok(Snapshot::new(self, txn, Some(moment), None, open))
             }
             Access::Optimistic => {
@@ -228,6 +241,7 @@ impl StrfryDb {
     fn begin_registered<'db>(
         &'db self,
         registered: &'db Registered,
+        source: PagesFrom,
         mut before: Arc<Moment>,
         open: Open,
     ) -> Result<Snapshot<'db>, ReadError> {
@@ -242,7 +256,7 @@ impl StrfryDb {
             }
             // What is read is of this very commit, whose slot keeps its pages.
             if let Some(meta) = now.meta_of(txn_id) {
-                let txn = self.on_map(meta, &now)?;
+                let txn = self.pinned(meta, source, &now)?;
                 let moment = Some(now).filter(|now| now.txn_id() == txn_id);
                 return Ok(Snapshot::new(self, txn, moment, Some(slot), open));
             }
@@ -251,9 +265,21 @@ impl StrfryDb {
         Err(ReadError::Overtaken)
     }
 
-    /// A moment whose pages stay as they are: on the map, or on copies if there is no address space
-    /// for one.
-    fn on_map(&self, meta: MetaPage, now: &Arc<Moment>) -> Result<PageTxn<'_>, ReadError> {
+    /// A moment whose pages stay as they are: on the map, or on copies if that is wanted, or there
+    /// is no address space for a map.
+    fn pinned(
+        &self,
+        meta: MetaPage,
+        source: PagesFrom,
+        now: &Arc<Moment>,
+    ) -> Result<PageTxn<'_>, ReadError> {
+        let on_copies = |meta| {
+            let copies = Copies::new(&self.spare, PAGES_OF_A_WALK).into();
+            PageTxn::copying(&self.meta_pages, meta, copies)
+        };
+        if source == PagesFrom::Copies {
+            return Ok(on_copies(meta));
+        }
         let needed = meta.last_page.saturating_add(1).saturating_mul(meta.page_size);
         // A file that has grown since it was looked at.
         let bytes = match now.bytes() {
@@ -268,7 +294,7 @@ impl StrfryDb {
                 let pages = Pages::Mapped { map, end, checked: &self.checked };
                 PageTxn::new(&self.meta_pages, meta, pages)
             }
-            Err(_) => PageTxn::copying(&self.meta_pages, meta, Copies::new(&self.spare).into()),
+            Err(_) => on_copies(meta),
         })
     }
 
@@ -283,7 +309,7 @@ impl StrfryDb {
         }
         // Their memory is used again.
         *kept = None;
-        let copies = Arc::new(Copies::new(&self.spare));
+        let copies = Arc::new(Copies::new(&self.spare, COPIED_PAGES));
         *kept = Some((Arc::clone(moment), Arc::clone(&copies)));
         copies
     }
@@ -385,7 +411,7 @@ fn read_from<R>(
     mut read: impl FnMut(&PageTxn<'_>) -> Result<R, ReadError>,
 ) -> Result<R, ReadError> {
     for _ in 0..ATTEMPTS {
-        let txn = PageTxn::copying(meta_pages, meta, Arc::new(Copies::new(&Arc::default())));
+        let txn = PageTxn::copying(meta_pages, meta, Arc::new(Copies::new(&Arc::default(), 8)));
         let result = read(&txn);
         if txn.is_whole() {
             return result;

@@ -106,18 +106,30 @@ impl Compared {
 
     /// Compares everything to the end with a peer that has this; what is needed.
     fn compare_all(&mut self, here: &ItemSet, there: &ItemSet) -> Vec<EventId> {
+        self.compare_each(|_| here.clone(), |_| there.clone())
+    }
+
+    /// The same, where what is here and there of a question depends on it.
+    fn compare_each(
+        &mut self,
+        here: impl Fn(&Filter) -> ItemSet,
+        there: impl Fn(&Filter) -> ItemSet,
+    ) -> Vec<EventId> {
         let mut needed = Vec::new();
         let mut message = None;
         loop {
-            if message.is_none() && self.next_filter().is_some() {
-                message = self.begin(Ok(here.clone())).send;
+            while message.is_none()
+                && let Some(filter) = self.next_filter()
+            {
+                message = self.begin(Ok(here(&filter))).send;
             }
             let Some((name, subscription, rest)) = sent(message.as_deref()) else { break };
             if name == "NEG-CLOSE" {
                 message = None;
                 continue;
             }
-            let round = self.message(&subscription, &answer(rest.last().unwrap(), there));
+            let there = there(&self.negentropy.filter_of(&subscription).unwrap());
+            let round = self.message(&subscription, &answer(rest.last().unwrap(), &there));
             assert_eq!(round.page, None);
             needed.extend(round.needed);
             message = round.send;
@@ -272,7 +284,7 @@ fn everything_that_only_the_peer_has_is_needed_and_what_only_we_have_is_told() {
     }
 }
 
-/// Ten authors of these queries, who are asked about by a control.
+/// Of some time, with ten authors who are asked about by a control.
 fn two_queries_of_many_authors() -> Compared {
     let mut compared = Compared::saying(0);
     for first in [0, 100] {
@@ -282,7 +294,6 @@ fn two_queries_of_many_authors() -> Compared {
         let filter = Filter { authors: Some(authors), kinds, since, until, ..Filter::default() };
         compared.negentropy.add(filter);
     }
-    assert_eq!(compared.compare_all(&items(0..0), &items(0..0)), []);
     compared
 }
 
@@ -290,6 +301,27 @@ fn control() -> Filter {
     let authors = (0..200).step_by(20).map(|byte| Pubkey::from_bytes([byte; 32])).collect();
     let (authors, kinds) = (Some(authors), Some(vec![0]));
     Filter { authors, kinds, until: Some(999_999), ..Filter::default() }
+}
+
+/// What a control finds, where there is nothing in the time of the queries.
+fn of_control(numbers: std::ops::Range<u64>) -> impl Fn(&Filter) -> ItemSet {
+    move |filter| if filter.since.is_none() { items(numbers.clone()) } else { items(0..0) }
+}
+
+#[test]
+fn a_control_goes_with_the_first_comparison_of_which_nothing_is_here() {
+    let mut compared = two_queries_of_many_authors();
+    compared.limits.comparisons = PARALLEL_COMPARISONS;
+    assert!(compared.begin(Ok(items(0..0))).send.is_some());
+    assert_eq!(compared.next_filter(), Some(control()));
+    // Nothing here could show whether the peer compares truly.
+    assert_eq!(compared.begin(Ok(items(0..0))).send, None);
+    // The peer is not going to name much in so short a time, so all of them begin.
+    assert!(compared.next_filter().is_some_and(|filter| filter.since.is_some()));
+
+    let mut compared = two_queries_of_many_authors();
+    assert!(compared.begin(Ok(items(0..1))).send.is_some());
+    assert_eq!(compared.negentropy.controls, 0);
 }
 
 #[test]
@@ -304,44 +336,50 @@ fn one_small_control_shows_whether_empty_comparisons_are_true_and_none_is_needed
     ];
     for (case, here, there, is_true) in cases {
         let mut compared = two_queries_of_many_authors();
-        assert!(compared.negentropy.control(&compared.limits), "{case}");
-        assert_eq!(compared.next_filter(), Some(control()), "{case}");
-        let needed = compared.compare_all(&items(here.clone()), &items(there.clone()));
+        let (at_home, at_the_peer) = (of_control(here.clone()), of_control(there));
+        let needed = compared.compare_each(&at_home, &at_the_peer);
         assert_eq!((needed, &compared.negentropy.only_here), (vec![], &vec![]), "{case}");
         // Of other kinds there may be something.
-        assert_eq!(compared.negentropy.control(&compared.limits), items(here.clone()).is_empty());
-        assert_eq!(compared.compare_all(&items(here), &items(there)), []);
+        assert_eq!(compared.negentropy.control(&compared.limits), here.is_empty(), "{case}");
+        assert_eq!(compared.compare_each(&at_home, &at_the_peer), []);
         assert!(!compared.negentropy.control(&compared.limits), "{case}");
         assert_eq!(compared.limits.compares_truly, is_true, "{case}");
         let doubtful = compared.negentropy.take_doubtful(&compared.limits).len();
         assert_eq!(doubtful, if is_true { 0 } else { 2 }, "{case}");
         assert_eq!(compared.negentropy.compared().len(), 2 - doubtful, "{case}");
         let mut next = two_queries_of_many_authors();
-        assert_eq!(next.negentropy.control(&compared.limits), !is_true, "{case}");
+        next.limits = compared.limits;
+        assert!(next.begin(Ok(items(0..0))).send.is_some());
+        assert_eq!(next.negentropy.controls, usize::from(!is_true), "{case}");
     }
 }
 
 #[test]
 fn a_control_that_is_refused_or_cannot_be_is_over_and_asks_for_nothing_else() {
-    let refuse: [fn(&mut Compared) -> Option<Filter>; 5] = [
-        |it| it.negentropy.refused("3"),
-        |it| it.negentropy.too_large("3").page,
-        |it| it.negentropy.put_back("3"),
-        |it| it.message("3", "no hex").page,
-        |it| it.negentropy.stop(false).pop(),
+    let at_first = || {
+        let mut compared = two_queries_of_many_authors();
+        assert_eq!(compared.compare_all(&items(0..0), &items(0..0)), []);
+        assert!(compared.negentropy.control(&compared.limits));
+        compared
+    };
+    let refuse: [fn(&mut Compared, &str) -> Option<Filter>; 5] = [
+        |it, name| it.negentropy.refused(name),
+        |it, name| it.negentropy.too_large(name).page,
+        |it, name| it.negentropy.put_back(name),
+        |it, name| it.message(name, "no hex").page,
+        |it, _| it.negentropy.stop(false).pop(),
     ];
     for (number, refuse) in refuse.into_iter().enumerate() {
-        let mut compared = two_queries_of_many_authors();
-        assert!(compared.negentropy.control(&compared.limits));
+        let mut compared = at_first();
         assert!(compared.begin(Ok(items(0..9))).send.is_some());
-        assert_eq!(refuse(&mut compared), None, "{number}");
+        let name = compared.begun.to_string();
+        assert_eq!(refuse(&mut compared, &name), None, "{number}");
         assert!(compared.negentropy.is_done(), "{number}");
         assert!(!compared.negentropy.control(&compared.limits), "{number}");
         assert_eq!(compared.negentropy.take_doubtful(&compared.limits).len(), 2, "{number}");
     }
     for trouble in [LocalError::TooMany { middle: 5 }, LocalError::Unreadable(String::new())] {
-        let mut compared = two_queries_of_many_authors();
-        assert!(compared.negentropy.control(&compared.limits));
+        let mut compared = at_first();
         let round = compared.begin(Err(trouble));
         assert_eq!((round.send, round.page, compared.next_filter()), (None, None, None));
     }

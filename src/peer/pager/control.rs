@@ -1,7 +1,7 @@
 //! Whether the ends that a relay announces can be believed: small questions whose answers tell
 //! whether pages come newest first, and whether "nothing" was true.
 //!
-//! Pure: says what to ask and is told what came.
+//! Pure: says what to ask and is told what came. `docs/control-questions.md` lists them all.
 
 use super::paged_query::{Order, PageOrder};
 use super::size::Size;

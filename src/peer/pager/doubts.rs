@@ -1,5 +1,5 @@
 //! What an answer does not prove by itself, and the control questions that tell: whether "nothing" was
-//! true, in which order pages come, and whether a second was cut.
+//! true, in which order pages come, and whether a second was cut (`docs/control-questions.md`).
 
 use std::collections::VecDeque;
 

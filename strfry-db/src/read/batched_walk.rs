@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use crate::error::{ReadError, damaged};
 use crate::format::keys::LevId;
 use crate::format::tables::Table;
-use crate::limits::TIME_PER_SNAPSHOT;
-use crate::open::StrfryDb;
+use crate::limits::{ENTRIES_COPIED, TIME_PER_SNAPSHOT};
+use crate::open::{PagesFrom, StrfryDb};
 use crate::txn::cursor::Entry;
 use crate::txn::optimistic::halved;
 use crate::txn::snapshot::Snapshot;
@@ -66,6 +66,7 @@ pub(crate) struct BatchedWalk<'db, const K: usize> {
     rows: usize,
     time: Duration,
     one_snapshot: bool,
+    source: PagesFrom,
     kept: Option<Snapshot<'db>>,
 }
 
@@ -84,7 +85,17 @@ impl<'db, const K: usize> BatchedWalk<'db, K> {
             rows: db.bound(rows),
             time: TIME_PER_SNAPSHOT,
             one_snapshot: false,
+            source: PagesFrom::Map,
             kept: None,
+        }
+    }
+
+    /// Over an index of which nothing but its own entries is read.
+    pub(crate) fn index_alone(db: &'db StrfryDb, name: &'static str, table: Table) -> Self {
+        Self {
+            rows: ENTRIES_COPIED,
+            source: PagesFrom::Copies,
+            ..Self::index(db, name, table, ENTRIES_COPIED)
         }
     }
 
@@ -136,7 +147,8 @@ impl<'db, const K: usize> BatchedWalk<'db, K> {
         let mut kept = self.kept.take();
         let place = (self.from, self.done, self.counted);
         let before = db.is_optimistic().then(|| state.clone());
-        let more = db.read_keeping(&mut kept, self.one_snapshot, |snapshot, attempt| {
+        let (source, keep) = (self.source, self.one_snapshot);
+        let more = db.read_from(source, &mut kept, keep, |snapshot, attempt| {
             (self.from, self.done, self.counted) = place;
             if let (1.., Some(before)) = (attempt, &before) {
                 state.clone_from(before);

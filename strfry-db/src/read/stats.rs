@@ -5,7 +5,6 @@ use std::collections::BinaryHeap;
 
 use crate::error::ReadError;
 use crate::format::tables::present;
-use crate::limits::ENTRIES_PER_SNAPSHOT;
 use crate::nostr::Pubkey;
 use crate::open::StrfryDb;
 use crate::read::batched_walk::{BatchedWalk, Direction, Step};
@@ -69,7 +68,7 @@ impl StrfryDb {
         const TABLE: &str = "Event__kind";
         let table = present(TABLE, self.tables.kind)?;
         let kinds: Vec<(u64, u64)> = Vec::new();
-        let walk = BatchedWalk::index(self, TABLE, table, ENTRIES_PER_SNAPSHOT);
+        let walk = BatchedWalk::index_alone(self, TABLE, table);
         walk.run(kinds, |kinds, _, key: &[u8; 16], _| {
             count(kinds, first_integer(key));
             Ok(Step::Next)
@@ -100,8 +99,8 @@ impl StrfryDb {
         const TABLE: &str = "Event__created_at";
         let table = present(TABLE, self.tables.created_at)?;
         let counts: Vec<(u64, u64)> = Vec::new();
-        let walk = BatchedWalk::index(self, TABLE, table, ENTRIES_PER_SNAPSHOT)
-            .starting_at(Direction::Backward, u64::MAX);
+        let walk =
+            BatchedWalk::index_alone(self, TABLE, table).starting_at(Direction::Backward, u64::MAX);
         walk.run(counts, |counts, _, key, _| {
             let time = u64::from_ne_bytes(*key);
             let day = time - time % DAY;
@@ -121,7 +120,7 @@ impl StrfryDb {
         const TABLE: &str = "Event__pubkey";
         let table = present(TABLE, self.tables.pubkey)?;
         let top = TopAuthors { authors, top: BinaryHeap::new(), current: None };
-        let walk = BatchedWalk::index(self, TABLE, table, ENTRIES_PER_SNAPSHOT);
+        let walk = BatchedWalk::index_alone(self, TABLE, table);
         let mut top = walk.run(top, |top, _, key: &[u8; 40], _| {
             top.count(Pubkey::from_bytes(key.first_chunk().copied().unwrap_or_default()));
             Ok(Step::Next)

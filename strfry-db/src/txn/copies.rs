@@ -8,9 +8,6 @@ use elsa::sync::FrozenMap;
 
 use crate::limits::COPIED_PAGES;
 
-/// Twice as many places as copies, so that most have one of their own.
-const PLACES: usize = 2 * COPIED_PAGES;
-
 /// Pages of one commit. What is kept stays where it is as long as this lives.
 #[derive(Debug)]
 pub(crate) struct Copies {
@@ -33,9 +30,12 @@ struct Copied {
 pub(crate) struct SparePages(Mutex<Vec<Box<[u8]>>>);
 
 impl Copies {
-    pub(crate) fn new(spare: &Arc<SparePages>) -> Self {
+    /// Of about so many pages.
+    pub(crate) fn new(spare: &Arc<SparePages>, pages: usize) -> Self {
+        // Twice as many places as copies, so that most have one of their own.
+        let places = pages.saturating_mul(2).max(1);
         Self {
-            places: (0..PLACES).map(|_| OnceLock::new()).collect(),
+            places: (0..places).map(|_| OnceLock::new()).collect(),
             others: FrozenMap::new(),
             count: AtomicUsize::new(0),
             spare: Arc::clone(spare),
@@ -48,7 +48,7 @@ impl Copies {
     }
 
     fn place(&self, page: u64) -> Option<&OnceLock<Copied>> {
-        self.places.get(usize::try_from(page).ok()? % PLACES)
+        self.places.get(usize::try_from(page).ok()? % self.places.len())
     }
 
     /// The copy that this note stands for, if there is one.
@@ -97,9 +97,9 @@ mod tests {
     #[test]
     fn every_copy_is_found_by_its_note_whatever_place_it_shares() {
         let spare = Arc::default();
-        let copies = Copies::new(&spare);
+        let copies = Copies::new(&spare, 4);
         let page = |note: u64| note.to_ne_bytes().repeat(512).into_boxed_slice();
-        let numbers = [1, 2, 1 + PLACES as u64, 1 + 2 * PLACES as u64];
+        let numbers = [1, 2, 1 + 8, 1 + 2 * 8];
         for (note, number) in (1..).zip(numbers) {
             assert_eq!(copies.get(note, number), None);
             assert_eq!(*copies.insert(note, number, page(note)), *page(note));
@@ -111,7 +111,7 @@ mod tests {
         }
         assert_eq!(copies.get(5, 1), None);
         drop(copies);
-        let again = Copies::new(&spare);
+        let again = Copies::new(&spare, 4);
         assert_eq!(again.buffer(4_096).len(), 4_096);
         assert_eq!(again.buffer(512), vec![0; 512].into());
     }

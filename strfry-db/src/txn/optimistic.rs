@@ -40,7 +40,7 @@
 //!   processor may show such stores out of order, for nanoseconds; the two reads are system calls.
 
 use crate::error::ReadError;
-use crate::open::StrfryDb;
+use crate::open::{PagesFrom, StrfryDb};
 use crate::txn::snapshot::Snapshot;
 
 /// Tries to read a batch before giving up. Each takes half as much as the one before, so that ten
@@ -71,6 +71,18 @@ impl StrfryDb {
         &'db self,
         kept: &mut Option<Snapshot<'db>>,
         keep: bool,
+        read: impl FnMut(&Snapshot<'db>, u32) -> Result<R, ReadError>,
+    ) -> Result<R, ReadError> {
+        self.read_from(PagesFrom::Map, kept, keep, read)
+    }
+
+    /// As [`StrfryDb::read_keeping`], from there. A snapshot that is kept keeps its copies, too, so
+    /// it is to be on the map.
+    pub(crate) fn read_from<'db, R>(
+        &'db self,
+        source: PagesFrom,
+        kept: &mut Option<Snapshot<'db>>,
+        keep: bool,
         mut read: impl FnMut(&Snapshot<'db>, u32) -> Result<R, ReadError>,
     ) -> Result<R, ReadError> {
         if keep && self.is_optimistic() {
@@ -82,7 +94,7 @@ impl StrfryDb {
                     self.check_files()?;
                     snapshot
                 }
-                None => self.begin()?,
+                None => self.begin(source)?,
             };
             let result = read(&snapshot, attempt);
             if snapshot.is_whole()? {

@@ -159,7 +159,7 @@ mod tests {
         let file = File::options().read(true).write(true).open(&path).unwrap();
         let page_size = read_meta(&file, 0).unwrap().unwrap().page_size;
         let meta_pages = MetaPages::new((File::open(&path).unwrap(), page_size));
-        let copies = Arc::new(Copies::new(&Arc::default()));
+        let copies = Arc::new(Copies::new(&Arc::default(), 8));
         let txn = PageTxn::copying(&meta_pages, meta_pages.begin().unwrap(), copies);
         let is_whole_after = |commits: u64| {
             let txn_id = (txn.txn_id() + commits).to_ne_bytes();

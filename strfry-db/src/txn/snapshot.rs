@@ -25,7 +25,7 @@ pub struct Snapshot<'db> {
     /// `None` if its commit could not be looked at any more.
     moment: Option<Arc<Moment>>,
     /// Keeps its pages, where it has one. To be given back before the snapshot counts as closed.
-    _slot: Option<Slot<'db>>,
+    slot: Option<Slot<'db>>,
     _open: Open,
 }
 
@@ -37,7 +37,7 @@ impl<'db> Snapshot<'db> {
         slot: Option<Slot<'db>>,
         open: Open,
     ) -> Self {
-        Self { db, txn, moment, _slot: slot, _open: open }
+        Self { db, txn, moment, slot, _open: open }
     }
 
     /// Whether everything that was read is of this moment: with a slot in the lock file that
@@ -62,7 +62,8 @@ impl<'db> Snapshot<'db> {
     /// Whether strfry cannot have reused any page that was read: what must be asked before anything
     /// of it is kept for longer than the snapshot.
     pub(crate) fn is_unspoilt(&self) -> bool {
-        self.txn.is_whole()
+        // A slot keeps the pages, also those that have been copied.
+        self.slot.is_some() || self.txn.is_whole()
     }
 
     /// The number of the commit that it shows.

@@ -9,9 +9,11 @@ use super::index::Index;
 use super::plan::Plan;
 use crate::error::ReadError;
 use crate::format::tables::present;
-use crate::limits::{ENTRIES_COUNTED_ALONE, ENTRIES_PER_SNAPSHOT, ROWS_PER_SNAPSHOT, SLICES};
+use crate::limits::{
+    ENTRIES_COPIED, ENTRIES_COUNTED_ALONE, ENTRIES_PER_SNAPSHOT, ROWS_PER_SNAPSHOT, SLICES,
+};
 use crate::nostr::filter::Filter;
-use crate::open::StrfryDb;
+use crate::open::{PagesFrom, StrfryDb};
 use crate::txn::optimistic::halved;
 use crate::txn::snapshot::Snapshot;
 
@@ -81,14 +83,14 @@ impl StrfryDb {
                 limit: filter.limit - count,
                 count: 0,
             };
-            let entries = if alone { ENTRIES_PER_SNAPSHOT } else { ENTRIES_COUNTED_ALONE };
-            let mut more = self.count_on(&mut stretch, entries, &mut kept, options.one_snapshot)?;
-            if more && !alone {
-                count += self.count_on_all_cores(&stretch)?;
-                more = false;
+            let keep = options.one_snapshot;
+            let entries = if keep { ENTRIES_PER_SNAPSHOT } else { ENTRIES_COPIED };
+            let mut more = true;
+            while more && (alone || stretch.count < ENTRIES_COUNTED_ALONE) {
+                more = self.count_on(&mut stretch, entries, &mut kept, keep)?;
             }
-            while more {
-                more = self.count_on(&mut stretch, entries, &mut kept, options.one_snapshot)?;
+            if more {
+                count += self.count_on_all_cores(&stretch)?;
             }
             count += stretch.count;
         }
@@ -103,8 +105,9 @@ impl StrfryDb {
         kept: &mut Option<Snapshot<'db>>,
         one_snapshot: bool,
     ) -> Result<bool, ReadError> {
-        let (walked, more) = self.read_keeping(kept, one_snapshot, |snapshot, attempt| {
-            stretch.walk_on(snapshot, halved(self.bound(entries), attempt))
+        let source = if one_snapshot { PagesFrom::Map } else { PagesFrom::Copies };
+        let (walked, more) = self.read_from(source, kept, one_snapshot, |snapshot, attempt| {
+            stretch.walk_on(snapshot, halved(entries, attempt))
         })?;
         *stretch = walked;
         Ok(more)
@@ -134,7 +137,7 @@ impl StrfryDb {
                 if slice.before.is_some_and(|before| before <= slice.since) {
                     return Ok(0);
                 }
-                while self.count_on(&mut slice, ENTRIES_PER_SNAPSHOT, &mut None, false)? {}
+                while self.count_on(&mut slice, ENTRIES_COPIED, &mut None, false)? {}
                 Ok(slice.count)
             })
             .sum()
@@ -207,7 +210,7 @@ mod tests {
                         count: 0,
                     };
                     let mut alone = stretch;
-                    while db.count_on(&mut alone, 7, &mut None, false).unwrap() {}
+                    while db.count_on(&mut alone, 61, &mut None, false).unwrap() {}
                     let counted = db.count_on_all_cores(&stretch).unwrap();
                     assert_eq!(counted, alone.count, "{name} {kind} {since} {before}");
                     if (since, before) == (0, u64::MAX) {
