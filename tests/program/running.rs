@@ -130,7 +130,7 @@ fn a_lock_held_by_anything_else_is_respected_too() {
     let lock = small.node.write(LOCK, "4711\n");
     small.node.write(LOG, "the log of 4711\n");
     let held = fs::File::open(lock).unwrap();
-    held.lock().unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
     assert_eq!(
         small.backfill(&[]),
         Said {
