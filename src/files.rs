@@ -17,7 +17,7 @@ use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat};
+use rustix::fs::{Access, AtFlags, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use walk::Place;
@@ -106,6 +106,64 @@ pub fn open_to_read(path: &Path) -> io::Result<File> {
     refuse_special(&rustix::fs::fstat(&file)?)?;
     let_wait(&file)?;
     Ok(file)
+}
+
+/// How a file is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// In place: [`open_to_append`], [`open_to_update`].
+    InPlace,
+    /// Replaced whole: [`replace`].
+    Whole,
+}
+
+/// Whether this user may write a file, or create it if it is missing; returns whether it is there.
+/// Opens and changes nothing.
+///
+/// # Errors
+/// What the system says, or [`Refused`]. `NotFound`: its directory is missing.
+pub fn may_write(path: &Path, way: Way) -> io::Result<bool> {
+    let place = Place::find(path)?;
+    let Some(found) = &place.found else {
+        place.may(".", Access::WRITE_OK | Access::EXEC_OK)?;
+        return Ok(false);
+    };
+    if is_directory(found) {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    match way {
+        Way::InPlace => {
+            place.refuse(found)?;
+            place.may(&place.name, Access::WRITE_OK)?;
+        }
+        Way::Whole => {
+            refuse_special(found)?;
+            place.may(".", Access::WRITE_OK | Access::EXEC_OK)?;
+        }
+    }
+    Ok(true)
+}
+
+/// Whether this user may create a directory, and those above it that are missing; nothing is wrong
+/// if it is there. Changes nothing.
+///
+/// # Errors
+/// What the system says of the directory in which the first one would be created.
+pub fn may_create_directory(path: &Path) -> io::Result<()> {
+    let mut above = path;
+    loop {
+        let at = if above.as_os_str().is_empty() { Path::new(".") } else { above };
+        match rustix::fs::stat(at) {
+            Ok(found) if !is_directory(&found) => {
+                return Err(io::ErrorKind::NotADirectory.into());
+            }
+            Ok(_) => {
+                return Ok(rustix::fs::access(at, Access::WRITE_OK | Access::EXEC_OK)?);
+            }
+            Err(Errno::NOENT) => above = above.parent().ok_or(io::ErrorKind::NotFound)?,
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// Whether the path still names this file.
@@ -319,6 +377,11 @@ fn open(path: &Path, access: OFlags) -> io::Result<File> {
 }
 
 impl Place {
+    /// Whether this user may do so with a file here.
+    fn may(&self, name: impl rustix::path::Arg, access: Access) -> io::Result<()> {
+        Ok(rustix::fs::accessat(&self.directory, name, access, AtFlags::empty())?)
+    }
+
     /// Refuses to write to what was found here.
     fn refuse(&self, found: &Stat) -> io::Result<()> {
         refuse_special(found)?;

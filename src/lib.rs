@@ -12,6 +12,7 @@
 //! | [`import`] | what `strfry import` is given, and what became of it; the command of that name |
 //! | [`jsonl`] | JSON lines from files, compressed or not, in bounded pieces |
 //! | [`backfill`] | the main job; joins all the others, and is the only one that knows them all |
+//! | [`doctor`] | what would keep a backfill from working here, and what to do about it |
 //! | [`history`] | the summaries of earlier backfills, and what they tell |
 //! | [`verify`] | whether all events of a database, or of a file, are genuine |
 //! | [`profile`] | what an author says about themself; the profiles file |
@@ -61,6 +62,7 @@
 
 pub mod backfill;
 pub mod cli;
+pub mod doctor;
 pub mod files;
 #[cfg(test)]
 mod golden;

@@ -6,6 +6,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use strfry_companion::doctor::Check;
+
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// Every Markdown file of the project.
@@ -162,6 +164,14 @@ fn every_message_of_an_error_is_explained_among_the_troubles() {
     }
     assert!(found > 200, "only {found} messages are found in the sources");
     assert!(unexplained.is_empty(), "docs/troubleshooting.md lacks\n{unexplained:#?}");
+}
+
+#[test]
+fn every_finding_of_a_doctor_is_explained_among_the_troubles() {
+    let page = fs::read_to_string(Path::new(ROOT).join("docs/troubleshooting.md")).unwrap();
+    let ids = Check::ALL.iter().map(|check| format!("`{}`", check.id()));
+    let unexplained: Vec<String> = ids.filter(|id| !page.contains(id)).collect();
+    assert_eq!(unexplained, [""; 0]);
 }
 
 #[test]

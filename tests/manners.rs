@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use strfry_companion::nostr::{Event, SecretKey, signature};
-use strfry_companion::peer::{AuthKey, Dialler, FetchOutcome, GapReason};
+use strfry_companion::peer::{AuthKey, Dialler, FetchOutcome, GapReason, Room};
 use support::collector::{Collector, Here, PATIENT, compare, fetch, peer, query, sharing_peer};
 use support::events::{Author, START, events, notes_of, sorted_ids};
 use support::no_relays::ClosedPort;
@@ -203,17 +203,17 @@ async fn a_short_look_shows_what_a_relay_can_do() {
     let archive = Archive::new(&notes_of(&Author::new(1), 9), 500);
     let info = json!({"software": "test", "supported_nips": [], "limitation": {"max_limit": 5}});
     let relay = archive.informing(Some(info));
-    let probe = dialler(relay.url()).probe().await.unwrap();
+    let probe = dialler(relay.url()).probe(&Room::default()).await.unwrap();
     assert!(probe.compares && probe.answer_ms.is_some() && !probe.sends_challenge, "{probe:?}");
     let info = probe.info.unwrap();
     assert_eq!((info.software.as_deref(), info.max_limit), (Some("test"), Some(5)));
 
     let relay = asking_who(&archive, |_| true);
-    let probe = dialler(relay.url()).probe().await.unwrap();
+    let probe = dialler(relay.url()).probe(&Room::default()).await.unwrap();
     assert!(probe.sends_challenge && probe.info.is_none() && probe.answer_ms.is_none());
 
     let plain = ScriptedRelay::start(|_| answer([Act::Eose]));
-    assert!(!dialler(plain.url()).probe().await.unwrap().compares);
+    assert!(!dialler(plain.url()).probe(&Room::default()).await.unwrap().compares);
     let port = ClosedPort::reserve();
-    assert!(dialler(port.url()).probe().await.is_err());
+    assert!(dialler(port.url()).probe(&Room::default()).await.is_err());
 }

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use strfry_companion::backfill::Class;
+use strfry_companion::doctor::Check;
 use support::events::{Author, forged};
 use support::no_relays::ClosedPort;
 use support::node::Node;
@@ -265,6 +266,30 @@ fn figures_pubkeys_a_bench_and_options_are_as_their_schemas_say() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema/config-show.schema.json");
     let wanted: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     validate(&wanted, &wanted, &found, "config");
+}
+
+#[test]
+fn what_a_doctor_finds_on_a_node_and_without_one_is_as_the_schema_says() {
+    let relay = Relay::start(&[], 500);
+    let node = node(&Author::new(1), &[relay.url(), ClosedPort::reserve().url()]);
+    let schema = schema_of("doctor");
+    let metrics = node.home().join("strfry.prom");
+    for lock in ["auto", "shared", "none"] {
+        let arguments = ["doctor", "--json", "--allow-local-peers", "--lock", lock];
+        let output = node.companion(&arguments).arg("--metrics").arg(&metrics).output().unwrap();
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+        validate(&schema, &schema, &found, "doctor");
+        assert_eq!((&found["level"], output.status.code()), (&json!("warning"), Some(0)));
+    }
+    std::fs::remove_dir_all(node.home()).unwrap();
+    let output = node.companion(&["doctor", "--json"]).output().unwrap();
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    validate(&schema, &schema, &found, "doctor");
+    assert_eq!((&found["level"], output.status.code()), (&json!("error"), Some(1)));
+
+    let known = schema["$defs"]["finding"]["properties"]["id"]["enum"].as_array().unwrap();
+    let known: BTreeSet<&str> = known.iter().map(|id| id.as_str().unwrap()).collect();
+    assert_eq!(known, Check::ALL.iter().map(|check| check.id()).collect());
 }
 
 #[test]

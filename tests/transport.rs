@@ -16,7 +16,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 use strfry_companion::nostr::Filter;
 use strfry_companion::peer::{
-    AuthKey, Dialler, FetchOutcome, Gap, GapReason, PeerSession, Unwanted,
+    AuthKey, Dialler, FetchOutcome, Gap, GapReason, PeerSession, Room, Unwanted,
 };
 use support::collector::{Collector, Here, PATIENT, compare, fetch, query};
 use support::events::{Author, events, id_of, sorted_ids};
@@ -201,7 +201,7 @@ async fn a_document_that_is_too_long_gives_what_its_beginning_says() {
         |_| answer([]),
     );
     let dialler = Dialler::new(relay.url().parse().unwrap(), true, Duration::from_secs(20));
-    let info = dialler.probe().await.unwrap().info.unwrap();
+    let info = dialler.probe(&Room::default()).await.unwrap().info.unwrap();
     assert_eq!((info.name.as_deref(), info.supported_nips), (Some("it"), Some(vec![1, 77])));
 }
 

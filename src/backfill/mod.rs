@@ -14,6 +14,7 @@ mod holes;
 mod job;
 pub mod kinds;
 pub mod limits;
+mod look;
 mod metrics;
 mod plan;
 mod progress;
@@ -41,6 +42,7 @@ pub use error::BackfillError;
 pub use gained::Gained;
 pub use job::{Job, Output, Timings};
 pub use kinds::KindsError;
+pub use look::{Looked, Unreached, look_at_all};
 pub use metrics::{metrics, metrics_of_failure};
 pub use plan::since;
 #[doc(hidden)]

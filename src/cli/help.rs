@@ -26,7 +26,7 @@ Exit codes:
      superseded, deleted or left out
   1  finished, but something is incomplete or missing (profiles --check: a
      profile is missing; verify: an event is wrong; import: an event was
-     refused; bench: answers differ)
+     refused; bench: answers differ; doctor: something is wrong)
   2  wrong usage or configuration
   3  could not run: trouble with the database, strfry, or the files of a run
      (lock, log); for backfill also: another one has been running for more than
@@ -36,7 +36,7 @@ Exit codes:
 const GROUPS: &[(&str, &[&str])] = &[
     ("Fetch", &["backfill", "diff", "peers", "import", "history", "report"]),
     ("Read", &["profiles", "pubkeys", "scan", "export", "verify", "stats"]),
-    ("Set up", &["config", "systemd", "completions", "man", "bench", "adopt"]),
+    ("Set up", &["doctor", "config", "systemd", "completions", "man", "bench", "adopt"]),
 ];
 
 /// What a command line does, and that line. Tests run them on a node that has the files
@@ -155,6 +155,16 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         &[
             ("What would the hourly run do?", "strfry-companion config show backfill --days 1"),
             ("Which database is read?", "strfry-companion config show --json stats"),
+        ],
+    ),
+    (
+        "doctor",
+        &[
+            ("Is all well here?", "strfry-companion doctor"),
+            (
+                "Beside a relay, for a program",
+                "strfry-companion doctor --relay wss://relay.example --json",
+            ),
         ],
     ),
     (

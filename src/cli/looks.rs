@@ -47,13 +47,18 @@ pub(super) fn is_quiet() -> bool {
 
 /// Whether standard error gets colours.
 pub(super) fn is_colored() -> bool {
+    is_colored_on(&io::stderr())
+}
+
+/// Whether this output gets colours.
+pub(super) fn is_colored_on(output: &impl IsTerminal) -> bool {
     let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     match LOOKS.get().map(|looks| looks.color).unwrap_or_default() {
         When::Always => true,
         When::Never => false,
         When::Auto => {
             let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-            io::stderr().is_terminal() && !is_set("NO_COLOR") && !is_dumb
+            output.is_terminal() && !is_set("NO_COLOR") && !is_dumb
         }
     }
 }

@@ -12,6 +12,8 @@ mod call;
 mod completions;
 mod config;
 mod diff;
+mod doctor;
+mod doctor_text;
 mod exit;
 mod export;
 mod help;
@@ -99,7 +101,7 @@ macro_rules! commands {
         fn run(name: &str, matches: &ArgMatches) -> exit::Result<Outcome> {
             // What imports, opens tunnels or leaves something to clean up ends in an orderly way of
             // its own.
-            if !["backfill", "bench", "diff", "import", "peers"].contains(&name) {
+            if !["backfill", "bench", "diff", "doctor", "import", "peers"].contains(&name) {
                 signals::end_between_snapshots()?;
             }
             match name {
@@ -124,6 +126,7 @@ commands! {
     "verify", verify, "Check the id and signature of every event";
     "stats", stats, "Show figures about the database";
     "config", config, "Show what each option is set to, and where that is said";
+    "doctor", doctor, "Look for what would keep a backfill from working";
     "systemd", systemd, "Print a service, a timer, a line for cron, or a compose file";
     "completions", completions, "Print the completions of commands and options for a shell";
     "man", man, "Print a manual page, or write all of them";

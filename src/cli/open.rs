@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 
 use super::exit::{Failure, OrFail, Result};
 use super::help::STRFRY;
+use crate::doctor::{Opened, Sharing};
 use crate::strfry_db::{OpenError, StrfryDb};
 
 #[derive(Debug, Clone, Args)]
@@ -58,6 +59,27 @@ impl LockArguments {
         }
     }
 
+    /// Opens the database in this directory to look how it can be read: without its lock file where
+    /// that cannot be shared.
+    pub(super) fn look(&self, path: &Path) -> (OpenResult, Sharing) {
+        let lock = match self.lock() {
+            Lock::None => {
+                let opened = StrfryDb::open_without_lock(path);
+                return (opened.map(|db| Opened { db, not_shared: None }), Sharing::None);
+            }
+            Lock::Shared => Sharing::Shared,
+            Lock::Auto => Sharing::Auto,
+        };
+        let opened = match StrfryDb::open(path) {
+            Ok(db) => Ok(Opened { db, not_shared: None }),
+            Err(why) => match StrfryDb::open_without_lock(path) {
+                Ok(db) => Ok(Opened { db, not_shared: Some(why) }),
+                Err(_) => Err(why),
+            },
+        };
+        (opened, lock)
+    }
+
     /// Opens the database in this directory for a command that waits for peers or for strfry, and so
     /// may be running when somebody puts another file in the place of `data.mdb`: strfry would then
     /// go by the lock file that the command keeps in use, and may take the new file for an empty one
@@ -69,6 +91,9 @@ impl LockArguments {
         }
     }
 }
+
+/// The database, or why it cannot be read.
+type OpenResult = std::result::Result<Opened, OpenError>;
 
 fn shared(path: &Path) -> Result<StrfryDb> {
     let db = StrfryDb::open(path).or_cannot_run()?;

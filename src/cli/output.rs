@@ -23,6 +23,11 @@ pub(super) fn print(text: &str) -> Result<()> {
     write(clean_lines(text).as_bytes())
 }
 
+/// Prints text for people whose every part has been cleaned, and that may have colours.
+pub(super) fn print_cleaned(text: &str) -> Result<()> {
+    write(text.as_bytes())
+}
+
 /// Prints a value as JSON.
 pub(super) fn print_json(value: &impl serde::Serialize) -> Result<()> {
     let mut text = serde_json::to_string_pretty(value).or_cannot_run()?;

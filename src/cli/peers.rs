@@ -4,7 +4,6 @@ use std::fmt::Write;
 
 use anyhow::anyhow;
 use clap::Args;
-use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::asking::{Reaching, runtime};
@@ -14,9 +13,9 @@ use super::node::{NodeArguments, skipped_as_json, subject};
 use super::output::{print, print_json};
 use super::signals::{end_between_snapshots, stop_on_signals};
 use super::trace::Tracing;
-use crate::backfill::{Ipfs, Tunnels, limits};
+use crate::backfill::{Ipfs, Looked, look_at_all};
 use crate::node::{Peer, PeerSource, explicit_peer};
-use crate::peer::{Dialler, Probe, Trace};
+use crate::peer::Trace;
 use crate::report::clean;
 use crate::stop::Stop;
 
@@ -77,7 +76,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
                 if let Some(probe) = probes.get(position) {
                     shown["probe"] = match probe {
                         Ok(probe) => json!(probe),
-                        Err(error) => json!({ "error": error }),
+                        Err(error) => json!({ "error": error.to_string() }),
                     };
                 }
                 shown
@@ -106,10 +105,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         let _ = writeln!(text, "  {}  {}{tunnel}", clean(peer.address()), clean(&peer.name));
         match probes.get(position) {
             Some(Ok(probe)) => {
-                let _ = writeln!(text, "    {}", clean(&in_words(probe)));
+                let _ = writeln!(text, "    {}", clean(&probe.in_words()));
             }
             Some(Err(error)) => {
-                let _ = writeln!(text, "    cannot be reached: {}", clean(error));
+                let _ = writeln!(text, "    cannot be reached: {}", clean(&error.to_string()));
             }
             None => {}
         }
@@ -128,82 +127,17 @@ fn explicit_peers(urls: &[String]) -> Result<Vec<Peer>> {
     urls.iter().map(|url| explicit_peer(url).or_usage()).collect()
 }
 
-/// What a look at a peer showed, or why it cannot be reached.
-type Looked = std::result::Result<Probe, String>;
-
 /// Looks at all peers at once, through the tunnels that a backfill would use.
 fn probe_all(peers: &[Peer], reaching: &Reaching, trace: &Trace) -> Result<Vec<Looked>> {
     let runtime = runtime()?;
     let probes = runtime.block_on(async {
         let stop = Stop::default();
         stop_on_signals(&stop)?;
-        let ipfs = Ipfs { command: reaching.ipfs_bin.clone(), stop: stop.clone() };
-        let tunnels = Tunnels::open(&ipfs, peers, limits::CONNECT_TIME_OUT).await;
-        let probes = peers.iter().enumerate().map(|(position, peer)| {
-            let (way, stop) = (tunnels.port(position), &stop);
-            async move {
-                tokio::select! {
-                    looked = probe(peer, way, reaching.allow_local_peers, trace) => looked,
-                    () = stop.told() => Err("stopped before the end".to_owned()),
-                }
-            }
-        });
-        let probes = join_all(probes).await;
-        tunnels.close().await;
-        Ok(probes)
+        let ipfs = Ipfs { command: reaching.ipfs_bin.clone(), stop };
+        Ok(look_at_all(peers, &ipfs, reaching.allow_local_peers, trace).await)
     });
     runtime.shutdown_background();
     // All tunnels are closed: a signal may end the process, also while nobody reads its output.
     end_between_snapshots()?;
     probes
-}
-
-async fn probe(
-    peer: &Peer,
-    way: std::result::Result<Option<u16>, &str>,
-    allow_local: bool,
-    trace: &Trace,
-) -> Looked {
-    let allow_local = allow_local || !matches!(peer.source, PeerSource::Swarm { .. });
-    let mut dialler = Dialler::new(peer.url.clone(), allow_local, limits::CONNECT_TIME_OUT)
-        .traced(trace, &peer.name);
-    if let Some(port) = way.map_err(str::to_owned)? {
-        dialler.reach_through(port);
-    }
-    dialler.probe().await.map_err(|error| error.to_string())
-}
-
-fn in_words(probe: &Probe) -> String {
-    let mut words = vec![format!("connected in {} ms", probe.connect_ms)];
-    words.push(match probe.answer_ms {
-        Some(time) => format!("answers in {time} ms"),
-        None => match &probe.refusal {
-            Some(refusal) => format!("refuses a request ({refusal})"),
-            None => "does not answer a request".to_owned(),
-        },
-    });
-    words.push(if probe.compares { "compares (NIP-77)" } else { "does not compare" }.to_owned());
-    if probe.sends_challenge {
-        words.push("asks who we are (NIP-42)".to_owned());
-    }
-    if let Some(ahead) = probe.clock_ahead {
-        words.push(format!("clock {ahead:+} s"));
-    }
-    match &probe.info {
-        Some(info) => {
-            let limits = [
-                ("limit", info.max_limit),
-                ("subscriptions", info.max_subscriptions),
-                ("message", info.max_message_length),
-                ("filters", info.max_filters),
-            ];
-            for (name, limit) in limits {
-                words.extend(limit.map(|limit| format!("{name} {limit}")));
-            }
-            words.extend(info.software.clone());
-            words.extend(info.version.clone());
-        }
-        None => words.push("says nothing of itself (NIP-11)".to_owned()),
-    }
-    words.join(", ")
 }

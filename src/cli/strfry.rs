@@ -69,14 +69,7 @@ impl StrfryArguments {
         let config = node.config().or_usage()?;
         let limits = config.limits;
         let Some(named) = &node.db else { return Ok(Target { database: config.db, limits }) };
-        let directory = if named.ends_with("data.mdb") { named.parent() } else { None };
-        let directory = directory.unwrap_or(named);
-        let same = match (directory.canonicalize(), config.db.canonicalize()) {
-            (Ok(named), Ok(configured)) => named == configured,
-            // What does not exist gets its error when it is opened.
-            _ => true,
-        };
-        if same {
+        if config.is_of(named) {
             return Ok(Target { database: named.clone(), limits });
         }
         Err(Failure::Usage(anyhow!(

@@ -359,3 +359,27 @@ fn a_file_is_known_again_at_its_path_until_it_is_replaced() {
     fs::write(&path, "").unwrap();
     assert!(!is_at(&file, &path).unwrap());
 }
+
+#[test]
+fn whether_a_file_may_be_written_is_told_without_writing_or_creating_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    fs::write(at("file"), "text").unwrap();
+    fs::create_dir(at("dir")).unwrap();
+    symlink("file", at("link")).unwrap();
+    rustix::fs::mknodat(rustix::fs::CWD, at("pipe"), FileType::Fifo, Mode::RUSR, 0).unwrap();
+    for way in [Way::InPlace, Way::Whole] {
+        let may = |name: &str| may_write(&at(name), way).map_err(|error| error.kind());
+        assert_eq!((may("file"), may("link"), may("new")), (Ok(true), Ok(true), Ok(false)));
+        assert_eq!(may("dir"), Err(io::ErrorKind::IsADirectory));
+        assert_eq!(may("pipe"), Err(io::ErrorKind::Other));
+        assert_eq!(may("file/x"), Err(io::ErrorKind::NotADirectory));
+        assert_eq!(may("absent/x"), Err(io::ErrorKind::NotFound));
+    }
+    let may = |name: &str| may_create_directory(&at(name)).map_err(|error| error.kind());
+    assert_eq!((may("dir"), may("a/b/c")), (Ok(()), Ok(())));
+    assert_eq!(may("file"), Err(io::ErrorKind::NotADirectory));
+    assert_eq!(may("file/x"), Err(io::ErrorKind::NotADirectory));
+    let names = fs::read_dir(directory.path()).unwrap().count();
+    assert_eq!((names, fs::read_to_string(at("file")).unwrap()), (4, "text".to_owned()));
+}

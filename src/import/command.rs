@@ -112,6 +112,20 @@ impl StrfryCommand {
         command
     }
 
+    /// A process that says strfry's version. One of this machine needs no configuration for that.
+    pub(super) fn process_for_version(&self) -> Command {
+        let mut command = match &self.directory {
+            Some(directory) => {
+                let mut command = Command::new(&self.program);
+                command.current_dir(directory);
+                command
+            }
+            None => self.process(),
+        };
+        command.arg("--version");
+        command
+    }
+
     pub(super) fn cannot_start(&self, source: io::Error) -> ImportError {
         let program = Path::new(&self.program).display().to_string();
         ImportError::Start { program, source, remedy: self.remedy() }

@@ -21,6 +21,7 @@ mod rejects;
 mod run;
 mod self_check;
 mod summary;
+mod version;
 mod watch;
 mod window;
 
@@ -39,3 +40,4 @@ pub use rejects::RejectsError;
 pub use run::{Job, RunError, Sofar, run};
 pub use self_check::{SelfCheck, check_encoding, choose_form};
 pub use summary::{Examples, Instead, Summary};
+pub use version::{VersionError, version};

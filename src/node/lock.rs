@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 
-use super::lock_holder::Holder;
+use super::lock_holder::{self, Holder};
 use crate::files;
 
 /// A file that keeps vanishing while it is being locked is tried this often.
@@ -75,6 +75,18 @@ pub enum Acquired {
     HeldByAnother(Holder),
 }
 
+/// The answer of [`RunLock::look`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LockState {
+    /// No run is going on.
+    Free,
+    /// A run is going on.
+    Held(Holder),
+    /// The file names a process that holds no lock: a run that was killed, or one in another
+    /// container.
+    Named(u32),
+}
+
 /// A held lock.
 ///
 /// The file's text is the PID and a line feed. The lock is `flock(2)`'s: the kernel releases it
@@ -109,6 +121,24 @@ impl RunLock {
             return Ok(Acquired::Held(Self { file }));
         }
         Err(LockError::Unstable { path: path.to_owned() })
+    }
+
+    /// Whether a run holds the lock. Takes nothing and writes nothing.
+    ///
+    /// # Errors
+    /// [`LockError`] when the file is there and cannot be read, or the system does not tell who
+    /// holds which lock.
+    pub fn look(path: &Path) -> Result<LockState, LockError> {
+        let failed = |operation| move |source| LockError::of(operation, path, source);
+        let file = match files::open_to_read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(LockState::Free),
+            file => file.map_err(failed("read"))?,
+        };
+        if lock_holder::is_held(&file).map_err(failed("look up who holds"))? {
+            return Ok(LockState::Held(Holder::of(&file)));
+        }
+        let named = || lock_holder::read_pid(&file).map_or(LockState::Free, LockState::Named);
+        Ok(lock_holder::named_run(&file).map_or_else(named, LockState::Held))
     }
 }
 
@@ -165,6 +195,25 @@ mod tests {
         drop(lock);
         assert_eq!(fs::read_to_string(&path).unwrap(), "");
         drop(held(&path));
+    }
+
+    #[test]
+    fn a_look_tells_who_holds_the_lock_and_changes_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        assert_eq!(RunLock::look(&path).unwrap(), LockState::Free);
+        assert!(!path.exists());
+        let lock = held(&path);
+        let LockState::Held(holder) = RunLock::look(&path).unwrap() else { panic!("it is held") };
+        assert_eq!(holder.pid, Some(std::process::id()));
+        drop(lock);
+        assert_eq!(RunLock::look(&path).unwrap(), LockState::Free);
+        fs::write(&path, "4194304\n").unwrap();
+        assert_eq!(RunLock::look(&path).unwrap(), LockState::Named(4_194_304));
+        assert_eq!(fs::read_to_string(&path).unwrap(), "4194304\n");
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert_eq!(RunLock::look(&path).unwrap(), LockState::Free);
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //! names is better, if that process is one of this program.
 
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
+use std::io::{self, Read};
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::thread;
 use std::time::Duration;
 
@@ -21,6 +22,8 @@ const MAX_PID_BYTES: usize = 32;
 /// `USER_HZ`, the unit of times in `/proc` on the platforms of strfry (Linux,
 /// include/asm-generic/param.h).
 const TICKS_PER_SECOND: u64 = 100;
+/// Bytes of `/proc/locks` that are read: some 20,000 locks.
+const LOCKS: u64 = 1 << 20;
 /// A command name in `/proc` has this many bytes at most (proc(5), `TASK_COMM_LEN`).
 const MAX_NAME_BYTES: usize = 15;
 /// The names by which this program is called.
@@ -62,7 +65,52 @@ impl Holder {
     }
 }
 
-fn read_pid(file: &File) -> Option<u32> {
+/// Whether somebody holds a lock on this file, as far as `/proc/locks` (proc(5)) tells: it names
+/// none whose holder is in another PID namespace. To try the lock would tell it surely, and in that
+/// moment keep a run from starting.
+pub(super) fn is_held(file: &File) -> io::Result<bool> {
+    let metadata = file.metadata()?;
+    let device = metadata.dev();
+    let device = (u64::from(rustix::fs::major(device)), u64::from(rustix::fs::minor(device)));
+    let mut locks = Vec::new();
+    File::open("/proc/locks")?.take(LOCKS).read_to_end(&mut locks)?;
+    let locks = String::from_utf8_lossy(&locks);
+    let held = locks.lines().filter_map(Lock::parse).filter(|lock| lock.inode == metadata.ino());
+    let pid = read_pid(file);
+    // Some file systems (btrfs) give their files the number of another device.
+    Ok(held.into_iter().any(|lock| lock.device == device || (pid.is_some() && lock.pid == pid)))
+}
+
+/// A process that the file names and that seems to be a run of this program.
+pub(super) fn named_run(file: &File) -> Option<Holder> {
+    let pid = read_pid(file)?;
+    age_of_run(pid).map(|age| Holder { pid: Some(pid), held_for: Some(age) })
+}
+
+/// A line of `/proc/locks`.
+#[derive(Debug, PartialEq, Eq)]
+struct Lock {
+    pid: Option<u32>,
+    /// Major and minor number.
+    device: (u64, u64),
+    inode: u64,
+}
+
+impl Lock {
+    /// `None` for a line of another form, and for somebody who waits for a lock.
+    fn parse(line: &str) -> Option<Self> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [_, "FLOCK" | "POSIX" | "OFDLCK", _, _, pid, place, ..] = words[..] else {
+            return None;
+        };
+        let mut place = place.split(':');
+        let hex = |word: Option<&str>| u64::from_str_radix(word?, 16).ok();
+        let device = (hex(place.next())?, hex(place.next())?);
+        Some(Self { pid: pid.parse().ok(), device, inode: place.next()?.parse().ok()? })
+    }
+}
+
+pub(super) fn read_pid(file: &File) -> Option<u32> {
     let mut text = [0; MAX_PID_BYTES];
     let length = file.read_at(&mut text, 0).ok()?;
     let text = std::str::from_utf8(text.get(..length)?).ok()?;
@@ -94,6 +142,8 @@ fn name_and_start(stat: &str) -> Option<(&str, Duration)> {
 mod tests {
     use std::time::SystemTime;
 
+    use rustix::fs::{FlockOperation, flock};
+
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3_600);
@@ -108,6 +158,38 @@ mod tests {
         for junk in ["", "42", "42 (x) S 1 2", &format!("42 (x) {rest}").replace("123456", "-1")] {
             assert_eq!(name_and_start(junk), None, "{junk}");
         }
+    }
+
+    #[test]
+    fn a_line_of_locks_is_read_and_one_that_waits_is_passed_over() {
+        let lock = Lock { pid: Some(12347), device: (0xfe, 1), inode: 10_240_009 };
+        for (line, expected) in [
+            ("1: FLOCK  ADVISORY  WRITE 12347 fe:01:10240009 0 EOF", Some(lock)),
+            ("1: -> FLOCK  ADVISORY  WRITE 12347 fe:01:10240009 0 EOF", None),
+            ("1: LEASE  ACTIVE  READ 12347 fe:01:10240009 0 EOF", None),
+            (
+                "2: OFDLCK ADVISORY  READ -1 00:2a:7 0 EOF",
+                Some(Lock { pid: None, device: (0, 0x2a), inode: 7 }),
+            ),
+            ("1: FLOCK  ADVISORY  WRITE 12347 fe:01", None),
+            ("1: FLOCK  ADVISORY  WRITE 12347 x:y:z 0 EOF", None),
+            ("", None),
+        ] {
+            assert_eq!(Lock::parse(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_lock_is_seen_as_long_as_it_is_held_and_not_taken_by_the_look() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let file = File::create(&path).unwrap();
+        assert!(!is_held(&file).unwrap());
+        flock(&file, FlockOperation::LockExclusive).unwrap();
+        assert!(is_held(&File::open(&path).unwrap()).unwrap());
+        flock(&file, FlockOperation::Unlock).unwrap();
+        assert!(!is_held(&File::open(&path).unwrap()).unwrap());
+        flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
     }
 
     #[test]

@@ -24,7 +24,7 @@ mod tree;
 
 pub use blacklist::{Blacklist, BlacklistError};
 pub use files::{FileError, FileProblem};
-pub use lock::{Acquired, LockError, RunLock};
+pub use lock::{Acquired, LockError, LockState, RunLock};
 pub use lock_holder::Holder;
 pub use paths::{Named, NodePaths, Surroundings};
 pub use peer::{Peer, PeerSource, UrlError, UrlProblem, author_peer, explicit_peer, fallback_peer};

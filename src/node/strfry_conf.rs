@@ -137,6 +137,16 @@ impl StrfryConf {
         Self::parse(&text, path, working_dir)
     }
 
+    /// Whether its database is in this directory, or is this `data.mdb`. What does not exist gets
+    /// its error when it is opened, and counts as the same.
+    pub fn is_of(&self, database: &Path) -> bool {
+        let directory = if database.ends_with("data.mdb") { database.parent() } else { None };
+        match (directory.unwrap_or(database).canonicalize(), self.db.canonicalize()) {
+            (Ok(named), Ok(configured)) => named == configured,
+            _ => true,
+        }
+    }
+
     fn parse(text: &[u8], path: &Path, working_dir: &Path) -> Result<Self, ConfError> {
         let [db, max_event_size, seconds_ahead, max_num_tags, max_tag_val_size] =
             tao_config::last_values(

@@ -37,14 +37,59 @@ pub struct Probe {
     pub info: Option<RelayInfo>,
 }
 
+impl Probe {
+    /// What it shows, for people. Words of the relay are as it sent them: not fit for a terminal.
+    pub fn in_words(&self) -> String {
+        let mut words = vec![self.answers_in_words()];
+        if let Some(info) = &self.info {
+            let limits = [
+                ("limit", info.max_limit),
+                ("subscriptions", info.max_subscriptions),
+                ("message", info.max_message_length),
+                ("filters", info.max_filters),
+            ];
+            for (name, limit) in limits {
+                words.extend(limit.map(|limit| format!("{name} {limit}")));
+            }
+            words.extend(info.software.clone());
+            words.extend(info.version.clone());
+        }
+        words.join(", ")
+    }
+
+    /// The same without its limits and its software.
+    pub fn answers_in_words(&self) -> String {
+        let mut words = vec![format!("connected in {} ms", self.connect_ms)];
+        words.push(match self.answer_ms {
+            Some(time) => format!("answers in {time} ms"),
+            None => match &self.refusal {
+                Some(refusal) => format!("refuses a request ({refusal})"),
+                None => "does not answer a request".to_owned(),
+            },
+        });
+        words.push(if self.compares { "compares (NIP-77)" } else { "does not compare" }.to_owned());
+        if self.sends_challenge {
+            words.push("asks who we are (NIP-42)".to_owned());
+        }
+        if let Some(ahead) = self.clock_ahead {
+            words.push(format!("clock {ahead:+} s"));
+        }
+        if self.info.is_none() {
+            words.push("says nothing of itself (NIP-11)".to_owned());
+        }
+        words.join(", ")
+    }
+}
+
 impl Dialler {
-    /// Looks at the relay. Every step has a time-out of its own, [`Dialler::time_out`] at most.
+    /// Looks at the relay. Every step has a time-out of its own, [`Dialler::time_out`] at most; its
+    /// large messages need some of this room.
     ///
     /// # Errors
     /// [`ConnectError`] if it cannot be reached.
-    pub async fn probe(&self) -> Result<Probe, ConnectError> {
+    pub async fn probe(&self, room: &Room) -> Result<Probe, ConnectError> {
         let began = Instant::now();
-        let mut connection = self.dial(&Room::default()).await?;
+        let mut connection = self.dial(room).await?;
         let connect_ms = milliseconds(began.elapsed());
         let patience = self.time_out.min(INFO_TIME_OUT);
         let document = timeout(patience, info::look(self)).await.ok().flatten();
