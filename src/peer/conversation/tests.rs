@@ -5,7 +5,10 @@ use serde_json::{Value, json};
 use super::*;
 use crate::nostr::Pubkey;
 use crate::peer::auth::AuthKey;
-use crate::peer::limits::{PARALLEL_SUBSCRIPTIONS, RATE_LIMITED_IN_A_ROW, SMALLEST_PAGE_LIMIT};
+use crate::peer::limits::{
+    NOT_GIVEN, PARALLEL_SUBSCRIPTIONS, RATE_LIMITED_IN_A_ROW, SMALLEST_PAGE_LIMIT,
+};
+use crate::peer::outcome::Withheld;
 use crate::peer::pager::tests::filter_of;
 
 const PACE: Pace = Pace { time_out: Duration::from_secs(60), first_pause: Duration::ZERO };
