@@ -198,3 +198,18 @@ fn a_dense_second_is_compared_with_its_neighbours() {
         world.end().await
     });
 }
+
+#[test]
+fn what_comes_after_the_end_and_was_not_asked_for_may_have_cut_what_was() {
+    for (cap, ignores) in [(5, &["kinds"]), (20, &["kinds"]), (5, &["until"])] {
+        let speech = Speech { ends_first: true, ..Speech::default() };
+        let quirks = Quirks { cap, ignores, speech, ..Quirks::default() };
+        is_believed_rightly(quirks, 1, |world| {
+            let now = world.now();
+            let mut all: Vec<_> =
+                (0..30).map(|n| world.make(0, 1, now - 3 * DAY - n * 100)).collect();
+            all.push(world.make(0, 1059, now - 9 * DAY));
+            all
+        });
+    }
+}
