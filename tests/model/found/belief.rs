@@ -213,3 +213,22 @@ fn what_comes_after_the_end_and_was_not_asked_for_may_have_cut_what_was() {
         });
     }
 }
+
+#[test]
+fn a_last_second_is_missed_also_among_what_was_not_asked_for() {
+    for cap in [20, 30] {
+        let ignores = &["kinds"];
+        let quirks = Quirks { cap, until_is_exclusive: true, ignores, ..Quirks::default() };
+        is_believed_rightly(quirks, 1, |world| {
+            let second = world.now() - 3 * DAY;
+            let kind = |n: u64| [1, 7, 30_023][n as usize / 3 % 3];
+            // The first page ends in the middle of a second.
+            let mut all: Vec<_> = (1..cap as u64 - 1)
+                .map(|n| world.make(n as usize % 3, kind(n), second + n * 1_000))
+                .collect();
+            all.extend((0..6).map(|n| world.make(n as usize % 3, kind(n), second)));
+            all.extend((1..9).map(|n| world.make(0, [1, 1059][n % 2], second - n as u64 * 900)));
+            all
+        });
+    }
+}
