@@ -174,7 +174,7 @@ impl Pager {
             self.has_lied |= about_nothing.filter(|(_, it)| is_a_lie(it)).count() > 0;
         }
         if std::mem::take(&mut self.has_lied) {
-            self.is_liar = true;
+            self.disbelieved = Some(GapReason::SaysNothing);
             self.refuse_all_doubtful(limits);
         }
         if !self.empty_controls.is_empty() {
@@ -196,10 +196,13 @@ impl Pager {
             // What it gives in place of an answer may hide one.
             let doubtful = std::mem::take(&mut self.doubtful);
             self.end_with_gaps(doubtful, &GapReason::IgnoresFilter, limits.largest_page);
-        } else if is_about_nothing && self.sample.is_none() && self.is_liar {
+        } else if is_about_nothing
+            && self.sample.is_none()
+            && let Some(reason) = self.disbelieved.clone()
+        {
             // What it has been seen to have cannot tell any more whether it says so again.
             let doubtful = std::mem::take(&mut self.doubtful);
-            self.end_with_gaps(doubtful, &GapReason::SaysNothing, limits.largest_page);
+            self.end_with_gaps(doubtful, &reason, limits.largest_page);
         } else if is_about_nothing && self.sample.is_none() && !self.doubtful.is_empty() {
             limits.says_nothing = SaysNothing::Truly;
             for query in std::mem::take(&mut self.doubtful) {

@@ -107,7 +107,7 @@ impl Pager {
     /// What has ended with nothing is asked again: the peer may have hidden it.
     pub(in crate::peer) fn ask_empty_again(&mut self, limits: &mut PeerLimits) {
         limits.says_nothing = SaysNothing::NotKnown;
-        self.is_liar = false;
+        self.disbelieved = None;
         let Some(empty) = self.empty.as_mut().map(std::mem::take) else { return };
         if empty.is_empty() {
             return;

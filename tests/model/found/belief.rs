@@ -6,6 +6,7 @@ use crate::quirks::{
     Challenge, Comparing, Login, Order, Quirks, Refusal, Rule, Speech, Stored, TooMuch, Verdict,
     Withholds,
 };
+use crate::run::Run;
 use crate::world::{DAY, World};
 
 /// Ninety events of three authors and of several kinds, a few of them in one second.
@@ -231,4 +232,23 @@ fn a_last_second_is_missed_also_among_what_was_not_asked_for() {
             all
         });
     }
+}
+
+#[test]
+fn a_question_that_is_refused_after_a_larger_one_was_answered_with_nothing_shows_nothing() {
+    block_on(async {
+        let mut world = World::new("found", 3);
+        let refuses = vec![
+            Rule { what: TooMuch::Span(60 * DAY), how: Refusal::End },
+            Rule { what: TooMuch::Every(3), how: Refusal::Closed("error: too much") },
+        ];
+        world.add_peer(Quirks { refuses, ..Quirks::default() }, 1);
+        let now = world.now();
+        let all = (0..4).map(|n| world.make(n % 3, 3, now - n as u64 * 3 * DAY)).collect();
+        world.give(0, all);
+        let run = Run { kinds: vec![3], days: 0, ..world.plain_run() };
+        fails(&mut world, run).await;
+        world.pass(3_600);
+        world.end().await
+    });
 }
