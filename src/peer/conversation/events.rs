@@ -186,8 +186,8 @@ impl Conversation {
                     self.pager.expect_late();
                 }
                 let ids = self.ids.as_mut();
-                let lost = ids.map(|ids| ids.end(subscription, &mut self.limits));
-                self.note_not_given(lost.unwrap_or_default());
+                let not_given = ids.map(|ids| ids.end(subscription, &mut self.limits));
+                self.note_not_given(not_given.unwrap_or_default());
             }
         }
         true

@@ -53,8 +53,12 @@ pub(super) struct Conversation {
     pub(super) limits: PeerLimits,
     backoff: Backoff,
     login: Login,
-    /// The ids that the peer said it has, did not give, and nobody else has.
+    /// The ids that the peer said it has and did not give.
     not_given: HashSet<EventId>,
+    /// There were more of them.
+    not_given_is_cut: bool,
+    /// So many of them nobody else had who had not been asked.
+    lost: usize,
     /// Queries that are asked page by page because some of these ids were named in them again.
     named_again: Vec<Filter>,
     /// What the peer said last to people.
@@ -154,6 +158,8 @@ impl Conversation {
             backoff: Backoff::new(pace),
             login: Login::new(identity),
             not_given: HashSet::new(),
+            not_given_is_cut: false,
+            lost: 0,
             named_again: Vec::new(),
             notice: None,
             memory: PageMemory::default(),
@@ -406,7 +412,8 @@ impl Conversation {
     pub(super) fn give_up(&mut self, reason: &GapReason) {
         let is_owed =
             self.ids.as_ref().is_some_and(|ids| ids.is_asking() || ids.member.is_waiting())
-                || !self.not_given.is_empty();
+                || !self.not_given.is_empty()
+                || self.not_given_is_cut;
         // It has been found to have something and has not given it, or nobody has found out whether
         // it has nothing.
         let mut left = self.negentropy.take_doubtful(&self.limits);

@@ -1,18 +1,22 @@
 //! What a peer says it has and does not give when it is asked for it by id.
 
 use super::Conversation;
-use crate::nostr::{EventId, Filter};
+use crate::nostr::Filter;
+use crate::peer::id_fetch::NotGiven;
 use crate::peer::limits::NOT_GIVEN;
 use crate::peer::outcome::{Gap, GapReason, Withheld};
 use crate::peer::pager::is_private;
 
 impl Conversation {
-    /// The peer said that it has these, and did not give them; nobody else has them.
-    pub(super) fn note_not_given(&mut self, ids: Vec<EventId>) {
-        let known = self.not_given.len();
-        // One more than that is enough to know.
-        self.not_given.extend(ids.into_iter().take((NOT_GIVEN + 1).saturating_sub(known)));
-        if self.not_given.len() > NOT_GIVEN && self.compares() {
+    /// The peer said that it has these, and did not give them. That another one has them does not
+    /// help: it may not give them either.
+    pub(super) fn note_not_given(&mut self, not_given: NotGiven) {
+        let NotGiven { ids, lost } = not_given;
+        self.lost += lost;
+        let room = NOT_GIVEN.saturating_sub(self.not_given.len());
+        self.not_given_is_cut |= ids.len() > room;
+        self.not_given.extend(ids.into_iter().take(room));
+        if self.lost > NOT_GIVEN && self.compares() {
             self.distrust();
         }
     }
@@ -22,13 +26,14 @@ impl Conversation {
     pub(super) fn look_for_what_was_not_given(&mut self) -> bool {
         let Some(ids) = &self.ids else { return false };
         self.not_given.retain(|id| !ids.member.is_settled(id));
-        if self.not_given.is_empty() {
+        if self.not_given.is_empty() && !self.not_given_is_cut {
             return false;
         }
         if !self.named_again.is_empty() || !self.compares() {
             // Of what was named for the first time in the second look it is not known where.
-            let is_known = |id: &EventId| self.negentropy.has_looked_again_for(id);
-            if self.compares() && !self.not_given.iter().all(is_known) {
+            let (ids, is_cut) = (&self.not_given, self.not_given_is_cut);
+            let is_known = self.negentropy.has_looked_again_for(ids, is_cut);
+            if self.compares() && !is_known {
                 let others = self.queries.iter().filter(|query| !self.named_again.contains(query));
                 let others: Vec<Filter> = others.cloned().collect();
                 if !others.is_empty() {
@@ -42,8 +47,9 @@ impl Conversation {
             self.name_what_was_not_given();
             return false;
         }
-        if self.negentropy.look_again(self.not_given.clone()) {
+        if self.negentropy.look_again(self.not_given.clone(), self.not_given_is_cut) {
             self.not_given.clear();
+            self.not_given_is_cut = false;
             return true;
         }
         self.named_again = self.negentropy.take_named_again();
@@ -59,7 +65,11 @@ impl Conversation {
 
     fn name_what_was_not_given(&mut self) {
         let lost = std::mem::take(&mut self.not_given).len() as u64;
+        self.not_given_is_cut = false;
         let named = std::mem::take(&mut self.named_again);
+        if lost == 0 {
+            return;
+        }
         let named = if named.is_empty() { self.queries.clone() } else { named };
         for filter in named {
             let reason = GapReason::NotGiven(lost, self.notice.clone());

@@ -252,3 +252,26 @@ fn a_question_that_is_refused_after_a_larger_one_was_answered_with_nothing_shows
         world.end().await
     });
 }
+
+#[test]
+fn what_two_relays_name_and_neither_gives_by_id_is_asked_of_both_in_pages() {
+    block_on(async {
+        let mut world = World::new("found", 1);
+        let comparing = Comparing::Works;
+        world.add_peer(Quirks { finds_no_ids: true, comparing, ..Quirks::default() }, 1);
+        let how = Some(Refusal::Closed("auth-required: these are not yours"));
+        let withholds = Some(Withholds { kinds: &[4, 1059], how, names_them: true });
+        world.add_peer(Quirks { comparing, withholds, ..Quirks::default() }, 2);
+        let now = world.now();
+        let message = vec![world.make(0, 4, now - 3 * DAY)];
+        for peer in [0, 1] {
+            world.give(peer, message.clone());
+        }
+        world.add_peer(Quirks::default(), 3);
+        let profile = vec![world.make(0, 0, now - 5 * DAY)];
+        world.give(2, profile);
+        world.perform(&plain(&world, TAKES_ALL)).await?;
+        world.pass(3_600);
+        world.end().await
+    });
+}
