@@ -275,3 +275,17 @@ fn what_two_relays_name_and_neither_gives_by_id_is_asked_of_both_in_pages() {
         world.end().await
     });
 }
+
+#[test]
+fn a_challenge_just_before_the_end_of_a_connection_is_heard() {
+    for every in 2..8 {
+        let (challenge, refusal) = (Challenge::AfterRefusal, Refusal::End);
+        let (guards, verdict) = (Some(&[4][..]), Verdict::Accepts);
+        let login = Some(Login { challenge, guards, refusal, verdict });
+        let refuses = vec![Rule { what: TooMuch::Every(every), how: Refusal::HangUp }];
+        is_believed_rightly(Quirks { refuses, login, ..Quirks::default() }, 1, |world| {
+            let now = world.now();
+            [1, 4, 1059].map(|kind| world.make(0, kind, now - 3 * DAY)).into()
+        });
+    }
+}
