@@ -45,8 +45,8 @@ impl Conversation {
         }
         let is_denied = matches!(wording, Wording::AuthRequired | Wording::Restricted);
         let others = self.clock.open().len();
-        if open.way == Way::Page && !is_denied && others > 0 {
-            // It may be one too many at once.
+        if open.way == Way::Page && !is_denied && (others > 0 || !open.is_alone) {
+            // It may be one too many at once: what was open beside it may have ended since.
             self.put_back(open);
             self.clock.ask_alone(others + 1);
         } else if open.way == Way::Compare {
@@ -214,6 +214,7 @@ impl Conversation {
             way,
             asked: Instant::now(),
             notice: None,
+            is_alone: true,
         });
         if is_alone {
             self.refuse_because(&open, notice, false);

@@ -6,7 +6,7 @@ use crate::quirks::{
     Challenge, Comparing, Login, Order, Quirks, Refusal, Rule, Speech, Stored, TooMuch, Verdict,
     Withholds,
 };
-use crate::run::Run;
+use crate::run::{Run, Said};
 use crate::world::{DAY, World};
 
 /// Ninety events of three authors and of several kinds, a few of them in one second.
@@ -287,5 +287,23 @@ fn a_challenge_just_before_the_end_of_a_connection_is_heard() {
             let now = world.now();
             [1, 4, 1059].map(|kind| world.make(0, kind, now - 3 * DAY)).into()
         });
+    }
+}
+
+#[test]
+fn an_empty_relay_that_allows_few_open_subscriptions_is_not_taken_for_one_that_hides_something() {
+    for most in [1, 2, 3] {
+        for how in [Refusal::Closed("no"), Refusal::NoticeAndClosed("no"), Refusal::Notice("no")] {
+            block_on(async {
+                let refuses = vec![Rule { what: TooMuch::Open(most), how }];
+                let mut world = one_author(Quirks { refuses, ..Quirks::default() });
+                // One question, and then several at once that tell whether its answer was true.
+                let run = Run { kinds: vec![1, 7], days: 0, ..world.plain_run() };
+                let (said, messages) = world.perform(&run).await?;
+                assert_eq!(said, Said::Complete);
+                assert!(messages < 100, "{messages} messages where {most} may be open: {how:?}");
+                world.end().await
+            });
+        }
     }
 }
