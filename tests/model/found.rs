@@ -257,6 +257,30 @@ fn a_span_that_worked_is_not_the_longest_that_works() {
 }
 
 #[test]
+fn time_that_is_divided_because_nothing_was_not_true_has_a_bound() {
+    block_on(async {
+        let mut world = World::new("found", 2);
+        let refuses = vec![Rule { what: TooMuch::Span(2 * DAY), how: Refusal::End }];
+        world.add_peer(Quirks { refuses, ..Quirks::default() }, 1);
+        world.add_peer(Quirks::default(), 2);
+        let now = world.now();
+        let all = (0..40).map(|day| world.make(0, 1, now - day * DAY)).collect();
+        world.give(0, all);
+        // Of the first author what is new is asked for, of the second everything.
+        let profile = vec![world.make(0, 0, now - 50 * DAY)];
+        world.give(1, profile);
+        let authors = world.authors()[..1].to_vec();
+        let of_one = Run { authors, peers: vec![1], ..world.plain_run() };
+        world.perform(&of_one).await?;
+        let (said, messages) = world.perform(&world.plain_run()).await?;
+        assert_ne!(said, Said::Complete);
+        assert!(messages < 15_000, "{messages} messages");
+        world.pass(3_600);
+        world.end().await
+    });
+}
+
+#[test]
 fn a_last_second_that_fills_the_largest_page_of_a_relay_is_not_called_whole() {
     block_on(async {
         let mut world = one_author(Quirks { cap: 5, ..Quirks::default() });
