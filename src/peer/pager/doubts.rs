@@ -232,7 +232,7 @@ impl Pager {
                 }
             }
             Question::Sized(size) => self.found_of_size(finding, size, limits),
-            Question::Again(size) => self.found_again(finding, size, limits),
+            Question::Again { size, .. } => self.found_again(finding, size, limits),
             Question::First(page) => self.found_of_first(finding, page, limits),
             Question::Nearer { page, .. } => match finding {
                 Finding::Unsure => self.controls.push_back(control.stricter(page)),
@@ -266,9 +266,14 @@ impl Pager {
                 }
             }
         } else {
-            let again = self.sample.map(|sample| Control::of_sample_again(size, &sample));
-            self.controls.extend(again);
+            self.ask_for_sample_again(size, true);
         }
+    }
+
+    /// A question of this size has not brought the event that the peer has.
+    pub(super) fn ask_for_sample_again(&mut self, size: Size, was_answered: bool) {
+        let again = |sample| Control::of_sample_again(size, was_answered, &sample);
+        self.controls.extend(self.sample.map(again));
     }
 
     /// Whether that event is still there.

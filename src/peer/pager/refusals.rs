@@ -73,7 +73,7 @@ impl Pager {
             | Question::Part
             | Question::Nothing
             | Question::Sized(_)
-            | Question::Again(_)
+            | Question::Again { .. }
                 if finding == Finding::Something =>
             {
                 self.found(finding, &control, limits);
@@ -83,9 +83,8 @@ impl Pager {
             }
             Question::Flush => self.flushed(limits),
             // It may be refused for the event that it names.
-            Question::Sized(_) | Question::Cap { .. } => {
-                self.found(Finding::Nothing, &control, limits);
-            }
+            Question::Sized(size) => self.ask_for_sample_again(size, false),
+            Question::Cap { .. } => self.found(Finding::Nothing, &control, limits),
             // Whether something is there is to be found out without it. A relay that takes no question
             // of this sort refuses the largest, too; one that has answered that with nothing may
             // have refused the only one that it does not answer so.
@@ -96,9 +95,12 @@ impl Pager {
                     self.disbelieved.get_or_insert_with(|| reason.clone());
                 }
             }
-            Question::Again(_) => {
+            Question::Again { was_answered, .. } => {
                 self.lost_samples = LOST_SAMPLES + 1;
                 self.sample = None;
+                if was_answered {
+                    self.disbelieved.get_or_insert_with(|| reason.clone());
+                }
             }
             // What is refused is not nothing.
             Question::Nothing => self.refuse_all_doubtful(limits),

@@ -307,3 +307,31 @@ fn an_empty_relay_that_allows_few_open_subscriptions_is_not_taken_for_one_that_h
         }
     }
 }
+
+#[test]
+fn an_event_that_a_larger_question_did_not_bring_is_not_gone_because_the_smallest_is_refused() {
+    for every in 3..14 {
+        block_on(async {
+            let refuses = vec![
+                Rule { what: TooMuch::Kinds(5), how: Refusal::End },
+                Rule { what: TooMuch::Every(every), how: Refusal::Closed("error: too much") },
+            ];
+            let mut world = one_author(Quirks { refuses, ..Quirks::default() });
+            let now = world.now();
+            let all = [(7, 3_600), (6, 2 * DAY), (30_315, 3 * DAY)];
+            let all = all.map(|(kind, age)| world.make(0, kind, now - age));
+            world.give(0, all.into());
+            world.add_peer(Quirks::default(), 2);
+            let profile = vec![world.make(0, 0, now - 5 * DAY)];
+            world.give(1, profile);
+            // Afterwards two kinds are asked for from then on, and all others from the beginning.
+            let (known, days) = (vec![0, 7], 0);
+            world.perform(&Run { kinds: known, days, ..world.plain_run() }).await?;
+            world.pass(3_600);
+            let kinds = vec![1, 3, 5, 6, 7, 1063, 1111, 9735, 10_002, 30_023, 30_315];
+            world.perform(&Run { kinds, days, ..world.plain_run() }).await?;
+            world.pass(3_600);
+            world.end().await
+        });
+    }
+}
