@@ -317,24 +317,19 @@ impl PeerSession {
             self.look_at_progress(conversation, &connection, sink, since);
             let Some(received) = received else { continue };
             match received {
-                Ok(Some(Ok(Received::Text(text)))) => {
-                    let handled = self.handle(conversation, &text, sink).await?;
+                Ok(Some(Ok(received))) => {
+                    let ended = self.take_in(conversation, received, sink).await?;
                     self.tell_what_it_lacks(conversation);
-                    if let Some(ended) = handled {
+                    if let Some(ended) = ended {
                         let close = message::close(&ended);
                         if let Err(cut) = send(&mut connection, close, pace.time_out).await {
                             let connection = &mut connection;
-                            return Err(self
-                                .hear_the_rest(conversation, connection, sink, cut)
-                                .await);
+                            let rest = self.hear_the_rest(conversation, connection, sink, cut);
+                            return Err(rest.await);
                         }
                     }
                 }
-                Ok(Some(Ok(Received::NotText))) => no_message(conversation, sink),
-                Ok(Some(Ok(Received::TooLarge(it)))) => too_large(&it, conversation, sink),
-                Ok(Some(Ok(Received::Close(frame)))) => return Err(closed(frame)),
                 Ok(None) => return Err(closed(None)),
-                Ok(Some(Ok(Received::Idle))) => conversation.budget.note_idle(),
                 Err(_) => {}
                 Ok(Some(Err(error))) => return Err(cut(error)),
             }
@@ -364,13 +359,11 @@ impl PeerSession {
         let until = Instant::now() + LAST_WORDS_TIME;
         for _ in 0..LAST_WORDS {
             match timeout_at(until, connection.next()).await {
-                Ok(Some(Ok(Received::Text(text)))) => {
-                    if let Err(interruption) = self.handle(conversation, &text, sink).await {
-                        return interruption;
+                Ok(Some(Ok(received))) => {
+                    if let Err(ended) = self.take_in(conversation, received, sink).await {
+                        return ended;
                     }
                 }
-                Ok(Some(Ok(Received::Close(frame)))) => return closed(frame),
-                Ok(Some(Ok(_))) => {}
                 Ok(None | Some(Err(_))) | Err(_) => break,
             }
         }
@@ -453,6 +446,23 @@ impl PeerSession {
                 Next::Wait => return Ok(()),
             }
         }
+    }
+
+    /// Takes in what came; returns a subscription that has ended and must be closed.
+    async fn take_in(
+        &mut self,
+        conversation: &mut Conversation,
+        received: Received,
+        sink: &impl Sink,
+    ) -> Result<Option<String>, Interruption> {
+        match received {
+            Received::Text(text) => return self.handle(conversation, &text, sink).await,
+            Received::NotText => no_message(conversation, sink),
+            Received::TooLarge(it) => too_large(&it, conversation, sink),
+            Received::Close(frame) => return Err(closed(frame)),
+            Received::Idle => conversation.budget.note_idle(),
+        }
+        Ok(None)
     }
 
     /// Handles one message; returns a subscription that has ended and must be closed.
