@@ -369,6 +369,15 @@ impl Pager {
         }
     }
 
+    /// The same, before all that waits.
+    pub(super) fn put_back_first(&mut self, subscription: &str) {
+        match self.take(subscription) {
+            Some(Asked::Control(control)) => self.controls.push_front(control.again()),
+            Some(Asked::Page { query, .. }) => self.waiting.push_front(query),
+            None => {}
+        }
+    }
+
     /// Nothing more is asked.
     pub(super) fn give_up(&mut self, reason: &GapReason, limits: &PeerLimits) {
         let open =

@@ -178,6 +178,10 @@ impl Conversation {
             return true;
         }
         self.backoff.answer();
+        if open.is_alone && way == Some(Way::Page) && std::mem::take(&mut self.was_refused_beside) {
+            // What was refused beside others is answered alone.
+            self.limits.parallel = (self.limits.parallel / 2).max(1);
+        }
         match way {
             Some(Way::Page) => self.pager.end(subscription, is_finish, &mut self.limits),
             _ => {

@@ -61,6 +61,8 @@ pub(super) struct Conversation {
     lost: usize,
     /// Queries that are asked page by page because some of these ids were named in them again.
     named_again: Vec<Filter>,
+    /// A question was refused that was asked beside others; it is asked alone next.
+    was_refused_beside: bool,
     /// What the peer said last to people.
     notice: Option<String>,
     memory: PageMemory,
@@ -160,6 +162,7 @@ impl Conversation {
             not_given: HashSet::new(),
             not_given_is_cut: false,
             lost: 0,
+            was_refused_beside: false,
             named_again: Vec::new(),
             notice: None,
             memory: PageMemory::default(),
