@@ -429,6 +429,15 @@ fn ends_within(most: usize, quirks: Quirks) {
 }
 
 #[test]
+fn a_relay_that_allows_one_open_subscription_is_not_asked_more_at_once_for_long() {
+    let refuses = vec![
+        Rule { what: TooMuch::Open(1), how: Refusal::Closed("no") },
+        Rule { what: TooMuch::Span(60 * DAY), how: Refusal::Closed("no") },
+    ];
+    ends_within(3_000, Quirks { refuses, ..Quirks::default() });
+}
+
+#[test]
 fn a_kind_that_is_kept_for_others_is_not_asked_for_day_by_day() {
     let how = Some(Refusal::Closed("auth-required: these are not yours"));
     let withholds = Some(Withholds { kinds: &[4, 1059], how, names_them: true });
