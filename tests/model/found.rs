@@ -15,7 +15,16 @@ use crate::world::{DAY, World};
 fn one_author(quirks: Quirks) -> World {
     let mut world = World::new("found", 1);
     world.add_peer(quirks, 1);
+    give_profiles(&mut world);
     world
+}
+
+/// The first author has profiles, one of which is taken: where none is here, everything is asked for
+/// anew, and no hole shows.
+fn give_profiles(world: &mut World) {
+    let newest = world.now() - 600;
+    let profiles = (0..4).map(|second| world.make(0, 0, newest - second)).collect();
+    world.give(0, profiles);
 }
 
 fn notes(world: &mut World, count: u64, second: impl Fn(u64) -> u64) -> Vec<Stored> {
@@ -59,6 +68,7 @@ fn what_one_peer_gave_and_was_rejected_is_asked_for_again_of_another_that_has_it
         world.add_peer(quirks.clone(), 1);
         world.add_peer(quirks, 2);
         let now = world.now();
+        give_profiles(&mut world);
         let all = notes(&mut world, 30, |number| now - 3 * DAY - number);
         world.give(0, all.clone());
         world.give(1, all);

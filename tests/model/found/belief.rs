@@ -1,6 +1,6 @@
 //! What the model has found about answers that are believed although they are not true.
 
-use super::{TAKES_ALL, fails, notes, one_author, plain};
+use super::{TAKES_ALL, fails, notes, plain};
 use crate::block_on;
 use crate::quirks::{
     Challenge, Comparing, Login, Order, Quirks, Refusal, Rule, Speech, Stored, TooMuch, Verdict,
@@ -8,6 +8,13 @@ use crate::quirks::{
 };
 use crate::run::{Run, Said};
 use crate::world::{DAY, World};
+
+/// A world with one author and one relay, which has nothing yet.
+fn without_profile(quirks: Quirks) -> World {
+    let mut world = World::new("found", 1);
+    world.add_peer(quirks, 1);
+    world
+}
 
 /// Ninety events of three authors and of several kinds, a few of them in one second.
 fn mixed(world: &mut World) -> Vec<Stored> {
@@ -186,7 +193,7 @@ fn nothing_that_was_said_just_before_a_challenge_is_asked_again() {
 fn a_dense_second_is_compared_with_its_neighbours() {
     block_on(async {
         let quirks = Quirks { cap: 5, since_is_exclusive: true, ..Quirks::default() };
-        let mut world = one_author(quirks.clone());
+        let mut world = without_profile(quirks.clone());
         let second = world.now() - 3 * DAY;
         let dense = notes(&mut world, 12, |_| second);
         world.give(0, dense);
@@ -296,7 +303,7 @@ fn an_empty_relay_that_allows_few_open_subscriptions_is_not_taken_for_one_that_h
         for how in [Refusal::Closed("no"), Refusal::NoticeAndClosed("no"), Refusal::Notice("no")] {
             block_on(async {
                 let refuses = vec![Rule { what: TooMuch::Open(most), how }];
-                let mut world = one_author(Quirks { refuses, ..Quirks::default() });
+                let mut world = without_profile(Quirks { refuses, ..Quirks::default() });
                 // One question, and then several at once that tell whether its answer was true.
                 let run = Run { kinds: vec![1, 7], days: 0, ..world.plain_run() };
                 let (said, messages) = world.perform(&run).await?;
@@ -316,7 +323,7 @@ fn an_event_that_a_larger_question_did_not_bring_is_not_gone_because_the_smalles
                 Rule { what: TooMuch::Kinds(5), how: Refusal::End },
                 Rule { what: TooMuch::Every(every), how: Refusal::Closed("error: too much") },
             ];
-            let mut world = one_author(Quirks { refuses, ..Quirks::default() });
+            let mut world = without_profile(Quirks { refuses, ..Quirks::default() });
             let now = world.now();
             let all = [(7, 3_600), (6, 2 * DAY), (30_315, 3 * DAY)];
             let all = all.map(|(kind, age)| world.make(0, kind, now - age));
