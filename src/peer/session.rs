@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::auth::AuthKey;
@@ -22,7 +22,9 @@ use super::connection::{Connection, Received};
 use super::conversation::{Conversation, Identity, Next, shortened};
 use super::forged::ForgedIds;
 use super::info::{self, RelayInfo};
-use super::limits::{ATTEMPTS_WITHOUT_PROGRESS, CONNECT_ATTEMPTS, INFO_TIME_OUT};
+use super::limits::{
+    ATTEMPTS_WITHOUT_PROGRESS, CONNECT_ATTEMPTS, INFO_TIME_OUT, LAST_WORDS, LAST_WORDS_TIME,
+};
 use super::line::Line;
 use super::local::Local;
 use super::message::{self, RelayMessage};
@@ -297,7 +299,11 @@ impl PeerSession {
             if stop.is_told() {
                 return Err(Interruption::Stopped);
             }
-            unless(told.as_mut(), self.ask(conversation, &mut connection, pace)).await??;
+            let asked =
+                unless(told.as_mut(), self.ask(conversation, &mut connection, pace)).await?;
+            if let Err(cut) = asked {
+                return Err(self.hear_the_rest(conversation, &mut connection, sink, cut).await);
+            }
             if conversation.is_done() {
                 break;
             }
@@ -311,18 +317,19 @@ impl PeerSession {
             self.look_at_progress(conversation, &connection, sink, since);
             let Some(received) = received else { continue };
             match received {
-                Ok(Some(Ok(Received::Text(text)))) => {
-                    let handled = self.handle(conversation, &text, sink).await?;
+                Ok(Some(Ok(received))) => {
+                    let ended = self.take_in(conversation, received, sink).await?;
                     self.tell_what_it_lacks(conversation);
-                    if let Some(ended) = handled {
-                        send(&mut connection, message::close(&ended), pace.time_out).await?;
+                    if let Some(ended) = ended {
+                        let close = message::close(&ended);
+                        if let Err(cut) = send(&mut connection, close, pace.time_out).await {
+                            let connection = &mut connection;
+                            let rest = self.hear_the_rest(conversation, connection, sink, cut);
+                            return Err(rest.await);
+                        }
                     }
                 }
-                Ok(Some(Ok(Received::NotText))) => no_message(conversation, sink),
-                Ok(Some(Ok(Received::TooLarge(it)))) => too_large(&it, conversation, sink),
-                Ok(Some(Ok(Received::Close(frame)))) => return Err(closed(frame)),
                 Ok(None) => return Err(closed(None)),
-                Ok(Some(Ok(Received::Idle))) => conversation.budget.note_idle(),
                 Err(_) => {}
                 Ok(Some(Err(error))) => return Err(cut(error)),
             }
@@ -338,6 +345,29 @@ impl PeerSession {
         // What is not read from any more gives its room back to others.
         self.connection = Some(connection).filter(|connection| !connection.holds_room());
         Ok(())
+    }
+
+    /// A connection that has ended while something was sent may still hold what the peer has said
+    /// before: its refusal, its challenge. Returns why the connection has ended.
+    async fn hear_the_rest(
+        &mut self,
+        conversation: &mut Conversation,
+        connection: &mut Connection,
+        sink: &impl Sink,
+        cut: Interruption,
+    ) -> Interruption {
+        let until = Instant::now() + LAST_WORDS_TIME;
+        for _ in 0..LAST_WORDS {
+            match timeout_at(until, connection.next()).await {
+                Ok(Some(Ok(received))) => {
+                    if let Err(ended) = self.take_in(conversation, received, sink).await {
+                        return ended;
+                    }
+                }
+                Ok(None | Some(Err(_))) | Err(_) => break,
+            }
+        }
+        cut
     }
 
     /// What the peer has brought by now, and whether it has waited for us `since` then.
@@ -416,6 +446,23 @@ impl PeerSession {
                 Next::Wait => return Ok(()),
             }
         }
+    }
+
+    /// Takes in what came; returns a subscription that has ended and must be closed.
+    async fn take_in(
+        &mut self,
+        conversation: &mut Conversation,
+        received: Received,
+        sink: &impl Sink,
+    ) -> Result<Option<String>, Interruption> {
+        match received {
+            Received::Text(text) => return self.handle(conversation, &text, sink).await,
+            Received::NotText => no_message(conversation, sink),
+            Received::TooLarge(it) => too_large(&it, conversation, sink),
+            Received::Close(frame) => return Err(closed(frame)),
+            Received::Idle => conversation.budget.note_idle(),
+        }
+        Ok(None)
     }
 
     /// Handles one message; returns a subscription that has ended and must be closed.
