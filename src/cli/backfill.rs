@@ -12,7 +12,6 @@ use clap::Args;
 use jiff::{Timestamp, Zoned};
 
 use super::as_script::start_report;
-use super::asking::{Asking, Named, failure_of, runtime};
 use super::diff::sides_in_words;
 use super::exit::{Failure, OrFail, Outcome, Result, outcome_of, tell};
 use super::help::{OUTPUT, STRFRY, WHOM};
@@ -20,6 +19,7 @@ use super::history::HistoryPlace;
 use super::looks::{is_colored, is_quiet};
 use super::node::NodeArguments;
 use super::output::{print, print_json};
+use super::peer_args::{Named, PeerArguments, failure_of, runtime};
 use super::pubkeys::print_list;
 use super::resources::ThreadArguments;
 use super::signals::stop_on_signals;
@@ -52,7 +52,7 @@ const METRICS_MODE: u32 = 0o644;
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    pub(super) asking: Asking,
+    pub(super) asking: PeerArguments,
     /// Public relays to ask for profiles that no peer has
     ///
     /// In place of the default ones. May be given several times. [default: wss://purplepag.es

@@ -4,7 +4,6 @@
 
 mod adopt;
 mod as_script;
-mod asking;
 mod auth_key;
 mod backfill;
 mod bench;
@@ -26,6 +25,7 @@ mod node;
 mod open;
 mod output;
 mod own_path;
+mod peer_args;
 mod peers;
 mod profiles;
 mod pubkey_args;

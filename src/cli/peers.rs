@@ -6,11 +6,11 @@ use anyhow::anyhow;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::asking::{Reaching, runtime};
 use super::exit::{Failure, OrFail, Outcome, Result, answer, tell};
 use super::help::{OUTPUT, WHOM};
 use super::node::{NodeArguments, skipped_as_json, subject};
 use super::output::{print, print_json};
+use super::peer_args::{Reaching, runtime};
 use super::signals::{end_between_snapshots, stop_on_signals};
 use super::trace::Tracing;
 use crate::backfill::{Ipfs, Looked, look_at_all};

@@ -10,11 +10,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
+use super::host::{ItemSet, LocalError};
 use super::limits::{
     BLIND_COMPARISONS, COMPARISONS, CONTROL_AUTHORS, IDS_FOR_COMPARING_IN_PARALLEL,
     IDS_OF_ONE_PEER, ITEMS_COMPARED, LOOK_FOR_ROOM, PARTS_WAITING, SHORT_WINDOW, SPLITS,
 };
-use super::local::{ItemSet, LocalError};
 use super::message;
 use super::peer_limits::{Comparing, PeerLimits};
 use super::reconcile::{Reconciliation, split};

@@ -1,7 +1,7 @@
 //! The conversation with one peer for a whole run: one connection, several queries at a time,
 //! each paged to its end, and a clear outcome whatever the peer does.
 //!
-//! Never holds more than one message in memory: events go straight to the [`Sink`], and while the
+//! Never holds more than one message in memory: events go straight to the [`EventSink`], and while the
 //! sink takes its time nothing is read, so that the peer's socket fills up and it waits too.
 
 use std::fmt::Display;
@@ -21,17 +21,17 @@ use super::connect_error::ConnectError;
 use super::connection::{Connection, Received};
 use super::conversation::{Conversation, Identity, Next, shortened};
 use super::forged::ForgedIds;
+use super::host::LocalEvents;
+use super::host::{EventSink, Stopped, Unwanted};
 use super::info::{self, RelayInfo};
 use super::limits::{
     ATTEMPTS_WITHOUT_PROGRESS, CONNECT_ATTEMPTS, INFO_TIME_OUT, LAST_WORDS, LAST_WORDS_TIME,
 };
 use super::line::Line;
-use super::local::Local;
 use super::message::{self, RelayMessage};
 use super::outcome::{FetchOutcome, GapReason};
 use super::peer_limits::{Comparing, PeerLimits};
 use super::room::Room;
-use super::sink::{Sink, Stopped, Unwanted};
 use super::too_large::TooLarge;
 use super::want_list::{Member, WantList};
 use crate::nostr::Filter;
@@ -66,14 +66,14 @@ pub struct PeerSession {
 /// where the peer compares (NIP-77), and what other peers have given is not asked for again.
 #[derive(Debug)]
 pub struct Share {
-    local: Arc<dyn Local>,
+    local: Arc<dyn LocalEvents>,
     /// Away while a fetch is under way.
     member: Option<Member>,
 }
 
 impl Share {
     /// A share of what is missing here.
-    pub fn new(list: &Arc<WantList>, local: Arc<dyn Local>) -> Self {
+    pub fn new(list: &Arc<WantList>, local: Arc<dyn LocalEvents>) -> Self {
         Self { local, member: Some(list.join()) }
     }
 }
@@ -201,7 +201,7 @@ impl PeerSession {
         &mut self,
         queries: Vec<Filter>,
         pace: Pace,
-        sink: &impl Sink,
+        sink: &impl EventSink,
     ) -> FetchOutcome {
         let member = self.share.as_mut().and_then(|share| share.member.take());
         let identity = self
@@ -276,7 +276,7 @@ impl PeerSession {
         &mut self,
         conversation: &mut Conversation,
         pace: Pace,
-        sink: &impl Sink,
+        sink: &impl EventSink,
     ) -> Result<(), Interruption> {
         let stop = self.stop.clone();
         let mut told = pin!(stop.told());
@@ -353,7 +353,7 @@ impl PeerSession {
         &mut self,
         conversation: &mut Conversation,
         connection: &mut Connection,
-        sink: &impl Sink,
+        sink: &impl EventSink,
         cut: Interruption,
     ) -> Interruption {
         let until = Instant::now() + LAST_WORDS_TIME;
@@ -375,7 +375,7 @@ impl PeerSession {
         &self,
         conversation: &mut Conversation,
         connection: &Connection,
-        sink: &impl Sink,
+        sink: &impl EventSink,
         since: Instant,
     ) {
         let (now, standing) = (Instant::now(), sink.standing());
@@ -453,7 +453,7 @@ impl PeerSession {
         &mut self,
         conversation: &mut Conversation,
         received: Received,
-        sink: &impl Sink,
+        sink: &impl EventSink,
     ) -> Result<Option<String>, Interruption> {
         match received {
             Received::Text(text) => return self.handle(conversation, &text, sink).await,
@@ -470,7 +470,7 @@ impl PeerSession {
         &mut self,
         conversation: &mut Conversation,
         text: &str,
-        sink: &impl Sink,
+        sink: &impl EventSink,
     ) -> Result<Option<String>, Interruption> {
         let message = RelayMessage::parse(text);
         if !matches!(message, Some(RelayMessage::Event { .. } | RelayMessage::NegMsg { .. })) {
@@ -547,14 +547,14 @@ async fn unless<T>(
     }
 }
 
-fn no_message(conversation: &mut Conversation, sink: &impl Sink) {
+fn no_message(conversation: &mut Conversation, sink: &impl EventSink) {
     conversation.budget.note_useless();
     sink.unwanted(Unwanted::NotAMessage);
 }
 
 /// A message that was too large for us: an event is set aside and named. It costs the peer as much
 /// trust as something useless, so that there is an end to them.
-fn too_large(message: &TooLarge, conversation: &mut Conversation, sink: &impl Sink) {
+fn too_large(message: &TooLarge, conversation: &mut Conversation, sink: &impl EventSink) {
     let subscription = message.subscription.as_deref().unwrap_or_default();
     match message.name.as_deref() {
         Some("EVENT") => {

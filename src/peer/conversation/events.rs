@@ -3,9 +3,9 @@
 use super::{Conversation, Way};
 use crate::nostr::{Event, EventId, ExpectedId, Filter, Outline};
 use crate::peer::forged::ForgedIds;
+use crate::peer::host::Unwanted;
 use crate::peer::message;
 use crate::peer::pager::Arrival;
-use crate::peer::sink::Unwanted;
 
 impl Conversation {
     /// Parses an event and accepts it if it is new and was asked for.
