@@ -1,8 +1,10 @@
 //! README and docs: they are short, their links lead somewhere, and every message is explained.
 
 use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use strfry_companion::doctor::Check;
 
@@ -196,4 +198,58 @@ fn the_french_readme_names_the_commands_of_the_english_one() {
     let english = commands("README.md");
     assert!(english.len() >= 15, "{english:?}");
     assert_eq!(commands("docs/fr/README.md"), english);
+}
+
+/// Set to make docs/commands.md anew.
+const WRITE: &str = "STRFRY_COMPANION_WRITE_DOCS";
+
+/// What the program's help says on a terminal of 100 columns, whatever runs the test.
+fn help(command: &[&str]) -> String {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_strfry-companion"));
+    program.args(command).arg("--help").env_clear().env("COLUMNS", "100").stdin(Stdio::null());
+    let output = program.output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    text.lines().flat_map(|line| [line.trim_end(), "\n"]).collect()
+}
+
+/// The commands page: the help of the program, and that of each command without the exit codes,
+/// which the former has.
+fn page_of_commands() -> String {
+    let first = help(&[]);
+    let list = first.lines().skip_while(|line| !line.is_empty()).skip(1);
+    let list = list.take_while(|line| !line.starts_with("Options"));
+    let names = list.map(|line| line[8..].split(' ').next().unwrap());
+    let commands = names.flat_map(|name| match name {
+        "config" => vec![vec![name], vec![name, "show"]],
+        _ => vec![vec![name]],
+    });
+    let mut page = format!(
+        "# Commands\n\nWhat `--help` says. Each option may also come from the environment or a configuration \
+         file\n([how](configuring.md)). This page is made by `{WRITE}=1 cargo test --test \
+         documents`.\n\n```text\n{first}```\n"
+    );
+    for command in commands {
+        let text = help(&command);
+        let text = text.split("\nExit codes:").next().unwrap().trim_end();
+        // Writing to a String cannot fail.
+        let _ = write!(page, "\n## {}\n\n```text\n{text}\n```\n", command.join(" "));
+    }
+    page
+}
+
+#[test]
+fn the_page_of_commands_is_what_their_help_says() {
+    let file = Path::new(ROOT).join("docs/commands.md");
+    let page = page_of_commands();
+    if std::env::var_os(WRITE).is_some() {
+        fs::write(&file, &page).unwrap();
+    }
+    let written = fs::read_to_string(&file).unwrap_or_default();
+    let differs = page.lines().zip(written.lines().chain([""; 1])).find(|(new, old)| new != old);
+    assert!(
+        page == written,
+        "the help differs from docs/commands.md, first in {differs:?}; make that page anew with \
+         {WRITE}=1 cargo test --test documents"
+    );
 }

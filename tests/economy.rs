@@ -12,6 +12,7 @@ use support::proxy::Proxy;
 use support::relays::Relay;
 use support::scripted::{Act, Archive, ScriptedRelay, answer};
 use support::strfry_bin;
+use support::watch::watch;
 
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
@@ -50,6 +51,37 @@ fn three_peers_send_each_event_once_and_almost_nothing_when_nothing_is_new() {
     let again = sent() - first;
     println!("{again} bytes when nothing is new, {first} before, for events of {size}");
     assert!(again * 50 < size, "{again} bytes for events of {size}, when nothing is new");
+}
+
+/// What a run takes of memory that is no file's: pages of the database that it maps, and of the
+/// program, belong to the page cache.
+#[test]
+fn an_hourly_run_of_500_pubkeys_takes_at_most_40_mib_of_its_own_memory() {
+    let authors = Author::all(0..500);
+    let begin = now() - 80_000;
+    let mut all =
+        events(500, |number| authors[number as usize].profile(begin, &number.to_string()));
+    all.extend(events(10_000, |number| {
+        authors[number as usize % 500]
+            .note(begin + number * 7, &format!("{number} {}", "x".repeat(250)))
+    }));
+    let relays: [Relay; 3] = Relay::start_each(&all, 500);
+    let node = Node::new(&strfry_bin());
+    node.add_pubkeys(authors.iter().map(Author::pubkey).collect::<Vec<_>>().iter());
+    for (relay, name) in relays.iter().zip(["one", "two", "three"]) {
+        node.add_station(name, &relay.url());
+    }
+    node.import(&all[..9_500]);
+    let mut imported = Vec::new();
+    for _ in 0..2 {
+        let flags = ["backfill", "--json", "--no-fallback", "--allow-local-peers", "--days", "1"];
+        let run = watch(node.companion(&flags));
+        assert_eq!(run.code, 0, "{:#}", run.summary);
+        println!("{:.1} MiB", run.own_mib);
+        assert!((1.0..=40.0).contains(&run.own_mib), "{} MiB", run.own_mib);
+        imported.push(run.summary["events"]["imported"].as_u64().unwrap_or(0));
+    }
+    assert_eq!(imported, [1_000, 0]);
 }
 
 /// Ten relays that answer, and forty that do not: most say nothing, the others refuse.

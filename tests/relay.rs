@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde_json::{Value, json};
 use strfry_companion::nostr::Filter;
 use strfry_companion::peer::{
-    FetchOutcome, Gap, GapReason, Pace, Sink, Standing, Stopped, Unwanted, Withheld,
+    EventSink, FetchOutcome, Gap, GapReason, Pace, Standing, Stopped, Unwanted, Withheld,
 };
 use strfry_companion::stop::Stop;
 use support::collector::{Collector, IMPATIENT, PATIENT, fetch, peer, query};
@@ -522,7 +522,7 @@ struct Slow<'a> {
     collector: Collector,
 }
 
-impl Sink for Slow<'_> {
+impl EventSink for Slow<'_> {
     async fn event(&self, event: &strfry_companion::nostr::Event<'_>) -> Result<(), Stopped> {
         if self.collector.count() == 0 {
             self.relay.watch().wait_for(|record| record.stalls > 0).await.unwrap();

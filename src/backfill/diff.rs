@@ -14,9 +14,9 @@ use tokio::sync::Semaphore;
 use super::coverage::Question;
 use super::difference::{Common, Difference, Sides};
 use super::error::BackfillError;
-use super::here::Here;
 use super::job::{Timings, deadline};
 use super::limits::{COMPARED_PEERS, STRANGERS_COMPARED};
+use super::local_index::LocalIndex;
 use super::plan::{Span, author_queries, earliest, station_query};
 use super::promise::{Promise, State, Terms};
 use super::summary::{GapSummary, PeerStatus, WithheldSummary, gaps_of, status_of, withheld_of};
@@ -108,7 +108,7 @@ pub async fn diff(
     let mut promise = job.promise(db)?;
     let common = Arc::new(Common {
         db: Arc::clone(db),
-        here: Arc::new(Here::new(Arc::clone(db))),
+        here: Arc::new(LocalIndex::new(Arc::clone(db))),
         blacklist: job.blacklist.clone(),
         known: job.pubkeys.as_slice().into(),
         strangers: STRANGERS_COMPARED,

@@ -9,7 +9,7 @@
 //! Memory of one peer: 32 bytes for each event that only one side has, and, of a peer that is
 //! asked page by page, for each that it gives; it is given back when the conversation has ended.
 //! Only [`COMPARED_PEERS`](super::limits::COMPARED_PEERS) are under way at a time. What strangers
-//! can make without end is bounded by [`Strangers`].
+//! can make without end is bounded by [`UnknownAuthorQuota`].
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,14 +19,14 @@ use serde::Serialize;
 use tokio::task::spawn_blocking;
 
 use super::error::BackfillError;
-use super::here::Here;
 use super::limits::{COMPARED_HEADERS, LISTED_IDS, SETTLED_AFTER};
-use super::strangers::Strangers;
+use super::local_index::LocalIndex;
+use super::unknown_author_quota::UnknownAuthorQuota;
 use crate::node::Blacklist;
 use crate::nostr::{Event, EventId, ExpectedId, Filter, Pubkey, Signature, signature};
 use crate::peer::{
-    Dialler, Local, LocalItems, MissingIds, PeerSession, Share, Sink, Standing, Stopped, Unwanted,
-    WantList,
+    Dialler, EventSink, LocalEvents, LocalItems, MissingIds, PeerSession, Share, Standing, Stopped,
+    Unwanted, WantList,
 };
 use crate::strfry_db::{self, ReadError, StrfryDb};
 
@@ -67,7 +67,7 @@ impl Side {
 #[derive(Debug)]
 pub(super) struct Common {
     pub(super) db: Arc<StrfryDb>,
-    pub(super) here: Arc<Here>,
+    pub(super) here: Arc<LocalIndex>,
     pub(super) blacklist: Blacklist,
     /// Whom the node knows; sorted.
     pub(super) known: Arc<[Pubkey]>,
@@ -80,7 +80,7 @@ pub(super) struct Common {
 /// The difference with one peer, as far as it is known.
 pub(super) struct Difference {
     common: Arc<Common>,
-    pub(super) strangers: Strangers,
+    pub(super) strangers: UnknownAuthorQuota,
     account: Mutex<Account>,
     /// When what had come was looked up last; locked while that is done.
     settled: Mutex<Instant>,
@@ -121,7 +121,7 @@ impl Difference {
     pub(super) fn with(common: &Arc<Common>) -> Arc<Self> {
         Arc::new(Self {
             common: Arc::clone(common),
-            strangers: Strangers::bounded(&common.known, common.strangers),
+            strangers: UnknownAuthorQuota::bounded(&common.known, common.strangers),
             account: Mutex::default(),
             settled: Mutex::new(Instant::now()),
         })
@@ -131,7 +131,7 @@ impl Difference {
     pub(super) fn session(self: &Arc<Self>, dialler: Dialler, negentropy: bool) -> PeerSession {
         // A ledger of its own: what another peer has given is asked of this one too.
         let ledger = Arc::<WantList>::default();
-        let local: Arc<dyn Local> = Arc::<Self>::clone(self);
+        let local: Arc<dyn LocalEvents> = Arc::<Self>::clone(self);
         let session = PeerSession::sharing(dialler, Share::new(&ledger, local));
         if negentropy { session } else { session.without_comparing() }
     }
@@ -276,7 +276,7 @@ async fn blocking<T: Send + 'static>(
     done.map_err(|error| BackfillError::Thread(std::io::Error::other(error)))
 }
 
-impl Local for Difference {
+impl LocalEvents for Difference {
     fn items<'a>(&'a self, filter: &'a Filter) -> LocalItems<'a> {
         self.common.here.items(filter)
     }
@@ -306,7 +306,7 @@ impl std::fmt::Debug for Difference {
     }
 }
 
-impl Sink for Arc<Difference> {
+impl EventSink for Arc<Difference> {
     async fn event(&self, event: &Event<'_>) -> Result<(), Stopped> {
         let expected = ExpectedId::of(event);
         {
@@ -354,7 +354,7 @@ pub(super) struct Watched<S> {
     pub(super) difference: Option<Arc<Difference>>,
 }
 
-impl<S: Sink> Sink for Watched<S> {
+impl<S: EventSink> EventSink for Watched<S> {
     async fn event(&self, event: &Event<'_>) -> Result<(), Stopped> {
         self.sink.event(event).await?;
         match &self.difference {

@@ -9,19 +9,19 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::accounts::{Class, Tally};
-use super::check::Forgeries;
 use super::difference::{Common, Difference, Sides, Watched};
 use super::error::BackfillError;
-use super::here::Here;
 use super::holes::Holes;
+use super::intake::Forgeries;
+use super::intake::{Account, Entrance};
 use super::job::{Job, deadline};
 use super::limits::{COMPARED_PEERS, FORGERIES_OF_AN_HONEST_PEER, ROUNDS_AFTER_FORGERIES};
+use super::local_index::LocalIndex;
 use super::plan::Span;
 use super::progress::{PeerProgress, Seen};
-use super::screen::{Account, Entrance};
-use super::strangers::Strangers;
 use super::summary::{PeerStatus, PhaseSummary, status_of};
 use super::tunnels::{Ipfs, Tunnels};
+use super::unknown_author_quota::UnknownAuthorQuota;
 use super::write_relays::is_strangers;
 use crate::node::{Peer, PeerSource};
 use crate::nostr::{EventId, Filter, Pubkey};
@@ -72,7 +72,7 @@ pub(super) struct Fetch<'a> {
     /// Memory for large messages of all peers.
     room: Room,
     conversations: Arc<Semaphore>,
-    here: Arc<Here>,
+    here: Arc<LocalIndex>,
     /// A dry run also tells how each peer and the database differ.
     compared: Option<Arc<Common>>,
     /// Open until the end of the run.
@@ -177,7 +177,7 @@ impl<'a> Fetch<'a> {
         stop: impl Future<Output = ()> + 'a,
     ) -> Self {
         let known: Arc<[Pubkey]> = job.pubkeys.as_slice().into();
-        let here = Arc::new(Here::new(Arc::clone(db)));
+        let here = Arc::new(LocalIndex::new(Arc::clone(db)));
         let compared = job.dry_run.then(|| {
             Arc::new(Common {
                 db: Arc::clone(db),
@@ -226,7 +226,7 @@ impl<'a> Fetch<'a> {
                 account: Arc::new(Account {
                     tally: Tally::default(),
                     holes: Arc::clone(&self.holes),
-                    strangers: Strangers::bounded(&self.known, self.job.strangers),
+                    strangers: UnknownAuthorQuota::bounded(&self.known, self.job.strangers),
                     progress: PeerProgress::new(&self.seen),
                     forged,
                 }),
@@ -250,7 +250,7 @@ impl<'a> Fetch<'a> {
         } else if !self.job.negentropy || is_for_profiles(peer) {
             PeerSession::new(dialler)
         } else {
-            let here: Arc<Here> = Arc::clone(&self.here);
+            let here: Arc<LocalIndex> = Arc::clone(&self.here);
             PeerSession::sharing(dialler, Share::new(&self.ledger, here))
         };
         let session = session.known_by(self.job.auth.clone()).within(&self.room);

@@ -2,18 +2,18 @@
 //! strfry takes. The only module that knows them all.
 
 mod arrived;
-mod check;
 mod coverage;
 mod diff;
 mod difference;
 mod error;
 mod fetch;
 mod gained;
-mod here;
 mod holes;
+mod intake;
 mod job;
 pub mod kinds;
 pub mod limits;
+mod local_index;
 mod look;
 mod metrics;
 mod plan;
@@ -23,10 +23,9 @@ mod recovery;
 mod rehearsal;
 mod results;
 mod run;
-mod screen;
-mod strangers;
 mod summary;
 mod tunnels;
+mod unknown_author_quota;
 mod write_relays;
 
 /// The accounts of an import, which every peer has one of.

@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::arrived::Arrived;
-use super::check::{Checked, Checks, Forgeries};
 use super::coverage::Question;
 use super::error::BackfillError;
 use super::fetch::{Asked, Fetch, StopReason, close, show_import};
+use super::intake::{Checked, Checks, Forgeries};
+use super::intake::{Entrance, Rules};
 use super::job::{Job, Output};
 use super::plan::{earliest, since};
 use super::promise::{Promise, State, Terms};
 use super::recovery::{log_full_history, missing_profiles, recover};
 use super::results::{log_summary, open_profile_log, profile_records, write_profiles};
-use super::screen::{Entrance, Rules};
 use super::summary::{PeerSummary, PhaseSummary, ProfileCounts, Summary, VERSION};
 use super::tunnels::Ipfs;
 use crate::import::{Settings, Status, choose_form};

@@ -10,7 +10,9 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 
 use super::exit::{Failure, OrFail, Outcome, Result};
+use super::node::ConfigurationFile;
 use super::output::print;
+use super::own_path::own_path;
 use crate::files;
 use crate::node::old_script::{self, MAX_SCRIPT_BYTES};
 use crate::node::{Named, NodePaths, Surroundings, paths};
@@ -32,6 +34,8 @@ pub(super) struct Arguments {
     /// Home of the node's files [default: ~/.zen]
     #[arg(long, value_name = "DIR")]
     home: Option<PathBuf>,
+    #[command(flatten)]
+    configuration: ConfigurationFile,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
@@ -201,18 +205,4 @@ fn is_open_to_all(program: &Path) -> bool {
     let program = program.canonicalize().unwrap_or_else(|_| program.to_owned());
     let is_open = |path: &Path| fs::metadata(path).is_ok_and(|found| found.mode() & 0o002 != 0);
     is_open(&program) || program.parent().is_some_and(is_open)
-}
-
-/// Where this program is called: by a link, perhaps, that leads to another version one day.
-fn own_path() -> Result<PathBuf> {
-    let own = std::env::current_exe().context("cannot find this program").or_cannot_run()?;
-    let called = std::env::args_os().next().map(PathBuf::from).unwrap_or_default();
-    let called = if called.components().count() > 1 {
-        std::path::absolute(called).ok()
-    } else {
-        let path = std::env::var_os("PATH");
-        paths::in_path(Path::new(&called), path.as_ref()).filter(|found| found.is_absolute())
-    };
-    let is_own = |path: &PathBuf| path.canonicalize().ok() == own.canonicalize().ok();
-    Ok(called.filter(is_own).unwrap_or(own))
 }

@@ -3,7 +3,7 @@
 use std::fs::DirBuilder;
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,6 @@ use clap::Args;
 use jiff::{Timestamp, Zoned};
 
 use super::as_script::start_report;
-use super::asking::{Asking, Named, failure_of, runtime};
 use super::diff::sides_in_words;
 use super::exit::{Failure, OrFail, Outcome, Result, outcome_of, tell};
 use super::help::{OUTPUT, STRFRY, WHOM};
@@ -20,6 +19,7 @@ use super::history::HistoryPlace;
 use super::looks::{is_colored, is_quiet};
 use super::node::NodeArguments;
 use super::output::{print, print_json};
+use super::peer_args::{Named, PeerArguments, failure_of, runtime};
 use super::pubkeys::print_list;
 use super::resources::ThreadArguments;
 use super::signals::{IMPORTING, stop_on_signals};
@@ -52,7 +52,7 @@ const METRICS_MODE: u32 = 0o644;
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    asking: Asking,
+    pub(super) asking: PeerArguments,
     /// Public relays to ask for profiles that no peer has
     ///
     /// In place of the default ones. May be given several times. [default: wss://purplepag.es
@@ -64,7 +64,7 @@ pub(super) struct Arguments {
     #[arg(long, help_heading = WHOM)]
     no_fallback: bool,
     #[command(flatten)]
-    strfry: StrfryArguments,
+    pub(super) strfry: StrfryArguments,
     #[command(flatten)]
     history: HistoryPlace,
     /// Do not keep this run's summary
@@ -231,11 +231,26 @@ impl Arguments {
         summary.status = summary.status.max(Status::Incomplete);
     }
 
+    fn written_of_node(&self) -> Vec<PathBuf> {
+        let mut written = self.node.paths().written().to_vec();
+        written.push(self.history.file(&self.node));
+        written
+    }
+
+    /// Every file that a run writes beside the database.
+    pub(super) fn written(&self) -> Vec<PathBuf> {
+        let (mut written, paths) = (self.written_of_node(), self.node.paths());
+        let profiles = [paths.profiles_json(), paths.profiles_csv()];
+        written.retain(|file| paths.home().is_dir() || !profiles.contains(file));
+        written.extend(self.metrics.clone());
+        written.extend(self.asking.tracing.file().map(Path::to_owned));
+        written
+    }
+
     /// Refuses to write a file that leads to one of strfry's, or to another one of the node's.
     fn refuse_links(&self, target: &Target) -> Result<()> {
         let (paths, strfry) = (self.node.paths(), self.strfry.binary(&self.node)?);
-        let (mut written, conf) = (paths.written().to_vec(), paths.strfry_conf());
-        written.push(self.history.file(&self.node));
+        let (written, conf) = (self.written_of_node(), paths.strfry_conf());
         let precious = Precious::new(paths, &strfry, &conf, &target.directory());
         if let Some((file, what)) =
             self.metrics.as_deref().and_then(|file| Some((file, precious.at(file)?)))

@@ -10,7 +10,7 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{ArgMatches, Command};
 
 use super::config::{Environment, Settings};
-use super::exit::Failure;
+use super::exit::{self, Failure, code_of_arguments, tell};
 use super::looks::color_of_help;
 use super::{NAMES, command, command_with_list, is_script, options_of, script};
 
@@ -81,6 +81,26 @@ impl Call {
         match parse(&completed).map_err(with_remarks)? {
             Some((command, matches)) => Ok(Self { command, matches, settings }),
             None => Ok(Self { command: name, matches, settings }),
+        }
+    }
+}
+
+impl Call {
+    /// Parses a call that is only talked about, with where each of its options comes from, and prints
+    /// what there is to say of it. `None`: it asks for help, which is printed.
+    pub(super) fn of_another(typed: Vec<OsString>) -> exit::Result<Option<Self>> {
+        match Self::parse(typed, true) {
+            Ok(call) => {
+                call.settings.remarks.iter().for_each(tell);
+                Ok(Some(call))
+            }
+            Err(NotParsed::Settings(failure)) => Err(failure),
+            Err(NotParsed::Arguments { error, remarks }) => {
+                let asked = !error.use_stderr();
+                let _ = code_of_arguments(&error);
+                remarks.iter().for_each(tell);
+                if asked { Ok(None) } else { Err(Failure::Told(2)) }
+            }
         }
     }
 }

@@ -8,13 +8,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::Args;
 use serde_json::json;
 
-use super::asking::{Asking, failure_of, runtime};
 use super::exit::{OrFail, Outcome, Result, answer, tell};
 use super::help::OUTPUT;
 use super::kinds::name_of_kind;
 use super::looks::is_quiet;
 use super::node::{NodeArguments, skipped_as_json};
 use super::output::{print, print_json};
+use super::peer_args::{PeerArguments, failure_of, runtime};
 use super::signals::{ASKING, end_between_snapshots, stop_on_signals};
 use super::wait::PROGRESS;
 use crate::backfill::{DiffJob, PeerDiff, PeerStatus, Sides, diff, since};
@@ -28,7 +28,7 @@ const SHOWN: usize = 10;
 #[derive(Debug, Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    asking: Asking,
+    asking: PeerArguments,
     #[command(flatten)]
     node: NodeArguments,
     /// List ids too, at most 10000 for each side of a peer

@@ -6,7 +6,6 @@ use std::time::Duration;
 use clap::Args;
 use jiff::Timestamp;
 
-use super::asking::{Reaching, runtime};
 use super::auth_key::read_auth_key;
 use super::doctor_text::Text;
 use super::exit::{Failure, OrFail, Outcome, Result, answer};
@@ -15,6 +14,7 @@ use super::history::HistoryPlace;
 use super::looks::is_quiet;
 use super::node::NodeArguments;
 use super::output::{print_cleaned, print_json};
+use super::peer_args::{Reaching, runtime};
 use super::signals::{ASKING, stop_on_signals};
 use super::strfry::StrfryArguments;
 use super::wait::PROGRESS;

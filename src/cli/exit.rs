@@ -108,7 +108,8 @@ const NO_THREAD: [&str; 3] = [
 /// any other panic it says that it is a bug, in one line without what a terminal would obey.
 pub(super) fn tell_panic(panic: &PanicHookInfo<'_>) {
     let place = panic.location().map_or("an unknown place".to_owned(), ToString::to_string);
-    let message = panic.payload_as_str().unwrap_or("no message");
+    let (text, owned) = (panic.payload().downcast_ref(), panic.payload().downcast_ref());
+    let message = text.copied().or(owned.map(String::as_str)).unwrap_or("no message");
     if NO_THREAD.iter().any(|words| message.contains(words)) {
         tell("cannot start a thread; raise the limit of them (ulimit -u) and run it again");
         signal_hook::low_level::exit(CANNOT_RUN.into());

@@ -36,7 +36,7 @@ Exit codes:
 const GROUPS: &[(&str, &[&str])] = &[
     ("Fetch", &["backfill", "diff", "peers", "import", "history", "report"]),
     ("Read", &["profiles", "pubkeys", "scan", "export", "verify", "stats"]),
-    ("Set up", &["doctor", "config", "completions", "man", "bench", "adopt"]),
+    ("Set up", &["doctor", "config", "systemd", "completions", "man", "bench", "adopt"]),
 ];
 
 /// What a command line does, and that line. Tests run them on a node that has the files
@@ -164,6 +164,21 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
             (
                 "Beside a relay, for a program",
                 "strfry-companion doctor --relay wss://relay.example --json",
+            ),
+        ],
+    ),
+    (
+        "systemd",
+        &[
+            (
+                "A service, and the timer that starts it every hour",
+                "strfry-companion systemd service --days 1 > strfry-companion.service \\\n      \
+                 && strfry-companion systemd timer > strfry-companion.timer",
+            ),
+            (
+                "A line for a crontab, for one relay",
+                "strfry-companion systemd cron --relay wss://relay.example \\\n      \
+                 --pubkeys pubkeys.txt",
             ),
         ],
     ),

@@ -4,7 +4,6 @@
 
 mod adopt;
 mod as_script;
-mod asking;
 mod auth_key;
 mod backfill;
 mod bench;
@@ -25,6 +24,8 @@ mod man;
 mod node;
 mod open;
 mod output;
+mod own_path;
+mod peer_args;
 mod peers;
 mod profiles;
 mod pubkey_args;
@@ -35,6 +36,7 @@ mod scan;
 mod signals;
 mod stats;
 mod strfry;
+mod systemd;
 mod trace;
 mod values;
 mod verify;
@@ -88,6 +90,10 @@ macro_rules! commands {
                 _ => command,
             };
             let command = looks::Looks::augment_args(command);
+            let command = command.mut_subcommands(|command| {
+                let help = help::help_option(&command);
+                command.arg(help)
+            });
             let help = help::help_option(&command);
             command.about(about).arg(help).after_long_help(help::after_options(&name))
         }
@@ -121,6 +127,7 @@ commands! {
     "stats", stats, "Show figures about the database";
     "config", config, "Show what each option is set to, and where that is said";
     "doctor", doctor, "Look for what would keep a backfill from working";
+    "systemd", systemd, "Print a service, a timer, a line for cron, or a compose file";
     "completions", completions, "Print the completions of commands and options for a shell";
     "man", man, "Print a manual page, or write all of them";
     "bench", bench, "Compare this program with strfry, or with the old script";

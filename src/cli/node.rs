@@ -15,9 +15,10 @@ use crate::node::{
 };
 use crate::strfry_db::StrfryDb;
 
-/// Where things are.
+/// The configuration file; a command that has this option takes others from the environment and from
+/// such files.
 #[derive(Debug, Clone, Args)]
-pub(super) struct NodeArguments {
+pub(super) struct ConfigurationFile {
     /// File with options for every command, or `none`
     ///
     /// TOML whose keys are the names of options; a section such as [diff] is for that command alone.
@@ -25,6 +26,13 @@ pub(super) struct NodeArguments {
     /// ~/.config, and in /etc: what the first of these says, the next ones do not change]
     #[arg(long, value_name = "FILE", help_heading = STRFRY, hide_short_help = true)]
     config: Option<PathBuf>,
+}
+
+/// Where things are.
+#[derive(Debug, Clone, Args)]
+pub(super) struct NodeArguments {
+    #[command(flatten)]
+    configuration: ConfigurationFile,
     /// Directory of strfry's database, or its data.mdb
     ///
     /// [default: `db` of strfry.conf]

@@ -6,12 +6,12 @@ use anyhow::anyhow;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::asking::{Reaching, runtime};
 use super::exit::{Failure, OrFail, Outcome, Result, answer, tell};
 use super::help::{OUTPUT, WHOM};
 use super::looks::is_quiet;
 use super::node::{NodeArguments, skipped_as_json, subject};
 use super::output::{print, print_json};
+use super::peer_args::{Reaching, runtime};
 use super::signals::{ASKING, end_between_snapshots, stop_on_signals};
 use super::trace::Tracing;
 use super::wait::PROGRESS;
@@ -51,7 +51,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
             tracing.end(&trace, |trouble| tell(format_args!("warning: {trouble}")));
             probes?
         }
-        false if arguments.tracing.is_on() => {
+        false if arguments.tracing.file().is_some() => {
             return Err(Failure::Usage(anyhow!(
                 "--trace-peers has nothing to write without --probe"
             )));

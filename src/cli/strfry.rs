@@ -42,7 +42,7 @@ impl StrfryArguments {
         std::path::absolute(binary).or_usage()
     }
 
-    /// The command by which it is reached elsewhere.
+    /// The command by which strfry is reached, if it is not an executable on this machine.
     pub(super) fn words(&self) -> Option<&str> {
         self.strfry_command.as_deref()
     }

@@ -25,9 +25,9 @@ pub(super) struct Tracing {
 }
 
 impl Tracing {
-    /// Whether a file is named.
-    pub(super) fn is_on(&self) -> bool {
-        self.trace_peers.is_some()
+    /// The file, if one is named.
+    pub(super) fn file(&self) -> Option<&Path> {
+        self.trace_peers.as_deref()
     }
 
     /// Begins the file anew, unless it is one of strfry's, of the node's, or of those that are read.

@@ -124,7 +124,7 @@ impl<'db, T> Importer<'db, T> {
         let fried = self.form == Form::Fried && event.can_be_fried(&self.limits);
         let number = usize::from(!fried);
         let lane = &mut self.lanes[number];
-        let (event, _) = lane.unconfirmed.push_back_mut((event, tag));
+        lane.unconfirmed.push_back((event, tag));
         let child = match lane.child.take() {
             Some(child) => child,
             None => {
@@ -133,7 +133,7 @@ impl<'db, T> Importer<'db, T> {
             }
         };
         let child = lane.child.insert(child);
-        let is_full = child.push(event);
+        let is_full = lane.unconfirmed.back().is_some_and(|(event, _)| child.push(event));
         let news = child.log.through().saturating_sub(lane.looked_up);
         if is_full && let Err(error) = self.wait(number, Goal::Written) {
             self.replace_child(number, error)?;

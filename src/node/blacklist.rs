@@ -7,7 +7,7 @@ use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
 use super::files::{self, FileProblem};
-use super::lines;
+use super::line_reader;
 use super::pubkey_list::{MAX_LIST_BYTES, pubkey_at_start_of};
 use crate::nostr::Pubkey;
 
@@ -50,7 +50,7 @@ impl Blacklist {
             opened => opened.map_err(failed)?,
         };
         let mut blacklist = Self::default();
-        lines::for_each_line(BufReader::new(file), |line| match pubkey_at_start_of(line) {
+        line_reader::for_each_line(BufReader::new(file), |line| match pubkey_at_start_of(line) {
             None => {}
             Some(Err(_)) => blacklist.skipped = blacklist.skipped.saturating_add(1),
             Some(Ok(pubkey)) if exempt.contains(&pubkey) => {

@@ -2,9 +2,12 @@
 //!
 //! It never deletes the file, and never changes one that another run holds.
 
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use super::lock_holder::{self, Holder};
 use crate::files;
@@ -104,12 +107,10 @@ impl RunLock {
         let failed = |operation| move |source| LockError::of(operation, path, source);
         for _ in 0..MAX_ATTEMPTS {
             let mut file = files::open_to_update(path).map_err(failed("open"))?;
-            match file.try_lock() {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}
-                Err(TryLockError::WouldBlock) => {
-                    return Ok(Acquired::HeldByAnother(Holder::of(&file)));
-                }
-                Err(TryLockError::Error(source)) => return Err(failed("lock")(source)),
+                Err(Errno::WOULDBLOCK) => return Ok(Acquired::HeldByAnother(Holder::of(&file))),
+                Err(error) => return Err(failed("lock")(error.into())),
             }
             // A program that deletes the file may have done so since it was opened.
             if !files::is_at(&file, path).map_err(failed("inspect"))? {

@@ -142,6 +142,8 @@ fn name_and_start(stat: &str) -> Option<(&str, Duration)> {
 mod tests {
     use std::time::SystemTime;
 
+    use rustix::fs::{FlockOperation, flock};
+
     use super::*;
 
     const HOUR: Duration = Duration::from_secs(3_600);
@@ -183,11 +185,11 @@ mod tests {
         let path = directory.path().join("lock");
         let file = File::create(&path).unwrap();
         assert!(!is_held(&file).unwrap());
-        file.lock().unwrap();
+        flock(&file, FlockOperation::LockExclusive).unwrap();
         assert!(is_held(&File::open(&path).unwrap()).unwrap());
-        file.unlock().unwrap();
+        flock(&file, FlockOperation::Unlock).unwrap();
         assert!(!is_held(&File::open(&path).unwrap()).unwrap());
-        file.try_lock().unwrap();
+        flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
     }
 
     #[test]

@@ -6,7 +6,8 @@
 pub mod address;
 mod blacklist;
 mod files;
-mod lines;
+mod find_files;
+mod line_reader;
 mod lock;
 mod lock_holder;
 pub mod old_script;
@@ -20,7 +21,6 @@ mod station;
 pub mod strfry_conf;
 mod tao_config;
 mod tao_words;
-mod tree;
 
 pub use blacklist::{Blacklist, BlacklistError};
 pub use files::{FileError, FileProblem};

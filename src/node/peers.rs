@@ -10,10 +10,10 @@ use url::Url;
 
 use super::address::{self, Reach};
 use super::files::{self, FileProblem};
+use super::find_files;
 use super::paths::{STATION_FILE, TUNNEL_OFFER};
 use super::peer::{self, Peer, PeerSource, UrlError};
 use super::station::{self, MAX_STATION_BYTES, Station};
-use super::tree;
 use crate::nostr::Pubkey;
 
 /// So many stations are looked at, those nearest to the top of the swarm first.
@@ -144,7 +144,7 @@ impl Discovery {
 /// Looks through the swarm: one relay for each station's file, at any depth. A missing directory
 /// holds none. `own_id` is the id of the station that this node is.
 pub fn discover(swarm: &Path, own_id: Option<&str>, policy: PeerPolicy) -> Discovery {
-    let found = tree::find(swarm, STATION_FILE);
+    let found = find_files::find(swarm, STATION_FILE);
     let mut discovery = Discovery::default();
     let mut seen = HashSet::new();
     let skip =

@@ -5,8 +5,8 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::find_files;
 use super::paths::{HEX_FILE, NodePaths, STATION_FILE, TUNNEL_OFFER, default_ipfs_config};
-use super::tree;
 
 /// The files of strfry and of a node, as far as another file may turn out to be one of them.
 #[derive(Debug, Clone)]
@@ -69,11 +69,11 @@ impl Precious {
         let mut files = self.paths.files();
         files.extend(default_ipfs_config());
         for name in [STATION_FILE, TUNNEL_OFFER] {
-            files.extend(tree::find(&self.paths.swarm(), name).files);
+            files.extend(find_files::find(&self.paths.swarm(), name).files);
         }
-        let players = tree::children(&self.paths.game_nostr(), &mut Vec::new());
+        let players = find_files::children(&self.paths.game_nostr(), &mut Vec::new());
         files.extend(players.into_iter().map(|player| player.join(HEX_FILE)));
-        files.extend(tree::find(&self.paths.flashmem(), HEX_FILE).files);
+        files.extend(find_files::find(&self.paths.flashmem(), HEX_FILE).files);
         let file = files.into_iter().find(|file| wanted.is(file))?;
         Some(format!("the node's file {}", file.display()))
     }

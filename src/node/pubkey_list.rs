@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use super::lines::{self, Line};
+use super::line_reader::{self, Line};
 use crate::nostr::{KeyError, Pubkey};
 
 /// A list that nobody named on the command line may be this large: about a million lines.
@@ -85,7 +85,7 @@ pub fn read_list(reader: impl BufRead) -> io::Result<PubkeyList> {
     let mut list = PubkeyList::default();
     // Room for an ordinary list, so that it is not moved again and again.
     let mut seen = HashSet::with_capacity(1_024);
-    lines::for_each_line(&mut reader, |line| match pubkey_in(line) {
+    line_reader::for_each_line(&mut reader, |line| match pubkey_in(line) {
         None => {}
         Some(Ok(pubkey)) if seen.insert(pubkey) => list.pubkeys.push(pubkey),
         Some(Ok(_)) => list.duplicates = list.duplicates.saturating_add(1),

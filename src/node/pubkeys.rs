@@ -10,7 +10,7 @@ use super::files::{self, FileError, FileProblem};
 use super::paths::{HEX_FILE, NodePaths};
 use super::peers::Discovery;
 use super::pubkey_list::{MAX_LIST_BYTES, pubkey_in};
-use super::{lines, tree};
+use super::{find_files, line_reader};
 use crate::nostr::Pubkey;
 
 /// All pubkeys of the node, and where they come from.
@@ -59,7 +59,7 @@ impl SourceReport {
     fn read_file(&mut self, path: &Path, all: &mut BTreeSet<Pubkey>) -> BTreeSet<Pubkey> {
         let mut own = BTreeSet::new();
         let result = files::open(path, MAX_LIST_BYTES).and_then(|file| {
-            lines::for_each_line(BufReader::new(file), |line| match pubkey_in(line) {
+            line_reader::for_each_line(BufReader::new(file), |line| match pubkey_in(line) {
                 None => {}
                 Some(Err(_)) => self.skipped = self.skipped.saturating_add(1),
                 Some(Ok(pubkey)) => {
@@ -86,7 +86,7 @@ impl PubkeySources {
         let mut local = BTreeSet::new();
 
         let mut identities = SourceReport::new("game/nostr", paths.game_nostr());
-        for identity in tree::children(&identities.path.clone(), &mut identities.errors) {
+        for identity in find_files::children(&identities.path.clone(), &mut identities.errors) {
             if identity.is_dir() {
                 local.extend(identities.read_file(&identity.join(HEX_FILE), &mut all));
             }
@@ -103,7 +103,7 @@ impl PubkeySources {
         }
 
         let mut flashmem = SourceReport::new("flashmem", paths.flashmem());
-        let found = tree::find(&flashmem.path, HEX_FILE);
+        let found = find_files::find(&flashmem.path, HEX_FILE);
         flashmem.errors = found.errors;
         for file in found.files {
             flashmem.read_file(&file, &mut all);

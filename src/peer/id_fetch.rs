@@ -27,6 +27,14 @@ pub(super) struct IdFetch {
     cuts: u32,
 }
 
+/// What a peer says it has and has not given.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct NotGiven {
+    pub(super) ids: Vec<EventId>,
+    /// So many of them nobody else has who has not been asked.
+    pub(super) lost: usize,
+}
+
 #[derive(Debug)]
 struct OpenRequest {
     subscription: String,
@@ -101,9 +109,9 @@ impl IdFetch {
         Some(self.open.remove(at).request)
     }
 
-    /// The relay says that this is all. Returns what it does not give and nobody else has.
-    pub(super) fn end(&mut self, subscription: &str, limits: &mut PeerLimits) -> Vec<EventId> {
-        let Some(request) = self.take(subscription) else { return Vec::new() };
+    /// The relay says that this is all.
+    pub(super) fn end(&mut self, subscription: &str, limits: &mut PeerLimits) -> NotGiven {
+        let Some(request) = self.take(subscription) else { return NotGiven::default() };
         self.recent.push_back((subscription.to_owned(), request.asked.clone()));
         while self.recent.len() > 2 * PARALLEL_ID_REQUESTS {
             self.recent.pop_front();
@@ -111,12 +119,16 @@ impl IdFetch {
         match request.end(&mut limits.ids) {
             Some(Leftover::Again(ids)) => {
                 self.member.release(ids);
-                Vec::new()
+                NotGiven::default()
             }
-            Some(Leftover::NotGiven(ids)) => self.member.refuse(ids),
+            Some(Leftover::NotGiven(ids)) => {
+                // Another that has it may not give it either.
+                let lost = self.member.refuse(ids.iter().copied()).len();
+                NotGiven { ids, lost }
+            }
             None => {
                 self.member.announce();
-                Vec::new()
+                NotGiven::default()
             }
         }
     }

@@ -296,6 +296,13 @@ pub const AFTER_A_NOTICE: Duration = Duration::from_millis(250);
 /// announce an end before they look.
 pub const LINGER: Duration = Duration::from_millis(1_500);
 
+/// Messages that are read from a connection after it has ended for what we send: more than the
+/// answers that were under way, of four pages and four requests by id.
+pub const LAST_WORDS: usize = 5_000;
+
+/// How long they are read for: they have arrived already.
+pub const LAST_WORDS_TIME: Duration = Duration::from_millis(500);
+
 /// Largest trace of conversations, bytes: those of a first run over a million events fit, and a
 /// peer that sends without end does not fill the disk.
 pub const TRACE_BYTES: u64 = 1 << 30;

@@ -2,7 +2,7 @@
 //! went.
 //!
 //! Everything a peer sends is hostile. Knows events and filters, but neither strfry's database nor
-//! what is imported: answers go to a [`Sink`].
+//! what is imported: answers go to a [`EventSink`].
 
 mod auth;
 mod backoff;
@@ -13,11 +13,11 @@ mod connect_error;
 mod connection;
 mod conversation;
 mod forged;
+mod host;
 mod id_fetch;
 mod info;
 pub mod limits;
 mod line;
-mod local;
 mod message;
 mod metered;
 mod negentropy;
@@ -29,7 +29,6 @@ mod reconcile;
 
 mod room;
 mod session;
-mod sink;
 mod too_large;
 mod trace;
 mod want_list;
@@ -42,13 +41,15 @@ pub use cause::Cause;
 pub use connect::Dialler;
 pub use connect_error::ConnectError;
 pub use forged::ForgedIds;
+pub use host::{
+    EventSink, ItemSet, LocalError, LocalEvents, LocalItems, MissingIds, Standing, Stopped,
+    Unwanted,
+};
 pub use info::RelayInfo;
 pub use line::{Line, LineEnds};
-pub use local::{ItemSet, Local, LocalError, LocalItems, MissingIds};
 pub use outcome::{FetchOutcome, Gap, GapReason, Withheld};
 pub use probe::Probe;
 pub use room::Room;
 pub use session::{PeerSession, Share};
-pub use sink::{Sink, Standing, Stopped, Unwanted};
 pub use trace::{Clean, Trace};
 pub use want_list::WantList;

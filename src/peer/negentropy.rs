@@ -10,11 +10,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
+use super::host::{ItemSet, LocalError};
 use super::limits::{
     BLIND_COMPARISONS, COMPARISONS, CONTROL_AUTHORS, IDS_FOR_COMPARING_IN_PARALLEL,
     IDS_OF_ONE_PEER, ITEMS_COMPARED, LOOK_FOR_ROOM, PARTS_WAITING, SHORT_WINDOW, SPLITS,
 };
-use super::local::{ItemSet, LocalError};
 use super::message;
 use super::peer_limits::{Comparing, PeerLimits};
 use super::reconcile::{Reconciliation, split};
@@ -33,7 +33,7 @@ pub(super) struct Negentropy {
     waiting: VecDeque<Query>,
     open: Vec<OpenComparison>,
     /// What has been compared to the end.
-    compared: Vec<Filter>,
+    compared: Vec<Compared>,
     /// The same since somebody looked: how many.
     ended: usize,
     /// How many queries there were.
@@ -56,6 +56,8 @@ pub(super) struct Negentropy {
 #[derive(Debug)]
 struct SecondLook {
     not_given: HashSet<EventId>,
+    /// It was more than that.
+    is_cut: bool,
     /// Queries in which some of it was named once more.
     named_in: Vec<Filter>,
 }
@@ -68,6 +70,14 @@ struct Query {
     is_control: bool,
 }
 
+/// What has been compared to the end.
+#[derive(Debug)]
+struct Compared {
+    filter: Filter,
+    /// The peer has named something that was not here.
+    has_named: bool,
+}
+
 #[derive(Debug)]
 struct OpenComparison {
     subscription: String,
@@ -78,6 +88,8 @@ struct OpenComparison {
     held: Option<Vec<u8>>,
     /// Events that are here and not there, so far.
     only_here: usize,
+    /// The peer has named something that was not here.
+    has_named: bool,
 }
 
 /// What an answer brought.
@@ -173,6 +185,7 @@ impl Negentropy {
                     is_control,
                     held: None,
                     only_here,
+                    has_named: false,
                 });
                 Round { send, ..Round::default() }
             }
@@ -231,8 +244,9 @@ impl Negentropy {
         };
         limits.comparing = Comparing::Works;
         open.only_here += round.only_here.len();
+        open.has_named |= !round.needed.is_empty();
         if let Some(look) = &mut self.second_look
-            && round.needed.iter().any(|id| look.not_given.contains(id))
+            && round.needed.iter().any(|id| look.is_about(id))
             && !look.named_in.contains(open.comparison.filter())
         {
             look.named_in.push(open.comparison.filter().clone());
@@ -253,7 +267,8 @@ impl Negentropy {
             None => {
                 send = Some(message::neg_close(subscription));
                 self.ended += 1;
-                self.compared.push(open.comparison.filter().clone());
+                let (filter, has_named) = (open.comparison.filter().clone(), open.has_named);
+                self.compared.push(Compared { filter, has_named });
             }
         }
         Round { needed: round.needed, send, page: None }
@@ -276,9 +291,9 @@ impl Negentropy {
         let (query, send) = match at.map(|at| self.open.remove(at)) {
             Some(open) => (open.into_query(), Some(message::neg_close(subscription))),
             None => {
-                let at = self.compared.iter().rposition(|compared| compared == filter)?;
+                let at = self.compared.iter().rposition(|it| it.filter == *filter)?;
                 self.ended = self.ended.saturating_sub(1);
-                (Query::new(self.compared.remove(at)), None)
+                (Query::new(self.compared.remove(at).filter), None)
             }
         };
         self.waiting.push_front(query);
@@ -360,32 +375,34 @@ impl Negentropy {
         let mut filters: Vec<Filter> =
             queries.filter(|query| !query.is_control).map(|query| query.filter).collect();
         if and_compared {
-            filters.append(&mut self.compared);
+            filters.extend(self.take_compared());
         }
         filters
     }
 
-    /// Begins all comparisons once more, for what was named and not given. False: that has been done.
-    pub(super) fn look_again(&mut self, not_given: HashSet<EventId>) -> bool {
+    /// Begins all comparisons in which anything was named once more, for what was not given of it;
+    /// `is_cut`: and for more than that. False: that has been done.
+    pub(super) fn look_again(&mut self, not_given: HashSet<EventId>, is_cut: bool) -> bool {
         if self.second_look.is_some() {
             return false;
         }
-        self.second_look = Some(SecondLook { not_given, named_in: Vec::new() });
-        let again = std::mem::take(&mut self.compared);
-        self.waiting.extend(again.into_iter().map(Query::new));
+        self.second_look = Some(SecondLook { not_given, is_cut, named_in: Vec::new() });
+        let again = self.compared.extract_if(.., |compared| compared.has_named);
+        self.waiting.extend(again.map(|compared| Query::new(compared.filter)));
         true
     }
 
-    /// Whether the second look was for this one, too.
-    pub(super) fn has_looked_again_for(&self, id: &EventId) -> bool {
-        self.second_look.as_ref().is_some_and(|look| look.not_given.contains(id))
+    /// Whether the second look was for all of these, too; `is_cut`: and for more than that.
+    pub(super) fn has_looked_again_for(&self, ids: &HashSet<EventId>, is_cut: bool) -> bool {
+        let Some(look) = &self.second_look else { return false };
+        look.is_cut || (!is_cut && ids.is_subset(&look.not_given))
     }
 
     /// Queries in which something was named again that had not been given.
     pub(super) fn take_named_again(&mut self) -> Vec<Filter> {
         let named = self.second_look.as_mut().map(|look| std::mem::take(&mut look.named_in));
         let named = named.unwrap_or_default();
-        self.compared.retain(|filter| !named.contains(filter));
+        self.compared.retain(|compared| !named.contains(&compared.filter));
         named
     }
 
@@ -396,7 +413,8 @@ impl Negentropy {
         if limits.compares_truly || self.compared.is_empty() {
             return false;
         }
-        let compared: Vec<&Filter> = self.compared.iter().collect();
+        let compared: Vec<&Filter> =
+            self.compared.iter().map(|compared| &compared.filter).collect();
         let control = next_control(&mut self.controls, &compared);
         let is_some = control.is_some();
         self.waiting.extend(control);
@@ -419,12 +437,16 @@ impl Negentropy {
     /// What was compared, if no answer has ever shown that the peer has anything; it is left to
     /// others to find out whether that is true.
     pub(super) fn take_doubtful(&mut self, limits: &PeerLimits) -> Vec<Filter> {
-        if limits.compares_truly { Vec::new() } else { std::mem::take(&mut self.compared) }
+        if limits.compares_truly { Vec::new() } else { self.take_compared() }
+    }
+
+    fn take_compared(&mut self) -> Vec<Filter> {
+        std::mem::take(&mut self.compared).into_iter().map(|compared| compared.filter).collect()
     }
 
     /// What was compared to the end and is not taken back.
-    pub(super) fn compared(&self) -> &[Filter] {
-        &self.compared
+    pub(super) fn compared(&self) -> impl ExactSizeIterator<Item = &Filter> + Clone {
+        self.compared.iter().map(|compared| &compared.filter)
     }
 
     /// How many queries have ended since this was called last.
@@ -463,8 +485,8 @@ fn next_control(made: &mut usize, compared: &[&Filter]) -> Option<Query> {
 fn control_of(compared: &[&Filter], is_of_use: impl Fn(&u64) -> bool) -> Option<Filter> {
     let asked = compared.iter().flat_map(|filter| filter.kinds.iter().flatten());
     let kinds: BTreeSet<u64> = asked.copied().filter(is_of_use).collect();
-    let authors: BTreeSet<Pubkey> =
-        compared.iter().flat_map(|filter| filter.authors.iter().flatten()).copied().collect();
+    let all = compared.iter().flat_map(|filter| filter.authors.iter().flatten());
+    let authors: BTreeSet<Pubkey> = all.copied().collect();
     let step = authors.len().div_ceil(CONTROL_AUTHORS).max(1);
     // Those of all queries: one author who is there is enough.
     let authors: Vec<Pubkey> = authors.into_iter().step_by(step).collect();
@@ -475,6 +497,12 @@ fn control_of(compared: &[&Filter], is_of_use: impl Fn(&u64) -> bool) -> Option<
         until: compared.iter().filter_map(|filter| filter.until).max(),
         ..Filter::default()
     })
+}
+
+impl SecondLook {
+    fn is_about(&self, id: &EventId) -> bool {
+        self.is_cut || self.not_given.contains(id)
+    }
 }
 
 impl Query {

@@ -48,8 +48,8 @@ pub(super) struct Pager {
     sample: Option<Outline>,
     /// What a control question has brought shows that "nothing" was not true.
     has_lied: bool,
-    /// That was shown before in this fetch.
-    is_liar: bool,
+    /// Why "nothing" is not believed any more in this fetch while nothing is known that the peer has.
+    disbelieved: Option<GapReason>,
     /// How often such an event was not there any more.
     lost_samples: u32,
     /// Control questions to ask.
@@ -365,6 +365,15 @@ impl Pager {
         match self.take(subscription) {
             Some(Asked::Control(control)) => self.controls.push_front(control.again()),
             Some(Asked::Page { query, .. }) => self.waiting.push_back(query),
+            None => {}
+        }
+    }
+
+    /// The same, before all that waits.
+    pub(super) fn put_back_first(&mut self, subscription: &str) {
+        match self.take(subscription) {
+            Some(Asked::Control(control)) => self.controls.push_front(control.again()),
+            Some(Asked::Page { query, .. }) => self.waiting.push_front(query),
             None => {}
         }
     }

@@ -4,10 +4,10 @@
 
 use negentropy::{Error, Id, Negentropy};
 
+use super::host::ItemSet;
 use super::limits::{
     FRAME_OVERHEAD, IDS_OF_A_COMPARISON, IDS_OF_A_ROUND, LARGEST_FRAME, ROUNDS, SMALLEST_FRAME,
 };
-use super::local::ItemSet;
 use crate::nostr::{EventId, Filter};
 
 /// Nostr began in November 2020: earlier events are few, so it is no use to halve that time.

@@ -1,7 +1,7 @@
 //! The conversation with one peer for a whole run: one connection, several queries at a time,
 //! each paged to its end, and a clear outcome whatever the peer does.
 //!
-//! Never holds more than one message in memory: events go straight to the [`Sink`], and while the
+//! Never holds more than one message in memory: events go straight to the [`EventSink`], and while the
 //! sink takes its time nothing is read, so that the peer's socket fills up and it waits too.
 
 use std::fmt::Display;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::auth::AuthKey;
@@ -21,15 +21,17 @@ use super::connect_error::ConnectError;
 use super::connection::{Connection, Received};
 use super::conversation::{Conversation, Identity, Next, shortened};
 use super::forged::ForgedIds;
+use super::host::LocalEvents;
+use super::host::{EventSink, Stopped, Unwanted};
 use super::info::{self, RelayInfo};
-use super::limits::{ATTEMPTS_WITHOUT_PROGRESS, CONNECT_ATTEMPTS, INFO_TIME_OUT};
+use super::limits::{
+    ATTEMPTS_WITHOUT_PROGRESS, CONNECT_ATTEMPTS, INFO_TIME_OUT, LAST_WORDS, LAST_WORDS_TIME,
+};
 use super::line::Line;
-use super::local::Local;
 use super::message::{self, RelayMessage};
 use super::outcome::{FetchOutcome, GapReason};
 use super::peer_limits::{Comparing, PeerLimits};
 use super::room::Room;
-use super::sink::{Sink, Stopped, Unwanted};
 use super::too_large::TooLarge;
 use super::want_list::{Member, WantList};
 use crate::nostr::Filter;
@@ -64,14 +66,14 @@ pub struct PeerSession {
 /// where the peer compares (NIP-77), and what other peers have given is not asked for again.
 #[derive(Debug)]
 pub struct Share {
-    local: Arc<dyn Local>,
+    local: Arc<dyn LocalEvents>,
     /// Away while a fetch is under way.
     member: Option<Member>,
 }
 
 impl Share {
     /// A share of what is missing here.
-    pub fn new(list: &Arc<WantList>, local: Arc<dyn Local>) -> Self {
+    pub fn new(list: &Arc<WantList>, local: Arc<dyn LocalEvents>) -> Self {
         Self { local, member: Some(list.join()) }
     }
 }
@@ -199,7 +201,7 @@ impl PeerSession {
         &mut self,
         queries: Vec<Filter>,
         pace: Pace,
-        sink: &impl Sink,
+        sink: &impl EventSink,
     ) -> FetchOutcome {
         let member = self.share.as_mut().and_then(|share| share.member.take());
         let identity = self
@@ -274,7 +276,7 @@ impl PeerSession {
         &mut self,
         conversation: &mut Conversation,
         pace: Pace,
-        sink: &impl Sink,
+        sink: &impl EventSink,
     ) -> Result<(), Interruption> {
         let stop = self.stop.clone();
         let mut told = pin!(stop.told());
@@ -297,7 +299,11 @@ impl PeerSession {
             if stop.is_told() {
                 return Err(Interruption::Stopped);
             }
-            unless(told.as_mut(), self.ask(conversation, &mut connection, pace)).await??;
+            let asked =
+                unless(told.as_mut(), self.ask(conversation, &mut connection, pace)).await?;
+            if let Err(cut) = asked {
+                return Err(self.hear_the_rest(conversation, &mut connection, sink, cut).await);
+            }
             if conversation.is_done() {
                 break;
             }
@@ -311,18 +317,19 @@ impl PeerSession {
             self.look_at_progress(conversation, &connection, sink, since);
             let Some(received) = received else { continue };
             match received {
-                Ok(Some(Ok(Received::Text(text)))) => {
-                    let handled = self.handle(conversation, &text, sink).await?;
+                Ok(Some(Ok(received))) => {
+                    let ended = self.take_in(conversation, received, sink).await?;
                     self.tell_what_it_lacks(conversation);
-                    if let Some(ended) = handled {
-                        send(&mut connection, message::close(&ended), pace.time_out).await?;
+                    if let Some(ended) = ended {
+                        let close = message::close(&ended);
+                        if let Err(cut) = send(&mut connection, close, pace.time_out).await {
+                            let connection = &mut connection;
+                            let rest = self.hear_the_rest(conversation, connection, sink, cut);
+                            return Err(rest.await);
+                        }
                     }
                 }
-                Ok(Some(Ok(Received::NotText))) => no_message(conversation, sink),
-                Ok(Some(Ok(Received::TooLarge(it)))) => too_large(&it, conversation, sink),
-                Ok(Some(Ok(Received::Close(frame)))) => return Err(closed(frame)),
                 Ok(None) => return Err(closed(None)),
-                Ok(Some(Ok(Received::Idle))) => conversation.budget.note_idle(),
                 Err(_) => {}
                 Ok(Some(Err(error))) => return Err(cut(error)),
             }
@@ -340,12 +347,35 @@ impl PeerSession {
         Ok(())
     }
 
+    /// A connection that has ended while something was sent may still hold what the peer has said
+    /// before: its refusal, its challenge. Returns why the connection has ended.
+    async fn hear_the_rest(
+        &mut self,
+        conversation: &mut Conversation,
+        connection: &mut Connection,
+        sink: &impl EventSink,
+        cut: Interruption,
+    ) -> Interruption {
+        let until = Instant::now() + LAST_WORDS_TIME;
+        for _ in 0..LAST_WORDS {
+            match timeout_at(until, connection.next()).await {
+                Ok(Some(Ok(received))) => {
+                    if let Err(ended) = self.take_in(conversation, received, sink).await {
+                        return ended;
+                    }
+                }
+                Ok(None | Some(Err(_))) | Err(_) => break,
+            }
+        }
+        cut
+    }
+
     /// What the peer has brought by now, and whether it has waited for us `since` then.
     fn look_at_progress(
         &self,
         conversation: &mut Conversation,
         connection: &Connection,
-        sink: &impl Sink,
+        sink: &impl EventSink,
         since: Instant,
     ) {
         let (now, standing) = (Instant::now(), sink.standing());
@@ -418,12 +448,29 @@ impl PeerSession {
         }
     }
 
+    /// Takes in what came; returns a subscription that has ended and must be closed.
+    async fn take_in(
+        &mut self,
+        conversation: &mut Conversation,
+        received: Received,
+        sink: &impl EventSink,
+    ) -> Result<Option<String>, Interruption> {
+        match received {
+            Received::Text(text) => return self.handle(conversation, &text, sink).await,
+            Received::NotText => no_message(conversation, sink),
+            Received::TooLarge(it) => too_large(&it, conversation, sink),
+            Received::Close(frame) => return Err(closed(frame)),
+            Received::Idle => conversation.budget.note_idle(),
+        }
+        Ok(None)
+    }
+
     /// Handles one message; returns a subscription that has ended and must be closed.
     async fn handle(
         &mut self,
         conversation: &mut Conversation,
         text: &str,
-        sink: &impl Sink,
+        sink: &impl EventSink,
     ) -> Result<Option<String>, Interruption> {
         let message = RelayMessage::parse(text);
         if !matches!(message, Some(RelayMessage::Event { .. } | RelayMessage::NegMsg { .. })) {
@@ -500,14 +547,14 @@ async fn unless<T>(
     }
 }
 
-fn no_message(conversation: &mut Conversation, sink: &impl Sink) {
+fn no_message(conversation: &mut Conversation, sink: &impl EventSink) {
     conversation.budget.note_useless();
     sink.unwanted(Unwanted::NotAMessage);
 }
 
 /// A message that was too large for us: an event is set aside and named. It costs the peer as much
 /// trust as something useless, so that there is an end to them.
-fn too_large(message: &TooLarge, conversation: &mut Conversation, sink: &impl Sink) {
+fn too_large(message: &TooLarge, conversation: &mut Conversation, sink: &impl EventSink) {
     let subscription = message.subscription.as_deref().unwrap_or_default();
     match message.name.as_deref() {
         Some("EVENT") => {

@@ -36,7 +36,7 @@ struct State {
 }
 
 /// Events that have come a short while ago. What came before that is found where it went: whoever
-/// offers ids knows what is here by then (see [`Local::missing`](super::Local::missing)).
+/// offers ids knows what is here by then (see [`LocalEvents::missing`](super::LocalEvents::missing)).
 #[derive(Debug, Default)]
 struct Settled {
     latest: HashSet<HalfId>,

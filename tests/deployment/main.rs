@@ -7,6 +7,7 @@ mod support;
 mod commands;
 mod confs;
 mod first_start;
+mod hourly;
 mod locks;
 mod namespaces;
 mod operator;

@@ -4,7 +4,6 @@
 mod scenarios;
 #[path = "../support/mod.rs"]
 mod support;
-mod watch;
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -15,7 +14,7 @@ use support::events::{START, events, id_of};
 use support::node::Node;
 use support::scripted::Archive;
 use support::strfry_bin;
-use watch::{Watched, watch};
+use support::watch::{Watched, watch};
 
 /// Own memory of a run with one hostile peer.
 const ONE_MIB: f64 = 48.0;

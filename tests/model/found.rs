@@ -1,5 +1,7 @@
 //! What the model has found, each told as the shortest story that shows it.
 
+mod belief;
+
 use crate::block_on;
 use crate::node::Intake;
 use crate::quirks::{
@@ -13,7 +15,16 @@ use crate::world::{DAY, World};
 fn one_author(quirks: Quirks) -> World {
     let mut world = World::new("found", 1);
     world.add_peer(quirks, 1);
+    give_profiles(&mut world);
     world
+}
+
+/// The first author has profiles, one of which is taken: where none is here, everything is asked for
+/// anew, and no hole shows.
+fn give_profiles(world: &mut World) {
+    let newest = world.now() - 600;
+    let profiles = (0..4).map(|second| world.make(0, 0, newest - second)).collect();
+    world.give(0, profiles);
 }
 
 fn notes(world: &mut World, count: u64, second: impl Fn(u64) -> u64) -> Vec<Stored> {
@@ -57,6 +68,7 @@ fn what_one_peer_gave_and_was_rejected_is_asked_for_again_of_another_that_has_it
         world.add_peer(quirks.clone(), 1);
         world.add_peer(quirks, 2);
         let now = world.now();
+        give_profiles(&mut world);
         let all = notes(&mut world, 30, |number| now - 3 * DAY - number);
         world.give(0, all.clone());
         world.give(1, all);
@@ -255,6 +267,30 @@ fn a_span_that_worked_is_not_the_longest_that_works() {
 }
 
 #[test]
+fn time_that_is_divided_because_nothing_was_not_true_has_a_bound() {
+    block_on(async {
+        let mut world = World::new("found", 2);
+        let refuses = vec![Rule { what: TooMuch::Span(2 * DAY), how: Refusal::End }];
+        world.add_peer(Quirks { refuses, ..Quirks::default() }, 1);
+        world.add_peer(Quirks::default(), 2);
+        let now = world.now();
+        let all = (0..40).map(|day| world.make(0, 1, now - day * DAY)).collect();
+        world.give(0, all);
+        // Of the first author what is new is asked for, of the second everything.
+        let profile = vec![world.make(0, 0, now - 50 * DAY)];
+        world.give(1, profile);
+        let authors = world.authors()[..1].to_vec();
+        let of_one = Run { authors, peers: vec![1], ..world.plain_run() };
+        world.perform(&of_one).await?;
+        let (said, messages) = world.perform(&world.plain_run()).await?;
+        assert_ne!(said, Said::Complete);
+        assert!(messages < 15_000, "{messages} messages");
+        world.pass(3_600);
+        world.end().await
+    });
+}
+
+#[test]
 fn a_last_second_that_fills_the_largest_page_of_a_relay_is_not_called_whole() {
     block_on(async {
         let mut world = one_author(Quirks { cap: 5, ..Quirks::default() });
@@ -403,6 +439,15 @@ fn ends_within(most: usize, quirks: Quirks) {
 }
 
 #[test]
+fn a_relay_that_allows_one_open_subscription_is_not_asked_more_at_once_for_long() {
+    let refuses = vec![
+        Rule { what: TooMuch::Open(1), how: Refusal::Closed("no") },
+        Rule { what: TooMuch::Span(60 * DAY), how: Refusal::Closed("no") },
+    ];
+    ends_within(3_000, Quirks { refuses, ..Quirks::default() });
+}
+
+#[test]
 fn a_kind_that_is_kept_for_others_is_not_asked_for_day_by_day() {
     let how = Some(Refusal::Closed("auth-required: these are not yours"));
     let withholds = Some(Withholds { kinds: &[4, 1059], how, names_them: true });
@@ -425,195 +470,4 @@ fn a_question_that_a_relay_cuts_is_made_smaller_although_others_are_answered_mea
     });
     let refuses = vec![Rule { what: TooMuch::Authors(1), how: Refusal::Cut }];
     ends_within(6_000, Quirks { login, refuses, ..Quirks::default() });
-}
-
-/// Ninety events of three authors and of several kinds, a few of them in one second.
-fn mixed(world: &mut World) -> Vec<Stored> {
-    let now = world.now();
-    let second = |n: u64| now - 3 * DAY - if n.is_multiple_of(9) { 0 } else { n * 1_000 };
-    (0..90)
-        .map(|n| world.make(n as usize % 3, [1, 7, 30_023][n as usize / 3 % 3], second(n)))
-        .collect()
-}
-
-/// A node with a relay that is like this and has these events says nothing that is not true. Another
-/// relay gives the profiles, so that nothing is asked for anew because one is missing.
-fn is_believed_rightly(
-    quirks: Quirks,
-    seed: u64,
-    events: impl Fn(&mut World) -> Vec<Stored> + Sync,
-) {
-    block_on(async {
-        let mut world = World::new(&format!("found {seed}"), 3);
-        world.add_peer(quirks, seed);
-        let events = events(&mut world);
-        world.give(0, events);
-        world.add_peer(Quirks::default(), seed);
-        let now = world.now();
-        let profiles = (0..3).map(|author| world.make(author, 0, now - 5 * DAY)).collect();
-        world.give(1, profiles);
-        world.perform(&plain(&world, TAKES_ALL)).await?;
-        world.pass(3_600);
-        world.end().await
-    });
-}
-
-#[test]
-fn a_few_events_that_fall_by_chance_show_no_order() {
-    for seed in 0..400 {
-        let few = |world: &mut World| {
-            let now = world.now();
-            (0..7).map(|n| world.make(0, 1, now - 3 * DAY - n * 1_000)).collect()
-        };
-        is_believed_rightly(
-            Quirks { cap: 5, order: Order::Random, ..Quirks::default() },
-            seed,
-            few,
-        );
-    }
-}
-
-#[test]
-fn events_come_one_author_or_one_kind_after_the_other_and_all_of_them_come_or_are_missing() {
-    for order in [Order::ByAuthor, Order::ByKind, Order::ByAuthorAndKind] {
-        for cap in [5, 20, 60] {
-            is_believed_rightly(Quirks { cap, order, ..Quirks::default() }, 1, mixed);
-        }
-    }
-}
-
-#[test]
-fn a_control_question_that_is_cut_short_is_counted_anew() {
-    for cuts_after in 5..60 {
-        for order in [Order::ByAuthor, Order::ByKind] {
-            let speech = Speech { cuts_after: Some(cuts_after), ..Speech::default() };
-            is_believed_rightly(Quirks { cap: 5, order, speech, ..Quirks::default() }, 1, mixed);
-        }
-    }
-}
-
-#[test]
-fn a_control_question_is_no_larger_than_the_page_that_it_is_about() {
-    let refuses = vec![Rule { what: TooMuch::Limit(20), how: Refusal::End }];
-    for order in [Order::ByAuthor, Order::ByKind, Order::ByAuthorAndKind] {
-        let quirks = Quirks { cap: 20, order, refuses: refuses.clone(), ..Quirks::default() };
-        is_believed_rightly(quirks, 1, mixed);
-    }
-}
-
-#[test]
-fn a_page_of_a_relay_that_ignores_kinds_may_have_been_cut_at_any_length() {
-    let quirks =
-        Quirks { cap: 20, order: Order::ByAuthor, ignores: &["kinds"], ..Quirks::default() };
-    is_believed_rightly(quirks, 1, |world| {
-        let now = world.now();
-        let kinds = [1, 8];
-        (0..60u64)
-            .map(|n| world.make(n as usize % 3, kinds[n as usize / 3 % 2], now - 3 * DAY - n * 977))
-            .collect()
-    });
-}
-
-#[test]
-fn a_relay_that_answers_long_questions_with_nothing_is_told_from_an_empty_one() {
-    let refuses = vec![Rule { what: TooMuch::Span(60 * DAY), how: Refusal::End }];
-    is_believed_rightly(Quirks { refuses, ..Quirks::default() }, 1, mixed);
-}
-
-#[test]
-fn a_relay_that_has_hidden_events_is_not_believed_because_what_shows_it_is_refused() {
-    // The newest event, with which it could be tested again, is of a kind that is refused.
-    let refuses = vec![
-        Rule { what: TooMuch::Kind(1), how: Refusal::Silence },
-        Rule { what: TooMuch::Span(60 * DAY), how: Refusal::End },
-    ];
-    is_believed_rightly(Quirks { refuses, ..Quirks::default() }, 1, |world| {
-        let now = world.now();
-        (0..9).map(|n| world.make(n % 3, [1, 7, 9735][n / 3], now - 3 * DAY - n as u64)).collect()
-    });
-}
-
-#[test]
-fn what_a_relay_has_been_seen_to_have_is_not_forgotten_because_another_question_is_refused() {
-    let refuses = vec![
-        Rule { what: TooMuch::Span(60 * DAY), how: Refusal::Notice("too much") },
-        Rule { what: TooMuch::Limit(100), how: Refusal::End },
-    ];
-    is_believed_rightly(Quirks { refuses, ..Quirks::default() }, 1, mixed);
-}
-
-#[test]
-fn an_event_that_comes_after_the_end_is_not_missed_because_another_relay_withholds_it() {
-    block_on(async {
-        let mut world = World::new("found", 1);
-        let speech = Speech { ends_first: true, ..Speech::default() };
-        let comparing = Comparing::Works;
-        world.add_peer(Quirks { comparing, speech, ..Quirks::default() }, 1);
-        let how = Some(Refusal::Closed("auth-required: these are not yours"));
-        let withholds = Some(Withholds { kinds: &[4, 1059], how, names_them: true });
-        world.add_peer(Quirks { comparing, withholds, ..Quirks::default() }, 2);
-        let second = world.now() - DAY / 2;
-        let all = vec![world.make(0, 1059, second)];
-        world.give(0, all.clone());
-        world.give(1, all);
-        world.perform(&plain(&world, TAKES_ALL)).await?;
-        world.pass(3_600);
-        world.end().await
-    });
-}
-
-#[test]
-fn a_sample_is_taken_although_it_ends_in_another_way() {
-    let refuses = vec![Rule { what: TooMuch::Span(60 * DAY), how: Refusal::End }];
-    let speech = Speech { closes_in_place_of_the_end: true, ..Speech::default() };
-    is_believed_rightly(Quirks { refuses, speech, ..Quirks::default() }, 1, mixed);
-}
-
-#[test]
-fn an_event_that_matches_what_was_answered_with_nothing_shows_that_it_was_not_true() {
-    // The event that could be asked for again is of a kind that is refused.
-    let refuses = vec![
-        Rule { what: TooMuch::Kinds(10), how: Refusal::End },
-        Rule { what: TooMuch::Kind(7), how: Refusal::NoticeAndEnd("too much") },
-    ];
-    is_believed_rightly(Quirks { refuses, ..Quirks::default() }, 1, |world| {
-        let second = world.now() - 3 * DAY;
-        let lively = (0..20).map(|n| world.make(n % 3, 7, second)).collect::<Vec<_>>();
-        let older = (0..9).map(|n| world.make(n % 3, 30_023, second - 60 - n as u64));
-        lively.into_iter().chain(older.collect::<Vec<_>>()).collect()
-    });
-}
-
-#[test]
-fn nothing_that_was_said_just_before_a_challenge_is_asked_again() {
-    for challenge in [Challenge::AfterRefusal, Challenge::LongAfterRefusal] {
-        for verdict in [Verdict::Accepts, Verdict::AcceptsInSilence] {
-            let refusal = Refusal::End;
-            let login = Some(Login { challenge, guards: Some(&[4, 1059]), refusal, verdict });
-            is_believed_rightly(Quirks { login, ..Quirks::default() }, 1, |world| {
-                let now = world.now();
-                let mut all = mixed(world);
-                all.extend([4, 1059].map(|kind| world.make(0, kind, now - 2 * DAY)));
-                all
-            });
-        }
-    }
-}
-
-#[test]
-fn a_dense_second_is_compared_with_its_neighbours() {
-    block_on(async {
-        let quirks = Quirks { cap: 5, since_is_exclusive: true, ..Quirks::default() };
-        let mut world = one_author(quirks.clone());
-        let second = world.now() - 3 * DAY;
-        let dense = notes(&mut world, 12, |_| second);
-        world.give(0, dense);
-        let run = plain(&world, TAKES_ALL);
-        fails(&mut world, run.clone()).await;
-        // From now on it compares, with the same bounds.
-        world.change(0, Quirks { comparing: Comparing::Works, ..quirks });
-        world.pass(3_600);
-        world.perform(&run).await?;
-        world.end().await
-    });
 }

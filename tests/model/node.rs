@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use strfry_companion::nostr::{Event, EventId, Filter, Pubkey};
 use strfry_companion::peer::{
-    ItemSet, Local, LocalItems, MissingIds, Sink, Standing, Stopped, Unwanted,
+    EventSink, ItemSet, LocalEvents, LocalItems, MissingIds, Standing, Stopped, Unwanted,
 };
 
 /// An event that is here, or was to be.
@@ -64,7 +64,7 @@ impl Database {
     }
 }
 
-impl Local for Database {
+impl LocalEvents for Database {
     fn items<'a>(&'a self, filter: &'a Filter) -> LocalItems<'a> {
         let state = self.state();
         let here = state.here.values();
@@ -117,7 +117,7 @@ impl PeerSink {
     }
 }
 
-impl Sink for PeerSink {
+impl EventSink for PeerSink {
     async fn event(&self, event: &Event<'_>) -> Result<(), Stopped> {
         let header = Header {
             id: event.id,

@@ -98,6 +98,29 @@ fn text_of(output: &Output) -> (i32, &str) {
 }
 
 #[test]
+fn the_home_may_come_from_the_environment_or_a_configuration_file() {
+    let home = Home::new();
+    let user = tempfile::tempdir().unwrap();
+    let adopt = || {
+        let mut command = Command::new(PROGRAM);
+        command.arg("adopt").env("HOME", user.path()).env_remove("XDG_CONFIG_HOME");
+        command
+    };
+    let shown = home.adopt(&[]);
+    assert_eq!((shown.code, shown.err.as_str()), (0, ""));
+    let by_environment = adopt().env("STRFRY_COMPANION_HOME", home.0.path()).output().unwrap();
+    assert_eq!(Said::of(&by_environment, home.0.path()), shown);
+    fs::create_dir(user.path().join(".config")).unwrap();
+    let file = user.path().join(".config/strfry-companion.toml");
+    fs::write(&file, format!("home = \"{}\"\n", home.0.path().display())).unwrap();
+    assert_eq!(Said::by(&mut adopt(), home.0.path()), shown);
+    // To change the script, it has to be said.
+    let mut unsaid = adopt();
+    assert_eq!(Said::by(unsaid.env("STRFRY_COMPANION_YES", "true"), home.0.path()), shown);
+    assert_eq!(home.text(), TEXT);
+}
+
+#[test]
 fn without_yes_the_change_is_shown_and_nothing_is_done() {
     let home = Home::new();
     let said = home.adopt(&[]);

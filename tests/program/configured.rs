@@ -203,7 +203,7 @@ fn what_is_wrong_in_a_file_is_named_with_what_may_be_meant() {
             "config = \"x\"",
             "no command has an option 'config' that can be set here; see strfry-companion config show",
         ),
-        ("[adopt]\nhome = \"x\"", "the options of adopt are only typed; leave [adopt] out"),
+        ("[man]\ndir = \"x\"", "the options of man are only typed; leave [man] out"),
         ("json = 1", "json takes true or false"),
         ("db = [\"a\", \"b\"]", "db takes one path, not a list of them"),
         ("days = true", "days takes texts or numbers"),

@@ -108,6 +108,13 @@ fn a_mistaken_command_or_option_gets_a_suggestion() {
 }
 
 #[test]
+fn a_command_within_a_command_has_help_of_its_own() {
+    let help = help(&["config", "show", "-h"]);
+    assert!(help.starts_with("Show what each option of a command is set to"), "{help}");
+    assert!(help.contains("-h, --help"), "{help}");
+}
+
+#[test]
 fn the_version_names_what_it_reads_and_what_it_is_linked_with() {
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(help(&["-V"]), format!("strfry-companion {version}\n"));

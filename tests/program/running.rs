@@ -130,7 +130,7 @@ fn a_lock_held_by_anything_else_is_respected_too() {
     let lock = small.node.write(LOCK, "4711\n");
     small.node.write(LOG, "the log of 4711\n");
     let held = fs::File::open(lock).unwrap();
-    held.lock().unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
     assert_eq!(
         small.backfill(&[]),
         Said {
@@ -152,7 +152,7 @@ fn a_lock_held_by_anything_else_is_respected_too() {
 fn held_since(text: &str, ago: Duration) -> (SmallNode, fs::File) {
     let small = SmallNode::new();
     let lock = fs::File::open(small.node.write(LOCK, text)).unwrap();
-    lock.lock().unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
     lock.set_modified(SystemTime::now() - ago).unwrap();
     small.node.write(LOG, "the log of the other\n");
     (small, lock)

@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::Value;
 use strfry_companion::nostr::{Event, EventId, Filter};
 use strfry_companion::peer::{
-    Dialler, FetchOutcome, ItemSet, Local, LocalError, LocalItems, MissingIds, Pace, PeerSession,
-    Share, Sink, Standing, Stopped, Unwanted, WantList,
+    Dialler, EventSink, FetchOutcome, ItemSet, LocalError, LocalEvents, LocalItems, MissingIds,
+    Pace, PeerSession, Share, Standing, Stopped, Unwanted, WantList,
 };
 
 use super::events::Author;
@@ -60,7 +60,7 @@ impl Collector {
     }
 }
 
-impl Sink for Collector {
+impl EventSink for Collector {
     async fn event(&self, event: &Event<'_>) -> Result<(), Stopped> {
         let mut collected = self.collected.lock().unwrap();
         if self.stop_after.is_some_and(|most| collected.ids.len() >= most) {
@@ -126,7 +126,7 @@ impl Here {
     }
 }
 
-impl Local for Here {
+impl LocalEvents for Here {
     fn items<'a>(&'a self, filter: &'a Filter) -> LocalItems<'a> {
         let items = self.events.iter().filter_map(|event| {
             let id: EventId = event["id"].as_str()?.parse().ok()?;

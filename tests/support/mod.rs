@@ -17,6 +17,7 @@ pub mod stand_in;
 pub mod tables;
 pub mod terminal;
 pub mod wait;
+pub mod watch;
 
 use std::ffi::OsStr;
 use std::fs;

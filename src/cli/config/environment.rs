@@ -73,7 +73,7 @@ impl Environment {
 }
 
 /// The name of an option's variable.
-pub(super) fn variable(option: &str) -> String {
+pub(in crate::cli) fn variable(option: &str) -> String {
     format!("{PREFIX}{}", option.to_ascii_uppercase().replace('-', "_"))
 }
 

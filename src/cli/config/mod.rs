@@ -6,6 +6,6 @@ mod file;
 mod settings;
 mod show;
 
-pub(super) use environment::Environment;
-pub(super) use settings::Settings;
+pub(super) use environment::{Environment, variable};
+pub(super) use settings::{Said, Settings};
 pub(super) use show::{Arguments, run};

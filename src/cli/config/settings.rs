@@ -60,7 +60,7 @@ pub(super) struct Given {
 
 /// What is said of an option.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Said {
+pub(in crate::cli) enum Said {
     /// Whether a flag is set.
     Flag(bool),
     /// One value, or each of several.
@@ -79,7 +79,7 @@ pub(super) struct Setting {
 pub(in crate::cli) struct Settings {
     pub(super) settings: Vec<Setting>,
     /// Files that were read.
-    pub(super) files: Vec<PathBuf>,
+    pub(in crate::cli) files: Vec<PathBuf>,
     /// What the operator should know: what contradicts what, and what is probably misspelt.
     pub(in crate::cli) remarks: Vec<String>,
 }
@@ -220,6 +220,13 @@ impl Settings {
     pub(in crate::cli) fn arguments(&self) -> Vec<OsString> {
         let given = self.settings.iter().map(|setting| &setting.given);
         given.filter(|given| given.origin != Origin::Typed).flat_map(Given::arguments).collect()
+    }
+
+    /// The options that no configuration file says: a call elsewhere must be given them.
+    pub(in crate::cli) fn to_repeat(&self) -> impl Iterator<Item = (&str, &Said)> {
+        let given = self.settings.iter().map(|setting| &setting.given);
+        let given = given.filter(|given| !matches!(given.origin, Origin::File(_)));
+        given.map(|given| (given.option.as_str(), &given.value))
     }
 
     /// A sentence for each of these options that was not typed.

@@ -7,8 +7,8 @@ use clap::{Arg, Args, Command, Subcommand};
 use serde::Serialize;
 
 use super::settings::{Origin, Said, Setting, Settings, can_be_set};
-use crate::cli::call::{Call, NotParsed, options};
-use crate::cli::exit::{Failure, Outcome, Result, code_of_arguments, tell};
+use crate::cli::call::{Call, options};
+use crate::cli::exit::{Outcome, Result};
 use crate::cli::help::OUTPUT;
 use crate::cli::output::{print, print_json};
 use crate::report::clean;
@@ -69,18 +69,7 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> Result<Outcome> {
         [] => typed.push("backfill".into()),
         call => typed.extend_from_slice(call),
     }
-    let call = match Call::parse(typed, true) {
-        Ok(call) => call,
-        Err(NotParsed::Settings(failure)) => return Err(failure),
-        Err(NotParsed::Arguments { error, remarks }) => {
-            // What is asked for may be help.
-            let asked = !error.use_stderr();
-            let _ = code_of_arguments(&error);
-            remarks.iter().for_each(tell);
-            return if asked { Ok(Outcome::Complete) } else { Err(Failure::Told(2)) };
-        }
-    };
-    call.settings.remarks.iter().for_each(tell);
+    let Some(call) = Call::of_another(typed)? else { return Ok(Outcome::Complete) };
     let options = options(&call.command);
     let files = call.settings.files.iter().map(|path| path.display().to_string()).collect();
     let rows = rows(&call.command, &options, &call.settings);

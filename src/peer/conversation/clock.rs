@@ -32,6 +32,8 @@ pub(super) struct Open {
     pub(super) asked: Instant,
     /// What the peer has said to people since, which may be its refusal.
     pub(super) notice: Option<String>,
+    /// Nothing else was open when it was asked.
+    pub(super) is_alone: bool,
 }
 
 impl Clock {
@@ -48,7 +50,8 @@ impl Clock {
         }
         let Some(way) = Way::of(subscription) else { return };
         let subscription = subscription.to_owned();
-        self.open.push(Open { subscription, way, asked: Instant::now(), notice: None });
+        let is_alone = self.open.is_empty();
+        self.open.push(Open { subscription, way, asked: Instant::now(), notice: None, is_alone });
     }
 
     /// Something came that was asked for under this name.

@@ -3,9 +3,9 @@
 use super::{Conversation, Way};
 use crate::nostr::{Event, EventId, ExpectedId, Filter, Outline};
 use crate::peer::forged::ForgedIds;
+use crate::peer::host::Unwanted;
 use crate::peer::message;
 use crate::peer::pager::Arrival;
-use crate::peer::sink::Unwanted;
 
 impl Conversation {
     /// Parses an event and accepts it if it is new and was asked for.
@@ -178,6 +178,10 @@ impl Conversation {
             return true;
         }
         self.backoff.answer();
+        if open.is_alone && way == Some(Way::Page) && std::mem::take(&mut self.was_refused_beside) {
+            // What was refused beside others is answered alone.
+            self.limits.parallel = (self.limits.parallel / 2).max(1);
+        }
         match way {
             Some(Way::Page) => self.pager.end(subscription, is_finish, &mut self.limits),
             _ => {
@@ -186,8 +190,8 @@ impl Conversation {
                     self.pager.expect_late();
                 }
                 let ids = self.ids.as_mut();
-                let lost = ids.map(|ids| ids.end(subscription, &mut self.limits));
-                self.note_not_given(lost.unwrap_or_default());
+                let not_given = ids.map(|ids| ids.end(subscription, &mut self.limits));
+                self.note_not_given(not_given.unwrap_or_default());
             }
         }
         true

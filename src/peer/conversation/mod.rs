@@ -8,6 +8,7 @@
 mod clock;
 mod events;
 mod login;
+mod not_given;
 mod refusals;
 
 use std::collections::{HashSet, VecDeque};
@@ -19,14 +20,14 @@ use tokio::time::Instant;
 use super::backoff::{Backoff, Pace};
 use super::budget::Budget;
 use super::forged::ForgedIds;
+use super::host::{ItemSet, LocalError};
 use super::id_fetch::IdFetch;
 use super::info::RelayInfo;
-use super::limits::{BYTES_OF_PAGE_ID, NOT_GIVEN, PAGE_IDS};
-use super::local::{ItemSet, LocalError};
+use super::limits::{BYTES_OF_PAGE_ID, PAGE_IDS};
 use super::message;
 use super::negentropy::{Negentropy, Round};
-use super::outcome::{FetchOutcome, Gap, GapReason, Withheld};
-use super::pager::{Pager, is_private};
+use super::outcome::{FetchOutcome, Gap, GapReason};
+use super::pager::Pager;
 use super::peer_limits::{Comparing, PeerLimits, SaysNothing};
 use super::room::{Held, Room};
 use super::want_list::{Member, WantList};
@@ -52,10 +53,16 @@ pub(super) struct Conversation {
     pub(super) limits: PeerLimits,
     backoff: Backoff,
     login: Login,
-    /// The ids that the peer said it has, did not give, and nobody else has.
+    /// The ids that the peer said it has and did not give.
     not_given: HashSet<EventId>,
+    /// There were more of them.
+    not_given_is_cut: bool,
+    /// So many of them nobody else had who had not been asked.
+    lost: usize,
     /// Queries that are asked page by page because some of these ids were named in them again.
     named_again: Vec<Filter>,
+    /// A question was refused that was asked beside others; it is asked alone next.
+    was_refused_beside: bool,
     /// What the peer said last to people.
     notice: Option<String>,
     memory: PageMemory,
@@ -153,6 +160,9 @@ impl Conversation {
             backoff: Backoff::new(pace),
             login: Login::new(identity),
             not_given: HashSet::new(),
+            not_given_is_cut: false,
+            lost: 0,
+            was_refused_beside: false,
             named_again: Vec::new(),
             notice: None,
             memory: PageMemory::default(),
@@ -342,16 +352,6 @@ impl Conversation {
         self.page_instead(true);
     }
 
-    /// The peer said that it has these, and did not give them; nobody else has them.
-    fn note_not_given(&mut self, ids: Vec<EventId>) {
-        let known = self.not_given.len();
-        // One more than that is enough to know.
-        self.not_given.extend(ids.into_iter().take((NOT_GIVEN + 1).saturating_sub(known)));
-        if self.not_given.len() > NOT_GIVEN && self.compares() {
-            self.distrust();
-        }
-    }
-
     /// Nothing waits and nothing is open.
     fn is_idle(&self) -> bool {
         self.clock.nothing_is_open()
@@ -393,60 +393,6 @@ impl Conversation {
         false
     }
 
-    /// An event that a peer has counted may be gone by the time it is asked for: a second comparison
-    /// tells that from one that the peer keeps to itself. What is named again may come in pages.
-    fn look_for_what_was_not_given(&mut self) -> bool {
-        let Some(ids) = &self.ids else { return false };
-        self.not_given.retain(|id| !ids.member.is_settled(id));
-        if self.not_given.is_empty() {
-            return false;
-        }
-        if !self.named_again.is_empty() || !self.compares() {
-            // Of what was named for the first time in the second look it is not known where.
-            let is_known = |id: &EventId| self.negentropy.has_looked_again_for(id);
-            if self.compares() && !self.not_given.iter().all(is_known) {
-                let others = self.queries.iter().filter(|query| !self.named_again.contains(query));
-                let others: Vec<Filter> = others.cloned().collect();
-                if !others.is_empty() {
-                    for filter in &others {
-                        self.pager.add(filter.clone(), &self.limits);
-                    }
-                    self.named_again.extend(others);
-                    return true;
-                }
-            }
-            self.name_what_was_not_given();
-            return false;
-        }
-        if self.negentropy.look_again(self.not_given.clone()) {
-            self.not_given.clear();
-            return true;
-        }
-        self.named_again = self.negentropy.take_named_again();
-        if self.named_again.is_empty() {
-            self.name_what_was_not_given();
-            return false;
-        }
-        for filter in self.named_again.clone() {
-            self.pager.add(filter, &self.limits);
-        }
-        true
-    }
-
-    fn name_what_was_not_given(&mut self) {
-        let lost = std::mem::take(&mut self.not_given).len() as u64;
-        let named = std::mem::take(&mut self.named_again);
-        let named = if named.is_empty() { self.queries.clone() } else { named };
-        for filter in named {
-            let reason = GapReason::NotGiven(lost, self.notice.clone());
-            if is_private(&filter) {
-                self.outcome.withheld.push(Withheld { filter, reason: reason.to_string() });
-            } else {
-                self.outcome.gaps.push(Gap { filter, reason });
-            }
-        }
-    }
-
     /// Counts the queries that have ended as progress.
     fn note_ended(&mut self) {
         self.budget.note_pieces(self.pager.take_pieces());
@@ -469,7 +415,8 @@ impl Conversation {
     pub(super) fn give_up(&mut self, reason: &GapReason) {
         let is_owed =
             self.ids.as_ref().is_some_and(|ids| ids.is_asking() || ids.member.is_waiting())
-                || !self.not_given.is_empty();
+                || !self.not_given.is_empty()
+                || self.not_given_is_cut;
         // It has been found to have something and has not given it, or nobody has found out whether
         // it has nothing.
         let mut left = self.negentropy.take_doubtful(&self.limits);

@@ -45,16 +45,19 @@ impl Conversation {
         }
         let is_denied = matches!(wording, Wording::AuthRequired | Wording::Restricted);
         let others = self.clock.open().len();
-        if open.way == Way::Page && !is_denied && others > 0 {
-            // It may be one too many at once.
-            self.put_back(open);
+        if open.way == Way::Page && !is_denied && (others > 0 || !open.is_alone) {
+            // It may be one too many at once: what was open beside it may have ended since.
+            self.pager.put_back_first(&open.subscription);
             self.clock.ask_alone(others + 1);
+            self.was_refused_beside = true;
         } else if open.way == Way::Compare {
             self.refuse_comparison(open, text, wording, has_maximum);
         } else {
             let words = self.words(text, is_denied);
             self.notice = Some(words.clone());
             let reason = GapReason::Closed(words);
+            // Asked alone, too: it was not one too many.
+            self.was_refused_beside = false;
             // It has been asked as slowly as it wants, for long enough.
             let is_final = wording == Wording::RateLimited;
             self.refuse(open, &Refusal { reason, is_costly: false, is_denied, is_final });
@@ -214,6 +217,7 @@ impl Conversation {
             way,
             asked: Instant::now(),
             notice: None,
+            is_alone: true,
         });
         if is_alone {
             self.refuse_because(&open, notice, false);

@@ -5,7 +5,11 @@ use serde_json::{Value, json};
 use super::*;
 use crate::nostr::Pubkey;
 use crate::peer::auth::AuthKey;
-use crate::peer::limits::{PARALLEL_SUBSCRIPTIONS, RATE_LIMITED_IN_A_ROW, SMALLEST_PAGE_LIMIT};
+use crate::peer::id_fetch::NotGiven;
+use crate::peer::limits::{
+    NOT_GIVEN, PARALLEL_SUBSCRIPTIONS, RATE_LIMITED_IN_A_ROW, SMALLEST_PAGE_LIMIT,
+};
+use crate::peer::outcome::Withheld;
 use crate::peer::pager::tests::filter_of;
 
 const PACE: Pace = Pace { time_out: Duration::from_secs(60), first_pause: Duration::ZERO };
@@ -760,8 +764,10 @@ fn a_peer_that_gives_nothing_of_very_much_that_it_names_is_asked_page_by_page() 
     let said = talk.say();
     let [Sent::NegOpen(compared, _)] = &said[..] else { panic!("{said:?}") };
     name(&mut talk, compared, 0..100);
-    talk.conversation.note_not_given((0..NOT_GIVEN as u64 + 5).map(id).collect());
-    assert_eq!(talk.conversation.not_given.len(), NOT_GIVEN + 1);
+    let ids: Vec<EventId> = (0..NOT_GIVEN as u64 + 5).map(id).collect();
+    talk.conversation.note_not_given(NotGiven { lost: ids.len(), ids });
+    let Conversation { not_given, not_given_is_cut, .. } = &talk.conversation;
+    assert_eq!((not_given.len(), *not_given_is_cut), (NOT_GIVEN, true));
     assert_eq!(talk.conversation.limits.comparing, Comparing::Refused);
     let said = talk.say();
     let [Sent::NegClose(_), Sent::Req(_, filter)] = &said[..] else { panic!("{said:?}") };

@@ -112,7 +112,7 @@ fn ask_relay(fetch: &mut IdFetch, relay: &Relay, limits: &mut PeerLimits) -> Cam
             assert!(fetch.has_asked(&name, id));
             result.came += usize::from(fetch.receive(&name, id));
         }
-        result.lost += fetch.end(&name, limits).len();
+        result.lost += fetch.end(&name, limits).lost;
     }
 }
 
@@ -212,7 +212,7 @@ fn an_event_that_cannot_be_taken_is_wanted_of_the_next_peer_and_not_of_the_same_
     assert_eq!(one.only_missing(&name), Some(all[1]));
     assert!(one.receive(&name, &all[1]));
     assert_eq!(one.only_missing(&name), None);
-    assert_eq!(one.end(&name, &mut limits), []);
+    assert_eq!(one.end(&name, &mut limits), NotGiven::default());
     assert_eq!(one.next("b", &limits), None);
     let (_, filter) = request(&other.next("c", &limits).unwrap());
     assert_eq!(filter.ids, Some(vec![all[0]]));

@@ -66,6 +66,10 @@ impl Compared {
         Self { negentropy, limits, member, begun: 0 }
     }
 
+    fn compared(&self) -> Vec<Filter> {
+        self.negentropy.compared().cloned().collect()
+    }
+
     /// With a peer that says that it compares.
     fn saying(queries: u64) -> Self {
         Self::of(queries, PeerLimits { says_it_compares: true, ..PeerLimits::default() })
@@ -219,7 +223,7 @@ fn what_more_answers_bring_than_there_is_room_for_is_compared_again_later() {
         offered.extend(needed);
     }
     let ended: Vec<Filter> = (0..5).map(about).collect();
-    assert_eq!((compared.member.waiting(), compared.negentropy.compared()), (IDS_WAITING, &*ended));
+    assert_eq!((compared.member.waiting(), compared.compared()), (IDS_WAITING, ended));
     assert_eq!(compared.negentropy.take_ended(), 5);
     assert!(offered.iter().take(IDS_WAITING).all(|id| compared.member.settle(id)));
     assert!(!compared.member.is_waiting());
@@ -398,7 +402,7 @@ fn an_answer_that_makes_no_sense_ends_the_comparison_and_is_asked_page_by_page()
         let round = compared.message("1", payload);
         let page = (round.send, round.page, round.needed);
         assert_eq!(page, (Some(message::neg_close("1")), Some(about(0)), vec![]), "{payload}");
-        assert!(compared.negentropy.is_done() && compared.negentropy.compared().is_empty());
+        assert!(compared.negentropy.is_done() && compared.compared().is_empty());
         assert_eq!(compared.limits.comparing, Comparing::Untried, "{payload}");
     }
     let round = Compared::saying(1).message("unknown", &naming(0, 100));
@@ -521,9 +525,9 @@ fn a_second_look_is_taken_once_and_tells_in_which_queries_something_is_named_aga
     let mut compared = Compared::saying(2);
     assert_eq!(compared.compare_all(&here, &there).len(), 200);
     let all = vec![about(0), about(1)];
-    assert_eq!(compared.negentropy.compared(), all);
-    assert!(compared.negentropy.look_again([id(150), id(160)].into()));
-    assert_eq!(compared.negentropy.compared(), []);
+    assert_eq!(compared.compared(), all);
+    assert!(compared.negentropy.look_again([id(150), id(160)].into(), false));
+    assert_eq!(compared.compared(), []);
     // The first is compared when the two are gone, the second when one of them is back.
     compared.begin_all(&here);
     compared.message(
@@ -534,9 +538,27 @@ fn a_second_look_is_taken_once_and_tells_in_which_queries_something_is_named_aga
     );
     compared.message("4", &naming(140, 100));
     assert_eq!(compared.negentropy.take_named_again(), [about(1)]);
-    assert_eq!(compared.negentropy.compared(), [about(0)]);
+    assert_eq!(compared.compared(), [about(0)]);
     assert_eq!(compared.negentropy.take_named_again(), []);
-    assert!(!compared.negentropy.look_again([id(150)].into()));
+    assert!(!compared.negentropy.look_again([id(150)].into(), false));
+}
+
+#[test]
+fn a_second_look_is_taken_at_queries_in_which_something_was_named() {
+    for is_cut in [false, true] {
+        let mut compared = Compared::saying(2);
+        compared.begin_all(&items(0..100));
+        compared.message("1", &naming(150, 10));
+        compared.message("2", "61");
+        assert_eq!(compared.compared(), [about(0), about(1)]);
+        assert!(compared.negentropy.look_again([id(150)].into(), is_cut));
+        assert_eq!((compared.compared(), compared.next_filter()), (vec![about(1)], Some(about(0))));
+        compared.begin_all(&items(0..100));
+        // Where more was not given than is known, whatever is named may be of that.
+        compared.message("3", &naming(155, 5));
+        let named_again = if is_cut { vec![about(0)] } else { vec![] };
+        assert_eq!(compared.negentropy.take_named_again(), named_again);
+    }
 }
 
 #[test]

@@ -50,8 +50,9 @@ pub(super) enum Question {
     Part,
     /// Whether a question of this size that names an event which the relay has brings it.
     Sized(Size),
-    /// Whether the smallest question for that event still brings it.
-    Again(Size),
+    /// Whether the smallest question for that event still brings it; the larger one was answered with
+    /// nothing, or refused.
+    Again { size: Size, was_answered: bool },
     /// Whether a relay that has given nothing has nothing.
     Nothing,
     /// Asks for nothing: what a relay has sent before its answer has come by then.
@@ -164,7 +165,7 @@ impl Control {
     }
 
     /// Asks for that event alone.
-    pub(super) fn of_sample_again(size: Size, sample: &Outline) -> Self {
+    pub(super) fn of_sample_again(size: Size, was_answered: bool, sample: &Outline) -> Self {
         let filter = Filter {
             authors: Some(vec![sample.pubkey]),
             kinds: Some(vec![sample.kind]),
@@ -173,7 +174,7 @@ impl Control {
             limit: Some(1),
             ..Filter::default()
         };
-        Self::new(Question::Again(size), filter)
+        Self::new(Question::Again { size, was_answered }, filter)
     }
 
     /// Asks for nothing.

@@ -174,7 +174,7 @@ impl Pager {
             self.has_lied |= about_nothing.filter(|(_, it)| is_a_lie(it)).count() > 0;
         }
         if std::mem::take(&mut self.has_lied) {
-            self.is_liar = true;
+            self.disbelieved = Some(GapReason::SaysNothing);
             self.refuse_all_doubtful(limits);
         }
         if !self.empty_controls.is_empty() {
@@ -196,10 +196,13 @@ impl Pager {
             // What it gives in place of an answer may hide one.
             let doubtful = std::mem::take(&mut self.doubtful);
             self.end_with_gaps(doubtful, &GapReason::IgnoresFilter, limits.largest_page);
-        } else if is_about_nothing && self.sample.is_none() && self.is_liar {
+        } else if is_about_nothing
+            && self.sample.is_none()
+            && let Some(reason) = self.disbelieved.clone()
+        {
             // What it has been seen to have cannot tell any more whether it says so again.
             let doubtful = std::mem::take(&mut self.doubtful);
-            self.end_with_gaps(doubtful, &GapReason::SaysNothing, limits.largest_page);
+            self.end_with_gaps(doubtful, &reason, limits.largest_page);
         } else if is_about_nothing && self.sample.is_none() && !self.doubtful.is_empty() {
             limits.says_nothing = SaysNothing::Truly;
             for query in std::mem::take(&mut self.doubtful) {
@@ -229,7 +232,7 @@ impl Pager {
                 }
             }
             Question::Sized(size) => self.found_of_size(finding, size, limits),
-            Question::Again(size) => self.found_again(finding, size, limits),
+            Question::Again { size, .. } => self.found_again(finding, size, limits),
             Question::First(page) => self.found_of_first(finding, page, limits),
             Question::Nearer { page, .. } => match finding {
                 Finding::Unsure => self.controls.push_back(control.stricter(page)),
@@ -263,9 +266,14 @@ impl Pager {
                 }
             }
         } else {
-            let again = self.sample.map(|sample| Control::of_sample_again(size, &sample));
-            self.controls.extend(again);
+            self.ask_for_sample_again(size, true);
         }
+    }
+
+    /// A question of this size has not brought the event that the peer has.
+    pub(super) fn ask_for_sample_again(&mut self, size: Size, was_answered: bool) {
+        let again = |sample| Control::of_sample_again(size, was_answered, &sample);
+        self.controls.extend(self.sample.map(again));
     }
 
     /// Whether that event is still there.

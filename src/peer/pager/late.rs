@@ -54,25 +54,24 @@ impl Pager {
         let Some(ended) = self.recent.iter_mut().find(|it| it.subscription == subscription) else {
             return Arrival::Unasked;
         };
-        if !ended.filter.matches(id, pubkey, *kind, *created_at) {
-            return Arrival::Unasked;
-        }
-        if !ended.known.insert(short(id)) {
+        let is_asked = ended.filter.matches(id, pubkey, *kind, *created_at);
+        if is_asked && !ended.known.insert(short(id)) {
             return Arrival::Repeated;
         }
-        ended.late += 1;
+        ended.late += u64::from(is_asked);
         if ended.late > limits.page {
             return Arrival::Unasked;
         }
-        self.has_been_late = true;
-        // What is published meanwhile may come then; of anything else that was no end.
+        self.has_been_late |= is_asked;
+        // What is published meanwhile may come then; of anything else that was no end, also if it was
+        // not asked for: a relay that does not keep to the filter may have cut what was.
         let is_new = created_at.saturating_add(PUBLISHED_LATE) >= self.began;
         if !is_new && !std::mem::replace(&mut ended.is_named, true) {
             let filter = ended.filter.clone();
             self.outcome.gaps.push(Gap { filter, reason: GapReason::AfterItsEnd });
             self.may_be_late = true;
         }
-        Arrival::New
+        if is_asked { Arrival::New } else { Arrival::Unasked }
     }
 
     pub(super) fn remember(&mut self, subscription: &str, query: &PagedQuery) {
@@ -108,7 +107,7 @@ impl Pager {
     /// What has ended with nothing is asked again: the peer may have hidden it.
     pub(in crate::peer) fn ask_empty_again(&mut self, limits: &mut PeerLimits) {
         limits.says_nothing = SaysNothing::NotKnown;
-        self.is_liar = false;
+        self.disbelieved = None;
         let Some(empty) = self.empty.as_mut().map(std::mem::take) else { return };
         if empty.is_empty() {
             return;

@@ -548,6 +548,8 @@ impl PagedQuery {
         match &self.stage {
             Stage::UpTo(Some(until)) => {
                 let lacks_it = self.page.newest.is_none_or(|newest| newest < *until);
+                // What was not asked for may have taken its place: asking beyond it costs one page.
+                let is_clean = self.page.passed == 0;
                 let last = self.pages > 0 && is_clean && lacks_it && has_known(*until);
                 LeftOut { last, first: false }
             }

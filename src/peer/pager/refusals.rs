@@ -58,14 +58,14 @@ impl Pager {
         limits: &mut PeerLimits,
     ) {
         match self.take(subscription) {
-            Some(Asked::Control(control)) => self.refuse_control(control, limits),
+            Some(Asked::Control(control)) => self.refuse_control(control, &refusal.reason, limits),
             Some(Asked::Page { query, size }) => self.refuse_query(query, size, refusal, limits),
             None => {}
         }
     }
 
     /// The peer refuses a control question.
-    fn refuse_control(&mut self, control: Control, limits: &mut PeerLimits) {
+    fn refuse_control(&mut self, control: Control, reason: &GapReason, limits: &mut PeerLimits) {
         let finding = control.end(limits.largest_page);
         match control.question {
             // A few relays say that they close what they have answered, and not that it has ended.
@@ -73,7 +73,7 @@ impl Pager {
             | Question::Part
             | Question::Nothing
             | Question::Sized(_)
-            | Question::Again(_)
+            | Question::Again { .. }
                 if finding == Finding::Something =>
             {
                 self.found(finding, &control, limits);
@@ -83,14 +83,24 @@ impl Pager {
             }
             Question::Flush => self.flushed(limits),
             // It may be refused for the event that it names.
-            Question::Sized(_) | Question::Cap { .. } => {
-                self.found(Finding::Nothing, &control, limits);
+            Question::Sized(size) => self.ask_for_sample_again(size, false),
+            Question::Cap { .. } => self.found(Finding::Nothing, &control, limits),
+            // Whether something is there is to be found out without it. A relay that takes no question
+            // of this sort refuses the largest, too; one that has answered that with nothing may
+            // have refused the only one that it does not answer so.
+            Question::Sample | Question::Part => {
+                self.lost_samples = LOST_SAMPLES + 1;
+                let mut empty = self.empty_controls.iter().map(|(_, it)| it.question);
+                if control.question == Question::Part && empty.any(|it| it == Question::Sample) {
+                    self.disbelieved.get_or_insert_with(|| reason.clone());
+                }
             }
-            // Whether something is there is to be found out without it.
-            Question::Sample | Question::Part => self.lost_samples = LOST_SAMPLES + 1,
-            Question::Again(_) => {
+            Question::Again { was_answered, .. } => {
                 self.lost_samples = LOST_SAMPLES + 1;
                 self.sample = None;
+                if was_answered {
+                    self.disbelieved.get_or_insert_with(|| reason.clone());
+                }
             }
             // What is refused is not nothing.
             Question::Nothing => self.refuse_all_doubtful(limits),

@@ -220,14 +220,14 @@ impl Import<'_> {
                     self.enqueue(event);
                 }
                 None => {
-                    let message = format_args!("Unable to parse fried JSON on line {number}");
+                    let message = format!("Unable to parse fried JSON on line {number}");
                     self.log.warn(Thread::Main, message);
                 }
             }
             return;
         }
         let Some(event) = parse(line) else {
-            let message = format_args!("Unable to parse JSON on line {number}");
+            let message = format!("Unable to parse JSON on line {number}");
             return self.log.warn(Thread::Main, message);
         };
         self.totals.processed += 1;
@@ -290,12 +290,11 @@ impl Import<'_> {
         self.totals.added += added;
         self.totals.dups += dups;
         if added + replaced + deleted > 0 {
-            let message = format_args!("Committed {added}. {}", self.totals);
+            let message = format!("Committed {added}. {}", self.totals);
             self.log.info(Thread::Writer, message);
         }
-        let message = format_args!(
-            "Writer: added: {added} dups: {dups} replaced: {replaced} deleted: {deleted}"
-        );
+        let message =
+            format!("Writer: added: {added} dups: {dups} replaced: {replaced} deleted: {deleted}");
         self.log.info(Thread::Writer, message);
         Ok(())
     }

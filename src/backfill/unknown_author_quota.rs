@@ -12,14 +12,14 @@ use crate::peer::{FetchOutcome, GapReason};
 
 /// Genuine new events of one peer by authors whom the node does not know.
 #[derive(Debug)]
-pub(super) struct Strangers {
+pub(super) struct UnknownAuthorQuota {
     /// Whom it knows; sorted.
     known: Arc<[Pubkey]>,
     most: u64,
     count: AtomicU64,
 }
 
-impl Strangers {
+impl UnknownAuthorQuota {
     /// No more than `most`.
     pub(super) fn bounded(known: &Arc<[Pubkey]>, most: u64) -> Self {
         Self { known: Arc::clone(known), most, count: AtomicU64::new(0) }
@@ -59,7 +59,7 @@ mod tests {
     #[test]
     fn a_peer_is_given_up_for_more_strangers_than_allowed_and_for_nobody_whom_the_node_knows() {
         let [known, stranger] = [1, 2].map(|byte| Pubkey::from_bytes([byte; 32]));
-        let strangers = Strangers::bounded(&[known].into(), 2);
+        let strangers = UnknownAuthorQuota::bounded(&[known].into(), 2);
         let reasons = || {
             let gap = |reason| Gap { filter: Filter::default(), reason };
             let gaps = [GapReason::Useless, GapReason::Stopped].map(gap).into();

@@ -9,11 +9,11 @@ use std::thread;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::accounts::Class;
-use super::arrived::Arrived;
-use super::coverage::Hole;
-use super::gained::Gains;
-use super::screen::{Account, Candidate, Work};
+use super::super::accounts::Class;
+use super::super::arrived::Arrived;
+use super::super::coverage::Hole;
+use super::super::gained::Gains;
+use super::entrance::{Account, Candidate, Work};
 use crate::import::limits::{BATCH, BATCH_BYTES};
 use crate::import::{Examples, Fate, ImportError, Ledger, Pipeline, Settings, StoredEvent};
 use crate::nostr::EventId;
@@ -22,31 +22,31 @@ use crate::strfry_db::StrfryDb;
 
 /// What the checks found out, beside the tallies.
 #[derive(Debug, Default)]
-pub(super) struct Checked {
+pub(in crate::backfill) struct Checked {
     /// Statistics of the imported events.
-    pub(super) stats: SyncStats,
+    pub(in crate::backfill) stats: SyncStats,
     /// Counts of them.
-    pub(super) gains: Gains,
+    pub(in crate::backfill) gains: Gains,
     /// Some of the events that were superseded or deleted.
-    pub(super) examples: Examples,
+    pub(in crate::backfill) examples: Examples,
     /// Why the import could not be brought to its end.
-    pub(super) error: Option<ImportError>,
+    pub(in crate::backfill) error: Option<ImportError>,
     /// What else went wrong with strfry.
-    pub(super) troubles: Vec<String>,
+    pub(in crate::backfill) troubles: Vec<String>,
     /// The thread ended in a panic.
-    pub(super) panicked: bool,
+    pub(in crate::backfill) panicked: bool,
 }
 
 /// Ids in whose place something came that is not genuine, once for each peer that gave it: another
 /// peer may have the event.
-pub(super) type Forgeries = Arc<Mutex<Vec<EventId>>>;
+pub(in crate::backfill) type Forgeries = Arc<Mutex<Vec<EventId>>>;
 
 /// What the checks need.
-pub(super) struct Checks {
-    pub(super) db: Arc<StrfryDb>,
-    pub(super) settings: Settings,
-    pub(super) arrived: Arrived,
-    pub(super) forged: Forgeries,
+pub(in crate::backfill) struct Checks {
+    pub(in crate::backfill) db: Arc<StrfryDb>,
+    pub(in crate::backfill) settings: Settings,
+    pub(in crate::backfill) arrived: Arrived,
+    pub(in crate::backfill) forged: Forgeries,
 }
 
 /// What is remembered of an event until it is settled.
@@ -70,7 +70,7 @@ type Batch = Vec<(StoredEvent, Ticket)>;
 
 impl Checks {
     /// Starts the thread; it ends when the queue is closed, or with an error.
-    pub(super) fn start(
+    pub(in crate::backfill) fn start(
         self,
         work: mpsc::Receiver<Work>,
     ) -> std::io::Result<thread::JoinHandle<Checked>> {

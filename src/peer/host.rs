@@ -1,5 +1,5 @@
-//! The other side of a reconciliation: what is here already. Whoever asks peers knows where that
-//! is; this is the form in which it is wanted.
+//! What the program that asks peers gives to a conversation: a place where events go, and what is here
+//! already. The conversation knows neither the database nor the import.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -9,14 +9,65 @@ use negentropy::{Bound, Error, Id, Item, NegentropyStorageBase, NegentropyStorag
 
 use tokio::sync::OwnedSemaphorePermit;
 
-use crate::nostr::{EventId, Filter};
+use crate::nostr::{Event, EventId, Filter, Malformed};
+
+/// Where the events of one peer go.
+pub trait EventSink: Sync {
+    /// An event that was asked for; its id and signature are not checked yet. Returns when there
+    /// is room for more.
+    fn event(&self, event: &Event<'_>) -> impl Future<Output = Result<(), Stopped>> + Send;
+
+    /// Something that came and is of no use.
+    fn unwanted(&self, what: Unwanted);
+
+    /// What has been found out about this peer's events so far.
+    fn standing(&self) -> Standing;
+}
+
+/// What has been found out about a peer's events.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Genuine ones that the peer had not given before in this run.
+    pub genuine: u64,
+    /// Events that are not what they claim to be; or more of anything than a peer may send.
+    pub forged: u64,
+    /// Some of them have waited for our own checks for a while.
+    pub is_waiting: bool,
+}
+
+/// The sink takes no more events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stopped;
+
+/// What a peer sent that is of no use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unwanted {
+    /// An event that this conversation has brought already.
+    Repeated,
+    /// An event that no open query asked for.
+    Unasked,
+    /// An event that is dated later than anything that is asked for.
+    TooNew,
+    /// Something in the place of an event.
+    Malformed(Malformed),
+    /// An event that was asked for, in a message larger than [`super::limits::MESSAGE`]: its id, if
+    /// that could be read, as claimed, and the bytes of the message.
+    TooLarge {
+        /// As the relay claims.
+        id: Option<EventId>,
+        /// Of the whole message.
+        bytes: u64,
+    },
+    /// No message of the protocol at all.
+    NotAMessage,
+}
 
 /// Knows what is here already.
-pub trait Local: Send + Sync + std::fmt::Debug {
+pub trait LocalEvents: Send + Sync + std::fmt::Debug {
     /// The events that are here and match the filter; `limit` does not matter.
     fn items<'a>(&'a self, filter: &'a Filter) -> LocalItems<'a>;
 
-    /// Those of these events that are not here by now. [`Local::items`] may tell what was here a
+    /// Those of these events that are not here by now. [`LocalEvents::items`] may tell what was here a
     /// while ago, before other peers gave what they have.
     fn missing(&self, ids: Vec<EventId>) -> MissingIds<'_>;
 
@@ -27,10 +78,10 @@ pub trait Local: Send + Sync + std::fmt::Debug {
     fn all_was_given(&self, _filter: Filter) {}
 }
 
-/// What [`Local::items`] returns.
+/// What [`LocalEvents::items`] returns.
 pub type LocalItems<'a> = Pin<Box<dyn Future<Output = Result<ItemSet, LocalError>> + Send + 'a>>;
 
-/// What [`Local::missing`] returns: in the order in which they were given.
+/// What [`LocalEvents::missing`] returns: in the order in which they were given.
 pub type MissingIds<'a> = Pin<Box<dyn Future<Output = Vec<EventId>> + Send + 'a>>;
 
 /// Why what is here cannot be compared.

@@ -1,5 +1,7 @@
 //! Runs the program and looks at its own memory meanwhile.
 
+#![allow(dead_code, reason = "each program that includes this uses its own part")]
+
 use std::fs;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};

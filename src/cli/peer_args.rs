@@ -22,7 +22,7 @@ use crate::nostr::{Pubkey, kind};
 use crate::peer::{AuthKey, Trace};
 
 #[derive(Debug, Args)]
-pub(super) struct Asking {
+pub(super) struct PeerArguments {
     /// Events of the last N days; 0: all time
     #[arg(long, value_name = "N", help_heading = ASK, default_value_t = 1,
           allow_negative_numbers = true,
@@ -104,7 +104,7 @@ pub(super) struct Named {
     pub(super) pubkeys: Option<Vec<Pubkey>>,
 }
 
-impl Asking {
+impl PeerArguments {
     pub(super) fn named(&self, node: &NodeArguments) -> Result<Named> {
         let mut kinds = match &self.kinds {
             Some(list) => kinds::parse(list).or_usage()?,

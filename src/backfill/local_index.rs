@@ -9,11 +9,11 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 use super::limits::{COMPARED_AT_ONCE, ITEMS_IN_ALL, KEPT_ITEMS, KEPT_SETS, LOOKUPS_AT_ONCE};
 use crate::nostr::{EventId, Filter};
-use crate::peer::{ItemSet, Local, LocalError, LocalItems, MissingIds};
+use crate::peer::{ItemSet, LocalError, LocalEvents, LocalItems, MissingIds};
 use crate::strfry_db::{self, PackedEvent, ReadError, StrfryDb};
 
 /// The events of the database.
-pub(super) struct Here {
+pub(super) struct LocalIndex {
     db: Arc<StrfryDb>,
     /// Looks into the database at once.
     lookups: Arc<Semaphore>,
@@ -29,7 +29,7 @@ struct Set {
     room: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
-impl Here {
+impl LocalIndex {
     pub(super) fn new(db: Arc<StrfryDb>) -> Self {
         let [lookups, room] =
             [LOOKUPS_AT_ONCE, ITEMS_IN_ALL].map(|most| Arc::new(Semaphore::new(most)));
@@ -80,7 +80,7 @@ impl Here {
     }
 }
 
-impl Local for Here {
+impl LocalEvents for LocalIndex {
     fn items<'a>(&'a self, filter: &'a Filter) -> LocalItems<'a> {
         Box::pin(async move {
             let Some(set) = self.set(filter) else { return Err(LocalError::NoRoom) };
@@ -108,9 +108,9 @@ impl Local for Here {
     }
 }
 
-impl std::fmt::Debug for Here {
+impl std::fmt::Debug for LocalIndex {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Here").finish_non_exhaustive()
+        f.debug_struct("LocalIndex").finish_non_exhaustive()
     }
 }
 
@@ -155,7 +155,7 @@ mod tests {
     #[tokio::test]
     async fn of_ids_that_a_peer_names_those_that_are_here_are_not_missing() {
         let directory = golden_database("strfry-1.1.1");
-        let here = Here::new(Arc::new(StrfryDb::open(directory.path()).unwrap()));
+        let here = LocalIndex::new(Arc::new(StrfryDb::open(directory.path()).unwrap()));
         let export = include_str!("../../tests/fixtures/strfry-1.1.1/export.jsonl");
         let id = |line| crate::nostr::Event::parse(line).unwrap().id;
         let known: Vec<EventId> = export.lines().map(id).collect();

@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-use super::accounts::{Class, Tally};
-use super::coverage::Hole;
-use super::holes::{Holes, UNSETTLED};
-use super::limits::{WAITING_EVENTS, WAITING_KIB};
-use super::progress::PeerProgress;
-use super::strangers::Strangers;
+use super::super::accounts::{Class, Tally};
+use super::super::coverage::Hole;
+use super::super::holes::{Holes, UNSETTLED};
+use super::super::limits::{WAITING_EVENTS, WAITING_KIB};
+use super::super::progress::PeerProgress;
+use super::super::unknown_author_quota::UnknownAuthorQuota;
 use crate::import::{EventLimits, Refusal, StoredEvent};
 use crate::node::Blacklist;
 use crate::nostr::{Event, kind};
 use crate::peer::limits::MESSAGE;
-use crate::peer::{ForgedIds, Sink, Standing, Stopped, Unwanted};
+use crate::peer::{EventSink, ForgedIds, Standing, Stopped, Unwanted};
 use crate::report::StatKey;
 
 /// How the greeting begins that a node's robot sends to strangers; kind 1, and left out.
@@ -23,11 +23,11 @@ const GREETING: &str = "Hello NOSTR visitor.";
 
 /// What is refused whoever sends it.
 #[derive(Debug)]
-pub(super) struct Rules {
-    pub(super) limits: EventLimits,
-    pub(super) blacklist: Blacklist,
+pub(in crate::backfill) struct Rules {
+    pub(in crate::backfill) limits: EventLimits,
+    pub(in crate::backfill) blacklist: Blacklist,
     /// When the run began, seconds since 1970: until then, and a little longer, peers are asked.
-    pub(super) began: u64,
+    pub(in crate::backfill) began: u64,
 }
 
 impl Rules {
@@ -38,39 +38,39 @@ impl Rules {
 }
 
 /// What one peer has brought.
-pub(super) struct Account {
-    pub(super) tally: Tally,
+pub(in crate::backfill) struct Account {
+    pub(in crate::backfill) tally: Tally,
     /// Of all peers.
-    pub(super) holes: Arc<Holes>,
-    pub(super) strangers: Strangers,
-    pub(super) progress: PeerProgress,
-    pub(super) forged: Arc<ForgedIds>,
+    pub(in crate::backfill) holes: Arc<Holes>,
+    pub(in crate::backfill) strangers: UnknownAuthorQuota,
+    pub(in crate::backfill) progress: PeerProgress,
+    pub(in crate::backfill) forged: Arc<ForgedIds>,
 }
 
 impl Account {
     /// An event was dropped.
-    pub(super) fn drop_event(&self, event: Hole) {
+    pub(in crate::backfill) fn drop_event(&self, event: Hole) {
         self.tally.count(Class::Dropped);
         self.holes.note(Class::Dropped, event);
     }
 
     /// Its events that are to be asked for again.
-    pub(super) fn unsettled(&self) -> u64 {
+    pub(in crate::backfill) fn unsettled(&self) -> u64 {
         UNSETTLED.iter().map(|&class| self.tally.of(class)).sum()
     }
 }
 
 /// An event on its way to the checks.
-pub(super) struct Candidate {
-    pub(super) event: StoredEvent,
-    pub(super) stat: Option<StatKey>,
-    pub(super) account: Arc<Account>,
+pub(in crate::backfill) struct Candidate {
+    pub(in crate::backfill) event: StoredEvent,
+    pub(in crate::backfill) stat: Option<StatKey>,
+    pub(in crate::backfill) account: Arc<Account>,
     /// Room in memory, to be given back when the event has been checked.
-    pub(super) room: OwnedSemaphorePermit,
+    pub(in crate::backfill) room: OwnedSemaphorePermit,
 }
 
 /// What the checks are given to do.
-pub(super) enum Work {
+pub(in crate::backfill) enum Work {
     Check(Candidate),
     /// Answered when everything before it has been checked.
     Barrier(oneshot::Sender<()>),
@@ -78,36 +78,36 @@ pub(super) enum Work {
 
 /// The way to the checks, for all peers.
 #[derive(Clone)]
-pub(super) struct Entrance {
+pub(in crate::backfill) struct Entrance {
     work: mpsc::Sender<Work>,
     room: Arc<Semaphore>,
     rules: Arc<Rules>,
 }
 
 impl Entrance {
-    pub(super) fn new(rules: Rules) -> (Self, mpsc::Receiver<Work>) {
+    pub(in crate::backfill) fn new(rules: Rules) -> (Self, mpsc::Receiver<Work>) {
         let (work, receiver) = mpsc::channel(WAITING_EVENTS);
         let room = Arc::new(Semaphore::new(WAITING_KIB));
         (Self { work, room, rules: Arc::new(rules) }, receiver)
     }
 
     /// The last second of which events are asked for and taken.
-    pub(super) fn latest(&self) -> u64 {
+    pub(in crate::backfill) fn latest(&self) -> u64 {
         self.rules.latest()
     }
 
     /// The entrance for the events of one peer.
-    pub(super) fn for_peer(&self, account: Arc<Account>) -> PeerSink {
+    pub(in crate::backfill) fn for_peer(&self, account: Arc<Account>) -> PeerSink {
         PeerSink { entrance: self.clone(), account }
     }
 
     /// Whether the checks have ended, so that nothing more can be done with an event.
-    pub(super) fn is_closed(&self) -> bool {
+    pub(in crate::backfill) fn is_closed(&self) -> bool {
         self.work.is_closed()
     }
 
     /// Waits until everything that came in so far has been checked.
-    pub(super) async fn wait_until_checked(&self) {
+    pub(in crate::backfill) async fn wait_until_checked(&self) {
         let (done, checked) = oneshot::channel();
         if self.work.send(Work::Barrier(done)).await.is_ok() {
             // An error means that the checks have ended, which is as good.
@@ -117,7 +117,7 @@ impl Entrance {
 }
 
 /// Where one peer's events come in.
-pub(super) struct PeerSink {
+pub(in crate::backfill) struct PeerSink {
     entrance: Entrance,
     account: Arc<Account>,
 }
@@ -153,7 +153,7 @@ fn now() -> u64 {
     std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs())
 }
 
-impl Sink for PeerSink {
+impl EventSink for PeerSink {
     async fn event(&self, event: &Event<'_>) -> Result<(), Stopped> {
         self.account.tally.receive();
         let stored = match self.screen(event) {
@@ -261,7 +261,7 @@ mod tests {
         let account = Arc::new(Account {
             tally: Tally::default(),
             holes: Arc::default(),
-            strangers: Strangers::bounded(&[].into(), 0),
+            strangers: UnknownAuthorQuota::bounded(&[].into(), 0),
             progress: PeerProgress::new(&Arc::default()),
             forged: Arc::default(),
         });
