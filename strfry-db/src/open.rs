@@ -77,8 +77,8 @@ enum Access {
 pub(crate) enum PagesFrom {
     /// For what is looked up here and there, and for records.
     Map,
-    /// For a walk along an index. Its pages lie anywhere in the file, and reading one is faster than
-    /// mapping it, which is a page fault.
+    /// For a walk along an index, and the records that it leads to. Their pages lie anywhere in the
+    /// file, and reading one is faster than mapping it, which is a page fault.
     Copies,
 }
 
@@ -273,13 +273,6 @@ impl StrfryDb {
         source: PagesFrom,
         now: &Arc<Moment>,
     ) -> Result<PageTxn<'_>, ReadError> {
-        let on_copies = |meta| {
-            let copies = Copies::new(&self.spare, PAGES_OF_A_WALK).into();
-            PageTxn::copying(&self.meta_pages, meta, copies)
-        };
-        if source == PagesFrom::Copies {
-            return Ok(on_copies(meta));
-        }
         let needed = meta.last_page.saturating_add(1).saturating_mul(meta.page_size);
         // A file that has grown since it was looked at.
         let bytes = match now.bytes() {
@@ -288,14 +281,14 @@ impl StrfryDb {
         };
         // Pages at the very end may be counted but not written.
         let bytes = bytes.min(needed);
-        Ok(match self.map.covering(&self.meta_pages.file, bytes) {
-            Ok(map) => {
-                let end = usize::try_from(bytes).unwrap_or(usize::MAX);
-                let pages = Pages::Mapped { map, end, checked: &self.checked };
-                PageTxn::new(&self.meta_pages, meta, pages)
-            }
-            Err(_) => on_copies(meta),
-        })
+        let end = usize::try_from(bytes).unwrap_or(usize::MAX);
+        let map = self.map.covering(&self.meta_pages.file, bytes).ok();
+        let copies = || Copies::new(&self.spare, PAGES_OF_A_WALK).into();
+        let pages = match (source, map) {
+            (PagesFrom::Map, Some(map)) => Pages::Mapped { map, end, checked: &self.checked },
+            (_, map) => Pages::copied(copies(), map.map(|map| (map, end))),
+        };
+        Ok(PageTxn::new(&self.meta_pages, meta, pages))
     }
 
     /// What has been copied at this moment before.

@@ -92,11 +92,13 @@ impl<'db, const K: usize> BatchedWalk<'db, K> {
 
     /// Over an index of which nothing but its own entries is read.
     pub(crate) fn index_alone(db: &'db StrfryDb, name: &'static str, table: Table) -> Self {
-        Self {
-            rows: ENTRIES_COPIED,
-            source: PagesFrom::Copies,
-            ..Self::index(db, name, table, ENTRIES_COPIED)
-        }
+        let walk = Self::index(db, name, table, ENTRIES_COPIED).on_copies();
+        Self { rows: ENTRIES_COPIED, ..walk }
+    }
+
+    /// Reads pages instead of mapping them, in batches that each have few.
+    pub(crate) fn on_copies(self) -> Self {
+        Self { source: PagesFrom::Copies, ..self }
     }
 
     /// Over a table with one record under each key of `K` bytes.

@@ -51,7 +51,7 @@ impl<'db> ByTime<'db> {
             false => walk.starting_at(Direction::Forward, range.since),
             true => walk.starting_at(Direction::Backward, range.until),
         };
-        let walk = if range.one_snapshot { walk.in_one_snapshot() } else { walk };
+        let walk = if range.one_snapshot { walk.in_one_snapshot() } else { walk.on_copies() };
         Ok(Self { walk, range })
     }
 

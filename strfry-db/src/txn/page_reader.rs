@@ -42,7 +42,15 @@ pub(crate) enum Pages<'db> {
         copies: Arc<Copies>,
         /// Values that are longer than a page.
         large: FrozenVec<Box<[u8]>>,
+        /// A map from which those are read that cannot change, and where the file ends.
+        map: Option<(Arc<Map>, usize)>,
     },
+}
+
+impl Pages<'_> {
+    pub(crate) fn copied(copies: Arc<Copies>, map: Option<(Arc<Map>, usize)>) -> Self {
+        Self::Copied { copies, large: FrozenVec::new(), map }
+    }
 }
 
 /// The pages of the map that have been checked last, so that the upper ones of a tree are not
@@ -179,7 +187,7 @@ impl<'db> PageReader<'db> {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).saturating_add(PAGE_HEADER);
         self.is_there(shape, page)?;
         let value = match &self.pages {
-            Pages::Mapped { map, end, .. } => {
+            Pages::Mapped { map, end, .. } | Pages::Copied { map: Some((map, end)), .. } => {
                 let found = mapped(map, *end, page, self.page_bytes(), bytes);
                 found.ok_or_else(|| wrong(BEHIND_THE_END))?
             }

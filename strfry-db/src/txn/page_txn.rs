@@ -2,8 +2,6 @@
 
 use std::sync::{Arc, OnceLock};
 
-use elsa::sync::FrozenVec;
-
 use crate::error::ReadError;
 use crate::format::tables::{FREE, MAIN, SHAPES, Table};
 use crate::lmdb::meta_page::{MetaPage, MetaPages};
@@ -27,7 +25,7 @@ impl<'db> PageTxn<'db> {
 
     /// On copies.
     pub(crate) fn copying(meta_pages: &'db MetaPages, meta: MetaPage, copies: Arc<Copies>) -> Self {
-        Self::new(meta_pages, meta, Pages::Copied { copies, large: FrozenVec::new() })
+        Self::new(meta_pages, meta, Pages::copied(copies, None))
     }
 
     /// The number of its commit.
