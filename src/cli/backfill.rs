@@ -18,7 +18,7 @@ use super::help::{OUTPUT, STRFRY, WHOM};
 use super::history::HistoryPlace;
 use super::looks::{is_colored, is_quiet};
 use super::node::NodeArguments;
-use super::output::{print, print_json};
+use super::output::{counted, peer_label, print, print_json};
 use super::peer_args::{Named, PeerArguments, failure_of, runtime};
 use super::pubkeys::print_list;
 use super::resources::ThreadArguments;
@@ -426,10 +426,10 @@ fn in_words(summary: &Summary) -> String {
         format!("{} events imported", summary.events_of(Class::Imported))
     };
     let mut text = format!(
-        "{status}: {new}, {} received from {} peers ({} complete) in {:.1} s\n\
+        "{status}: {new}, {} received from {} ({} complete) in {:.1} s\n\
          Profiles: {} found, {} missing\n",
         summary.received,
-        summary.peers.len(),
+        counted(summary.peers.len(), "peer"),
         summary.complete_peers(),
         summary.seconds,
         summary.profiles.found,
@@ -440,7 +440,7 @@ fn in_words(summary: &Summary) -> String {
             dry_run_in_words(&mut text, peer);
         }
         text.push_str(
-            "What several peers have is new of the one that gave it first; --json lists ids.\n",
+            "What several peers have counts as new for the one that gave it first; --json lists ids.\n",
         );
     }
     for (class, count) in summary.classes() {
@@ -471,12 +471,12 @@ fn reasons(summary: &Summary) -> Vec<String> {
 
 fn dry_run_in_words(text: &mut String, peer: &PeerSummary) {
     let new = peer.events.get(Class::WouldImport.name()).copied().unwrap_or(0);
-    let (url, name) = (clean_for_log(&peer.url), clean_for_log(&peer.name));
+    let label = peer_label(&peer.url, &peer.name);
     let how = match peer.status {
         PeerStatus::Complete => "complete".to_owned(),
         _ => clean_for_log(&peer.reasons()).into_owned(),
     };
-    text.push_str(&format!("  {url}  {name}: {} received, {new} new, {how}\n", peer.received));
+    text.push_str(&format!("  {label}: {} received, {new} new, {how}\n", peer.received));
     if let Some(sides) = &peer.sides {
         sides_in_words(text, "    ", sides, false);
     }

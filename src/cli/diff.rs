@@ -13,7 +13,7 @@ use super::help::OUTPUT;
 use super::kinds::name_of_kind;
 use super::looks::is_quiet;
 use super::node::{NodeArguments, skipped_as_json};
-use super::output::{print, print_json};
+use super::output::{peer_label, print, print_json};
 use super::peer_args::{PeerArguments, failure_of, runtime};
 use super::signals::{ASKING, end_between_snapshots, stop_on_signals};
 use super::wait::PROGRESS;
@@ -138,7 +138,7 @@ fn in_words(peers: &[PeerDiff], with_ids: bool) -> String {
             PeerStatus::Incomplete => "incomplete",
             PeerStatus::Failed => "failed",
         };
-        let _ = writeln!(text, "{}  {}: {status}", clean(&peer.url), clean(&peer.name));
+        let _ = writeln!(text, "{}: {status}", peer_label(&peer.url, &peer.name));
         for gap in &peer.gaps {
             let _ = writeln!(text, "  not known: {}", clean(&gap.reason));
         }

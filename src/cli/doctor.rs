@@ -13,8 +13,9 @@ use super::help::{OUTPUT, WHOM};
 use super::history::HistoryPlace;
 use super::looks::is_quiet;
 use super::node::NodeArguments;
-use super::output::{print_cleaned, print_json};
-use super::peer_args::{Reaching, runtime};
+use super::output::{counted, print_cleaned, print_json};
+use super::peer_args::{Reaching, pubkeys_to_ask_for, runtime};
+use super::pubkey_args::PubkeyArguments;
 use super::signals::{ASKING, stop_on_signals};
 use super::strfry::StrfryArguments;
 use super::wait::PROGRESS;
@@ -23,7 +24,7 @@ use crate::doctor::{
     self, Asked, Check, Finding, Level, Place, Report, Strfry, Thresholds, Trouble, Written,
 };
 use crate::files::Way;
-use crate::node::{Discovery, NodePaths, Peer, Precious, explicit_peer};
+use crate::node::{Blacklist, Discovery, NodePaths, Peer, Precious, explicit_peer};
 use crate::peer::Trace;
 use crate::report::{Progress, with_causes};
 use crate::stop::Stop;
@@ -37,6 +38,8 @@ pub(super) struct Arguments {
     /// Relays to look at, instead of the swarm's
     #[arg(long = "relay", value_name = "URL", help_heading = WHOM, num_args = 1..)]
     relays: Vec<String>,
+    #[command(flatten)]
+    pubkeys: PubkeyArguments,
     #[command(flatten)]
     reaching: Reaching,
     /// File with the secret key with which a backfill authenticates to relays (NIP-42)
@@ -122,9 +125,32 @@ impl Arguments {
         let precious = Precious::new(paths.clone(), &binary, &conf, &directory);
         let history = self.history.file(node);
         findings.extend(doctor::files(&self.written(&paths, history.clone()), &precious));
+        findings.push(self.pubkeys());
         findings.push(doctor::running(&paths.lock(), &paths.log()));
         findings.push(doctor::last_run(&history, &paths.peer_state(), Timestamp::now()));
         Ok(findings)
+    }
+
+    /// Whether there is anybody whose events a backfill asks for.
+    fn pubkeys(&self) -> Finding {
+        let (node, subject) = (&self.node, "a backfill");
+        let read = || {
+            let sources = node.pubkeys(&node.discover(self.reaching.policy()));
+            let blacklist =
+                Blacklist::read(&node.paths().blacklist(), &sources.local).or_usage()?;
+            pubkeys_to_ask_for(self.pubkeys.named(node)?, sources, &blacklist, node)
+        };
+        match read() {
+            Ok(pubkeys) => {
+                let found = format!("asks for {}", counted(pubkeys.len(), "pubkey"));
+                Finding::ok(Check::FilesPubkeys, subject, found)
+            }
+            Err(failure) => {
+                let otherwise = "correct it, or name pubkeys with --pubkey or --pubkeys";
+                let trouble = Trouble::of_message(&message_of(&failure), otherwise);
+                Finding::error(Check::FilesPubkeys, subject, trouble)
+            }
+        }
     }
 
     /// The files that a backfill writes.

@@ -10,7 +10,7 @@ use serde_json::{json, value::RawValue};
 use super::exit::{Failure, OrFail, Outcome, Result, tell};
 use super::help::OUTPUT;
 use super::node::NodeArguments;
-use super::output::{print, print_json};
+use super::output::{counted, peer_label, print, print_json};
 use crate::backfill::{PeerStatus, Status};
 use crate::history::{self, Difference, History, Run};
 use crate::report::clean_for_log;
@@ -131,7 +131,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
 
 /// The run of this number or start.
 fn find<'a>(history: &'a History, name: &str) -> Result<&'a (Run, String)> {
-    let (count, plural) = (history.runs.len(), if history.runs.len() == 1 { "" } else { "s" });
+    let count = counted(history.runs.len(), "run");
     let found = match name.parse::<usize>() {
         Ok(number) if number < 1_000_000 => {
             number.checked_sub(1).and_then(|position| history.runs.get(position))
@@ -143,7 +143,7 @@ fn find<'a>(history: &'a History, name: &str) -> Result<&'a (Run, String)> {
     };
     found.ok_or_else(|| {
         Failure::Usage(anyhow!(
-            "no run {name} in the history, which has {count} run{plural}: see `strfry-companion \
+            "no run {name} in the history, which has {count}: see `strfry-companion \
              history` for their numbers"
         ))
     })
@@ -213,14 +213,14 @@ fn duration(seconds: f64) -> String {
 
 fn in_words(run: &Run) -> String {
     let mut text = format!(
-        "Run of {} UTC: {}, {}\n{} events imported, {} received from {} peers ({} complete)\n\
+        "Run of {} UTC: {}, {}\n{} events imported, {} received from {} ({} complete)\n\
          Profiles: {} found, {} recovered, {} missing\n",
         run.began(),
         status(run.status),
         duration(run.seconds),
         run.imported(),
         run.received,
-        run.peers.len(),
+        counted(run.peers.len(), "peer"),
         run.complete_peers(),
         run.profiles.found,
         run.profiles.recovered,
@@ -240,18 +240,20 @@ fn in_words(run: &Run) -> String {
     );
     let kinds = run.gained.kinds.iter();
     list("Imported by kind", kinds.map(|(kind, count)| (kind.to_string(), *count)).collect());
-    text.push_str("Peers:\n");
-    for peer in run.peers.iter().chain(&run.fallback) {
-        let _ = writeln!(
-            text,
-            "  {}  {}: {}, {} received, {} imported, {}",
-            clean_for_log(&peer.url),
-            clean_for_log(&peer.name),
-            peer_status(peer.status),
-            peer.received,
-            peer.imported(),
-            duration(peer.seconds)
-        );
+    let groups = [("Peers", &run.peers), ("Relays asked for missing profiles", &run.fallback)];
+    for (title, peers) in groups.iter().filter(|(_, peers)| !peers.is_empty()) {
+        let _ = writeln!(text, "{title}:");
+        for peer in *peers {
+            let _ = writeln!(
+                text,
+                "  {}: {}, {} received, {} imported, {}",
+                peer_label(&peer.url, &peer.name),
+                peer_status(peer.status),
+                peer.received,
+                peer.imported(),
+                duration(peer.seconds)
+            );
+        }
     }
     if !run.phases.is_empty() {
         text.push_str("Durations:\n");

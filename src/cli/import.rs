@@ -100,14 +100,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         Err(RunError::Rejects(error)) if error.is_of_usage() => Err(error).or_usage()?,
         summary => summary.or_cannot_run()?,
     };
-    for error in &summary.errors {
-        tell(error);
-    }
     let printed = match arguments.json {
         true => print_json(&summary),
         false if is_quiet() => Ok(()),
         false => print(&in_words(&summary)),
     };
+    // Last, where a person looks for why an import is incomplete.
+    for error in &summary.errors {
+        tell(error);
+    }
     outcome_of(summary.status, printed)
 }
 

@@ -53,7 +53,7 @@ use crate::node::paths::OLD_SCRIPT;
 use call::{Call, NotParsed};
 use exit::{Failure, OrFail, Outcome};
 
-const ABOUT: &str = "Reads a strfry's database, and fetches from peer relays what is missing there";
+const ABOUT: &str = "Reads strfry's database, and fetches from peer relays what is missing there";
 
 /// The list of commands takes the place of clap's, which has no groups.
 const FIRST_HELP: &str = "{about}\n{usage-heading} {usage}{after-help}";

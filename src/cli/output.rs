@@ -11,7 +11,7 @@ use anyhow::Context;
 
 use super::exit::{Failure, OrFail, Result};
 use super::wait::{write_unless_told, write_while_read};
-use crate::report::{clean_json, clean_lines};
+use crate::report::{clean_for_log, clean_json, clean_lines};
 
 /// Whether standard output is a terminal.
 pub(super) fn is_terminal() -> bool {
@@ -26,6 +26,17 @@ pub(super) fn print(text: &str) -> Result<()> {
 /// Prints text for people whose every part has been cleaned, and that may have colours.
 pub(super) fn print_cleaned(text: &str) -> Result<()> {
     write(text.as_bytes())
+}
+
+/// A count and what is counted: `1 peer`, `2 peers`.
+pub(super) fn counted(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// How a peer is named: by its address, and by its name unless that is in the address.
+pub(super) fn peer_label(url: &str, name: &str) -> String {
+    let (url, name) = (clean_for_log(url), clean_for_log(name));
+    if url.contains(&*name) { url.into_owned() } else { format!("{url}  {name}") }
 }
 
 /// Prints a value as JSON.
@@ -65,4 +76,17 @@ fn write(bytes: &[u8]) -> Result<()> {
 /// to end; then it waits for that end no longer than it takes to drop the snapshot.
 pub(super) fn write_in_snapshot(bytes: &[u8]) -> Result<()> {
     written(write_unless_told(&shown(bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_no_plural_and_a_name_that_is_in_the_address_is_not_said_again() {
+        assert_eq!([0, 1, 2].map(|count| counted(count, "peer")), ["0 peers", "1 peer", "2 peers"]);
+        let label = |name| peer_label("wss://a.example:1/", name);
+        assert_eq!(label("a.example:1"), "wss://a.example:1/");
+        assert_eq!(label("12D3Koo"), "wss://a.example:1/  12D3Koo");
+    }
 }

@@ -188,23 +188,34 @@ impl Named {
         blacklist: &Blacklist,
         node: &NodeArguments,
     ) -> Result<Vec<Pubkey>> {
-        let mut pubkeys = self.pubkeys.clone().unwrap_or(sources.pubkeys);
-        let named = pubkeys.len();
-        pubkeys.retain(|pubkey| !blacklist.contains(pubkey));
-        if !pubkeys.is_empty() {
-            return Ok(pubkeys);
-        }
-        Err(Failure::Usage(match (named, &self.pubkeys) {
-            (0, Some(_)) => anyhow!("no pubkeys: none in the files named with --pubkeys"),
-            (0, None) => anyhow!(
-                "no pubkeys: none in the node's files (see the command 'pubkeys'); name some with --pubkey or --pubkeys"
-            ),
-            _ => anyhow!(
-                "no pubkeys: all {named} are on the blacklist {}",
-                node.paths().blacklist().display()
-            ),
-        }))
+        pubkeys_to_ask_for(self.pubkeys.clone(), sources, blacklist, node)
     }
+}
+
+/// Whose events to ask for: those that the operator names, else the node's, the blacklist left out.
+pub(super) fn pubkeys_to_ask_for(
+    named: Option<Vec<Pubkey>>,
+    sources: PubkeySources,
+    blacklist: &Blacklist,
+    node: &NodeArguments,
+) -> Result<Vec<Pubkey>> {
+    let are_named = named.is_some();
+    let mut pubkeys = named.unwrap_or(sources.pubkeys);
+    let count = pubkeys.len();
+    pubkeys.retain(|pubkey| !blacklist.contains(pubkey));
+    if !pubkeys.is_empty() {
+        return Ok(pubkeys);
+    }
+    Err(Failure::Usage(match (count, are_named) {
+        (0, true) => anyhow!("no pubkeys: none in the files named with --pubkeys"),
+        (0, false) => anyhow!(
+            "no pubkeys: none in the node's files (see the command 'pubkeys'); name some with --pubkey or --pubkeys"
+        ),
+        _ => anyhow!(
+            "no pubkeys: all {count} are on the blacklist {}",
+            node.paths().blacklist().display()
+        ),
+    }))
 }
 
 /// A state file that cannot be relied on is bad input.

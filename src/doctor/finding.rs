@@ -101,6 +101,7 @@ checks! {
     FilesState = "files.state" in Files, "The state of earlier runs can be read and replaced.";
     FilesHistory = "files.history" in Files, "The history can be read and written.";
     FilesProfiles = "files.profiles" in Files, "The profiles file can be replaced.";
+    FilesPubkeys = "files.pubkeys" in Files, "There are pubkeys whose events a backfill asks for.";
     FilesMetrics = "files.metrics" in Files, "The metrics can be replaced.";
     PeersPeer = "peers.peer" in Peers, "A peer: whether it is reached, and answers.";
     PeersAnswer = "peers.answer" in Peers, "How many peers there are, and answer.";

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use url::{Host, Url};
+use url::{Host, ParseError, Url};
 
 /// Longer than any relay's address has reason to be.
 const MAX_URL_BYTES: usize = 2048;
@@ -153,7 +153,11 @@ pub(super) fn relay_url(text: &str) -> Result<Url, UrlError> {
     if text.len() > MAX_URL_BYTES {
         return Err(error(UrlProblem::TooLong));
     }
-    let mut url = Url::parse(text).map_err(|problem| error(problem.into()))?;
+    let mut url = match Url::parse(text) {
+        // A host without a scheme.
+        Err(ParseError::RelativeUrlWithoutBase) => return Err(error(UrlProblem::NotWebSocket)),
+        url => url.map_err(|problem| error(problem.into()))?,
+    };
     if !url.username().is_empty() || url.password().is_some() {
         return Err(error(UrlProblem::UserInfo));
     }
@@ -205,7 +209,7 @@ mod tests {
             ("http://relay.example", UrlProblem::NotWebSocket),
             ("file:///etc/passwd", UrlProblem::NotWebSocket),
             ("wss://", UrlProblem::Malformed(url::ParseError::EmptyHost)),
-            ("relay.example", UrlProblem::Malformed(url::ParseError::RelativeUrlWithoutBase)),
+            ("relay.example", UrlProblem::NotWebSocket),
             ("wss://a b/", UrlProblem::Malformed(url::ParseError::IdnaError)),
             ("ws://h:0", UrlProblem::PortZero),
             ("ws://h:99999", UrlProblem::Malformed(url::ParseError::InvalidPort)),

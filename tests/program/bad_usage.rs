@@ -70,7 +70,7 @@ fn a_relay_that_is_none_is_named() {
     let small = SmallNode::new();
     for (url, problem) in [
         ("http://relay.example", "it must start with wss:// or ws://"),
-        ("relay", "relative URL without a base; write it as wss://host or ws://host:port"),
+        ("relay", "it must start with wss:// or ws://"),
         ("ws://relay.example:0", "0 is not a port"),
     ] {
         for option in ["--relay", "--fallback-relay"] {

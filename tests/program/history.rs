@@ -66,6 +66,16 @@ fn the_history_lists_runs_shows_one_and_compares_two() {
     ));
     let last = small.said(&mut small.node.companion(&["history", "show"])).out;
     assert!(last.contains("Incomplete, because:\n"), "{last}");
+    let peers = last.split_once("Peers:\n").unwrap().1.split_once("\nDurations:").unwrap().0;
+    let peers = peers.replace(&small.relay.url(), "RELAY").replace(&dead.url(), "DEAD");
+    let without_time = peers.lines().map(|line| line.rsplit_once(", ").unwrap().0);
+    assert_eq!(
+        without_time.collect::<Vec<_>>(),
+        [
+            "  DEAD  dead: failed, 0 received, 0 imported",
+            "  RELAY  peer: complete, 6 received, 0 imported",
+        ]
+    );
 
     let diff = json_of(&small, &["history", "diff", "--json"]);
     assert_eq!(diff["difference"]["events"]["imported"], json!([4, 0]));

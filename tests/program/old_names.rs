@@ -43,7 +43,7 @@ fn the_hourly_call_imports_what_is_recent_and_prints_a_short_summary() {
     each_way(&["--days", "1"], |small, said| {
         assert_eq!((said.code, said.err.as_str()), (0, ""));
         let (head, rest) = said.out.split_once(" in ").unwrap();
-        assert_eq!(head, "Complete: 4 events imported, 6 received from 1 peers (1 complete)");
+        assert_eq!(head, "Complete: 4 events imported, 6 received from 1 peer (1 complete)");
         // The last second of a page is asked for again, to see whether it holds more.
         assert!(rest.ends_with(
             " s\nProfiles: 2 found, 0 missing\n  imported                 4\n  \

@@ -45,8 +45,7 @@ struct Page<'a> {
     tiles: Vec<Tile>,
     owed: Vec<Owed>,
     owed_left: usize,
-    peers: Vec<PeerRow>,
-    peers_left: usize,
+    peers: Vec<PeerGroup>,
     kinds: Vec<Row>,
     classes: Vec<Row>,
     reasons: Vec<Row>,
@@ -68,6 +67,13 @@ struct Tile {
 struct Owed {
     who: String,
     why: String,
+}
+
+/// The peers, or the relays that are asked for nothing but missing profiles.
+struct PeerGroup {
+    title: &'static str,
+    rows: Vec<PeerRow>,
+    left: usize,
 }
 
 struct PeerRow {
@@ -141,7 +147,8 @@ impl<'a> Page<'a> {
         let w = language.words();
         let owed = run.reasons_of_gaps(|gap| language.reason(gap));
         let missing = run.profiles.missing_pubkeys.len().min(MISSING);
-        let peers: Vec<&PeerRun> = run.peers.iter().chain(&run.fallback).collect();
+        let groups = [(w.peers, &run.peers), (w.fallback, &run.fallback)];
+        let groups = groups.into_iter().filter(|(_, peers)| !peers.is_empty());
         Self {
             w,
             lang: w.lang,
@@ -156,8 +163,7 @@ impl<'a> Page<'a> {
                 .take(OWED)
                 .map(|(who, why)| Owed { who: text(who), why: text(why) })
                 .collect(),
-            peers_left: peers.len().saturating_sub(PEERS),
-            peers: peer_rows(&peers, w),
+            peers: groups.map(|(title, peers)| peer_group(title, peers, w)).collect(),
             kinds: kinds(run, w),
             classes: rows(w, run.events.iter().map(|(name, &count)| (language.class(name), count))),
             reasons: {
@@ -264,9 +270,9 @@ fn phases(run: &Run, w: &Words, language: Language) -> Vec<Row> {
     phases.map(|phase| row((&phase.name, phase.seconds))).collect()
 }
 
-fn peer_rows(peers: &[&PeerRun], w: &Words) -> Vec<PeerRow> {
-    let most = peers.iter().map(|peer| peer.imported()).max().unwrap_or(0) as f64;
-    let row = |peer: &&PeerRun| PeerRow {
+fn peer_group(title: &'static str, peers: &[PeerRun], w: &Words) -> PeerGroup {
+    let most = peers.iter().map(PeerRun::imported).max().unwrap_or(0) as f64;
+    let row = |peer: &PeerRun| PeerRow {
         name: text(&peer.name),
         url: text(&peer.url),
         status: w.peer_status(peer.status),
@@ -275,7 +281,8 @@ fn peer_rows(peers: &[&PeerRun], w: &Words) -> Vec<PeerRow> {
         took: w.duration(peer.seconds),
         share: share(peer.imported() as f64, most),
     };
-    peers.iter().take(PEERS).map(row).collect()
+    let rows = peers.iter().take(PEERS).map(row).collect();
+    PeerGroup { title, rows, left: peers.len().saturating_sub(PEERS) }
 }
 
 fn run_row(run: &Run, w: &Words) -> RunRow {
@@ -298,6 +305,7 @@ struct Point {
 }
 
 fn charts(run: &Run, history: &History, w: &Words) -> Vec<Chart> {
+    let number = |value: f64| w.number(value.round() as u64);
     let mut charts = Vec::new();
     let gained = &run.gained;
     let days = gained.days.iter().rev().take(COLUMNS).map(|(day, &count)| Point {
@@ -315,7 +323,7 @@ fn charts(run: &Run, history: &History, w: &Words) -> Vec<Chart> {
     if shown > 0 {
         let note =
             if more > 0 { format!("{} {}", w.earlier, w.number(more)) } else { String::new() };
-        charts.push(Chart { note, ..chart(w.days, days.collect(), w) });
+        charts.push(Chart { note, ..chart(w.days, days.collect(), number, w) });
     }
     let of_runs = |value: fn(&Run) -> f64| -> Vec<Point> {
         let point = |(run, _): &(Run, String)| Point {
@@ -329,18 +337,24 @@ fn charts(run: &Run, history: &History, w: &Words) -> Vec<Chart> {
         history.runs.iter().take(COLUMNS).map(point).collect()
     };
     if history.runs.len() > 1 {
-        charts.push(chart(w.by_run, of_runs(|run| run.imported() as f64), w));
-        charts.push(chart(w.duration_by_run, of_runs(|run| run.seconds), w));
-        charts.push(chart(w.missing_by_run, of_runs(|run| run.profiles.missing as f64), w));
+        let duration = |seconds| w.duration(seconds);
+        let missing = |run: &Run| run.profiles.missing as f64;
+        charts.push(chart(w.by_run, of_runs(|run| run.imported() as f64), number, w));
+        charts.push(chart(w.duration_by_run, of_runs(|run| run.seconds), duration, w));
+        charts.push(chart(w.missing_by_run, of_runs(missing), number, w));
     }
     charts
 }
 
-/// A chart of these points, of which the newest comes first.
-fn chart(title: &'static str, mut points: Vec<Point>, w: &Words) -> Chart {
+/// A chart of these points, of which the newest comes first; `in_words` says what a height stands for.
+fn chart(
+    title: &'static str,
+    mut points: Vec<Point>,
+    in_words: impl Fn(f64) -> String,
+    w: &Words,
+) -> Chart {
     points.reverse();
     let most = points.iter().map(|point| point.value).fold(0.0, f64::max);
-    let number = |value: f64| w.number(value.round() as u64);
     let bar = |(position, point): (usize, &Point)| {
         let height = if most > 0.0 { point.value / most * 100.0 } else { 0.0 };
         Bar {
@@ -348,17 +362,24 @@ fn chart(title: &'static str, mut points: Vec<Point>, w: &Words) -> Chart {
             x: position * COLUMN,
             y: format!("{:.1}", 100.0 - height),
             height: format!("{height:.1}"),
-            title: format!("{}: {}", point.name, number(point.value)),
+            title: format!("{}: {}", point.name, in_words(point.value)),
         }
     };
     let name = |point: Option<&Point>| point.map(|point| point.name.clone()).unwrap_or_default();
+    let (first, last) = (name(points.first()), name(points.last()));
+    // Below few bars, which do not reach the right edge, both names stand on the left.
+    let (first, last) = match points.len() {
+        0 | 1 => (first, String::new()),
+        count if count < FEW => (format!("{first} – {last}"), String::new()),
+        _ => (first, last),
+    };
     Chart {
         title,
-        most: format!("{} {}", w.most, number(most)),
+        most: format!("{} {}", w.most, in_words(most)),
         width: points.len().max(FEW) * COLUMN,
         bars: points.iter().enumerate().map(bar).collect(),
-        first: name(points.first()),
-        last: if points.len() > 1 { name(points.last()) } else { String::new() },
+        first,
+        last,
         note: String::new(),
     }
 }

@@ -56,16 +56,49 @@ fn the_sentence_tells_what_happened_in_both_languages() {
     let sentence = |language: Language| sentence(&run("x"), language.words(), language);
     assert_eq!(
         sentence(Language::English),
-        "In 12.3 s the run brought 1,234 new events from 1 peer into the database. 1 of them did not \
-         give all that was asked; the next run asks for the rest. Profiles: 1 recovered, 1 still \
-         missing."
+        "In 12.3 s the run brought 1,234 new events into the database. 1 of 1 peer did not give all that \
+         was asked; the next run asks for the rest. Profiles: 1 recovered, 1 still missing."
     );
     assert_eq!(
         sentence(Language::French),
-        "En 12,3 s, le passage a apporté 1\u{202f}234 nouveaux événements de 1 pair dans la base de \
-         données. L’un d’eux n’a pas donné tout ce qui était demandé ; le prochain passage demandera \
-         le reste. Profils : 1 récupérés, 1 encore manquants."
+        "En 12,3 s, le passage a apporté 1\u{202f}234 nouveaux événements dans la base de données. 1 pair \
+         sur 1 n’a pas donné tout ce qui était demandé\u{a0}; le prochain passage demandera le reste. \
+         Profils\u{a0}: 1 récupérés, 1 encore manquants."
     );
+}
+
+#[test]
+fn relays_that_are_asked_for_profiles_alone_are_not_among_the_peers() {
+    let mut run = run("x");
+    run.fallback = run.peers.clone();
+    run.fallback[0].name = "public".to_owned();
+    let history = History { runs: vec![(run, String::new())], skipped: 0 };
+    let page = Page::new(&history.runs[0].0, &history, Language::English);
+    let names = |group: &PeerGroup| group.rows.iter().map(|row| row.name.clone()).collect();
+    let groups: Vec<(&str, Vec<String>)> =
+        page.peers.iter().map(|group| (group.title, names(group))).collect();
+    assert_eq!(
+        groups,
+        [
+            ("Peers", vec!["x".to_owned()]),
+            ("Relays asked for missing profiles", vec!["public".to_owned()]),
+        ]
+    );
+}
+
+#[test]
+fn a_chart_of_few_runs_names_the_first_and_the_last_beside_one_another() {
+    let words = Language::English.words();
+    let point = |name: &str| Point { value: 0.7, class: "", name: name.to_owned() };
+    let ends = |count: usize| {
+        let points = (0..count).map(|number| point(&(count - number).to_string())).collect();
+        let chart = chart("", points, |seconds| words.duration(seconds), words);
+        (chart.most, chart.first, chart.last)
+    };
+    let most = || "Highest: 0.7 s".to_owned();
+    assert_eq!(ends(1), (most(), "1".to_owned(), String::new()));
+    assert_eq!(ends(4), (most(), "1 – 4".to_owned(), String::new()));
+    assert_eq!(ends(20), (most(), "1".to_owned(), "20".to_owned()));
 }
 
 #[test]

@@ -29,6 +29,7 @@ pub(super) struct Words {
     pub(super) more: &'static str,
     pub(super) peers: &'static str,
     pub(super) peer: &'static str,
+    pub(super) fallback: &'static str,
     pub(super) status: &'static str,
     pub(super) received: &'static str,
     pub(super) imported: &'static str,
@@ -73,6 +74,7 @@ const ENGLISH: Words = Words {
     more: "And more:",
     peers: "Peers",
     peer: "Peer",
+    fallback: "Relays asked for missing profiles",
     status: "Status",
     received: "Received",
     imported: "Imported",
@@ -92,7 +94,7 @@ const ENGLISH: Words = Words {
     days: "Imported events by the day they are dated",
     earlier: "Dated earlier:",
     by_run: "Imported events by run",
-    duration_by_run: "Time by run, in seconds",
+    duration_by_run: "Time by run",
     missing_by_run: "Missing profiles by run",
     most: "Highest:",
     runs: "Runs",
@@ -108,15 +110,16 @@ const FRENCH: Words = Words {
     thousands: "\u{202f}",
     point: ",",
     units: ["ko", "Mo", "Go"],
-    colon: " :",
+    colon: "\u{a0}:",
     title: "Rattrapage",
     complete: "complet",
     incomplete_status: "incomplet",
     failed: "échoué",
     incomplete: "Ce qui est incomplet, et pourquoi",
-    more: "Et encore :",
+    more: "Et encore\u{a0}:",
     peers: "Pairs",
     peer: "Pair",
+    fallback: "Relais interrogés pour les profils manquants",
     status: "État",
     received: "Reçus",
     imported: "Importés",
@@ -134,14 +137,14 @@ const FRENCH: Words = Words {
     missing_pubkeys: "Clés publiques sans profil",
     durations: "Durée du passage",
     days: "Événements importés par jour de leur date",
-    earlier: "Datés d’avant :",
+    earlier: "Datés d’avant\u{a0}:",
     by_run: "Événements importés par passage",
-    duration_by_run: "Durée par passage, en secondes",
+    duration_by_run: "Durée par passage",
     missing_by_run: "Profils manquants par passage",
-    most: "Maximum :",
+    most: "Maximum\u{a0}:",
     runs: "Passages",
     began: "Début",
-    skipped: "Lignes endommagées de l’historique, ignorées :",
+    skipped: "Lignes endommagées de l’historique, ignorées\u{a0}:",
     memory: "de mémoire",
     new_events: "Nouveaux événements",
     peers_complete: "Pairs complets",
@@ -171,40 +174,39 @@ impl Language {
                         "Something went wrong beside the peers.".to_owned()
                     }
                     Status::Incomplete => format!(
-                        "{owing} of them did not give all that was asked; the next run asks for the rest."
+                        "{owing} of {peers} {of_peers} did not give all that was asked; the next run asks \
+                         for the rest."
                     ),
                 };
                 format!(
-                    "In {took} the run brought {imported} new {events} from {peers} {of_peers} into the \
-                     database. {end} Profiles: {recovered} recovered, {missing} still missing."
+                    "In {took} the run brought {imported} new {events} into the database. {end} \
+                     Profiles: {recovered} recovered, {missing} still missing."
                 )
             }
             Self::French => {
                 let events =
                     if *imported == "1" { "nouvel événement" } else { "nouveaux événements" };
-                let of_peers = if *peers == 1 { "pair" } else { "pairs" };
                 let end = match status {
                     Status::Complete => "Chaque pair a donné tout ce qui était demandé.".to_owned(),
                     Status::Failed => {
-                        "L’importation a échoué ; le prochain passage demandera le reste."
+                        "L’importation a échoué\u{a0}; le prochain passage demandera le reste."
                             .to_owned()
                     }
                     Status::Incomplete if *owing == 0 => {
                         "Un problème est survenu en dehors des pairs.".to_owned()
                     }
-                    Status::Incomplete if *owing == 1 => {
-                        "L’un d’eux n’a pas donné tout ce qui était \
-                         demandé ; le prochain passage demandera le reste."
-                            .to_owned()
+                    Status::Incomplete => {
+                        let (pairs, have) =
+                            if *owing == 1 { ("pair", "a") } else { ("pairs", "ont") };
+                        format!(
+                            "{owing} {pairs} sur {peers} n’{have} pas donné tout ce qui était demandé\u{a0}; le \
+                             prochain passage demandera le reste."
+                        )
                     }
-                    Status::Incomplete => format!(
-                        "{owing} d’entre eux n’ont pas donné tout ce qui était demandé ; le prochain \
-                         passage demandera le reste."
-                    ),
                 };
                 format!(
-                    "En {took}, le passage a apporté {imported} {events} de {peers} {of_peers} dans la \
-                     base de données. {end} Profils : {recovered} récupérés, {missing} encore manquants."
+                    "En {took}, le passage a apporté {imported} {events} dans la base de données. {end} \
+                     Profils\u{a0}: {recovered} récupérés, {missing} encore manquants."
                 )
             }
         }
