@@ -46,6 +46,21 @@ fn a_state_directory_that_cannot_be_made() {
 }
 
 #[test]
+fn nobody_whose_events_a_backfill_could_ask_for() {
+    let patient = Patient::new();
+    let empty = patient.node.write("nobody.txt", "# nobody\n");
+    let (code, found) = patient.wrong(&["--pubkeys", empty.to_str().unwrap()]);
+    let expected = wrong(
+        "files.pubkeys",
+        "error",
+        "a backfill",
+        "no pubkeys: none in the files named with --pubkeys",
+        "correct it, or name pubkeys with --pubkey or --pubkeys",
+    );
+    assert_eq!((code, found), (1, vec![expected]));
+}
+
+#[test]
 fn files_with_something_else_in_their_place() {
     let patient = Patient::new();
     for (name, option, id) in [

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use crate::error::ReadError;
 use crate::format::keys::LevId;
 use crate::limits::GETS_PER_SNAPSHOT;
+use crate::nostr::kind::is_replaceable;
 use crate::nostr::{EventId, Pubkey};
 use crate::open::StrfryDb;
 use crate::read::get::{ById, ByPubkeyKind, Found, NewestLevIds};
@@ -43,6 +44,16 @@ impl StrfryDb {
         kind: u64,
     ) -> Result<Vec<Option<Found>>, ReadError> {
         self.get_batches(pubkeys, by_pubkey, |snapshot, pubkeys| {
+            // The index of these is a fraction of the other, but does not say when.
+            if is_replaceable(kind) {
+                let newest = newest_lev_ids(snapshot, pubkeys, kind)?;
+                let mut packed = snapshot.packed_of(newest.iter().flatten().copied().collect())?;
+                let mut found = |lev_id| -> Result<Option<Found>, ReadError> {
+                    let Some(packed) = packed.next().transpose()? else { return Ok(None) };
+                    Ok(Some(Found { lev_id, created_at: packed.created_at() }))
+                };
+                return newest.into_iter().map(|it| it.map_or(Ok(None), &mut found)).collect();
+            }
             let mut index = ByPubkeyKind::new(snapshot)?;
             pubkeys.iter().map(|pubkey| index.newest(pubkey, kind)).collect()
         })
@@ -75,9 +86,7 @@ impl StrfryDb {
         mut read: impl FnMut(&Pubkey, Option<StoredJson<'_>>) -> R,
     ) -> Result<Vec<R>, ReadError> {
         self.get_batches(pubkeys, by_pubkey, |snapshot, pubkeys| {
-            let mut index = NewestLevIds::new(snapshot, kind)?;
-            let newest: Vec<Option<LevId>> =
-                pubkeys.iter().map(|pubkey| index.get(pubkey)).collect::<Result<_, _>>()?;
+            let newest = newest_lev_ids(snapshot, pubkeys, kind)?;
             let found: Vec<LevId> = newest.iter().flatten().copied().collect();
             let mut stored = snapshot.packed_of(found.clone())?.zip(snapshot.json_of(found)?);
             let mut next = || -> Result<_, ReadError> {
@@ -102,8 +111,8 @@ impl StrfryDb {
     /// [`ReadError`]
     pub fn has_kind_each(&self, pubkeys: &[Pubkey], kind: u64) -> Result<Vec<bool>, ReadError> {
         self.get_batches(pubkeys, by_pubkey, |snapshot, pubkeys| {
-            let mut index = NewestLevIds::new(snapshot, kind)?;
-            pubkeys.iter().map(|pubkey| Ok(index.get(pubkey)?.is_some())).collect()
+            let newest = newest_lev_ids(snapshot, pubkeys, kind)?;
+            Ok(newest.iter().map(Option::is_some).collect())
         })
     }
 
@@ -175,6 +184,16 @@ impl StrfryDb {
         }
         Ok(in_input_order.into_iter().flatten().collect())
     }
+}
+
+/// Where the newest event of this kind of each author is.
+fn newest_lev_ids(
+    snapshot: &Snapshot<'_>,
+    pubkeys: &[&Pubkey],
+    kind: u64,
+) -> Result<Vec<Option<LevId>>, ReadError> {
+    let mut index = NewestLevIds::new(snapshot, kind)?;
+    pubkeys.iter().map(|pubkey| index.get(pubkey)).collect()
 }
 
 /// Says which of two pubkeys is first, unless they begin alike: comparing numbers is much of sorting.
