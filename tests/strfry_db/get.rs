@@ -93,14 +93,17 @@ fn times_are_compared_as_numbers() {
 
 #[test]
 fn answers_come_in_the_order_of_the_questions() {
-    let directory = database(&[(FIRST, 1, 3), (MIDDLE, 1, 2), (LAST, 1, 1)]);
-    let db = StrfryDb::open(directory.path()).unwrap();
     let found = |lev_id, created_at| Some(Found { lev_id, created_at });
-    assert_eq!(
-        db.newest_of_each(&[LAST, ABSENT, FIRST, MIDDLE, LAST], 1).unwrap(),
-        [found(3, 1), None, found(1, 3), found(2, 2), found(3, 1)]
-    );
-    assert_eq!(db.contains_each(&[id(3), id(9), id(1)]).unwrap(), [true, false, true]);
+    // One that strfry replaces, by the index that is for those, and one that it does not.
+    for kind in [kind::PROFILE, 1] {
+        let directory = database(&[(FIRST, kind, 3), (MIDDLE, kind, 2), (LAST, kind, 1)]);
+        let db = StrfryDb::open(directory.path()).unwrap();
+        assert_eq!(
+            db.newest_of_each(&[LAST, ABSENT, FIRST, MIDDLE, LAST], kind).unwrap(),
+            [found(3, 1), None, found(1, 3), found(2, 2), found(3, 1)]
+        );
+        assert_eq!(db.contains_each(&[id(3), id(9), id(1)]).unwrap(), [true, false, true]);
+    }
 }
 
 #[test]
