@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,11 +15,12 @@ use crate::format::payload::KnownDictionaries;
 use crate::format::tables::{META, Tables};
 use crate::limits::{COPIED_PAGES, LESS_WITHOUT_LOCK, PAGES_OF_A_WALK};
 use crate::lmdb::data_file;
-use crate::lmdb::files::Files;
+use crate::lmdb::files::{Files, open_to_read};
 #[cfg(feature = "lmdb")]
 use crate::lmdb::lock_file;
 use crate::lmdb::map::GrowingMap;
 use crate::lmdb::meta_page::{MetaPage, MetaPages};
+use crate::lmdb::reader_table;
 use crate::read::storage::Readers;
 use crate::txn::copies::{Copies, SparePages};
 use crate::txn::moment::{Moment, Seen};
@@ -348,6 +350,27 @@ impl StrfryDb {
             #[cfg(feature = "lmdb")]
             Access::Registered(registered) => registered.readers(),
             Access::AtRest { .. } | Access::Optimistic => None,
+        }
+    }
+}
+
+impl StrfryDb {
+    /// The processes that have slots for readers in the lock file and live, such as a relay: as they
+    /// know themselves, in their own namespace of PIDs. Empty without a lock file. `None` if this
+    /// process shares that file: then it must not be looked at.
+    ///
+    /// # Errors
+    /// The lock file cannot be found or read.
+    #[doc(hidden)]
+    pub fn reading_processes(&self) -> io::Result<Option<Vec<u32>>> {
+        if self.has_lock_file() {
+            return Ok(None);
+        }
+        let files = Files::find(self.directory()).map_err(io::Error::other)?;
+        match open_to_read(&files.lock_path()) {
+            Ok(file) => reader_table::living(&file).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Some(Vec::new())),
+            Err(error) => Err(error),
         }
     }
 }

@@ -3,9 +3,12 @@
 //! is deleted and made anew. What was opened is then not what strfry writes to, or strfry does not
 //! see who reads it.
 
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{FileType, Mode, OFlags, Stat};
 
 use crate::error::{OpenError, ReadError, refused};
 
@@ -146,6 +149,19 @@ fn look_at(path: &Path) -> io::Result<Option<(FileId, u64)>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Opens a regular file. A pipe could make us wait, and some devices act when they are opened.
+pub(crate) fn open_to_read(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let is_regular = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+    let refused = || io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
+    if !is_regular(rustix::fs::stat(path)?) {
+        return Err(refused());
+    }
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    // It may have been replaced between the two.
+    if is_regular(rustix::fs::fstat(&file)?) { Ok(file) } else { Err(refused()) }
 }
 
 /// The directory, and those that links lead to on the way to its data file.

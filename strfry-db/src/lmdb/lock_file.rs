@@ -6,14 +6,14 @@
 //! robust (16) and shared by processes (128), is of kind 144. musl keeps the type in bytes 0 to 4,
 //! robust being 4 there, and never writes to bytes 16 to 20.
 
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use rustix::fs::{Access, FileType, Mode, OFlags, Stat};
+use rustix::fs::Access;
 use rustix::io::Errno;
 
+use super::files::open_to_read;
 use crate::error::OpenError;
 
 const MAGIC: u32 = 0xBEEF_C0DE;
@@ -43,19 +43,6 @@ impl Libc {
             Self::Musl => "musl",
         }
     }
-}
-
-/// Opens a regular file. A pipe could make us wait, and some devices act when they are opened.
-fn open_to_read(path: &Path) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let is_regular = |stat: Stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-    let refused = || io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
-    if !is_regular(rustix::fs::stat(path)?) {
-        return Err(refused());
-    }
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    // It may have been replaced between the two.
-    if is_regular(rustix::fs::fstat(&file)?) { Ok(file) } else { Err(refused()) }
 }
 
 /// Whether there is a lock file, and one that can be shared.
