@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use strfry_companion::backfill::{Job, Output, PeerStatus, PeerSummary, Status, Timings, run};
-use strfry_companion::import::{EventLimits, StrfryCommand};
+use strfry_companion::import::{CommitTime, EventLimits, StrfryCommand, Window};
 use strfry_companion::node::{Blacklist, Peer, explicit_peer};
 use strfry_companion::nostr::Pubkey;
 use strfry_companion::report::{Progress, RunLog};
@@ -78,6 +78,7 @@ fn job(node: &Node, relays: &[&ScriptedRelay], pubkeys: Vec<Pubkey>) -> Job {
         dry_run: false,
         limits: EventLimits::default(),
         blacklist: Blacklist::default(),
+        window: Window { spool: std::env::temp_dir(), commits: CommitTime::default() },
         strfry: StrfryCommand::local(
             &directory.join("strfry"),
             &directory.join("strfry.conf"),

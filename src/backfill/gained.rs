@@ -23,8 +23,8 @@ pub(super) struct Gains {
 
 impl Gains {
     /// An event came into the database. Kinds are those that a run asks for, so there are not many.
-    pub(super) fn add(&mut self, kind: u64, created_at: u64, bytes: usize) {
-        self.bytes = self.bytes.saturating_add(bytes as u64);
+    pub(super) fn add(&mut self, kind: u64, created_at: u64, bytes: u64) {
+        self.bytes = self.bytes.saturating_add(bytes);
         add(self.kinds.entry(kind).or_default(), 1);
         let day = created_at / SECONDS_OF_A_DAY;
         add(self.days.entry(day).or_default(), 1);

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::limits::{CONNECT_TIME_OUT, FIRST_PAUSE, FULL_TIME_OUT, RECENT_TIME_OUT};
-use crate::import::StrfryCommand;
+use crate::import::{StrfryCommand, Window};
 use crate::node::{Blacklist, EventLimits, Peer};
 use crate::nostr::Pubkey;
 use crate::peer::{AuthKey, Trace};
@@ -57,6 +57,8 @@ pub struct Job {
     pub blacklist: Blacklist,
     /// How strfry is called.
     pub strfry: StrfryCommand,
+    /// How much it is given at once.
+    pub window: Window,
     /// Whether peers of the swarm may be dialled at loopback and private addresses.
     pub allow_local: bool,
     /// How long the run may ask peers; `None`: as long as they have something to give.

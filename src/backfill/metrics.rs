@@ -78,6 +78,9 @@ pub fn metrics(summary: &Summary) -> String {
     let help = "Pubkeys that had no profile before the run, and have one now.";
     metrics.gauge("recovered_profiles", help, profiles.recovered);
     metrics.gauge("imported_bytes", "Bytes of the imported events.", summary.gained.bytes);
+    if let Some(bytes) = summary.bytes_written {
+        metrics.gauge("written_bytes", "Bytes that strfry made the disk write.", bytes);
+    }
     metrics.gauge("errors", "What went wrong beside peers.", summary.errors.len());
     if let Some(memory) = summary.peak_memory {
         let help = "The most memory that the run had at once.";

@@ -59,6 +59,8 @@ pub struct Summary {
     pub deleted: Vec<Instead>,
     /// What came into the database.
     pub gained: Gained,
+    /// Bytes that strfry made the disk write, where Linux counts them for us.
+    pub bytes_written: Option<u64>,
     /// How long its parts took, in their order.
     pub phases: Vec<PhaseSummary>,
     /// The most memory that the process had at once, in bytes; null if that is not known.

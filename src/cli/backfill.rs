@@ -12,6 +12,7 @@ use clap::Args;
 use jiff::{Timestamp, Zoned};
 
 use super::as_script::start_report;
+use super::commits::CommitArguments;
 use super::diff::sides_in_words;
 use super::exit::{Failure, OrFail, Outcome, Result, outcome_of, tell};
 use super::help::{OUTPUT, STRFRY, WHOM};
@@ -65,6 +66,8 @@ pub(super) struct Arguments {
     no_fallback: bool,
     #[command(flatten)]
     pub(super) strfry: StrfryArguments,
+    #[command(flatten)]
+    commits: CommitArguments,
     #[command(flatten)]
     history: HistoryPlace,
     /// Do not keep this run's summary
@@ -353,6 +356,7 @@ impl Arguments {
             limits,
             blacklist,
             strfry,
+            window: self.commits.window(&self.node),
             allow_local: self.asking.reaching.allow_local_peers,
             max_time: self.asking.max_time(),
             timings: self.asking.timings(),

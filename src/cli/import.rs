@@ -7,11 +7,12 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 
+use super::commits::CommitArguments;
 use super::exit::{OrFail, Outcome, Result, outcome_of, tell};
 use super::help::{OUTPUT, STRFRY};
 use super::looks::is_quiet;
 use super::node::NodeArguments;
-use super::output::{print, print_json};
+use super::output::{in_bytes, print, print_json};
 use super::resources::{ThreadArguments, need_open_files, need_threads};
 use super::signals::{IMPORTING, stop_on_signals};
 use super::strfry::StrfryArguments;
@@ -45,6 +46,8 @@ pub(super) struct Arguments {
     threads: ThreadArguments,
     #[command(flatten)]
     strfry: StrfryArguments,
+    #[command(flatten)]
+    commits: CommitArguments,
     /// How long strfry may do nothing before it counts as hanging
     ///
     /// Nothing means that it takes next to no input and commits nothing.
@@ -84,6 +87,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         strfry: (!arguments.dry_run).then_some(strfry),
         form: choose_form(&db, arguments.plain, tell).or_cannot_run()?,
         limits: target.limits,
+        window: arguments.commits.window(node),
         check_signatures: !arguments.no_verify,
         threads: arguments.threads.named(),
         stop,
@@ -146,6 +150,14 @@ fn in_words(summary: &Summary) -> String {
     let mut text = format!("{status}: {new}, {received} read in {seconds:.1} s\n");
     for (class, count) in summary.classes() {
         text.push_str(&format!("  {class:<16} {count:>9}\n"));
+    }
+    let imported = summary.events_of(Class::Imported);
+    if let Some(bytes) = summary.bytes_written.filter(|_| imported > 0) {
+        text.push_str(&format!(
+            "  strfry made the disk write {}, {} an event\n",
+            in_bytes(bytes),
+            in_bytes(bytes / imported)
+        ));
     }
     for (reason, count) in &summary.reasons {
         text.push_str(&format!("  {count} refused: {}\n", crate::report::clean_for_log(reason)));

@@ -8,6 +8,7 @@ mod auth_key;
 mod backfill;
 mod bench;
 mod call;
+mod commits;
 mod completions;
 mod config;
 mod diff;

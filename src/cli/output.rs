@@ -78,6 +78,22 @@ pub(super) fn write_in_snapshot(bytes: &[u8]) -> Result<()> {
     written(write_unless_told(&shown(bytes)))
 }
 
+/// For people: three digits at least, decimal units.
+pub(super) fn in_bytes(bytes: u64) -> String {
+    let mut shown = bytes as f64;
+    let mut units = ["B", "kB", "MB", "GB"].into_iter();
+    let mut unit = units.next().unwrap_or_default();
+    while shown >= 1_000.0
+        && let Some(next) = units.next()
+    {
+        (shown, unit) = (shown / 1_000.0, next);
+    }
+    match unit {
+        "B" => format!("{bytes} B"),
+        _ => format!("{shown:.1} {unit}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -88,5 +104,11 @@ mod tests {
         let label = |name| peer_label("wss://a.example:1/", name);
         assert_eq!(label("a.example:1"), "wss://a.example:1/");
         assert_eq!(label("12D3Koo"), "wss://a.example:1/  12D3Koo");
+    }
+
+    #[test]
+    fn bytes_are_shown_in_the_largest_unit_that_fits() {
+        let shown = [0, 999, 1_000, 1_580_000_000, 31_600_000_000_000].map(in_bytes);
+        assert_eq!(shown, ["0 B", "999 B", "1.0 kB", "1.6 GB", "31600.0 GB"]);
     }
 }

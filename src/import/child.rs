@@ -3,6 +3,7 @@
 //! Nothing here waits for strfry to do anything: whoever waits also looks at the clock, and into
 //! the database. Its exit status 0 and its totals are not believed.
 
+use std::fs;
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -69,6 +70,11 @@ pub enum ImportError {
     NotMade { db: PathBuf, what_to_check: String, log: Quote },
     #[error("cannot wait for strfry: {0}")]
     Wait(#[source] io::Error),
+    #[error(
+        "cannot read again an event that strfry was given: {0}; look whether the disk of the state \
+         directory is sound, and run it again for the rest"
+    )]
+    Spool(#[source] io::Error),
     #[error("cannot see what the database holds: {0}")]
     Database(#[from] crate::strfry_db::ReadError),
     #[error("a thread of the import panicked")]
@@ -222,6 +228,22 @@ impl ImportChild {
             }
             _ => thread::sleep(longest),
         }
+    }
+
+    /// Its PID; whatever a wrapper starts has another one.
+    pub(super) fn process_id(&self) -> Option<u32> {
+        u32::try_from(self.pid.as_raw_nonzero().get()).ok()
+    }
+
+    /// Bytes that it, and what it has started and waited for, has written; its few lines of log are
+    /// among them. `None` where Linux does not count them, or for somebody else's process.
+    ///
+    /// Not `write_bytes`, which counts the whole of a large folio for each page in it that is
+    /// written: 39 GB where the disk got 6.8.
+    pub(super) fn bytes_written(&self) -> Option<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/io", self.pid.as_raw_nonzero())).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("wchar:"))?;
+        line.trim().parse().ok()
     }
 
     /// Tells it that nothing more comes.

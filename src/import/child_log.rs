@@ -14,8 +14,10 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::allowance::Commit;
 use super::limits::{
-    LOG_BUFFER, LOG_LINE, LOG_POLL, LOG_REST, QUOTED_COLUMNS, QUOTED_LINES, REMEMBERED_REJECTIONS,
+    LOG_BUFFER, LOG_LINE, LOG_POLL, LOG_REST, QUOTED_COLUMNS, QUOTED_LINES, REMEMBERED_COMMITS,
+    REMEMBERED_REJECTIONS,
 };
 use crate::report::clean_to;
 
@@ -74,6 +76,8 @@ struct Said {
     rejections: VecDeque<String>,
     /// Events of which it has said that it is through with them, for better or worse.
     through: u64,
+    /// The latest commits that nobody has asked for.
+    commits: VecDeque<Commit>,
     claims: Claims,
     ended: bool,
     /// Nobody listens any more.
@@ -95,6 +99,11 @@ impl ChildLog {
     /// How many of the events that it was given strfry says that it is through with.
     pub(super) fn through(&self) -> u64 {
         self.lock().through
+    }
+
+    /// The commits that it has told of since the last call.
+    pub(super) fn take_commits(&self) -> VecDeque<Commit> {
+        std::mem::take(&mut self.lock().commits)
     }
 
     pub(super) fn claims(&self) -> Claims {
@@ -209,6 +218,8 @@ impl Said {
         let message = message(&line);
         if let Some(through) = through(message) {
             self.through = self.through.saturating_add(through);
+            let commit = Commit { events: through, at: Instant::now() };
+            push_bounded(&mut self.commits, commit, REMEMBERED_COMMITS);
         }
         if let Some(claims) = claims(message) {
             self.claims = claims;
@@ -250,7 +261,7 @@ fn claims(message: &str) -> Option<Claims> {
     Some(Claims { added: number(" added")?, dups: number(" dups")? })
 }
 
-fn push_bounded(queue: &mut VecDeque<String>, item: String, bound: usize) {
+fn push_bounded<T>(queue: &mut VecDeque<T>, item: T, bound: usize) {
     queue.push_back(item);
     if queue.len() > bound {
         queue.pop_front();

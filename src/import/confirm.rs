@@ -4,6 +4,7 @@ use sha2::{Digest, Sha256};
 
 use super::encode::StoredEvent;
 use super::fate::Fate;
+use super::head::EventHead;
 use crate::nostr::{EventId, Pubkey, kind};
 use crate::strfry_db::{ReadError, Snapshot};
 
@@ -36,11 +37,11 @@ pub(super) fn ruled_out(
 
 /// The fate of an event that is not there, given twice, and of which strfry says nothing. A relay
 /// removes ephemeral events, and those past their expiration, as soon as it sees them.
-pub(super) fn unexplained(event: &StoredEvent) -> Fate {
+pub(super) fn unexplained(event: &EventHead) -> Fate {
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().map_or(0, |since| since.as_secs());
-    match event.packed().expiration() {
+    match event.expiration() {
         // 1 stands for an ephemeral kind.
-        1.. if event.packed().expiration() <= now => Fate::Expired,
+        1.. if event.expiration() <= now => Fate::Expired,
         _ => Fate::NotConfirmed,
     }
 }

@@ -83,6 +83,10 @@ pub struct StoredEvent {
 const FRIED: &str = ",\"fried\":\"";
 const FRIED_END: &str = "\"}";
 
+/// Five numbers, and with them the signature.
+const SPOOLED_NUMBERS: usize = 5 * size_of::<u64>();
+const SPOOLED_HEADER: usize = SPOOLED_NUMBERS + 64;
+
 impl StoredEvent {
     /// Puts the two stored forms together.
     ///
@@ -127,7 +131,7 @@ impl StoredEvent {
 
     /// What strfry indexes of the event.
     pub fn packed(&self) -> PackedEvent<'_> {
-        let header = self.packed.first_chunk().expect("encoding begins with the header");
+        let header = self.packed_header();
         PackedEvent::from_parts(header, self.packed.get(packed_event::HEADER..).unwrap_or_default())
     }
 
@@ -189,6 +193,47 @@ impl StoredEvent {
         hex::push_bytes(out, &self.packed);
         out.extend_from_slice(FRIED_END.as_bytes());
         out.push(b'\n');
+    }
+
+    /// What of the packed event comes before its tags.
+    pub(super) fn packed_header(&self) -> &[u8; packed_event::HEADER] {
+        self.packed.first_chunk().expect("encoding begins with the header")
+    }
+
+    /// Bytes that [`StoredEvent::push_spooled`] appends.
+    pub(super) fn spooled_bytes(&self) -> usize {
+        SPOOLED_HEADER + self.json.len() + self.packed.len()
+    }
+
+    /// Appends all of it, for [`StoredEvent::from_spooled`].
+    pub(super) fn push_spooled(&self, out: &mut Vec<u8>) {
+        let Range { start: content, end: content_end } = self.content;
+        let Range { start: tags, end: tags_end } = self.tags;
+        for number in [self.json.len(), content, content_end, tags, tags_end] {
+            out.extend_from_slice(&(number as u64).to_ne_bytes());
+        }
+        out.extend_from_slice(self.sig.as_bytes());
+        out.extend_from_slice(self.json.as_bytes());
+        out.extend_from_slice(&self.packed);
+    }
+
+    /// `None`: these bytes are not what was appended.
+    pub(super) fn from_spooled(bytes: &[u8]) -> Option<Self> {
+        let (numbers, rest) = bytes.split_first_chunk::<SPOOLED_NUMBERS>()?;
+        let (sig, rest) = rest.split_first_chunk()?;
+        let number = |at: usize| {
+            let number = numbers.as_chunks().0.get(at).copied().map(u64::from_ne_bytes)?;
+            usize::try_from(number).ok()
+        };
+        let (json, packed) = rest.split_at_checked(number(0)?)?;
+        PackedEvent::from_bytes(packed)?;
+        Some(Self {
+            json: std::str::from_utf8(json).ok()?.to_owned(),
+            packed: packed.to_owned(),
+            content: number(1)?..number(2)?,
+            tags: number(3)?..number(4)?,
+            sig: Signature::from_bytes(*sig),
+        })
     }
 
     /// Bytes that this event keeps in memory, roughly.

@@ -1,26 +1,32 @@
 //! A run's import: one `strfry import` for each form of line that is needed, and everything that
 //! was handed over remembered until the database shows what became of it.
 //!
-//! Holds a bounded amount of unconfirmed events; beyond it, waits for strfry to commit. A child
+//! Remembers a bounded number of unconfirmed events, their texts in a spool; beyond it, waits for
+//! strfry to commit. How many strfry may hold at once follows what its commits take. A child
 //! that dies is replaced, with everything that it had not committed; `single_out` finds the events
 //! that kill each one that is given them.
 
 mod single_out;
 
 use std::collections::VecDeque;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use super::allowance::Allowance;
 use super::child::{Form, ImportChild, ImportError};
 use super::child_log::{Claims, Quote};
 use super::command::StrfryCommand;
 use super::confirm;
 use super::encode::StoredEvent;
 use super::fate::Fate;
+use super::head::EventHead;
 use super::limits::{
-    EVENTS_PER_CONFIRMATION, LAST_WORDS, PATIENCE_AFTER_END_OF_INPUT, PATIENCE_AFTER_EXIT,
-    UNCONFIRMED_BYTES,
+    EVENTS_LOOKED_UP, EVENTS_PER_CONFIRMATION, FIRST_BYTES, LAST_WORDS, MOST_UNSETTLED,
+    PATIENCE_AFTER_END_OF_INPUT, PATIENCE_AFTER_EXIT,
 };
+use super::neighbours::{CommitTime, Neighbours};
 use super::rejection::reason;
+use super::spool::{Spool, Text};
 use super::watch::{Goal, Watch};
 use single_out::Suspect;
 
@@ -35,10 +41,28 @@ use crate::strfry_db::{ReadError, StrfryDb};
 pub struct Settled<T> {
     /// What became of it.
     pub fate: Fate,
-    /// The event.
-    pub event: StoredEvent,
+    /// The event, without its text.
+    pub head: EventHead,
+    /// Its JSON; `None` if it was imported, or cannot be read any more.
+    pub json: Option<String>,
     /// As given to [`Importer::write`].
     pub tag: T,
+}
+
+/// How much of strfry's input is given at once, and where it is remembered.
+#[derive(Debug, Clone)]
+pub struct Window {
+    /// Where the file is made in which texts of events wait. It has no name.
+    pub spool: PathBuf,
+    /// How long a commit may take.
+    pub commits: CommitTime,
+}
+
+/// An event that strfry was given.
+struct Given<T> {
+    head: EventHead,
+    text: Text,
+    tag: T,
 }
 
 /// Hands events to strfry and finds out what became of each.
@@ -49,7 +73,10 @@ pub struct Importer<'db, T> {
     /// The form of every line that can have it.
     form: Form,
     lanes: [Lane<T>; 2],
-    unconfirmed_bytes: usize,
+    spool: Spool,
+    neighbours: Neighbours,
+    /// Bytes that children which have ended made the disk write.
+    bytes_written: Option<u64>,
     rejections: Vec<String>,
     /// What the children that have ended claim.
     claims: Claims,
@@ -75,11 +102,13 @@ struct Lane<T> {
     form: Form,
     child: Option<ImportChild>,
     /// In the order in which this child was given them.
-    unconfirmed: VecDeque<(StoredEvent, T)>,
+    unconfirmed: VecDeque<Given<T>>,
+    /// How many of them it may hold.
+    allowance: Allowance,
     /// How many events of this child have been looked up.
     looked_up: u64,
     /// This child is through with them, and nothing in the database explains what it did.
-    unexplained: Vec<(StoredEvent, T)>,
+    unexplained: Vec<Given<T>>,
 }
 
 impl<'db, T> Importer<'db, T> {
@@ -90,15 +119,22 @@ impl<'db, T> Importer<'db, T> {
         command: StrfryCommand,
         form: Form,
         limits: EventLimits,
+        window: Window,
         stop: Stop,
     ) -> Self {
+        let mut neighbours = Neighbours::new(window.commits, command.patience);
+        neighbours.look(db, &[]);
+        let (longest, first) = neighbours.longest_commit();
         Self {
             db,
             command,
             limits,
             form,
-            lanes: [Form::Fried, Form::Plain].map(Lane::new),
-            unconfirmed_bytes: 0,
+            lanes: [Form::Fried, Form::Plain]
+                .map(|form| Lane::new(form, Allowance::new(first, longest))),
+            spool: Spool::new(window.spool),
+            neighbours,
+            bytes_written: None,
             rejections: Vec::new(),
             claims: Claims::default(),
             last_words: Quote::default(),
@@ -120,27 +156,49 @@ impl<'db, T> Importer<'db, T> {
     /// ended because the run is to stop. The event is remembered all the same: see
     /// [`Importer::abandon`].
     pub fn write(&mut self, event: StoredEvent, tag: T) -> Result<(), ImportError> {
-        self.unconfirmed_bytes += memory::<T>(&event);
         let fried = self.form == Form::Fried && event.can_be_fried(&self.limits);
         let number = usize::from(!fried);
         let lane = &mut self.lanes[number];
-        lane.unconfirmed.push_back((event, tag));
-        let child = match lane.child.take() {
-            Some(child) => child,
-            None => {
-                lane.looked_up = 0;
-                ImportChild::start(&self.command, lane.form)?
-            }
+        let started = match lane.child {
+            Some(_) => Ok(()),
+            None => lane.start(&self.command),
         };
-        let child = lane.child.insert(child);
-        let is_full = lane.unconfirmed.back().is_some_and(|(event, _)| child.push(event));
-        let news = child.log.through().saturating_sub(lane.looked_up);
+        let is_full = lane.child.as_mut().is_some_and(|child| child.push(&event));
+        lane.allowance.note_given();
+        let head = EventHead::from(&event);
+        let text = self.spool.put(event);
+        lane.unconfirmed.push_back(Given { head, text, tag });
+        self.troubles.extend(self.spool.take_trouble());
+        started?;
         if is_full && let Err(error) = self.wait(number, Goal::Written) {
             self.replace_child(number, error)?;
-        } else if news >= EVENTS_PER_CONFIRMATION {
+        } else if self.news(number) >= EVENTS_PER_CONFIRMATION {
             self.confirm_taken()?;
         }
-        if self.unconfirmed_bytes >= UNCONFIRMED_BYTES { self.make_room() } else { Ok(()) }
+        if self.is_full() { self.make_room() } else { Ok(()) }
+    }
+
+    /// Events of which a lane's child says that it is through with them, not looked up yet.
+    fn news(&self, number: usize) -> u64 {
+        let lane = &self.lanes[number];
+        lane.child.as_ref().map_or(0, |child| child.log.through().saturating_sub(lane.looked_up))
+    }
+
+    /// Whether strfry has to commit before it is given more.
+    fn is_full(&self) -> bool {
+        let lanes = self.lanes.iter();
+        let unsettled: usize =
+            lanes.clone().map(|it| it.unconfirmed.len() + it.unexplained.len()).sum();
+        unsettled >= MOST_UNSETTLED
+            || lanes.clone().any(|it| it.unconfirmed.len() >= it.allowance.events())
+            || self.spool.is_full()
+            // Until it is known that strfry writes into this database.
+            || (self.imported == 0 && self.spool.bytes() >= FIRST_BYTES)
+    }
+
+    /// Bytes that strfry made the disk write, as far as that can be seen here.
+    pub fn bytes_written(&self) -> Option<u64> {
+        self.bytes_written
     }
 
     /// Passes on what is buffered, so that strfry can commit while nothing more comes.
@@ -341,6 +399,9 @@ impl<'db, T> Importer<'db, T> {
         self.rejections.extend(child.log.rejections());
         self.claims = self.claims.and(child.log.claims());
         self.last_words = child.log.quote();
+        if let Some(bytes) = child.bytes_written() {
+            self.bytes_written = Some(self.bytes_written.unwrap_or(0).saturating_add(bytes));
+        }
     }
 
     /// The first one that ends too early may have done so by chance, and another gets all that is
@@ -372,15 +433,24 @@ impl<'db, T> Importer<'db, T> {
 
     fn write_unconfirmed_again(&mut self, number: usize) -> Result<(), ImportError> {
         let lane = &mut self.lanes[number];
-        lane.looked_up = 0;
-        lane.child = Some(ImportChild::start(&self.command, lane.form)?);
+        lane.start(&self.command)?;
         // Again one by one: those that it commits meanwhile are settled.
         let mut rest = std::mem::take(&mut lane.unconfirmed);
-        while let Some((event, tag)) = rest.pop_front() {
+        while let Some(given) = rest.pop_front() {
+            let text = self.spool.get(&given.text);
             let lane = &mut self.lanes[number];
-            let is_full = lane.child.as_mut().is_some_and(|child| child.push(&event));
-            lane.unconfirmed.push_back((event, tag));
-            if is_full && let Err(error) = self.wait(number, Goal::Written) {
+            let is_full = text.map(|event| {
+                lane.allowance.note_given();
+                lane.child.as_mut().is_some_and(|child| child.push(&event))
+            });
+            lane.unconfirmed.push_back(given);
+            let written = match is_full {
+                Ok(false) => Ok(()),
+                Ok(true) => self.wait(number, Goal::Written),
+                Err(error) => Err(ImportError::Spool(error)),
+            };
+            let taken = written.and_then(|()| self.wait_for_allowance(number));
+            if let Err(error) = taken {
                 self.lanes[number].unconfirmed.append(&mut rest);
                 return Err(error);
             }
@@ -388,12 +458,23 @@ impl<'db, T> Importer<'db, T> {
         self.wait(number, Goal::Written)
     }
 
+    /// Waits until strfry holds no more of a lane than it may.
+    fn wait_for_allowance(&mut self, number: usize) -> Result<(), ImportError> {
+        while self.lanes[number].unconfirmed.len() >= self.lanes[number].allowance.events() {
+            self.wait(number, Goal::Written)?;
+            let through = self.lanes[number].looked_up;
+            self.wait(number, Goal::Through(through))?;
+            self.confirm_taken()?;
+        }
+        Ok(())
+    }
+
     /// Waits for strfry to commit until there is room.
     fn make_room(&mut self) -> Result<(), ImportError> {
         self.flush()?;
         loop {
             self.confirm_taken()?;
-            if self.unconfirmed_bytes < UNCONFIRMED_BYTES {
+            if !self.is_full() {
                 return Ok(());
             }
             let busiest = self.lanes.iter().enumerate().max_by_key(|(_, it)| it.unconfirmed.len());
@@ -414,7 +495,7 @@ impl<'db, T> Importer<'db, T> {
     /// Returns how many.
     fn settle_what_is_there(&mut self, number: usize) -> Result<u64, ImportError> {
         let lane = &self.lanes[number];
-        let ids: Vec<EventId> = lane.unconfirmed.iter().map(|(event, _)| event.id()).collect();
+        let ids: Vec<EventId> = lane.unconfirmed.iter().map(|given| given.head.id()).collect();
         let mut is_there = self.db.contains_each(&ids)?.into_iter();
         let lane = &mut self.lanes[number];
         let all = std::mem::take(&mut lane.unconfirmed);
@@ -432,6 +513,7 @@ impl<'db, T> Importer<'db, T> {
     /// Looks up what strfry says that it is through with.
     fn confirm_taken(&mut self) -> Result<(), ImportError> {
         for number in 0..self.lanes.len() {
+            self.learn_from_commits(number);
             let lane = &mut self.lanes[number];
             let through = lane.child.as_ref().map_or(0, |child| child.log.through());
             let count = usize::try_from(through.saturating_sub(lane.looked_up));
@@ -444,10 +526,25 @@ impl<'db, T> Importer<'db, T> {
         self.refuse_elsewhere()
     }
 
+    /// How long its commits take, and whether somebody waits for them.
+    fn learn_from_commits(&mut self, number: usize) {
+        let lane = &mut self.lanes[number];
+        let Some(child) = &lane.child else { return };
+        let commits = child.log.take_commits();
+        if commits.is_empty() {
+            return;
+        }
+        commits.into_iter().for_each(|commit| lane.allowance.note_commit(commit));
+        let own: Vec<u32> =
+            self.lanes.iter().filter_map(|lane| lane.child.as_ref()?.process_id()).collect();
+        self.troubles.extend(self.neighbours.look(self.db, &own));
+        let (longest, first) = self.neighbours.longest_commit();
+        self.lanes.iter_mut().for_each(|lane| lane.allowance.limit(longest, first));
+    }
+
     /// If strfry claims to have taken events and none is there, it is given no more.
     fn refuse_elsewhere(&self) -> Result<(), ImportError> {
-        let is_missing =
-            |(event, _): &(StoredEvent, T)| confirm::unexplained(event) == Fate::NotConfirmed;
+        let is_missing = |given: &Given<T>| confirm::unexplained(&given.head) == Fate::NotConfirmed;
         if self.imported > 0 || !self.lanes.iter().any(|it| it.unexplained.iter().any(is_missing)) {
             return Ok(());
         }
@@ -488,35 +585,58 @@ impl<'db, T> Importer<'db, T> {
     }
 
     /// Settles what the database explains, and returns the rest.
-    fn confirm(
-        &mut self,
-        events: Vec<(StoredEvent, T)>,
-    ) -> Result<Vec<(StoredEvent, T)>, ReadError> {
-        let keys: Vec<_> =
-            events.iter().enumerate().map(|(at, (event, _))| (event.id(), at)).collect();
-        let fates = self.db.get_each(&keys, |snapshot, &(_, at)| {
-            events.get(at).map_or(Ok(None), |(event, _)| confirm::look_up(snapshot, event))
-        });
-        let fates = match fates {
-            Ok(fates) => fates,
-            Err(error) => {
-                // Not lost: settled as what they are, not confirmed.
-                self.settle_as(events, |_| Fate::NotConfirmed);
-                return Err(error);
-            }
+    fn confirm(&mut self, events: Vec<Given<T>>) -> Result<Vec<Given<T>>, ReadError> {
+        let ids: Vec<EventId> = events.iter().map(|given| given.head.id()).collect();
+        let is_there = match self.db.contains_each(&ids) {
+            Ok(is_there) => is_there,
+            Err(error) => return Err(self.cannot_confirm(events, error)),
         };
+        let mut is_there = is_there.into_iter();
+        let (there, mut rest): (Vec<_>, Vec<_>) =
+            events.into_iter().partition(|_| is_there.next().unwrap_or(false));
+        self.imported = self.imported.saturating_add(there.len() as u64);
+        self.settle_as(there, |_| Fate::Imported);
         let mut unexplained = Vec::new();
-        for ((event, tag), fate) in events.into_iter().zip(fates) {
-            match fate {
-                Some(fate) => {
-                    self.imported = self.imported.saturating_add(u64::from(fate == Fate::Imported));
-                    self.unconfirmed_bytes -= memory::<T>(&event);
-                    self.settled.push(Settled { fate, event, tag });
+        while !rest.is_empty() {
+            let later = rest.split_off(rest.len().min(EVENTS_LOOKED_UP));
+            match self.look_up(&rest) {
+                Ok(fates) => {
+                    for (given, fate) in std::mem::replace(&mut rest, later).into_iter().zip(fates)
+                    {
+                        match fate {
+                            Some(fate) => self.settle_given(given, fate),
+                            None => unexplained.push(given),
+                        }
+                    }
                 }
-                None => unexplained.push((event, tag)),
+                Err(error) => {
+                    rest.extend(later);
+                    rest.append(&mut unexplained);
+                    return Err(self.cannot_confirm(rest, error));
+                }
             }
         }
         Ok(unexplained)
+    }
+
+    /// What the database says of each. What cannot be read again is looked up without its tags.
+    fn look_up(&mut self, events: &[Given<T>]) -> Result<Vec<Option<Fate>>, ReadError> {
+        let texts: Vec<_> = events.iter().map(|given| self.spool.get(&given.text).ok()).collect();
+        let keys: Vec<_> =
+            events.iter().enumerate().map(|(at, given)| (given.head.id(), at)).collect();
+        let fates = self.db.get_each(&keys, |snapshot, &(_, at)| {
+            let text = texts.get(at).and_then(Option::as_ref);
+            text.map_or(Ok(None), |event| confirm::look_up(snapshot, event))
+        })?;
+        let imported = fates.iter().filter(|fate| **fate == Some(Fate::Imported)).count();
+        self.imported = self.imported.saturating_add(imported as u64);
+        Ok(fates)
+    }
+
+    /// Not lost: settled as what they are, not confirmed.
+    fn cannot_confirm(&mut self, events: Vec<Given<T>>, error: ReadError) -> ReadError {
+        self.settle_as(events, |_| Fate::NotConfirmed);
+        error
     }
 
     fn settle_the_rest(&mut self) {
@@ -526,42 +646,64 @@ impl<'db, T> Importer<'db, T> {
             .flat_map(|lane| lane.unconfirmed.drain(..).chain(lane.unexplained.drain(..)))
             .collect();
         let rejections = std::mem::take(&mut self.rejections);
-        let before = self.settled.len();
-        self.settle_as(rest, |event| {
-            match rejections.iter().find_map(|line| reason(line, event)) {
-                Some(reason) => Fate::Rejected(clean(reason).into_owned()),
-                None => confirm::unexplained(event),
-            }
-        });
-        let settled = self.settled.iter().skip(before);
-        let missing = settled.filter(|settled| settled.fate == Fate::NotConfirmed).count();
-        self.missing = self.missing.saturating_add(missing as u64);
+        for given in rest {
+            let fate = match self.rejected(&given, &rejections) {
+                Some(reason) => Fate::Rejected(reason),
+                None => confirm::unexplained(&given.head),
+            };
+            self.missing += u64::from(fate == Fate::NotConfirmed);
+            self.settle_given(given, fate);
+        }
+    }
+
+    /// Why strfry has refused it, if it says so.
+    fn rejected(&self, given: &Given<T>, rejections: &[String]) -> Option<String> {
+        if rejections.is_empty() {
+            return None;
+        }
+        let event = self.spool.get(&given.text).ok()?;
+        let reason = rejections.iter().find_map(|line| reason(line, &event))?;
+        Some(clean(reason).into_owned())
     }
 
     fn settle_as(
         &mut self,
-        events: impl IntoIterator<Item = (StoredEvent, T)>,
-        fate: impl Fn(&StoredEvent) -> Fate,
+        events: impl IntoIterator<Item = Given<T>>,
+        fate: impl Fn(&EventHead) -> Fate,
     ) {
-        for (event, tag) in events {
-            self.unconfirmed_bytes -= memory::<T>(&event);
-            self.settled.push(Settled { fate: fate(&event), event, tag });
+        for given in events {
+            let fate = fate(&given.head);
+            self.settle_given(given, fate);
         }
+    }
+
+    fn settle_given(&mut self, given: Given<T>, fate: Fate) {
+        let Given { head, text, tag } = given;
+        let json = match fate {
+            Fate::Imported => None,
+            _ => self.spool.get(&text).ok().map(|event| event.json().to_owned()),
+        };
+        self.spool.forget(&text);
+        self.settled.push(Settled { fate, head, json, tag });
     }
 }
 
 impl<T> Lane<T> {
-    fn new(form: Form) -> Self {
+    fn new(form: Form, allowance: Allowance) -> Self {
         Self {
             form,
             child: None,
             unconfirmed: VecDeque::new(),
+            allowance,
             looked_up: 0,
             unexplained: Vec::new(),
         }
     }
-}
-
-fn memory<T>(event: &StoredEvent) -> usize {
-    event.memory() + size_of::<T>()
+    /// Starts a child, which has been given nothing.
+    fn start(&mut self, command: &StrfryCommand) -> Result<(), ImportError> {
+        self.looked_up = 0;
+        self.allowance.start_again();
+        self.child = Some(ImportChild::start(command, self.form)?);
+        Ok(())
+    }
 }

@@ -45,9 +45,52 @@ pub const LOOK: Duration = Duration::from_secs(1);
 /// Bytes gathered before they are written to strfry: the size of a pipe on Linux.
 pub const WRITE_BUFFER: usize = 64 << 10;
 
-/// Events that strfry commits together (`--write-batch`), so that it and we know the same number.
-/// It takes twice as many before it lets us wait; see `benches/import.rs`.
-pub const WRITE_BATCH: usize = 10_000;
+/// Most events that strfry commits together (`--write-batch`), the default of its `--fried`. How
+/// many it really commits depends on how many it is given ([`FIRST_ALLOWANCE`]).
+pub const WRITE_BATCH: usize = 100_000;
+
+/// Most events that strfry has been given and that are not settled: a full commit, and some for
+/// the next one meanwhile. So many heads of events take 16 MiB.
+pub const MOST_UNSETTLED: usize = 1 << 17;
+
+/// Events that strfry is given before its first commit has shown what commits cost here.
+pub const FIRST_ALLOWANCE: usize = 20_000;
+/// The same beside a relay, which waits meanwhile.
+pub const FIRST_ALLOWANCE_BESIDE_RELAY: usize = 4_000;
+
+/// Bytes of events that strfry is given before any of them is found in this database.
+pub const FIRST_BYTES: usize = 14 << 20;
+
+/// Fewer are not given, however long a commit takes: most of that is then not of their number.
+pub const LEAST_ALLOWANCE: usize = 1_000;
+
+/// A commit may be so many times as large as the one before.
+pub const GROWTH: u32 = 4;
+
+/// How long a commit may keep a relay from writing, unless the operator says.
+pub const COMMIT_TIME: Duration = Duration::from_secs(1);
+
+/// Part of [`PATIENCE`] that a commit may take while nobody waits for it.
+pub const PATIENCE_PER_COMMIT: u32 = 4;
+
+/// Events between two notes of when they were given.
+pub const EVENTS_PER_NOTE: u64 = 64;
+
+/// Commits that are remembered until they are looked at.
+pub const REMEMBERED_COMMITS: usize = 1_000;
+
+/// Texts of unsettled events that stay in memory: some 3,500 ordinary events, so that a small run
+/// makes no file.
+pub const TEXTS_IN_MEMORY: usize = 4 << 20;
+
+/// Bytes of a piece of the file for the others, and how many pieces it has: enough for
+/// [`MOST_UNSETTLED`] ordinary events. strfry holds as much in its memory.
+pub const SPOOL_PIECE: usize = 8 << 20;
+/// See [`SPOOL_PIECE`].
+pub const SPOOL_PIECES: usize = 16;
+
+/// Bytes gathered before they are written to that file.
+pub const SPOOL_BUFFER: usize = 64 << 10;
 
 /// How long strfry gathers events before a commit that is not full (`--debounce-millis`). Its own
 /// second is a second in which it does nothing.
@@ -56,10 +99,8 @@ pub const DEBOUNCE: Duration = Duration::from_millis(100);
 /// Unconfirmed events that strfry is through with after which the database is asked.
 pub const EVENTS_PER_CONFIRMATION: u64 = 2_000;
 
-/// Memory of unconfirmed events beyond which nothing more is written until strfry has committed:
-/// some 14,000 ordinary events, so that it has the next batch while it commits one. 24 MiB make
-/// a backfill of 300,000 events 2 % faster.
-pub const UNCONFIRMED_BYTES: usize = 14 << 20;
+/// Events that are not where they should be, of which the texts are read at once.
+pub const EVENTS_LOOKED_UP: usize = 1_000;
 
 /// Children that may die in one run. Each event that kills strfry costs four or five, until it
 /// stands alone; a strfry that dies whatever it is given is started no more often than this.

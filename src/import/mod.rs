@@ -6,20 +6,24 @@
 //! read from the database, never taken from its exit status or its totals.
 
 mod accounts;
+mod allowance;
 mod child;
 mod child_log;
 mod command;
 mod confirm;
 mod encode;
 mod fate;
+mod head;
 mod importer;
 mod initialise;
 pub mod limits;
+mod neighbours;
 mod pipeline;
 mod rejection;
 mod rejects;
 mod run;
 mod self_check;
+mod spool;
 mod summary;
 mod version;
 mod watch;
@@ -33,8 +37,10 @@ pub use command::{StrfryCommand, WordsError};
 pub use encode::{Refusal, StoredEvent, parse_address};
 pub(crate) use encode::{pack, rewritten};
 pub use fate::Fate;
-pub use importer::{Importer, Settled};
+pub use head::EventHead;
+pub use importer::{Importer, Settled, Window};
 pub use initialise::{initialise, is_untouched};
+pub use neighbours::CommitTime;
 pub use pipeline::{Barrier, Ended, Ledger, Pipeline, Settings};
 pub use rejects::RejectsError;
 pub use run::{Job, RunError, Sofar, run};

@@ -17,7 +17,8 @@ use super::command::StrfryCommand;
 use super::confirm;
 use super::encode::StoredEvent;
 use super::fate::Fate;
-use super::importer::Importer;
+use super::head::EventHead;
+use super::importer::{Importer, Settled, Window as ImportWindow};
 use super::limits::BATCHES_AHEAD;
 use super::window::Window;
 use crate::node::EventLimits;
@@ -34,6 +35,8 @@ pub struct Settings {
     pub form: Form,
     /// strfry's own limits.
     pub limits: EventLimits,
+    /// How much strfry is given at once.
+    pub window: ImportWindow,
     /// Whether signatures are checked; ids always are.
     pub check_signatures: bool,
     /// Threads that check; 0 is one for each core.
@@ -50,8 +53,8 @@ pub trait Ledger: Send + 'static {
     /// The event is genuine and missing here, and is given to strfry.
     fn accepted(&mut self, _: &StoredEvent, _: &mut Self::Ticket) {}
 
-    /// What became of an event; called once for each.
-    fn settled(&mut self, event: &StoredEvent, ticket: Self::Ticket, fate: &Fate);
+    /// What became of an event; called once for each. The text of one that was imported is not kept.
+    fn settled(&mut self, event: &EventHead, json: Option<&str>, ticket: Self::Ticket, fate: &Fate);
 }
 
 /// An event and the ticket that was attached to it.
@@ -70,6 +73,15 @@ pub struct Ended<L> {
     /// What went wrong besides: strfry had to be started twice, or does not say why an event is not
     /// in the database.
     pub troubles: Vec<String>,
+    /// Bytes that strfry made the disk write, as far as that can be seen.
+    pub bytes_written: Option<u64>,
+}
+
+impl<L> Ended<L> {
+    fn panicked() -> Self {
+        let error = Some(ImportError::Panicked);
+        Self { ledger: None, error, troubles: Vec::new(), bytes_written: None }
+    }
 }
 
 /// A running pipeline for batches that `prepare` turns into events.
@@ -144,7 +156,14 @@ impl<I: Send + 'static, L: Ledger> Pipeline<I, L> {
         let thread = thread::Builder::new().name("import".to_owned()).spawn(move || {
             let check_signatures = settings.check_signatures;
             let importer = settings.strfry.map(|command| {
-                Importer::new(&db, command, settings.form, settings.limits, settings.stop)
+                Importer::new(
+                    &db,
+                    command,
+                    settings.form,
+                    settings.limits,
+                    settings.window,
+                    settings.stop,
+                )
             });
             let run = Run {
                 db: &db,
@@ -158,7 +177,7 @@ impl<I: Send + 'static, L: Ledger> Pipeline<I, L> {
             let ended = std::panic::catch_unwind(AssertUnwindSafe(|| run.work_off(&queue)));
             ended.unwrap_or_else(|_| {
                 failed.store(true, Ordering::Relaxed);
-                Ended { ledger: None, error: Some(ImportError::Panicked), troubles: Vec::new() }
+                Ended::panicked()
             })
         })?;
         Ok(Self { slots, workers, shared, thread })
@@ -190,11 +209,7 @@ impl<I: Send + 'static, L: Ledger> Pipeline<I, L> {
     /// Waits until every event is settled.
     pub fn finish(self) -> Ended<L> {
         drop(self.slots);
-        self.thread.join().unwrap_or(Ended {
-            ledger: None,
-            error: Some(ImportError::Panicked),
-            troubles: Vec::new(),
-        })
+        self.thread.join().unwrap_or_else(|_| Ended::panicked())
     }
 }
 
@@ -320,7 +335,8 @@ impl<L: Ledger> Run<'_, L> {
         }
         self.settle();
         let troubles = self.importer.as_mut().map(Importer::take_troubles).unwrap_or_default();
-        Ended { ledger: Some(self.ledger), error: self.error, troubles }
+        let bytes_written = self.importer.as_ref().and_then(Importer::bytes_written);
+        Ended { ledger: Some(self.ledger), error: self.error, troubles, bytes_written }
     }
 
     /// The next slot. While there is none, strfry gets what is buffered.
@@ -349,7 +365,7 @@ impl<L: Ledger> Run<'_, L> {
                 Verdict::Copy => self.judge_copy(&event),
             };
             match fate {
-                Some(fate) => self.ledger.settled(&event, ticket, &fate),
+                Some(fate) => tell(&mut self.ledger, &event, ticket, &fate),
                 None => self.accept(event, ticket),
             }
         }
@@ -381,14 +397,14 @@ impl<L: Ledger> Run<'_, L> {
     fn accept(&mut self, event: StoredEvent, mut ticket: L::Ticket) {
         if self.error.is_some() {
             self.window.settle(&event.id());
-            return self.ledger.settled(&event, ticket, &Fate::Dropped);
+            return tell(&mut self.ledger, &event, ticket, &Fate::Dropped);
         }
         if !self.window.accept(&event.id()) {
-            return self.ledger.settled(&event, ticket, &Fate::Duplicate);
+            return tell(&mut self.ledger, &event, ticket, &Fate::Duplicate);
         }
         self.ledger.accepted(&event, &mut ticket);
         let Some(importer) = &mut self.importer else {
-            return self.ledger.settled(&event, ticket, &Fate::WouldImport);
+            return tell(&mut self.ledger, &event, ticket, &Fate::WouldImport);
         };
         if let Err(error) = importer.write(event, ticket) {
             self.fail(error);
@@ -407,8 +423,14 @@ impl<L: Ledger> Run<'_, L> {
     fn settle(&mut self) {
         let settled = self.importer.as_mut().map(Importer::take_settled).unwrap_or_default();
         for settled in settled {
-            self.window.settle(&settled.event.id());
-            self.ledger.settled(&settled.event, settled.tag, &settled.fate);
+            let Settled { fate, head, json, tag } = settled;
+            self.window.settle(&head.id());
+            self.ledger.settled(&head, json.as_deref(), tag, &fate);
         }
     }
+}
+
+/// What became of an event whose text is at hand.
+fn tell<L: Ledger>(ledger: &mut L, event: &StoredEvent, ticket: L::Ticket, fate: &Fate) {
+    ledger.settled(&event.into(), Some(event.json()), ticket, fate);
 }

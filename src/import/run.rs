@@ -11,6 +11,7 @@ use super::accounts::{Class, Status, Tally};
 use super::child::ImportError;
 use super::encode::StoredEvent;
 use super::fate::Fate;
+use super::head::EventHead;
 use super::limits::{LINE_BYTES_OVER, LINE_BYTES_PER_EVENT_BYTE};
 use super::pipeline::{Ledger, Pipeline, Settings};
 use super::rejects::{Reject, Rejects, RejectsError, is_listed};
@@ -172,6 +173,7 @@ pub fn run(
         reasons: books.tally.reasons(),
         superseded: examples.superseded,
         deleted: examples.deleted,
+        bytes_written: ended.bytes_written,
         errors,
     };
     if !ended.error.is_some_and(|error| error.is_failure()) {
@@ -225,7 +227,7 @@ fn input_name(names: &[String], number: usize) -> &str {
 impl Ledger for Accounts {
     type Ticket = Place;
 
-    fn settled(&mut self, event: &StoredEvent, place: Place, fate: &Fate) {
+    fn settled(&mut self, event: &EventHead, json: Option<&str>, place: Place, fate: &Fate) {
         let (class, books) = (fate.class(), &self.books);
         self.examples.add(event.id(), fate);
         match fate {
@@ -234,7 +236,7 @@ impl Ledger for Accounts {
         }
         if is_listed(class) {
             let reason = fate.reason().unwrap_or_default();
-            books.list(class, &reason, place, Some(event.json().into()));
+            books.list(class, &reason, place, json.map(Cow::Borrowed));
         }
     }
 }

@@ -40,6 +40,8 @@ pub struct Summary {
     pub superseded: Vec<Instead>,
     /// Some of those that were deleted, and by which event.
     pub deleted: Vec<Instead>,
+    /// Bytes that strfry made the disk write, where Linux counts them for us.
+    pub bytes_written: Option<u64>,
     /// What went wrong beside events: an input, strfry, the file of rejects.
     pub errors: Vec<String>,
 }

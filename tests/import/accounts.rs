@@ -163,7 +163,7 @@ fn what_strfry_refuses_or_only_says_it_took_is_told_apart() {
 fn more_events_than_are_held_unconfirmed_wait_for_strfry_and_all_arrive() {
     let author = Author::new(1);
     let text = "x".repeat(30_000);
-    // 30 MB, more than `limits::UNCONFIRMED_BYTES`; a few cannot be fried and take the other way.
+    // 30 MB, more than `limits::FIRST_BYTES`; a few cannot be fried and take the other way.
     let mut events: Vec<String> = (0..1_000).map(|second| author.note(second, &text)).collect();
     let follows: Value = (0..800).map(|number| json!(["p", format!("{number:064x}")])).collect();
     for at in (0..1_000).step_by(250) {

@@ -125,7 +125,7 @@ fn an_import_that_waits_for_room_ends_when_it_is_told_to() {
     let node = Node::new(&strfry_bin());
     let author = Author::new(1);
     let text = "x".repeat(30_000);
-    // More than `limits::UNCONFIRMED_BYTES`, of which none is ever committed.
+    // More than `limits::FIRST_BYTES`, of which none is ever committed.
     let events: Vec<String> = (0..700).map(|second| author.note(second, &text)).collect();
     let here = node.home().join("here");
     let script = format!("head -c 14000000 >/dev/null; touch '{}'; cat >/dev/null", here.display());

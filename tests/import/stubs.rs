@@ -303,7 +303,7 @@ fn no_more_than_a_first_part_is_written_into_another_database() {
     let stub = stub(&node, &elsewhere(&node));
     let author = Author::new(1);
     let text = "x".repeat(30_000);
-    // 30 MB, more than `limits::UNCONFIRMED_BYTES`.
+    // 30 MB, more than `limits::FIRST_BYTES`.
     let events: Vec<String> = (0..1_000).map(|second| author.note(second, &text)).collect();
     let (code, summary) = import(&node, &["--strfry-bin", stub.to_str().unwrap()], &lines(&events));
     assert_eq!((code, &summary["status"]), (3, &"failed".into()), "{summary:#}");

@@ -15,7 +15,9 @@ use super::super::coverage::Hole;
 use super::super::gained::Gains;
 use super::entrance::{Account, Candidate, Work};
 use crate::import::limits::{BATCH, BATCH_BYTES};
-use crate::import::{Examples, Fate, ImportError, Ledger, Pipeline, Settings, StoredEvent};
+use crate::import::{
+    EventHead, Examples, Fate, ImportError, Ledger, Pipeline, Settings, StoredEvent,
+};
 use crate::nostr::EventId;
 use crate::report::{StatKey, SyncStats};
 use crate::strfry_db::StrfryDb;
@@ -33,6 +35,8 @@ pub(in crate::backfill) struct Checked {
     pub(in crate::backfill) error: Option<ImportError>,
     /// What else went wrong with strfry.
     pub(in crate::backfill) troubles: Vec<String>,
+    /// Bytes that strfry made the disk write.
+    pub(in crate::backfill) bytes_written: Option<u64>,
     /// The thread ended in a panic.
     pub(in crate::backfill) panicked: bool,
 }
@@ -95,7 +99,7 @@ fn run(pipeline: Pipeline<Batch, Accounts>, mut work: mpsc::Receiver<Work>) -> C
     work.close();
     while let Ok(left) = work.try_recv() {
         if let Work::Check(candidate) = left {
-            candidate.account.drop_event(hole(&candidate.event));
+            candidate.account.drop_event(hole(&EventHead::from(&candidate.event)));
         }
     }
     let ended = pipeline.finish();
@@ -108,6 +112,7 @@ fn run(pipeline: Pipeline<Batch, Accounts>, mut work: mpsc::Receiver<Work>) -> C
         panicked: matches!(ended.error, Some(ImportError::Panicked)),
         error: ended.error,
         troubles: ended.troubles,
+        bytes_written: ended.bytes_written,
     }
 }
 
@@ -148,7 +153,7 @@ impl Ledger for Accounts {
         ticket.account.progress.leave(&event.id(), true);
     }
 
-    fn settled(&mut self, event: &StoredEvent, ticket: Ticket, fate: &Fate) {
+    fn settled(&mut self, event: &EventHead, _: Option<&str>, ticket: Ticket, fate: &Fate) {
         let Ticket { stat, account, room } = ticket;
         if room.is_some() {
             // Found by its id, here or on its way; or checked, and not to be taken.
@@ -159,9 +164,8 @@ impl Ledger for Accounts {
             account.progress.leave(&event.id(), is_genuine);
         }
         if *fate == Fate::Imported {
-            let packed = event.packed();
-            self.stats.add(packed.kind(), stat);
-            self.gains.add(packed.kind(), packed.created_at(), event.json().len());
+            self.stats.add(event.kind(), stat);
+            self.gains.add(event.kind(), event.created_at(), event.json_bytes());
         }
         if matches!(fate.class(), Class::BadId | Class::BadSignature)
             && account.forged.insert(event.id())
@@ -169,7 +173,7 @@ impl Ledger for Accounts {
             self.forged.lock().unwrap_or_else(PoisonError::into_inner).push(event.id());
         }
         if is_new(fate) {
-            account.strangers.note(&event.packed().pubkey());
+            account.strangers.note(&event.pubkey());
         }
         self.examples.add(event.id(), fate);
         account.holes.note(fate.class(), hole(event));
@@ -181,9 +185,8 @@ impl Ledger for Accounts {
 }
 
 /// What is missing if the event does not come into the database.
-fn hole(event: &StoredEvent) -> Hole {
-    let packed = event.packed();
-    Hole { author: packed.pubkey(), kind: packed.kind(), second: packed.created_at() }
+fn hole(event: &EventHead) -> Hole {
+    Hole { author: event.pubkey(), kind: event.kind(), second: event.created_at() }
 }
 
 /// Whether the event is genuine and was not here, whatever became of it.

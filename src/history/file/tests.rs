@@ -22,6 +22,7 @@ fn summary(received: u64) -> Summary {
         superseded: Vec::new(),
         deleted: Vec::new(),
         gained: Gained::default(),
+        bytes_written: None,
         phases: vec![PhaseSummary { name: "Importing".to_owned(), seconds: 0.5 }],
         peak_memory: Some(1),
         peers: Vec::new(),

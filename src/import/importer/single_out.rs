@@ -7,22 +7,20 @@ use std::process::ExitStatus;
 
 use super::super::child::ImportError;
 use super::super::child_log::Quote;
-use super::super::encode::StoredEvent;
 use super::super::fate::Fate;
 use super::super::limits::{MOST_DEATHS, PIECES};
-use super::{Importer, Settled, memory};
+use super::{Given, Importer};
 
 /// An event that was given to a child of its own, which died.
 pub(super) struct Suspect<T> {
-    event: StoredEvent,
-    tag: T,
+    given: Given<T>,
     status: ExitStatus,
     log: Quote,
     /// Events that had been imported by then.
     imported: u64,
 }
 
-type Piece<T> = Vec<(StoredEvent, T)>;
+type Piece<T> = Vec<Given<T>>;
 
 impl<T> Importer<'_, T> {
     /// After another death of this lane's child: everything that it was given is settled, set aside,
@@ -58,10 +56,10 @@ impl<T> Importer<'_, T> {
             self.confirm_all()?;
             let mut left: Piece<T> = std::mem::take(&mut self.lanes[number].unconfirmed).into();
             if given == 1
-                && let Some((event, tag)) = left.pop()
+                && let Some(given) = left.pop()
             {
                 let imported = self.imported;
-                self.suspects.push(Suspect { event, tag, status, log, imported });
+                self.suspects.push(Suspect { given, status, log, imported });
             }
             let size = left.len().div_ceil(PIECES);
             while !left.is_empty() {
@@ -110,14 +108,12 @@ impl<T> Importer<'_, T> {
         for suspect in std::mem::take(&mut self.suspects) {
             let fate = if kills(&suspect) {
                 let words = format!("strfry ended ({}) each time it was given", suspect.status);
-                self.troubles.push(format!("{words} event {}", suspect.event.id()));
+                self.troubles.push(format!("{words} event {}", suspect.given.head.id()));
                 Fate::Rejected(format!("{words} this event"))
             } else {
                 Fate::NotConfirmed
             };
-            let Suspect { event, tag, .. } = suspect;
-            self.unconfirmed_bytes -= memory::<T>(&event);
-            self.settled.push(Settled { fate, event, tag });
+            self.settle_given(suspect.given, fate);
         }
     }
 }

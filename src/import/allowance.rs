@@ -1,0 +1,160 @@
+//! How many events strfry may hold uncommitted, learned from what its commits take.
+//!
+//! Every commit touches most leaf pages of every index, so few large commits cost least. But while
+//! one is written, no other writer gets the database. So the number grows as long as commits stay
+//! below the time that others may wait.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::limits::{EVENTS_PER_NOTE, GROWTH, LEAST_ALLOWANCE, MOST_UNSETTLED};
+
+/// strfry says that it has committed so many events, written or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Commit {
+    pub(super) events: u64,
+    pub(super) at: Instant,
+}
+
+/// Of one strfry.
+#[derive(Debug)]
+pub(super) struct Allowance {
+    events: usize,
+    /// What a commit may take.
+    longest: Duration,
+    given: u64,
+    /// How many had been given at some moments; the oldest first.
+    notes: VecDeque<(u64, Instant)>,
+    committed: u64,
+    last_commit: Option<Instant>,
+}
+
+impl Allowance {
+    pub(super) fn new(first: usize, longest: Duration) -> Self {
+        Self {
+            events: first,
+            longest,
+            given: 0,
+            notes: VecDeque::new(),
+            committed: 0,
+            last_commit: None,
+        }
+    }
+
+    /// Events that strfry may hold uncommitted now.
+    pub(super) fn events(&self) -> usize {
+        self.events
+    }
+
+    /// Another strfry begins with nothing.
+    pub(super) fn start_again(&mut self) {
+        (self.given, self.committed) = (0, 0);
+        self.notes.clear();
+        self.last_commit = None;
+    }
+
+    /// From now on a commit may take so long.
+    pub(super) fn limit(&mut self, longest: Duration, first: usize) {
+        if longest < self.longest {
+            self.events = self.events.min(first);
+        }
+        self.longest = longest;
+    }
+
+    /// strfry is given an event.
+    pub(super) fn note_given(&mut self) {
+        self.given += 1;
+        if self.given % EVENTS_PER_NOTE == 1 {
+            self.notes.push_back((self.given, Instant::now()));
+        }
+    }
+
+    /// Learns from a commit.
+    pub(super) fn note_commit(&mut self, commit: Commit) {
+        self.committed = self.committed.saturating_add(commit.events);
+        // It cannot have begun before it had its last event, nor before the one before it ended.
+        let mut began = self.last_commit.replace(commit.at);
+        while let Some(&(number, at)) = self.notes.front()
+            && number <= self.committed
+        {
+            began = began.max(Some(at));
+            self.notes.pop_front();
+        }
+        let Some(began) = began else { return };
+        self.learn(commit.events, commit.at.saturating_duration_since(began));
+    }
+
+    fn learn(&mut self, events: u64, took: Duration) {
+        let events = usize::try_from(events).unwrap_or(usize::MAX);
+        let share = self.longest.as_secs_f64() / took.as_secs_f64().max(1e-4);
+        // How many would have taken as long as is allowed; more events at once cost less each.
+        let fitting = (events as f64 * share) as usize;
+        if took > self.longest {
+            self.events = fitting.min(self.events);
+        } else if events >= self.events / 2 {
+            let most = self.events.saturating_mul(GROWTH as usize);
+            self.events = fitting.clamp(self.events, most.max(self.events));
+        }
+        self.events = self.events.clamp(LEAST_ALLOWANCE, MOST_UNSETTLED);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Commits as many as are allowed, each of which takes `fixed` and `each` for an event.
+    fn after(commits: usize, first: usize, fixed: Duration, each: Duration) -> Vec<usize> {
+        let mut allowance = Allowance::new(first, SECOND);
+        (0..commits)
+            .map(|_| {
+                let events = allowance.events();
+                allowance.learn(events as u64, fixed + each * u32::try_from(events).unwrap());
+                allowance.events()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn it_grows_to_what_fits_and_no_more() {
+        let cheap = after(4, 4_000, Duration::from_millis(10), Duration::from_micros(10));
+        assert_eq!(cheap, [16_000, 64_000, 98_461, 98_994]);
+    }
+
+    #[test]
+    fn it_shrinks_at_once_when_a_commit_takes_too_long_but_not_to_nothing() {
+        assert_eq!(after(1, 10_000, Duration::ZERO, Duration::from_micros(400)), [2_500]);
+        assert_eq!(after(1, 10_000, 60 * SECOND, Duration::ZERO), [LEAST_ALLOWANCE]);
+    }
+
+    #[test]
+    fn a_commit_of_few_events_says_nothing_about_many() {
+        let mut allowance = Allowance::new(4_000, SECOND);
+        allowance.learn(10, Duration::from_millis(100));
+        assert_eq!(allowance.events(), 4_000);
+    }
+
+    #[test]
+    fn the_time_in_which_nothing_was_given_is_none_of_a_commit() {
+        let start = Instant::now();
+        let mut allowance = Allowance::new(100_000, SECOND);
+        allowance.note_commit(Commit { events: 0, at: start });
+        (allowance.given, allowance.committed) = (65, 0);
+        allowance.notes.push_back((1, start + 50 * SECOND));
+        allowance.notes.push_back((65, start + 60 * SECOND));
+        // The 65th was given long after the commit before.
+        allowance.note_commit(Commit { events: 65, at: start + 60 * SECOND + SECOND / 2 });
+        assert_eq!(allowance.events(), 100_000);
+    }
+
+    #[test]
+    fn a_relay_that_comes_is_given_way_at_once() {
+        let mut allowance = Allowance::new(100_000, 15 * SECOND);
+        allowance.limit(SECOND, 4_000);
+        assert_eq!((allowance.events(), allowance.longest), (4_000, SECOND));
+        allowance.limit(15 * SECOND, 20_000);
+        assert_eq!((allowance.events(), allowance.longest), (4_000, 15 * SECOND));
+    }
+}
