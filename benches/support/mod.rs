@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
+use rayon::prelude::*;
 use serde_json::json;
 use strfry_companion::import::{EventLimits, StoredEvent};
 use strfry_companion::nostr::{Event, Pubkey};
@@ -64,6 +65,90 @@ pub fn event(authors: &[Author], number: u64) -> String {
 /// An event as strfry stores it.
 pub fn stored(line: &str) -> StoredEvent {
     StoredEvent::encode(&Event::parse(line).unwrap(), &EventLimits::default()).unwrap()
+}
+
+/// Authors of the large databases. Four of five have a profile.
+pub const MANY_AUTHORS: u64 = 20_000;
+
+/// Seconds between two events of a large database: a million are 81 days.
+const SECONDS_BETWEEN: u64 = 7;
+
+/// A database with this many events of [`MANY_AUTHORS`] authors, with their index entries 1.6 kB
+/// each. Grows from the largest one that is there.
+pub fn large_database(count: u64) -> PathBuf {
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench-databases");
+    let directory = target.join(format!("large-{count}"));
+    if directory.join("complete").exists() {
+        return directory;
+    }
+    println!("making a database of {count} events in {}", directory.display());
+    let _ = fs::remove_dir_all(&directory);
+    fs::create_dir_all(&directory).unwrap();
+    let is_there = |&smaller: &u64| {
+        smaller < count && target.join(format!("large-{smaller}/complete")).exists()
+    };
+    let begun = LARGE.into_iter().filter(is_there).max().unwrap_or(0);
+    if begun > 0 {
+        let smaller = target.join(format!("large-{begun}/data.mdb"));
+        fs::copy(smaller, directory.join("data.mdb")).unwrap();
+    }
+    let authors = Author::all(0..MANY_AUTHORS);
+    let writer = Writer::open(&directory, Durability::NotSynced).unwrap();
+    for start in (begun..count).step_by(100_000) {
+        let batch = events::events(100_000.min(count - start) as usize, |number| {
+            large_event(&authors, start + number)
+        });
+        let batch: Vec<NewEvent> =
+            batch.par_iter().map(|line| NewEvent::from(&stored(line))).collect();
+        writer.write_events(&batch).unwrap();
+    }
+    drop(writer);
+    fs::write(directory.join("complete"), "").unwrap();
+    directory
+}
+
+/// The sizes of the large databases.
+pub const LARGE: [u64; 3] = [1_000_000, 5_000_000, 10_000_000];
+
+/// One of the events of [`large_database`]: notes, reactions and comments with tags, as relays hold
+/// them. Every tenth second has an event of none of them.
+pub fn large_event(authors: &[Author], number: u64) -> String {
+    let mut random = fastrand::Rng::with_seed(number);
+    let author = &authors[random.usize(..authors.len())];
+    let created_at = events::START + number * SECONDS_BETWEEN;
+    if number < MANY_AUTHORS {
+        let author = &authors[number as usize];
+        if !number.is_multiple_of(5) {
+            return author.profile(created_at, &format!("name {number}"));
+        }
+    }
+    note_of_a_day(author, authors, &mut random, created_at)
+}
+
+/// Events that [`large_database`] does not hold, spread over its whole time.
+pub fn event_beside(authors: &[Author], number: u64, of: u64, database: u64) -> String {
+    let mut random = fastrand::Rng::with_seed(u64::MAX - number);
+    let author = &authors[random.usize(..authors.len())];
+    let created_at = events::START + number * (database * SECONDS_BETWEEN) / of + 1;
+    note_of_a_day(author, authors, &mut random, created_at)
+}
+
+fn note_of_a_day(
+    author: &Author,
+    authors: &[Author],
+    random: &mut fastrand::Rng,
+    created_at: u64,
+) -> String {
+    let kind = [1, 1, 7, 1111][random.usize(..4)];
+    let other = &authors[random.usize(..authors.len())];
+    let root: String = (0..4).map(|_| format!("{:016x}", random.u64(..))).collect();
+    let text = "What everybody writes about on an ordinary day. ".repeat(3);
+    let (tags, text) = match kind {
+        1 => (json!([["t", "day"]]), text.as_str()),
+        7 => (json!([["e", root], ["p", other.pubkey()]]), "+"),
+        _ => (json!([["e", root, "", "root"], ["p", other.pubkey()], ["t", "day"]]), text.as_str()),
+    };
+    author.event(kind, created_at, tags, text)
 }
 
 /// Pubkeys of some authors of [`database`], some of whom have no profile.
