@@ -79,7 +79,7 @@ pub fn metrics(summary: &Summary) -> String {
     metrics.gauge("recovered_profiles", help, profiles.recovered);
     metrics.gauge("imported_bytes", "Bytes of the imported events.", summary.gained.bytes);
     if let Some(bytes) = summary.bytes_written {
-        metrics.gauge("written_bytes", "Bytes that strfry made the disk write.", bytes);
+        metrics.gauge("written_bytes", "Bytes that strfry wrote for them.", bytes);
     }
     metrics.gauge("errors", "What went wrong beside peers.", summary.errors.len());
     if let Some(memory) = summary.peak_memory {

@@ -109,6 +109,7 @@ pub async fn run(
     let not_noted = promise.write(&db);
     fetched?;
 
+    checked.notices.iter().for_each(|notice| log.warn(clean_whole_for_log(notice)));
     let writing = Instant::now();
     let mut errors = errors_of(&checked, stopped, job.max_time);
     let mut profiles = if job.profiles {
@@ -138,6 +139,7 @@ pub async fn run(
         deleted: checked.examples.deleted,
         gained: checked.gains.summary(),
         bytes_written: checked.bytes_written,
+        notices: checked.notices.clone(),
         phases,
         peak_memory: peak_memory(),
         peers: peers.iter_mut().map(Asked::summary).collect(),

@@ -59,8 +59,10 @@ pub struct Summary {
     pub deleted: Vec<Instead>,
     /// What came into the database.
     pub gained: Gained,
-    /// Bytes that strfry made the disk write, where Linux counts them for us.
+    /// Bytes that strfry has written, where Linux counts them for us.
     pub bytes_written: Option<u64>,
+    /// What is worth knowing, and makes nothing incomplete.
+    pub notices: Vec<String>,
     /// How long its parts took, in their order.
     pub phases: Vec<PhaseSummary>,
     /// The most memory that the process had at once, in bytes; null if that is not known.

@@ -109,6 +109,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         false if is_quiet() => Ok(()),
         false => print(&in_words(&summary)),
     };
+    summary.notices.iter().for_each(tell);
     // Last, where a person looks for why an import is incomplete.
     for error in &summary.errors {
         tell(error);
@@ -154,7 +155,7 @@ fn in_words(summary: &Summary) -> String {
     let imported = summary.events_of(Class::Imported);
     if let Some(bytes) = summary.bytes_written.filter(|_| imported > 0) {
         text.push_str(&format!(
-            "  strfry made the disk write {}, {} an event\n",
+            "  strfry wrote {}, {} an event\n",
             in_bytes(bytes),
             in_bytes(bytes / imported)
         ));

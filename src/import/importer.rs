@@ -21,8 +21,8 @@ use super::encode::StoredEvent;
 use super::fate::Fate;
 use super::head::EventHead;
 use super::limits::{
-    EVENTS_LOOKED_UP, EVENTS_PER_CONFIRMATION, FIRST_BYTES, LAST_WORDS, MOST_UNSETTLED,
-    PATIENCE_AFTER_END_OF_INPUT, PATIENCE_AFTER_EXIT,
+    EVENTS_CONFIRMED_AT_ONCE, EVENTS_PER_CONFIRMATION, EVENTS_TRIED, FIRST_BYTES, LAST_WORDS,
+    MOST_UNSETTLED, PATIENCE_AFTER_END_OF_INPUT, PATIENCE_AFTER_EXIT,
 };
 use super::neighbours::{CommitTime, Neighbours};
 use super::rejection::reason;
@@ -93,6 +93,7 @@ pub struct Importer<'db, T> {
     /// Events that were given to a child of their own, which died; never given again.
     suspects: Vec<Suspect<T>>,
     troubles: Vec<String>,
+    notices: Vec<String>,
     stop: Stop,
     settled: Vec<Settled<T>>,
 }
@@ -144,6 +145,7 @@ impl<'db, T> Importer<'db, T> {
             deaths: 0,
             suspects: Vec::new(),
             troubles: Vec::new(),
+            notices: Vec::new(),
             stop,
             settled: Vec::new(),
         }
@@ -168,7 +170,7 @@ impl<'db, T> Importer<'db, T> {
         let head = EventHead::from(&event);
         let text = self.spool.put(event);
         lane.unconfirmed.push_back(Given { head, text, tag });
-        self.troubles.extend(self.spool.take_trouble());
+        self.notices.extend(self.spool.take_trouble());
         started?;
         if is_full && let Err(error) = self.wait(number, Goal::Written) {
             self.replace_child(number, error)?;
@@ -222,6 +224,11 @@ impl<'db, T> Importer<'db, T> {
     /// What went wrong with strfry and did not end the import.
     pub fn take_troubles(&mut self) -> Vec<String> {
         std::mem::take(&mut self.troubles)
+    }
+
+    /// What is worth knowing, and makes nothing incomplete.
+    pub fn take_notices(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notices)
     }
 
     /// Ends the input, waits for strfry, and settles every event. What is not there is given to a
@@ -494,20 +501,45 @@ impl<'db, T> Importer<'db, T> {
     /// Settles those of a lane's events that are in the database, whatever strfry says of them.
     /// Returns how many.
     fn settle_what_is_there(&mut self, number: usize) -> Result<u64, ImportError> {
-        let lane = &self.lanes[number];
-        let ids: Vec<EventId> = lane.unconfirmed.iter().map(|given| given.head.id()).collect();
-        let mut is_there = self.db.contains_each(&ids)?.into_iter();
+        let all = &self.lanes[number].unconfirmed;
+        // If none of these is there, none of the others is: it commits them in their order.
+        let step = (all.len() / EVENTS_TRIED).max(1);
+        let tried: Vec<EventId> = all.iter().step_by(step).map(|given| given.head.id()).collect();
+        if !self.db.contains_each(&tried)?.contains(&true) {
+            return Ok(0);
+        }
+        let mut count = 0;
+        let mut left = self.lanes[number].unconfirmed.len();
+        while left > 0 {
+            let lane = &mut self.lanes[number];
+            let some = lane.unconfirmed.drain(..left.min(EVENTS_CONFIRMED_AT_ONCE)).collect();
+            left = left.saturating_sub(EVENTS_CONFIRMED_AT_ONCE);
+            let (there, rest) = self.split_off_what_is_there(some)?;
+            count += there.len() as u64;
+            self.settle_as(there, |_| Fate::Imported);
+            // Once through, all are in their order again.
+            self.lanes[number].unconfirmed.extend(rest);
+        }
         let lane = &mut self.lanes[number];
-        let all = std::mem::take(&mut lane.unconfirmed);
-        let (there, rest): (Vec<_>, Vec<_>) =
-            all.into_iter().partition(|_| is_there.next().unwrap_or(false));
-        lane.unconfirmed = rest.into();
-        let count = there.len() as u64;
         // strfry counts them, too, when it says how many it is through with.
         lane.looked_up = lane.looked_up.saturating_add(count);
         self.imported = self.imported.saturating_add(count);
-        self.settle_as(there, |_| Fate::Imported);
         Ok(count)
+    }
+
+    /// Those events that are in the database, and the others.
+    fn split_off_what_is_there(
+        &mut self,
+        events: Vec<Given<T>>,
+    ) -> Result<(Vec<Given<T>>, Vec<Given<T>>), ReadError> {
+        let ids: Vec<EventId> = events.iter().map(|given| given.head.id()).collect();
+        match self.db.contains_each(&ids) {
+            Ok(is_there) => {
+                let mut is_there = is_there.into_iter();
+                Ok(events.into_iter().partition(|_| is_there.next().unwrap_or(false)))
+            }
+            Err(error) => Err(self.cannot_confirm(events, error)),
+        }
     }
 
     /// Looks up what strfry says that it is through with.
@@ -518,7 +550,13 @@ impl<'db, T> Importer<'db, T> {
             let through = lane.child.as_ref().map_or(0, |child| child.log.through());
             let count = usize::try_from(through.saturating_sub(lane.looked_up));
             let count = count.unwrap_or(usize::MAX).min(lane.unconfirmed.len());
-            lane.looked_up = through.max(lane.looked_up);
+            if count == lane.unconfirmed.len() {
+                lane.looked_up = through.max(lane.looked_up);
+            }
+            // Not all of a large commit at once, so that what is settled is handed on meanwhile.
+            let count = count.min(EVENTS_CONFIRMED_AT_ONCE);
+            lane.looked_up =
+                through.min(lane.looked_up.saturating_add(count as u64)).max(lane.looked_up);
             let events: Vec<_> = lane.unconfirmed.drain(..count).collect();
             let unexplained = self.confirm(events)?;
             self.lanes[number].unexplained.extend(unexplained);
@@ -537,7 +575,7 @@ impl<'db, T> Importer<'db, T> {
         commits.into_iter().for_each(|commit| lane.allowance.note_commit(commit));
         let own: Vec<u32> =
             self.lanes.iter().filter_map(|lane| lane.child.as_ref()?.process_id()).collect();
-        self.troubles.extend(self.neighbours.look(self.db, &own));
+        self.notices.extend(self.neighbours.look(self.db, &own));
         let (longest, first) = self.neighbours.longest_commit();
         self.lanes.iter_mut().for_each(|lane| lane.allowance.limit(longest, first));
     }
@@ -586,37 +624,49 @@ impl<'db, T> Importer<'db, T> {
 
     /// Settles what the database explains, and returns the rest.
     fn confirm(&mut self, events: Vec<Given<T>>) -> Result<Vec<Given<T>>, ReadError> {
-        let ids: Vec<EventId> = events.iter().map(|given| given.head.id()).collect();
-        let is_there = match self.db.contains_each(&ids) {
-            Ok(is_there) => is_there,
-            Err(error) => return Err(self.cannot_confirm(events, error)),
-        };
-        let mut is_there = is_there.into_iter();
-        let (there, mut rest): (Vec<_>, Vec<_>) =
-            events.into_iter().partition(|_| is_there.next().unwrap_or(false));
-        self.imported = self.imported.saturating_add(there.len() as u64);
-        self.settle_as(there, |_| Fate::Imported);
         let mut unexplained = Vec::new();
-        while !rest.is_empty() {
-            let later = rest.split_off(rest.len().min(EVENTS_LOOKED_UP));
-            match self.look_up(&rest) {
-                Ok(fates) => {
-                    for (given, fate) in std::mem::replace(&mut rest, later).into_iter().zip(fates)
-                    {
-                        match fate {
-                            Some(fate) => self.settle_given(given, fate),
-                            None => unexplained.push(given),
-                        }
-                    }
+        let mut events = events.into_iter();
+        loop {
+            let some: Vec<_> = events.by_ref().take(EVENTS_CONFIRMED_AT_ONCE).collect();
+            if some.is_empty() {
+                return Ok(unexplained);
+            }
+            let confirmed = match self.split_off_what_is_there(some) {
+                Ok((there, rest)) => {
+                    self.imported = self.imported.saturating_add(there.len() as u64);
+                    self.settle_as(there, |_| Fate::Imported);
+                    self.explain(rest, &mut unexplained)
                 }
-                Err(error) => {
-                    rest.extend(later);
-                    rest.append(&mut unexplained);
-                    return Err(self.cannot_confirm(rest, error));
-                }
+                Err(error) => Err(error),
+            };
+            if let Err(error) = confirmed {
+                unexplained.extend(events);
+                return Err(self.cannot_confirm(unexplained, error));
             }
         }
-        Ok(unexplained)
+    }
+
+    /// Settles events that are not there, as far as the database says why.
+    fn explain(
+        &mut self,
+        events: Vec<Given<T>>,
+        unexplained: &mut Vec<Given<T>>,
+    ) -> Result<(), ReadError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        match self.look_up(&events) {
+            Ok(fates) => {
+                for (given, fate) in events.into_iter().zip(fates) {
+                    match fate {
+                        Some(fate) => self.settle_given(given, fate),
+                        None => unexplained.push(given),
+                    }
+                }
+                Ok(())
+            }
+            Err(error) => Err(self.cannot_confirm(events, error)),
+        }
     }
 
     /// What the database says of each. What cannot be read again is looked up without its tags.

@@ -99,8 +99,12 @@ pub const DEBOUNCE: Duration = Duration::from_millis(100);
 /// Unconfirmed events that strfry is through with after which the database is asked.
 pub const EVENTS_PER_CONFIRMATION: u64 = 2_000;
 
-/// Events that are not where they should be, of which the texts are read at once.
-pub const EVENTS_LOOKED_UP: usize = 1_000;
+/// Events that are looked up at once: those that are not there are read again together, and what is
+/// settled is handed on before the next.
+pub const EVENTS_CONFIRMED_AT_ONCE: usize = 4_000;
+
+/// Events by which a first look sees whether any of those that strfry holds are in the database.
+pub const EVENTS_TRIED: usize = 256;
 
 /// Children that may die in one run. Each event that kills strfry costs four or five, until it
 /// stands alone; a strfry that dies whatever it is given is started no more often than this.

@@ -73,14 +73,16 @@ pub struct Ended<L> {
     /// What went wrong besides: strfry had to be started twice, or does not say why an event is not
     /// in the database.
     pub troubles: Vec<String>,
-    /// Bytes that strfry made the disk write, as far as that can be seen.
+    /// What is worth knowing, and makes nothing incomplete.
+    pub notices: Vec<String>,
+    /// Bytes that strfry has written, as far as that can be seen.
     pub bytes_written: Option<u64>,
 }
 
 impl<L> Ended<L> {
     fn panicked() -> Self {
         let error = Some(ImportError::Panicked);
-        Self { ledger: None, error, troubles: Vec::new(), bytes_written: None }
+        Self { ledger: None, error, troubles: Vec::new(), notices: Vec::new(), bytes_written: None }
     }
 }
 
@@ -335,8 +337,9 @@ impl<L: Ledger> Run<'_, L> {
         }
         self.settle();
         let troubles = self.importer.as_mut().map(Importer::take_troubles).unwrap_or_default();
+        let notices = self.importer.as_mut().map(Importer::take_notices).unwrap_or_default();
         let bytes_written = self.importer.as_ref().and_then(Importer::bytes_written);
-        Ended { ledger: Some(self.ledger), error: self.error, troubles, bytes_written }
+        Ended { ledger: Some(self.ledger), error: self.error, troubles, notices, bytes_written }
     }
 
     /// The next slot. While there is none, strfry gets what is buffered.

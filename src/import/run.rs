@@ -174,6 +174,7 @@ pub fn run(
         superseded: examples.superseded,
         deleted: examples.deleted,
         bytes_written: ended.bytes_written,
+        notices: ended.notices,
         errors,
     };
     if !ended.error.is_some_and(|error| error.is_failure()) {

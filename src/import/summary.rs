@@ -40,8 +40,10 @@ pub struct Summary {
     pub superseded: Vec<Instead>,
     /// Some of those that were deleted, and by which event.
     pub deleted: Vec<Instead>,
-    /// Bytes that strfry made the disk write, where Linux counts them for us.
+    /// Bytes that strfry has written, where Linux counts them for us.
     pub bytes_written: Option<u64>,
+    /// What is worth knowing, and makes nothing incomplete.
+    pub notices: Vec<String>,
     /// What went wrong beside events: an input, strfry, the file of rejects.
     pub errors: Vec<String>,
 }

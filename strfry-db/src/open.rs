@@ -20,7 +20,7 @@ use crate::lmdb::files::{Files, open_to_read};
 use crate::lmdb::lock_file;
 use crate::lmdb::map::GrowingMap;
 use crate::lmdb::meta_page::{MetaPage, MetaPages};
-use crate::lmdb::reader_table;
+use crate::lmdb::reader_locks;
 use crate::read::storage::Readers;
 use crate::txn::copies::{Copies, SparePages};
 use crate::txn::moment::{Moment, Seen};
@@ -355,12 +355,12 @@ impl StrfryDb {
 }
 
 impl StrfryDb {
-    /// The processes that have slots for readers in the lock file and live, such as a relay: as they
-    /// know themselves, in their own namespace of PIDs. Empty without a lock file. `None` if this
+    /// The processes that have the database open and have read it, such as a relay: their PIDs as
+    /// they know themselves, in their own namespaces. Empty without a lock file. `None` if this
     /// process shares that file: then it must not be looked at.
     ///
     /// # Errors
-    /// The lock file cannot be found or read.
+    /// The lock file cannot be found or opened.
     #[doc(hidden)]
     pub fn reading_processes(&self) -> io::Result<Option<Vec<u32>>> {
         if self.has_lock_file() {
@@ -368,7 +368,7 @@ impl StrfryDb {
         }
         let files = Files::find(self.directory()).map_err(io::Error::other)?;
         match open_to_read(&files.lock_path()) {
-            Ok(file) => reader_table::living(&file).map(Some),
+            Ok(file) => reader_locks::holders(&file).map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Some(Vec::new())),
             Err(error) => Err(error),
         }

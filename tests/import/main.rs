@@ -9,6 +9,7 @@ mod golden;
 mod inputs;
 mod interrupted;
 mod killed;
+mod large;
 mod newest;
 mod refused;
 mod signals;

@@ -35,7 +35,9 @@ pub(in crate::backfill) struct Checked {
     pub(in crate::backfill) error: Option<ImportError>,
     /// What else went wrong with strfry.
     pub(in crate::backfill) troubles: Vec<String>,
-    /// Bytes that strfry made the disk write.
+    /// What is worth knowing, and makes nothing incomplete.
+    pub(in crate::backfill) notices: Vec<String>,
+    /// Bytes that strfry has written.
     pub(in crate::backfill) bytes_written: Option<u64>,
     /// The thread ended in a panic.
     pub(in crate::backfill) panicked: bool,
@@ -112,6 +114,7 @@ fn run(pipeline: Pipeline<Batch, Accounts>, mut work: mpsc::Receiver<Work>) -> C
         panicked: matches!(ended.error, Some(ImportError::Panicked)),
         error: ended.error,
         troubles: ended.troubles,
+        notices: ended.notices,
         bytes_written: ended.bytes_written,
     }
 }

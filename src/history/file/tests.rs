@@ -23,6 +23,7 @@ fn summary(received: u64) -> Summary {
         deleted: Vec::new(),
         gained: Gained::default(),
         bytes_written: None,
+        notices: Vec::new(),
         phases: vec![PhaseSummary { name: "Importing".to_owned(), seconds: 0.5 }],
         peak_memory: Some(1),
         peers: Vec::new(),

@@ -9,4 +9,4 @@ pub(crate) mod map;
 pub(crate) mod meta_page;
 pub(crate) mod page;
 mod reach;
-pub(crate) mod reader_table;
+pub(crate) mod reader_locks;
