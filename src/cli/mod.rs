@@ -41,6 +41,7 @@ mod trace;
 mod values;
 mod verify;
 mod wait;
+mod wrapped;
 
 use std::ffi::OsString;
 use std::path::Path;
