@@ -28,7 +28,8 @@ pub(super) fn wrapped(
         let is_first = line.len() == front.len();
         let width = line.width().saturating_add(word.width()).saturating_add(1);
         if !is_first && width > room {
-            lines.push(std::mem::replace(&mut line, format!("{front}{word}")));
+            lines.push(line.trim_end().to_owned());
+            line = format!("{front}{word}");
         } else {
             line.push_str(if is_first { "" } else { " " });
             line.push_str(word);
