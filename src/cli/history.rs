@@ -160,15 +160,14 @@ impl Arguments {
             return print("No run yet: the next backfill writes the first line.\n");
         }
         let mut text = String::from(
-            "  #  started (UTC)        status           took   received   imported    peers  \
-             profiles missing\n",
+            "  # started (UTC)       status          took received imported peers no profile\n",
         );
         for (position, (run, _)) in history.runs.iter().enumerate() {
             let peers = format!("{}/{}", run.complete_peers(), run.peers.len());
             let took = duration(run.seconds);
             let _ = writeln!(
                 text,
-                "{:>3}  {}  {:<10}  {took:>10}  {:>9}  {:>9}  {peers:>7}  {:>16}",
+                "{:>3} {} {:<10} {took:>9} {:>8} {:>8} {peers:>5} {:>10}",
                 position + 1,
                 run.began(),
                 status(run.status),
