@@ -27,7 +27,9 @@ use super::stats;
 use super::strfry::{StrfryArguments, Target};
 use super::wait::{PROGRESS, StandardError};
 use crate::backfill::limits::STRANGERS_EVENTS;
-use crate::backfill::{self, Class, Job, Output, PeerStatus, PeerSummary, Status, Summary};
+use crate::backfill::{
+    self, Class, Job, NO_FALLBACK_ANSWERED, Output, PeerStatus, PeerSummary, Status, Summary,
+};
 use crate::files;
 use crate::history::{self, AppendError};
 use crate::import::StrfryCommand;
@@ -171,6 +173,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     }
     let printed = if arguments.json || is_quiet() {
         let printed = if arguments.json { print_json(&summary) } else { Ok(()) };
+        if !summary.silent_fallback().is_empty() {
+            tell(NO_FALLBACK_ANSWERED);
+        }
         for why in reasons(&summary) {
             tell(clean_whole_for_log(&why));
         }
@@ -185,6 +190,20 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
 }
 
 impl Arguments {
+    /// Whether a run finds whom to ask, and for whose events.
+    ///
+    /// # Errors
+    /// What such a run would end with.
+    pub(super) fn finds_whom_to_ask(&self) -> Result<()> {
+        let named = self.asking.named(&self.node)?;
+        let discovery = self.node.discover(self.asking.reaching.policy());
+        let sources = self.node.pubkeys(&discovery);
+        let blacklist =
+            Blacklist::read(&self.node.paths().blacklist(), &sources.local).or_usage()?;
+        named.peers(discovery, &self.node)?;
+        named.pubkeys(sources, &blacklist, &self.node).map(drop)
+    }
+
     /// Public relays to ask for profiles.
     fn fallback(&self) -> Result<Vec<Peer>> {
         let public: Vec<&str> = match self.fallback_relays.as_slice() {
@@ -329,7 +348,11 @@ impl Arguments {
                 paths.home().display()
             )));
         }
-        log.info(format_args!("{} peers, {} pubkeys", peers.len(), pubkeys.len()));
+        log.info(format_args!(
+            "{}, {}",
+            counted(peers.len(), "peer"),
+            counted(pubkeys.len(), "pubkey")
+        ));
         Ok(Job {
             peers,
             fallback,
@@ -445,6 +468,14 @@ fn in_words(summary: &Summary) -> String {
     }
     for (class, count) in summary.classes() {
         text.push_str(&format!("  {class:<16} {count:>9}\n"));
+    }
+    let silent = summary.silent_fallback();
+    if !silent.is_empty() {
+        text.push_str(&format!("{NO_FALLBACK_ANSWERED}:\n"));
+    }
+    for relay in silent {
+        let why = relay.reasons();
+        text.push_str(&format!("  {}: {}\n", clean_for_log(&relay.url), clean_for_log(&why)));
     }
     if summary.status != Status::Complete {
         text.push_str(&format!("{status}, because:\n"));

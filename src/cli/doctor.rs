@@ -127,6 +127,8 @@ impl Arguments {
         findings.extend(doctor::files(&self.written(&paths, history.clone()), &precious));
         findings.push(self.pubkeys());
         findings.push(doctor::running(&paths.lock(), &paths.log()));
+        let db = opened.as_ref().and_then(|(opened, _)| Some(&opened.as_ref().ok()?.db));
+        findings.extend(db.and_then(|db| doctor::state(&paths.peer_state(), db)));
         findings.push(doctor::last_run(&history, &paths.peer_state(), Timestamp::now()));
         Ok(findings)
     }
