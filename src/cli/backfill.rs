@@ -26,6 +26,7 @@ use super::signals::{IMPORTING, stop_on_signals};
 use super::stats;
 use super::strfry::{StrfryArguments, Target};
 use super::wait::{PROGRESS, StandardError};
+use super::wrapped::fit;
 use crate::backfill::limits::STRANGERS_EVENTS;
 use crate::backfill::{
     self, Class, Job, NO_FALLBACK_ANSWERED, Output, PeerStatus, PeerSummary, Status, Summary,
@@ -181,7 +182,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         }
         printed
     } else {
-        print(&in_words(&summary))
+        print(&fit(&in_words(&summary)))
     };
     if arguments.as_script && !summary.dry_run {
         start_report(&paths, &log);

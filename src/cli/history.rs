@@ -11,6 +11,7 @@ use super::exit::{Failure, OrFail, Outcome, Result, tell};
 use super::help::OUTPUT;
 use super::node::NodeArguments;
 use super::output::{counted, peer_label, print, print_json};
+use super::wrapped::fit;
 use crate::backfill::{PeerStatus, Status};
 use crate::history::{self, Difference, History, Run};
 use crate::report::clean_for_log;
@@ -112,7 +113,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
             if arguments.json {
                 print_json(&RawValue::from_string(line.clone()).or_cannot_run()?)?;
             } else {
-                print(&in_words(run))?;
+                print(&fit(&in_words(run)))?;
             }
         }
         What::Diff => {

@@ -39,9 +39,41 @@ pub(super) fn wrapped(
     lines
 }
 
+/// A text whose lines fit the terminal on standard output: what does not fit goes on below, two
+/// columns further in.
+pub(super) fn fit(text: &str) -> String {
+    fit_to(text, columns())
+}
+
+fn fit_to(text: &str, columns: Option<usize>) -> String {
+    let mut fitted = String::new();
+    for line in text.lines() {
+        let rest = line.trim_start_matches(' ');
+        let mut indent = " ".repeat(line.len().saturating_sub(rest.len()));
+        let beside = indent.len().saturating_add(2);
+        for (position, part) in wrapped(rest, columns, beside, "").iter().enumerate() {
+            if position == 1 {
+                indent.push_str("  ");
+            }
+            fitted.push_str(&indent);
+            fitted.push_str(part);
+            fitted.push('\n');
+        }
+    }
+    fitted
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_does_not_fit_goes_on_below_and_further_in() {
+        let text = "Incomplete, because:\n  wss://relay.example gave nothing: no answer\n";
+        let fitted = "Incomplete, because:\n  wss://relay.example gave\n    nothing: no answer\n";
+        assert_eq!(fit_to(text, Some(34)), fitted);
+        assert_eq!(fit_to(text, None), text);
+    }
 
     #[test]
     fn lines_fit_and_a_terminal_that_is_too_narrow_breaks_them_itself() {
