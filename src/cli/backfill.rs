@@ -174,9 +174,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     }
     let printed = if arguments.json || is_quiet() {
         let printed = if arguments.json { print_json(&summary) } else { Ok(()) };
-        if !summary.silent_fallback().is_empty() {
-            tell(NO_FALLBACK_ANSWERED);
-        }
         for why in reasons(&summary) {
             tell(clean_whole_for_log(&why));
         }
@@ -191,6 +188,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
 }
 
 impl Arguments {
+    /// Whether a run finds a strfry.
+    ///
+    /// # Errors
+    /// What such a run would end with.
+    pub(super) fn finds_strfry(&self) -> Result<()> {
+        self.strfry.command(&self.node, PATIENCE)?.check().or_cannot_run()
+    }
+
     /// Whether a run finds whom to ask, and for whose events.
     ///
     /// # Errors

@@ -338,4 +338,16 @@ fn a_directory_with_nothing_of_strfrys_is_not_made_its_directory() {
              ROOT/srv/strfry-db --strfry-bin={strfry} --quiet\n"
         )
     );
+    let warned = "strfry-companion: warning: as things are, that backfill ends at once: ";
+    assert!(said.err.starts_with(&format!("{warned}no peers: ")), "{}", said.err);
+
+    // A compose file is for a strfry that is not here.
+    let err = |what| {
+        let mut command = operator.companion(&["systemd", what, "--strfry-bin", "/nonexistent"]);
+        command.env("STRFRY_CONFIG", operator.at("etc/strfry.conf"));
+        operator.said(&mut command).err
+    };
+    let missing = format!("{warned}cannot start strfry (/nonexistent): ");
+    assert!(err("cron").starts_with(&missing), "{}", err("cron"));
+    assert!(err("compose").starts_with(&format!("{warned}no peers: ")), "{}", err("compose"));
 }

@@ -67,7 +67,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         What::Cron => cron::line(&deployment)?,
         What::Compose => compose::file(&deployment)?,
     })?;
-    if let Err(Failure::Usage(why) | Failure::CannotRun(why)) = backfill.finds_whom_to_ask() {
+    let finds_strfry = match arguments.what {
+        // It is in the image.
+        What::Compose => Ok(()),
+        _ => backfill.finds_strfry(),
+    };
+    let could_begin = finds_strfry.and_then(|()| backfill.finds_whom_to_ask());
+    if let Err(Failure::Usage(why) | Failure::CannotRun(why)) = could_begin {
         warn(format_args!("as things are, that backfill ends at once: {}", with_causes(&*why)));
     }
     Ok(Outcome::Complete)
