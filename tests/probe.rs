@@ -173,7 +173,7 @@ fn people_are_told_what_each_peer_can_do_without_the_terminal_codes_in_its_words
     let hosts = swarm.hosts();
     let line = |host: &str| format!("  ws://{host}  {host}\n    ");
     let lines = [
-        format!("1 stations in {}: 5 peers, 0 skipped\n", path.display()),
+        format!("1 station in {}: 5 peers, 0 skipped\n", path.display()),
         line(&hosts[0]),
         "connected in N ms, answers in N ms, compares (NIP-77), clock +3600 s, limit 500, \
          subscriptions 200, message 131072, filters 10, git+https://strfry.example, \

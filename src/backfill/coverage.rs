@@ -17,8 +17,8 @@ use std::hash::Hash;
 use by_kind::{ByKind, Cell};
 use intervals::{Intervals, KEPT};
 
-pub use file::StateError;
 pub(super) use file::StateFile;
+pub use file::{StateError, check_state};
 
 use super::limits::OWED_PARTS;
 use crate::nostr::{Filter, Pubkey};

@@ -34,7 +34,7 @@ mod accounts {
 }
 
 pub use crate::import::{Class, Status, Tally};
-pub use coverage::StateError;
+pub use coverage::{StateError, check_state};
 pub use diff::{DiffJob, PeerDiff, diff};
 pub use difference::{Side, Sides};
 pub use error::BackfillError;
@@ -48,7 +48,7 @@ pub use plan::since;
 pub use rehearsal::{Rehearsal, RehearsedRun, SavedState};
 pub use run::run;
 pub use summary::{
-    GapSummary, PeerStatus, PeerSummary, PhaseSummary, ProfileCounts, Summary, VERSION,
-    WithheldSummary,
+    GapSummary, NO_FALLBACK_ANSWERED, PeerStatus, PeerSummary, PhaseSummary, ProfileCounts,
+    Summary, VERSION, WithheldSummary,
 };
 pub use tunnels::{Ipfs, Tunnels};

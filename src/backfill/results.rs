@@ -5,7 +5,7 @@ use jiff::Timestamp;
 
 use super::accounts::Class;
 use super::job::Output;
-use super::summary::{PeerStatus, PeerSummary, Summary};
+use super::summary::{NO_FALLBACK_ANSWERED, PeerStatus, PeerSummary, Summary};
 use crate::import::Status;
 use crate::nostr::{Event, Pubkey, kind};
 use crate::profile::{self, Profile, ProfileRecord};
@@ -143,6 +143,9 @@ pub(super) fn log_summary(log: &RunLog, summary: &Summary) {
     log.info(format_args!("{} events received: {}", summary.received, classes.join(" ")));
     for (reason, count) in &summary.reasons {
         log.info(format_args!("  {count} refused: {}", clean_for_log(reason)));
+    }
+    if !summary.silent_fallback().is_empty() {
+        log.record(Level::Warn, NO_FALLBACK_ANSWERED);
     }
     for error in &summary.errors {
         // strfry's own lines quote events.

@@ -23,8 +23,14 @@ const GAPS_NAMED: usize = 20;
 /// As the source of a peer: named by an author as a place where they publish.
 const AUTHOR: &str = "author";
 
+/// As the source of a peer: a public relay.
+const FALLBACK: &str = "fallback";
+
 /// Version of the JSON form; raised when a field changes its meaning or goes away.
 pub const VERSION: u32 = 1;
+
+/// What people are told of [`Summary::silent_fallback`].
+pub const NO_FALLBACK_ANSWERED: &str = "No public relay answered about the missing profiles";
 
 /// A whole run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -190,7 +196,7 @@ impl PeerSummary {
             source: match peer.source {
                 PeerSource::Swarm { .. } => "swarm",
                 PeerSource::CommandLine => "command-line",
-                PeerSource::Fallback => "fallback",
+                PeerSource::Fallback => FALLBACK,
                 PeerSource::Author => AUTHOR,
             },
             since: None,
@@ -304,10 +310,22 @@ impl Summary {
         Class::ALL.iter().filter_map(counted)
     }
 
+    /// Public relays, if a profile is missing and none of them answered anything about it: the profile
+    /// may be there.
+    pub fn silent_fallback(&self) -> Vec<&PeerSummary> {
+        silent_fallback(&self.fallback, self.profiles.missing)
+    }
+
     /// Peers that gave all that was asked.
     pub fn complete_peers(&self) -> usize {
         self.peers.iter().filter(|peer| peer.status == PeerStatus::Complete).count()
     }
+}
+
+fn silent_fallback(asked: &[PeerSummary], missing: usize) -> Vec<&PeerSummary> {
+    let public: Vec<_> = asked.iter().filter(|relay| relay.source == FALLBACK).collect();
+    let is_silent = public.iter().all(|relay| relay.status == PeerStatus::Failed);
+    if missing > 0 && is_silent { public } else { Vec::new() }
 }
 
 #[cfg(test)]
@@ -347,6 +365,26 @@ mod tests {
                 "kind 4, for the parties to them only: left out",
             ]
         );
+    }
+
+    #[test]
+    fn public_relays_are_silent_if_none_answered_and_a_profile_is_missing() {
+        let relay = |source, status| {
+            let peer = explicit_peer("wss://relay.example").unwrap();
+            let summary = PeerSummary::new(&peer, &FetchOutcome::default(), &Tally::default());
+            PeerSummary { source, status, ..summary }
+        };
+        let silent = |missing, relays: &[(&'static str, PeerStatus)]| {
+            let fallback: Vec<_> =
+                relays.iter().map(|&(source, status)| relay(source, status)).collect();
+            silent_fallback(&fallback, missing).len()
+        };
+        let (gone, well) = (PeerStatus::Failed, PeerStatus::Complete);
+        assert_eq!(silent(1, &[(FALLBACK, gone), (FALLBACK, gone), (AUTHOR, well)]), 2);
+        assert_eq!(silent(0, &[(FALLBACK, gone)]), 0);
+        assert_eq!(silent(1, &[(FALLBACK, gone), (FALLBACK, well)]), 0);
+        assert_eq!(silent(1, &[(FALLBACK, gone), (FALLBACK, PeerStatus::Incomplete)]), 0);
+        assert_eq!(silent(1, &[(AUTHOR, gone)]), 0);
     }
 
     #[test]

@@ -27,8 +27,11 @@ use super::signals::{IMPORTING, stop_on_signals};
 use super::stats;
 use super::strfry::{StrfryArguments, Target};
 use super::wait::{PROGRESS, StandardError};
+use super::wrapped::fit;
 use crate::backfill::limits::STRANGERS_EVENTS;
-use crate::backfill::{self, Class, Job, Output, PeerStatus, PeerSummary, Status, Summary};
+use crate::backfill::{
+    self, Class, Job, NO_FALLBACK_ANSWERED, Output, PeerStatus, PeerSummary, Status, Summary,
+};
 use crate::files;
 use crate::history::{self, AppendError};
 use crate::import::StrfryCommand;
@@ -179,7 +182,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         }
         printed
     } else {
-        print(&in_words(&summary))
+        print(&fit(&in_words(&summary)))
     };
     if arguments.as_script && !summary.dry_run {
         start_report(&paths, &log);
@@ -188,6 +191,28 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
 }
 
 impl Arguments {
+    /// Whether a run finds a strfry.
+    ///
+    /// # Errors
+    /// What such a run would end with.
+    pub(super) fn finds_strfry(&self) -> Result<()> {
+        self.strfry.command(&self.node, PATIENCE)?.check().or_cannot_run()
+    }
+
+    /// Whether a run finds whom to ask, and for whose events.
+    ///
+    /// # Errors
+    /// What such a run would end with.
+    pub(super) fn finds_whom_to_ask(&self) -> Result<()> {
+        let named = self.asking.named(&self.node)?;
+        let discovery = self.node.discover(self.asking.reaching.policy());
+        let sources = self.node.pubkeys(&discovery);
+        let blacklist =
+            Blacklist::read(&self.node.paths().blacklist(), &sources.local).or_usage()?;
+        named.peers(discovery, &self.node)?;
+        named.pubkeys(sources, &blacklist, &self.node).map(drop)
+    }
+
     /// Public relays to ask for profiles.
     fn fallback(&self) -> Result<Vec<Peer>> {
         let public: Vec<&str> = match self.fallback_relays.as_slice() {
@@ -332,7 +357,11 @@ impl Arguments {
                 paths.home().display()
             )));
         }
-        log.info(format_args!("{} peers, {} pubkeys", peers.len(), pubkeys.len()));
+        log.info(format_args!(
+            "{}, {}",
+            counted(peers.len(), "peer"),
+            counted(pubkeys.len(), "pubkey")
+        ));
         Ok(Job {
             peers,
             fallback,
@@ -449,6 +478,14 @@ fn in_words(summary: &Summary) -> String {
     }
     for (class, count) in summary.classes() {
         text.push_str(&format!("  {class:<16} {count:>9}\n"));
+    }
+    let silent = summary.silent_fallback();
+    if !silent.is_empty() {
+        text.push_str(&format!("{NO_FALLBACK_ANSWERED}:\n"));
+    }
+    for relay in silent {
+        let why = relay.reasons();
+        text.push_str(&format!("  {}: {}\n", clean_for_log(&relay.url), clean_for_log(&why)));
     }
     if summary.status != Status::Complete {
         text.push_str(&format!("{status}, because:\n"));

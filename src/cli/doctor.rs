@@ -127,6 +127,13 @@ impl Arguments {
         findings.extend(doctor::files(&self.written(&paths, history.clone()), &precious));
         findings.push(self.pubkeys());
         findings.push(doctor::running(&paths.lock(), &paths.log()));
+        let db = opened.as_ref().and_then(|(opened, _)| Some(&opened.as_ref().ok()?.db));
+        // What is noted about strfry's database is no fault of another one that is named.
+        let is_of_strfry = |finding: &Finding| {
+            finding.id != Check::StrfryDatabase || finding.level != Level::Error
+        };
+        let db = db.filter(|_| findings.iter().all(is_of_strfry));
+        findings.extend(db.and_then(|db| doctor::state(&paths.peer_state(), db)));
         findings.push(doctor::last_run(&history, &paths.peer_state(), Timestamp::now()));
         Ok(findings)
     }

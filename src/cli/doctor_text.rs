@@ -4,18 +4,14 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use rustix::termios::tcgetwinsize;
-use unicode_width::UnicodeWidthStr;
-
 use super::looks::is_colored_on;
+use super::wrapped::{columns, wrapped};
 use crate::doctor::{Area, Finding, Level, Report};
 use crate::report::{Color, clean};
 
 /// Columns of the area and of the level, each with a space behind it.
 const AREA: usize = 9;
 const LEVEL: usize = 8;
-/// Fewer columns than that for the text are as bad as none: then the terminal breaks lines.
-const NARROWEST: usize = 30;
 
 /// How findings are shown.
 pub(super) struct Text {
@@ -31,8 +27,7 @@ pub(super) struct Text {
 impl Text {
     /// For standard output.
     pub(super) fn new(is_quiet: bool) -> Self {
-        let size = tcgetwinsize(rustix::stdio::stdout());
-        let columns = size.ok().map(|size| usize::from(size.ws_col)).filter(|&it| it > 0);
+        let columns = columns();
         let home = std::env::var("HOME").ok().filter(|home| home.len() > 1 && columns.is_some());
         let home = home.map(|home| format!("{}/", home.trim_end_matches('/')));
         Self { columns, home, is_colored: is_colored_on(&io::stdout()), is_quiet }
@@ -89,22 +84,7 @@ impl Text {
     fn wrapped(&self, text: &str, front: &str) -> Vec<String> {
         let short = self.home.as_ref().map(|home| text.replace(home, "~/"));
         let text = clean(short.as_deref().unwrap_or(text));
-        let room = self.columns.and_then(|columns| columns.checked_sub(AREA + LEVEL + 2));
-        let room = room.filter(|&room| room >= NARROWEST).unwrap_or(usize::MAX);
-        let mut lines = Vec::new();
-        let mut line = front.to_owned();
-        for word in text.split(' ') {
-            let is_first = line.len() == front.len();
-            let width = line.width().saturating_add(word.width()).saturating_add(1);
-            if !is_first && width > room {
-                lines.push(std::mem::replace(&mut line, format!("{front}{word}")));
-            } else {
-                line.push_str(if is_first { "" } else { " " });
-                line.push_str(word);
-            }
-        }
-        lines.push(line);
-        lines
+        wrapped(&text, self.columns, AREA + LEVEL + 2, front)
     }
 }
 
@@ -143,6 +123,8 @@ fn rows(area: Area, findings: Vec<&Finding>) -> Vec<Row> {
 
 #[cfg(test)]
 mod tests {
+    use unicode_width::UnicodeWidthStr;
+
     use super::*;
     use crate::doctor::{Check, Trouble};
 

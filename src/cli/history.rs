@@ -11,6 +11,7 @@ use super::exit::{Failure, OrFail, Outcome, Result, tell};
 use super::help::OUTPUT;
 use super::node::NodeArguments;
 use super::output::{counted, peer_label, print, print_json};
+use super::wrapped::fit;
 use crate::backfill::{PeerStatus, Status};
 use crate::history::{self, Difference, History, Run};
 use crate::report::clean_for_log;
@@ -112,7 +113,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
             if arguments.json {
                 print_json(&RawValue::from_string(line.clone()).or_cannot_run()?)?;
             } else {
-                print(&in_words(run))?;
+                print(&fit(&in_words(run)))?;
             }
         }
         What::Diff => {
@@ -160,15 +161,14 @@ impl Arguments {
             return print("No run yet: the next backfill writes the first line.\n");
         }
         let mut text = String::from(
-            "  #  started (UTC)        status           took   received   imported    peers  \
-             profiles missing\n",
+            "  # started (UTC)       status          took received imported peers no profile\n",
         );
         for (position, (run, _)) in history.runs.iter().enumerate() {
             let peers = format!("{}/{}", run.complete_peers(), run.peers.len());
             let took = duration(run.seconds);
             let _ = writeln!(
                 text,
-                "{:>3}  {}  {:<10}  {took:>10}  {:>9}  {:>9}  {peers:>7}  {:>16}",
+                "{:>3} {} {:<10} {took:>9} {:>8} {:>8} {peers:>5} {:>10}",
                 position + 1,
                 run.began(),
                 status(run.status),

@@ -18,6 +18,7 @@ use super::signals::{IMPORTING, stop_on_signals};
 use super::strfry::StrfryArguments;
 use super::values::{in_seconds, patience};
 use super::wait::PROGRESS;
+use super::wrapped::fit;
 use crate::import::limits::PATIENCE;
 use crate::import::{self, Class, Job, RunError, Settings, Sofar, Status, Summary, choose_form};
 use crate::jsonl::Source;
@@ -107,7 +108,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let printed = match arguments.json {
         true => print_json(&summary),
         false if is_quiet() => Ok(()),
-        false => print(&in_words(&summary)),
+        false => print(&fit(&in_words(&summary))),
     };
     summary.notices.iter().for_each(tell);
     // Last, where a person looks for why an import is incomplete.

@@ -42,6 +42,7 @@ mod trace;
 mod values;
 mod verify;
 mod wait;
+mod wrapped;
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -10,7 +10,7 @@ use super::exit::{Failure, OrFail, Outcome, Result, answer, tell};
 use super::help::{OUTPUT, WHOM};
 use super::looks::is_quiet;
 use super::node::{NodeArguments, skipped_as_json, subject};
-use super::output::{print, print_json};
+use super::output::{counted, print, print_json};
 use super::peer_args::{Reaching, runtime};
 use super::signals::{ASKING, end_between_snapshots, stop_on_signals};
 use super::trace::Tracing;
@@ -96,10 +96,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
     let mut text = String::new();
     let _ = writeln!(
         text,
-        "{} stations in {}: {} peers, {} skipped",
-        discovery.stations,
+        "{} in {}: {}, {} skipped",
+        counted(discovery.stations, "station"),
         swarm.display(),
-        discovery.peers.len(),
+        counted(discovery.peers.len(), "peer"),
         discovery.skipped.len()
     );
     for (position, peer) in discovery.peers.iter().enumerate() {

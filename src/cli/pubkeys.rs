@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::exit::{Outcome, Result};
 use super::node::NodeArguments;
-use super::output::{print, print_json};
+use super::output::{counted, print, print_json};
 use crate::node::PeerPolicy;
 use crate::nostr::Pubkey;
 use crate::report::clean;
@@ -49,12 +49,16 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         print_json(&json!({"version": 1, "pubkeys": sources.pubkeys, "sources": reports}))?;
         return Ok(Outcome::Complete);
     }
-    let mut text = format!("{} pubkeys\n", sources.pubkeys.len());
+    let mut text = format!("{}\n", counted(sources.pubkeys.len(), "pubkey"));
     for source in &sources.sources {
         let _ = writeln!(
             text,
-            "  {}: {} found in {} files, {} of them repeated; {} lines skipped that are no pubkey",
-            source.name, source.found, source.files, source.duplicates, source.skipped
+            "  {}: {} found in {}, {} of them repeated; {} skipped without a pubkey",
+            source.name,
+            source.found,
+            counted(source.files, "file"),
+            source.duplicates,
+            counted(source.skipped, "line")
         );
         for error in &source.errors {
             let _ = writeln!(text, "    {}", clean(&error.to_string()));

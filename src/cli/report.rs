@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use super::exit::{Failure, OrFail, Outcome, Result};
 use super::history::HistoryPlace;
 use super::node::NodeArguments;
-use super::output::print;
+use super::output::{is_terminal, print};
 use crate::files;
 use crate::history::{Language, page};
 use crate::node::Precious;
@@ -63,8 +63,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
             arguments.place.file(&arguments.node).display()
         )));
     };
-    match arguments.file.as_deref().filter(|&file| file != Path::new("-")) {
+    match arguments.file.as_deref() {
+        None if is_terminal() => {
+            return Err(Failure::Usage(anyhow!(
+                "nobody reads HTML on a terminal: name a file, such as report.html, or - to print it \
+                 all the same"
+            )));
+        }
         None => print(&page)?,
+        Some(file) if file == Path::new("-") => print(&page)?,
         Some(file) => {
             arguments.refuse(file)?;
             files::replace(file, MODE, |out| out.write_all(page.as_bytes()))

@@ -109,6 +109,7 @@ checks! {
     PeersKey = "peers.key" in Peers, "The key by which relays may know this node can be read.";
     PeersClock = "peers.clock" in Peers, "This machine's clock, beside those of the peers.";
     RunsNow = "runs.now" in Runs, "Whether a backfill is running, and for how long.";
+    RunsState = "runs.state" in Runs, "A backfill can rely on what earlier ones noted.";
     RunsLast = "runs.last" in Runs, "When the last complete backfill ended.";
 }
 

@@ -17,5 +17,5 @@ pub use disk::{Place, Thresholds, disk};
 pub use files::{Written, files};
 pub use finding::{Area, Check, Finding, Level, Report, Trouble};
 pub use peers::{Asked, peers};
-pub use runs::{last_run, running};
+pub use runs::{last_run, running, state};
 pub use strfry::{Strfry, strfry};

@@ -6,9 +6,10 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 
 use super::finding::{Check, Finding, Trouble, in_words};
-use crate::backfill::Status;
+use crate::backfill::{StateError, Status, check_state};
 use crate::history::{self, Run};
 use crate::node::{LockState, RunLock};
+use crate::strfry_db::StrfryDb;
 
 /// Runs in which a complete one is looked for.
 const RUNS: usize = 1_000;
@@ -44,6 +45,21 @@ pub fn running(lock: &Path, log: &Path) -> Finding {
     }
     let remedy = format!("see in {} whether it goes on, and end it if it does not", log.display());
     Finding::error(Check::RunsNow, subject, Trouble::new(found, remedy))
+}
+
+/// Whether a run can rely on what earlier ones noted in this file about this database. Nothing if there
+/// is no file; one that cannot be read is told of among the files.
+pub fn state(file: &Path, db: &StrfryDb) -> Option<Finding> {
+    let subject = file.display();
+    match check_state(file, db) {
+        Err(StateError::Unreadable { .. }) => None,
+        Ok(()) if !file.exists() => None,
+        Ok(()) => Some(Finding::ok(Check::RunsState, subject, "tells what peers still owe")),
+        Err(error) => {
+            let trouble = Trouble::of_message(&error.to_string(), "see what 'backfill' says");
+            Some(Finding::error(Check::RunsState, subject, trouble))
+        }
+    }
 }
 
 /// When the last complete run ended, by the history in this file, at this moment. `state` is the

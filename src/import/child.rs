@@ -43,7 +43,7 @@ pub enum ImportError {
     Start { program: String, source: io::Error, remedy: &'static str },
     #[error("{program} is not an executable file; {remedy}")]
     NotExecutable { program: String, remedy: &'static str },
-    #[error("strfry import ended with {status}{log}")]
+    #[error("strfry import ended with {status}{}{log}", log.cause())]
     Died { status: ExitStatus, log: Quote },
     #[error(
         "strfry import ended with {status} before the end of its input, and left {unread} bytes of it unread{}{log}",

@@ -25,6 +25,24 @@ use crate::report::clean_to;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Quote(Vec<String>);
 
+/// strfry (1.0 and 1.1) says so if LMDB cannot note its PID in the lock file, because another process
+/// with this PID has it: that one runs in another PID namespace.
+const PID_IS_TAKEN: &str = "mdb_txn_begin: Resource temporarily unavailable";
+
+impl Quote {
+    /// What its words mean, if an operator cannot know that.
+    pub(super) fn cause(&self) -> &'static str {
+        match self.0.iter().any(|line| line.contains(PID_IS_TAKEN)) {
+            true => {
+                ", because a process in another container has its PID and reads the same database \
+                 (start strfry in that container, as with docker exec, or let both share PIDs, as \
+                 with --pid host)"
+            }
+            false => "",
+        }
+    }
+}
+
 impl fmt::Display for Quote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.as_slice() {
@@ -280,6 +298,18 @@ mod tests {
         let mut said = Said::default();
         lines.iter().for_each(|line| said.push(format!("{PREFIX}{line}\n").as_bytes()));
         said
+    }
+
+    #[test]
+    fn what_a_taken_pid_means_is_said_before_strfrys_own_words() {
+        let why = "  what():  mdb_txn_begin: Resource temporarily unavailable";
+        let quote = |line: &str| Quote(vec![line.to_owned(), "SIGABRT".to_owned()]);
+        let cause = quote(why).cause();
+        assert!(
+            cause.starts_with(", because a process in another container has its PID"),
+            "{cause}"
+        );
+        assert_eq!(quote("mdb_txn_begin: Invalid argument").cause(), "");
     }
 
     #[test]

@@ -128,7 +128,13 @@ impl StrfryCommand {
 
     pub(super) fn cannot_start(&self, source: io::Error) -> ImportError {
         let program = Path::new(&self.program).display().to_string();
-        ImportError::Start { program, source, remedy: self.remedy() }
+        let remedy = match source.kind() {
+            io::ErrorKind::NotFound if self.directory.is_some() => {
+                "name strfry with --strfry-bin, or put it into a directory of PATH"
+            }
+            _ => self.remedy(),
+        };
+        ImportError::Start { program, source, remedy }
     }
 
     fn remedy(&self) -> &'static str {

@@ -200,3 +200,36 @@ fn a_last_complete_run_that_was_three_days_ago() {
         "the last complete backfill ended 1 d 15 h ago, and one since then was not"
     );
 }
+
+#[test]
+fn a_state_that_is_damaged_and_one_of_another_database() {
+    let patient = Patient::new();
+    let state = "strfry/constellation-backfill.state.json";
+    let text = patient.node.read(state);
+    let checked = |text: &str| {
+        patient.node.write(state, text);
+        let (code, found) = patient.wrong(&[]);
+        let [found] = &found[..] else { panic!("{found:?}") };
+        assert_eq!(
+            (code, [&*found[0], &*found[1], &*found[2]]),
+            (1, ["runs.state", "error", &format!("HOME/{state}")])
+        );
+        assert!(
+            found[4].starts_with("delete it to begin anew: ")
+                || found[4].starts_with("use the newer program, or delete it"),
+            "{found:?}"
+        );
+        found[3].clone()
+    };
+    let is = format!("the state of earlier runs \"HOME/{state}\" is");
+    assert!(checked(&text[..text.len() / 2]).starts_with(&format!("{is} damaged (")));
+    let newer = text.replacen("\"version\":2", "\"version\":3", 1);
+    assert_eq!(
+        checked(&newer),
+        format!("{} version 3, and this program reads versions 1 and 2", is.replace(" is", " has"))
+    );
+    let other = text.replacen("\"highest\":1", "\"highest\":9", 1);
+    assert!(checked(&other).starts_with(&format!("{is} of another database, ")));
+    patient.node.write(state, text);
+    assert_eq!(patient.wrong(&[]), (0, Vec::new()));
+}

@@ -27,7 +27,7 @@ fn a_strfry_that_is_missing() {
     let patient = Patient::new();
     fs::remove_file(patient.node.strfry_dir().join("strfry")).unwrap();
     let found = "cannot start strfry (HOME/strfry/strfry): No such file or directory (os error 2)";
-    let remedy = "name strfry with --strfry-bin";
+    let remedy = "name strfry with --strfry-bin, or put it into a directory of PATH";
     assert_eq!(patient.wrong(&[]), error("strfry.program", found, remedy));
 }
 

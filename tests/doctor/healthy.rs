@@ -53,6 +53,7 @@ fn a_healthy_node_is_all_ok_and_stays_as_it_is() {
             "files.profiles",
             "files.pubkeys",
             "runs.now",
+            "runs.state",
             "runs.last",
             "peers.peer",
             "peers.answer",
@@ -114,7 +115,7 @@ fn people_get_a_line_for_each_finding_and_the_remedy_below_it() {
         [
             "strfry    error    HOME/strfry/strfry: cannot start strfry (HOME/strfry/strfry): No \
              such file or directory (os error 2)",
-            "                     name strfry with --strfry-bin",
+            "                     name strfry with --strfry-bin, or put it into a directory of PATH",
         ]
     );
     let files = lines.iter().position(|line| line.starts_with("files ")).unwrap();
@@ -125,7 +126,7 @@ fn people_get_a_line_for_each_finding_and_the_remedy_below_it() {
             "          ok       HOME/strfry: 6 files can be written",
         ]
     );
-    assert_eq!(lines.last(), Some(&"1 error, 0 warnings, 18 ok"), "{said}");
+    assert_eq!(lines.last(), Some(&"1 error, 0 warnings, 19 ok"), "{said}");
     assert_eq!(code(&output), 1);
 
     let output = patient.command(&["--quiet"]).output().unwrap();

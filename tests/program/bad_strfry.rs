@@ -32,7 +32,7 @@ fn a_strfry_that_is_missing_or_not_executable_is_named_before_any_peer_is_asked(
         small.backfill(&[]),
         refusal(
             "cannot start strfry (HOME/strfry/strfry): No such file or directory (os error 2); \
-             name strfry with --strfry-bin"
+             name strfry with --strfry-bin, or put it into a directory of PATH"
         )
     );
     fs::write(&strfry, "#!/bin/sh\n").unwrap();

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use crate::said::Said;
 use crate::small_node::SmallNode;
+use crate::support::terminal::on_terminal;
 
 const NAME: &str = "strfry-companion.toml";
 
@@ -106,6 +107,27 @@ fn a_section_is_for_its_command_and_wins_over_the_lines_above() {
     let typed = ["config", "show", "--json", "diff", "--days", "5"];
     let expected = row("days", &["5"], "command line", None, &[&place]);
     assert_eq!(user.shown(&mut user.command(&typed), "days"), expected);
+}
+
+#[test]
+fn what_looks_at_backfills_looks_where_their_section_says() {
+    let user = User::new();
+    let text = "relay = [\"wss://all.example\"]\npubkeys = [\"all.txt\"]\n\
+                [backfill]\nrelay = [\"wss://b.example\"]\npubkeys = [\"b.txt\"]\nhistory = \"kept\"\njson = true\n\
+                [doctor]\npubkeys = [\"d.txt\"]\n";
+    user.write(&format!(".config/{NAME}"), text);
+    let values = |command: &str, option: &str| {
+        let show = ["config", "show", "--json", command];
+        user.shown(&mut user.command(&show), option)["values"].clone()
+    };
+    assert_eq!(values("doctor", "relay"), json!(["wss://b.example"]));
+    assert_eq!(values("doctor", "pubkeys"), json!(["HOME/.config/d.txt"]));
+    for command in ["backfill", "doctor", "history", "report"] {
+        assert_eq!(values(command, "history"), json!(["HOME/.config/kept"]), "{command}");
+    }
+    // How each prints is its own.
+    assert_eq!(values("doctor", "json"), json!(["false"]));
+    assert_eq!(values("diff", "relay"), json!(["wss://all.example"]));
 }
 
 #[test]
@@ -287,4 +309,21 @@ fn each_option_is_shown_with_its_value_and_its_origin() {
     ] {
         assert!(lines.contains(&line), "{line}: {}", said.out);
     }
+}
+
+#[test]
+fn a_long_value_goes_on_below_itself_on_a_terminal() {
+    let user = User::new();
+    let shown = on_terminal(&mut user.command(&["config", "show", "backfill"]), 80);
+    assert_eq!(shown.code, Some(0));
+    let lines: Vec<&str> = shown.out.lines().collect();
+    assert!(lines.iter().all(|line| line.len() <= 80), "{}", shown.out);
+    let at = lines.iter().position(|line| line.starts_with("  strfry-bin ")).unwrap();
+    assert_eq!(
+        lines[at..at + 2],
+        [
+            "  strfry-bin         (strfry in strfry's working directory, else in PATH)",
+            "                     [default]",
+        ]
+    );
 }

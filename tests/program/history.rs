@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::said::Said;
 use crate::small_node::{SmallNode, now};
 use crate::support::no_relays::ClosedPort;
+use crate::support::terminal::on_terminal;
 
 const HISTORY: &str = "strfry/constellation-backfill.history.jsonl";
 
@@ -230,6 +231,9 @@ fn a_report_needs_a_run_and_replaces_nothing_that_matters() {
     assert_eq!(said.code, 2, "{}", said.err);
     let said = small.said(small.node.companion(&["report"]).env("LC_ALL", "fr_FR.UTF-8"));
     assert!(said.out.starts_with("<!doctype html>\n<html lang=\"fr\">"), "{}", said.out);
+    let shown = on_terminal(&mut small.node.companion(&["report"]), 80);
+    assert_eq!((shown.code, shown.out.as_str()), (Some(2), ""), "{}", shown.err);
+    assert!(shown.err.contains("name a file, such as report.html, or -"), "{}", shown.err);
     let said = small.said(&mut small.node.companion(&["report", "-", "--lang", "en"]));
     assert!(said.out.starts_with("<!doctype html>\n<html lang=\"en\">"), "{}", said.out);
 }

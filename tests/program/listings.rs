@@ -128,10 +128,10 @@ fn pubkeys_are_told_by_source_and_listed_once() {
         run(home.path(), &["pubkeys"]),
         success(
             "4 pubkeys\n  \
-             game/nostr: 1 found in 1 files, 0 of them repeated; 0 lines skipped that are no pubkey\n  \
-             amisOfAmis.txt: 2 found in 1 files, 1 of them repeated; 1 lines skipped that are no pubkey\n  \
-             12345.json: 2 found in 9 files, 0 of them repeated; 1 lines skipped that are no pubkey\n  \
-             flashmem: 1 found in 1 files, 1 of them repeated; 0 lines skipped that are no pubkey\n"
+             game/nostr: 1 found in 1 file, 0 of them repeated; 0 lines skipped without a pubkey\n  \
+             amisOfAmis.txt: 2 found in 1 file, 1 of them repeated; 1 line skipped without a pubkey\n  \
+             12345.json: 2 found in 9 files, 0 of them repeated; 1 line skipped without a pubkey\n  \
+             flashmem: 1 found in 1 file, 1 of them repeated; 0 lines skipped without a pubkey\n"
         )
     );
     let all = [1, 2, 3, 4].map(pubkey);

@@ -109,7 +109,7 @@ fn the_log_tells_the_whole_run_in_lines_that_people_and_programs_know() {
              [INFO] Pubkeys from amisOfAmis.txt: 0 found, 0 lines skipped\n\
              [INFO] Pubkeys from 12345.json: 0 found, 0 lines skipped\n\
              [INFO] Pubkeys from flashmem: 0 found, 0 lines skipped\n\
-             [INFO] 1 peers, 4 pubkeys\n\
+             [INFO] 1 peer, 4 pubkeys\n\
              [INFO] 📊 Found 0 HEX pubkeys with profiles\n\
              [INFO] 📊 Found 4 HEX pubkeys WITHOUT profiles\n\
              [INFO] 🔄 Triggering FULL SYNC (no time limit) for 4 HEX pubkeys without profiles...\n\

@@ -211,3 +211,31 @@ fn nobody_is_asked_for_profiles_when_none_is_missing_or_none_are_wanted() {
         assert!(asked.all(|filter| filter.get("since").is_some()));
     }
 }
+
+#[test]
+fn a_run_says_that_no_public_relay_answered_about_the_missing_profiles() {
+    let (alice, bob) = (Author::new(1), Author::new(2));
+    let peer = archive(&[alice.profile(now() - 90, "Alice")]);
+    let node = node(&peer, &[&alice, &bob]);
+    let (dead, other) = (ClosedPort::reserve(), ClosedPort::reserve());
+    let run = |relays: &[&str]| {
+        let flags = ["backfill", "--allow-local-peers", "--fallback-relay"];
+        let output = node.companion(&[&flags, relays].concat()).output().unwrap();
+        (crate::support::node::code(&output), String::from_utf8(output.stdout).unwrap())
+    };
+    let why = |relay: &ClosedPort| {
+        let url = relay.url();
+        let address = url.trim_start_matches("ws://");
+        format!("  {url}: cannot connect to {address}: Connection refused (os error 111)\n")
+    };
+    let (code, said) = run(&[&dead.url(), &other.url()]);
+    let silent = "No public relay answered about the missing profiles";
+    // Public relays are help: the run is complete.
+    assert_eq!(code, 0);
+    let expected = format!("{silent}:\n{}{}", why(&dead), why(&other));
+    assert!(said.starts_with("Complete: ") && said.ends_with(&expected), "{said}");
+    assert!(node.log().contains(&format!("] [WARN] {silent}\n")), "{}", node.log());
+    // One that answers is enough, whatever it has.
+    let (code, said) = run(&[&dead.url(), &archive(&[]).url()]);
+    assert!(code == 0 && !said.contains(silent), "{said}");
+}

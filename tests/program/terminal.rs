@@ -92,6 +92,7 @@ fn no_command_lets_a_terminal_obey_or_hide_what_strangers_write() {
         vec!["history", "diff"],
         vec!["history", "show", HOSTILE],
         vec!["report"],
+        vec!["report", "-"],
         vec!["report", HOSTILE, "--history", HOSTILE],
         vec!["backfill", "--show-hex"],
         vec!["bench", "scan", "{}", "--runs", "1"],

@@ -75,7 +75,7 @@ pub enum StateError {
     /// It is from a later version of this program.
     #[error(
         "the state of earlier runs {path:?} has version {version}, and this program reads \
-         versions 1 and {VERSION}: use the newer program, or {}",
+         versions 1 and {VERSION}; use the newer program, or {}",
         ADVICE
     )]
     Newer {
@@ -182,6 +182,15 @@ struct KindsRecord {
 #[derive(Deserialize)]
 struct Version {
     version: u64,
+}
+
+/// Looks whether a run can rely on what earlier runs noted in this file about this database. A missing
+/// file is no fault.
+///
+/// # Errors
+/// [`StateError`]: it cannot.
+pub fn check_state(path: &Path, db: &StrfryDb) -> Result<(), StateError> {
+    StateFile::read(path, db).map(drop)
 }
 
 impl StateFile {

@@ -17,6 +17,7 @@ use super::{Bench, group, profiles};
 use crate::backfill::limits;
 use crate::cli::exit::{Failure, OrFail, Result, tell};
 use crate::cli::looks::is_quiet;
+use crate::cli::output::counted;
 use crate::cli::signals::{MEASURING, stop_on_signals};
 use crate::cli::values::duration;
 use crate::cli::wait::PROGRESS;
@@ -296,11 +297,11 @@ impl Comparison {
 
     pub(super) fn in_words(&self) -> String {
         let mut text = format!(
-            "a backfill of {} days from {} peers for {} pubkeys; {} events and {} of their profiles \
+            "a backfill of {} days from {} for {}; {} events and {} of their profiles \
              are here\n\n{:<12}  {:>9}  {:>9}  {:>9}  {:>9}  missed, of what the other one got\n",
             self.days,
-            self.peers,
-            self.pubkeys,
+            counted(self.peers, "peer"),
+            counted(self.pubkeys, "pubkey"),
             self.events,
             self.profiles,
             "",

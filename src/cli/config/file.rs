@@ -1,7 +1,7 @@
 //! Configuration files: TOML whose keys are the names of options, `max-time = "2h"`.
 //!
 //! A key above all sections is for each command that has the option; one in a section, `[diff]`, is
-//! for that command alone. A file may name programs to run, so it must be nobody else's to write.
+//! for that command alone, and `[backfill]` also for those that look at backfills. A file may name programs to run, so it must be nobody else's to write.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Read};
@@ -24,6 +24,11 @@ use crate::files::open_to_read;
 const OF_MACHINE: &str = "/etc/strfry-companion.toml";
 /// In a directory of configurations, or in a node's home.
 const NAME: &str = "strfry-companion.toml";
+/// Commands that look at what a backfill uses and leaves behind: where `[backfill]` says where that is,
+/// they look there.
+const ABOUT_BACKFILLS: [&str; 3] = ["doctor", "history", "report"];
+/// Options of each command's own output.
+const LOOKS: [&str; 3] = ["json", "quiet", "color"];
 /// A configuration with a thousand relays is smaller.
 const MAX_BYTES: u64 = 256 << 10;
 /// Write access of others, and of a group.
@@ -60,12 +65,23 @@ pub(super) fn read(
     let table = text.parse::<Table>().map_err(|error| not_toml(path, &text, &error))?;
     let file = File { path, layer };
     // The command's own section first: it wins.
-    let mut given = Vec::new();
+    let (mut given, mut of_backfill) = (Vec::new(), Vec::new());
     for (key, value) in &table {
         if let Value::Table(section) = value {
-            file.section(command, options, key, section, &mut given)?;
+            let values = file.section(key, section)?;
+            match key.as_str() {
+                name if name == command => given.extend(values),
+                "backfill" if ABOUT_BACKFILLS.contains(&command) => of_backfill.extend(values),
+                _ => {}
+            }
         }
     }
+    let is_shared = |given: &Given| {
+        option_named(options, &given.option).is_some()
+            && can_be_set(command, &given.option)
+            && !LOOKS.contains(&given.option.as_str())
+    };
+    given.extend(of_backfill.into_iter().filter(is_shared));
     for (key, value) in table.iter().filter(|(_, value)| !value.is_table()) {
         match option_named(options, key).filter(|_| can_be_set(command, key)) {
             Some(arg) => given.push(file.given(arg, key, value)?),
@@ -89,42 +105,26 @@ struct File<'a> {
 }
 
 impl File<'_> {
-    fn section(
-        &self,
-        command: &str,
-        options: &Command,
-        name: &str,
-        section: &Table,
-        given: &mut Vec<Given>,
-    ) -> Result<()> {
+    /// What a section says of the options of its command.
+    fn section(&self, name: &str, section: &Table) -> Result<Vec<Given>> {
         let Some(known) = NAMES.iter().find(|known| **known == name) else {
             return Err(self.unknown(&format!("[{name}] is no command"), name, NAMES));
         };
-        let other;
-        let (is_this, options) = match *known == command {
-            true => (true, options),
-            false => {
-                other = call::options(known);
-                (false, &other)
-            }
-        };
-        if !can_be_configured(options) {
+        let options = call::options(known);
+        if !can_be_configured(&options) {
             return Err(
                 self.wrong(&format!("the options of {name} are only typed; leave [{name}] out"))
             );
         }
-        for (key, value) in section {
-            let arg = option_named(options, key).filter(|_| can_be_set(name, key));
+        let given = |(key, value): (&String, &Value)| {
+            let arg = option_named(&options, key).filter(|_| can_be_set(name, key));
             let arg = arg.ok_or_else(|| {
                 let problem = format!("{name} has no option '{key}' that can be set here");
-                self.unknown(&problem, key, &names_of(name, options))
+                self.unknown(&problem, key, &names_of(name, &options))
             })?;
-            let value = self.given(arg, key, value)?;
-            if is_this {
-                given.push(value);
-            }
-        }
-        Ok(())
+            self.given(arg, key, value)
+        };
+        section.iter().map(given).collect()
     }
 
     /// A key that this command does not know is one of another command's, or a mistake.

@@ -11,6 +11,7 @@ use crate::cli::call::{Call, options};
 use crate::cli::exit::{Outcome, Result};
 use crate::cli::help::OUTPUT;
 use crate::cli::output::{print, print_json};
+use crate::cli::wrapped::{columns, wrapped};
 use crate::report::clean;
 
 #[derive(Debug, Args)]
@@ -77,7 +78,7 @@ pub(in crate::cli) fn run(arguments: &Arguments) -> Result<Outcome> {
     if *json {
         print_json(&shown)?
     } else {
-        print(&in_words(&shown))?
+        print(&in_words(&shown, columns()))?
     }
     Ok(Outcome::Complete)
 }
@@ -131,7 +132,8 @@ fn texts(value: &Said) -> Vec<String> {
     }
 }
 
-fn in_words(shown: &Shown) -> String {
+/// A line for each option, or several on a terminal of so many columns.
+fn in_words(shown: &Shown, columns: Option<usize>) -> String {
     let mut text = format!("Options of {}\n", shown.command);
     match shown.files.as_slice() {
         [] => text.push_str("No configuration file is read\n"),
@@ -152,7 +154,11 @@ fn in_words(shown: &Shown) -> String {
             over => format!(", over {}", over.join(", ")),
         };
         let (value, place) = (clean(&value), format!("{place}{over}"));
-        let _ = writeln!(text, "  {:<width$}  {value}  [{}]", row.name, clean(&place));
+        let value = format!("{value}  [{}]", clean(&place));
+        for (position, line) in wrapped(&value, columns, width + 4, "").iter().enumerate() {
+            let name = if position == 0 { row.name.as_str() } else { "" };
+            let _ = writeln!(text, "  {name:<width$}  {line}");
+        }
     }
     text
 }

@@ -9,6 +9,9 @@ use super::deployment::Deployment;
 use super::{MOST_MEMORY_MIB, OPEN_FILES, SECONDS_TO_STOP};
 use crate::cli::exit::{Failure, Result};
 
+/// Where strfry's own image has its executable.
+pub(super) const STRFRY_IN_IMAGE: &str = "/app/strfry";
+
 const HEAD: &str = "\
 # compose.yaml; to be started every hour: docker compose run --rm companion
 services:
@@ -23,8 +26,14 @@ pub(super) fn file(deployment: &Deployment) -> Result<String> {
     let options = deployment.options_in_image.as_ref();
     let options = options.map_err(|why| Failure::Usage(anyhow!("no compose file: {why}")))?;
     let mut text = HEAD.to_owned();
-    text.push_str("    command:\n      - backfill\n");
     // Writing to a String cannot fail.
+    if !deployment.names_strfry {
+        let _ = writeln!(
+            text,
+            "    # strfry's own image has it in {STRFRY_IN_IMAGE}; name another place with --strfry-bin."
+        );
+    }
+    text.push_str("    command:\n      - backfill\n");
     for option in options {
         let _ = writeln!(text, "      - {}", scalar(option));
     }

@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::anyhow;
 
+use super::compose::STRFRY_IN_IMAGE;
 use crate::cli::backfill;
 use crate::cli::call;
 use crate::cli::config::{Said, Settings, variable};
@@ -23,8 +24,6 @@ const PLACES: [&str; 7] =
     ["home", "strfry-dir", "strfry-config", "strfry-bin", "state-dir", "db", "ipfs-bin"];
 /// Variables that a backfill, or the ipfs that it starts, reads beside its options.
 const VARIABLES: [&str; 3] = ["IPFSNODEID", "IPFS_PATH", "XDG_CONFIG_HOME"];
-/// Where strfry's own image has its executable.
-const STRFRY_IN_IMAGE: &str = "/app/strfry";
 /// Programs that get the rights of another user, which a hardened service does not let them.
 const OTHER_USERS: [&str; 4] = ["sudo", "doas", "su", "pkexec"];
 
@@ -37,6 +36,8 @@ pub(super) struct Deployment {
     pub(super) options: Vec<String>,
     /// The same for a container that has strfry in its image; why there is none of that.
     pub(super) options_in_image: std::result::Result<Vec<String>, &'static str>,
+    /// Whether the call says where strfry is.
+    pub(super) names_strfry: bool,
     /// Variables and their values.
     pub(super) environment: Vec<(String, String)>,
     pub(super) user: User,
@@ -118,6 +119,7 @@ impl Deployment {
             program: said(own_path()?.as_os_str())?,
             options,
             options_in_image,
+            names_strfry: given.names_strfry,
             environment: given.environment,
             user,
             caller_home: std::env::home_dir().map(|it| said(it.as_os_str())).transpose()?,

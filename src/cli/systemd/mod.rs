@@ -12,8 +12,10 @@ use clap::{Args, FromArgMatches, ValueEnum};
 
 use super::backfill;
 use super::call::Call;
-use super::exit::{OrFail, Outcome, Result};
+use super::exit::{Failure, OrFail, Outcome, Result};
+use super::node::warn;
 use super::output::print;
+use crate::report::with_causes;
 use deployment::Deployment;
 
 /// Own memory of a run and of the strfry that it starts, and some of the database's pages. An import
@@ -65,5 +67,14 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         What::Cron => cron::line(&deployment)?,
         What::Compose => compose::file(&deployment)?,
     })?;
+    let finds_strfry = match arguments.what {
+        // It is in the image.
+        What::Compose => Ok(()),
+        _ => backfill.finds_strfry(),
+    };
+    let could_begin = finds_strfry.and_then(|()| backfill.finds_whom_to_ask());
+    if let Err(Failure::Usage(why) | Failure::CannotRun(why)) = could_begin {
+        warn(format_args!("as things are, that backfill ends at once: {}", with_causes(&*why)));
+    }
     Ok(Outcome::Complete)
 }

@@ -41,8 +41,8 @@ Type=oneshot
 ";
 
 const CODES: &str = "\
-# 1 says that the run finished, but a peer gave only a part, or a profile is still missing. The
-# journal says which, and the next run asks for the rest. 2 and 3 are failures: see the manual.
+# 1 says that the run finished, but a peer did not give everything, or a file was not written. The
+# journal says why, and the next run asks for the rest. 2 and 3 are failures: see the manual.
 SuccessExitStatus=1
 ";
 
@@ -160,6 +160,7 @@ mod tests {
             program: "/usr/bin/strfry-companion".to_owned(),
             options: ["--days=1", "--home=/home/astro/.zen"].map(str::to_owned).to_vec(),
             options_in_image: Err("not asked for"),
+            names_strfry: false,
             environment: vec![("IPFSNODEID".to_owned(), "12D3KooW".to_owned())],
             user: User { name: "astro".to_owned(), uid: 1000, gid: 1000 },
             caller_home: None,
@@ -190,8 +191,8 @@ Environment=IPFSNODEID=12D3KooW
 ExecStart=/usr/bin/strfry-companion backfill \\
     --days=1 \\
     --home=/home/astro/.zen
-# 1 says that the run finished, but a peer gave only a part, or a profile is still missing. The
-# journal says which, and the next run asks for the rest. 2 and 3 are failures: see the manual.
+# 1 says that the run finished, but a peer did not give everything, or a file was not written. The
+# journal says why, and the next run asks for the rest. 2 and 3 are failures: see the manual.
 SuccessExitStatus=1
 # The first signal goes to the program alone, which ends strfry in an orderly way, within 10 s.
 KillMode=mixed
