@@ -3,8 +3,8 @@
 use sha2::{Digest, Sha256};
 
 use super::encode::StoredEvent;
+use super::event_head::EventHead;
 use super::fate::Fate;
-use super::head::EventHead;
 use crate::nostr::{EventId, Pubkey, kind};
 use crate::strfry_db::{ReadError, Snapshot};
 

@@ -18,8 +18,8 @@ use super::child_log::{Claims, Quote};
 use super::command::StrfryCommand;
 use super::confirm;
 use super::encode::StoredEvent;
+use super::event_head::EventHead;
 use super::fate::Fate;
-use super::head::EventHead;
 use super::limits::{
     EVENTS_CONFIRMED_AT_ONCE, EVENTS_PER_CONFIRMATION, EVENTS_TRIED, FIRST_BYTES, LAST_WORDS,
     MOST_UNSETTLED, PATIENCE_AFTER_END_OF_INPUT, PATIENCE_AFTER_EXIT,
@@ -203,7 +203,8 @@ impl<'db, T> Importer<'db, T> {
         self.bytes_written
     }
 
-    /// Passes on what is buffered, so that strfry can commit while nothing more comes.
+    /// Passes on what is buffered, so that strfry can commit while nothing more comes; and looks up
+    /// what it has committed.
     ///
     /// # Errors
     /// As [`Importer::write`].
@@ -212,6 +213,9 @@ impl<'db, T> Importer<'db, T> {
             if let Err(error) = self.wait(number, Goal::Written) {
                 self.replace_child(number, error)?;
             }
+        }
+        if (0..self.lanes.len()).any(|number| self.news(number) > 0) {
+            self.confirm_taken()?;
         }
         Ok(())
     }

@@ -28,6 +28,8 @@ pub(super) struct Neighbours {
     unhurried: Duration,
     /// Who was there at the first look.
     at_first: Option<Vec<u32>>,
+    /// Somebody was there then whose PID cannot be told.
+    unseen: bool,
     /// Somebody is to be given way.
     wait: bool,
     has_told: bool,
@@ -37,7 +39,7 @@ impl Neighbours {
     /// With the patience that there is for strfry.
     pub(super) fn new(commits: CommitTime, patience: Duration) -> Self {
         let unhurried = patience / PATIENCE_PER_COMMIT;
-        Self { commits, unhurried, at_first: None, wait: false, has_told: false }
+        Self { commits, unhurried, at_first: None, unseen: false, wait: false, has_told: false }
     }
 
     /// Looks who is there beside these children and this process. Returns what is to be told.
@@ -45,19 +47,23 @@ impl Neighbours {
         if matches!(self.commits, CommitTime::AtMost(_)) {
             return None;
         }
-        let reading = db.reading_processes();
-        let Ok(Some(mut pids)) = reading else {
+        let Ok(Some(open)) = db.open_elsewhere() else {
             // Where it cannot be seen, somebody may be there.
             self.wait = self.commits == CommitTime::Considerate;
             return None;
         };
+        let mut pids = open.processes;
+        if self.at_first.is_none() && pids.is_empty() {
+            // It runs where its PID cannot be told, as our own strfry may.
+            self.unseen = open.somebody;
+        }
         pids.retain(|&pid| !is_ours(pid, children));
         let is_first = self.at_first.is_none();
         let at_first = self.at_first.get_or_insert_with(|| pids.clone());
         let new = pids.iter().find(|pid| !at_first.contains(pid));
         self.wait = match self.commits {
             CommitTime::Bulk => new.is_some(),
-            _ => !pids.is_empty(),
+            _ => self.unseen || !pids.is_empty(),
         };
         let new = new.filter(|_| !is_first && !self.has_told)?;
         self.has_told = true;

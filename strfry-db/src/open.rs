@@ -20,7 +20,7 @@ use crate::lmdb::files::{Files, open_to_read};
 use crate::lmdb::lock_file;
 use crate::lmdb::map::GrowingMap;
 use crate::lmdb::meta_page::{MetaPage, MetaPages};
-use crate::lmdb::reader_locks;
+use crate::lmdb::reader_locks::{self, OpenElsewhere};
 use crate::read::storage::Readers;
 use crate::txn::copies::{Copies, SparePages};
 use crate::txn::moment::{Moment, Seen};
@@ -355,21 +355,22 @@ impl StrfryDb {
 }
 
 impl StrfryDb {
-    /// The processes that have the database open and have read it, such as a relay: their PIDs as
-    /// they know themselves, in their own namespaces. Empty without a lock file. `None` if this
-    /// process shares that file: then it must not be looked at.
+    /// Who else has the database open, such as a relay. `None` if this process shares the lock file:
+    /// then it must not be looked at.
     ///
     /// # Errors
     /// The lock file cannot be found or opened.
     #[doc(hidden)]
-    pub fn reading_processes(&self) -> io::Result<Option<Vec<u32>>> {
+    pub fn open_elsewhere(&self) -> io::Result<Option<OpenElsewhere>> {
         if self.has_lock_file() {
             return Ok(None);
         }
         let files = Files::find(self.directory()).map_err(io::Error::other)?;
         match open_to_read(&files.lock_path()) {
-            Ok(file) => reader_locks::holders(&file).map(Some),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Some(Vec::new())),
+            Ok(file) => reader_locks::open_elsewhere(&file).map(Some),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(Some(OpenElsewhere::default()))
+            }
             Err(error) => Err(error),
         }
     }
