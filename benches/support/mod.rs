@@ -73,10 +73,15 @@ pub const MANY_AUTHORS: u64 = 20_000;
 /// Seconds between two events of a large database: a million are 81 days.
 const SECONDS_BETWEEN: u64 = 7;
 
+/// Where the large databases are, and copies of them.
+pub fn large_database_directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench-databases")
+}
+
 /// A database with this many events of [`MANY_AUTHORS`] authors, with their index entries 1.6 kB
 /// each. Grows from the largest one that is there.
 pub fn large_database(count: u64) -> PathBuf {
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench-databases");
+    let target = large_database_directory();
     let directory = target.join(format!("large-{count}"));
     if directory.join("complete").exists() {
         return directory;
@@ -177,19 +182,21 @@ pub fn strfry_command(strfry: &Path, database: &Path) -> Command {
 /// beside the pages of mapped files.
 pub fn wait_watching_memory(mut child: Child) -> (ExitStatus, u64) {
     let status = format!("/proc/{}/status", child.id());
-    let anonymous = || {
-        let text = fs::read_to_string(&status).ok()?;
-        let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
-        line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
-    };
     let mut most = 0;
     loop {
         if let Some(ended) = child.try_wait().unwrap() {
             return (ended, most);
         }
-        most = most.max(anonymous().unwrap_or(0));
+        most = most.max(own_memory(&status).unwrap_or(0));
         std::thread::sleep(Duration::from_millis(1));
     }
+}
+
+/// What a process holds beside the pages of mapped files, KiB, by its file `status` in `/proc`.
+pub fn own_memory(status: &str) -> Option<u64> {
+    let text = fs::read_to_string(status).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    line.trim().strip_suffix(" kB")?.parse().ok()
 }
 
 /// For people.
