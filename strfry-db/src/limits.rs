@@ -13,6 +13,16 @@ pub const GETS_PER_SNAPSHOT: usize = 2_000;
 /// well under 1 MiB ordinarily. A new snapshot costs about 2 µs, a thousandth of the reading.
 pub const ROWS_PER_SNAPSHOT: usize = 1_024;
 
+/// Threads that read at once. The memory of the machine is what they wait for, and each has a batch.
+pub const READING_THREADS: usize = 4;
+
+/// Matches in a batch of each of [`READING_THREADS`], of which there are some more in memory.
+pub const ROWS_PER_THREAD: usize = 512;
+
+/// Batches that one thread reads before others are asked to help: a few milliseconds, long against
+/// the start of their threads.
+pub const BATCHES_READ_ALONE: usize = 2;
+
 /// How long a scan or a walk looks around in one snapshot, however slow the disk. Short against the
 /// second that strfry's importer waits between two commits, so that few pages pile up behind it;
 /// long against the start of a snapshot.

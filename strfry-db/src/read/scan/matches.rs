@@ -8,10 +8,11 @@ use super::plan::Plan;
 use super::{Batch, ScanOptions};
 use crate::error::{ReadError, gone};
 use crate::format::keys::LevId;
-use crate::limits::{STEPS_PER_CLOCK, TIME_PER_SNAPSHOT};
+use crate::limits::{ROWS_PER_THREAD, STEPS_PER_CLOCK, TIME_PER_SNAPSHOT};
 use crate::nostr::filter::Filter;
 use crate::open::StrfryDb;
 use crate::read::get::Found;
+use crate::read::in_order::Walk;
 use crate::txn::optimistic::halved;
 use crate::txn::snapshot::Snapshot;
 
@@ -31,8 +32,6 @@ struct Place {
     /// The filters still to come, the next one last.
     filters: Vec<Filter>,
     current: Option<Current>,
-    /// How many snapshots there have been; the number of the latest.
-    snapshots: u64,
 }
 
 /// The filter that is being answered.
@@ -51,9 +50,18 @@ impl<'db> Matches<'db> {
             db,
             options,
             given: (filters.len() > 1).then(HashSet::new),
-            place: Place { filters, current: None, snapshots: 0 },
+            place: Place { filters, current: None },
             kept: None,
         }
+    }
+
+    pub(super) fn db(&self) -> &'db StrfryDb {
+        self.db
+    }
+
+    /// Whether batches may be read by several threads, each in a snapshot of its own.
+    pub(super) fn may_be_shared(&self) -> bool {
+        !self.options.one_snapshot && !self.db.is_optimistic()
     }
 
     /// What `take` makes of the next matches, at least one; `None` if there are no more, or there
@@ -85,16 +93,12 @@ impl<'db> Matches<'db> {
         let db = self.db;
         let one_snapshot = self.options.one_snapshot;
         let mut kept = self.kept.take();
-        if kept.is_none() {
-            self.place.snapshots += 1;
-        }
         let before = db.is_optimistic().then(|| self.place.clone());
         let mut found = Vec::new();
         let read = db.read_keeping(&mut kept, one_snapshot, |snapshot, attempt| {
             if let (1.., Some(before)) = (attempt, &before) {
                 self.take_back(&found);
                 self.place.clone_from(before);
-                self.place.snapshots += u64::from(attempt);
             }
             found.clear();
             let rows = halved(db.bound(self.options.rows_per_snapshot), attempt);
@@ -125,7 +129,7 @@ impl<'db> Matches<'db> {
         time: Duration,
         found: &mut Vec<Found>,
     ) -> Result<(), ReadError> {
-        let Place { filters, current, snapshots } = &mut self.place;
+        let Place { filters, current } = &mut self.place;
         let started = Instant::now();
         let mut steps = 0_u32;
         while found.len() < rows {
@@ -144,9 +148,9 @@ impl<'db> Matches<'db> {
                     current.insert(Current { left: filter.limit, filter, merge })
                 }
             };
-            match current.merge.step(snapshot, *snapshots)? {
+            match current.merge.step(snapshot)? {
                 Step::Entry(entry) => {
-                    if current.matches(entry, snapshot, *snapshots)? {
+                    if current.matches(entry, snapshot)? {
                         current.left -= 1;
                         let given = self.given.as_mut();
                         if given.is_none_or(|given| given.insert(entry.found.lev_id)) {
@@ -162,6 +166,24 @@ impl<'db> Matches<'db> {
     }
 }
 
+impl<'db> Walk<'db> for Matches<'db> {
+    type Batch = Vec<Found>;
+
+    fn is_at_end(&self) -> bool {
+        self.place.is_at_end()
+    }
+
+    fn next(&mut self, snapshot: &Snapshot<'db>) -> Result<Option<Vec<Found>>, ReadError> {
+        let mut found = Vec::new();
+        let rows = self.options.rows_per_snapshot.min(ROWS_PER_THREAD);
+        if let Err(error) = self.fill(snapshot, rows, TIME_PER_SNAPSHOT, &mut found) {
+            self.place.end();
+            return Err(error);
+        }
+        Ok(Some(found).filter(|found| !found.is_empty()))
+    }
+}
+
 impl Place {
     fn is_at_end(&self) -> bool {
         self.filters.is_empty() && self.current.is_none()
@@ -174,15 +196,10 @@ impl Place {
 }
 
 impl Current {
-    /// An entry out of an earlier snapshot is looked at again: its event may be gone since, and
-    /// strfry gives the highest levId anew once it is free.
-    fn matches(
-        &self,
-        entry: Entry,
-        snapshot: &Snapshot<'_>,
-        number: u64,
-    ) -> Result<bool, ReadError> {
-        let is_old = entry.read_in != number;
+    /// An entry of an earlier commit is looked at again: its event may be gone since, and strfry
+    /// gives the highest levId anew once it is free.
+    fn matches(&self, entry: Entry, snapshot: &Snapshot<'_>) -> Result<bool, ReadError> {
+        let is_old = entry.txn_id != snapshot.txn_id();
         if self.merge.plan.decides && !is_old {
             return Ok(true);
         }

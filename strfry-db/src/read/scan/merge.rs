@@ -20,11 +20,11 @@ use crate::txn::snapshot::Snapshot;
 
 const CREATED_AT: &str = "Event__created_at";
 
-/// An entry of the index and the number of the snapshot that it was read from.
+/// An entry of the index, and the commit that it was read in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) found: Found,
-    pub(super) read_in: u64,
+    pub(super) txn_id: u64,
 }
 
 /// What one step of the merge came to.
@@ -46,7 +46,8 @@ struct Source {
     /// Newest first.
     entries: Vec<Found>,
     at: usize,
-    read_in: u64,
+    /// The commit that they are of.
+    txn_id: u64,
     counted: Counted,
 }
 
@@ -101,7 +102,7 @@ impl Merge {
             is_at_end: false,
             entries: Vec::new(),
             at: 0,
-            read_in: 0,
+            txn_id: 0,
             counted: match plan.index {
                 Index::CreatedAt if filter.until == u64::MAX => Counted::None,
                 _ => Counted::Unknown,
@@ -127,9 +128,9 @@ impl Merge {
     }
 
     /// Goes on by one entry, or by reading one source.
-    pub(super) fn step(&mut self, snapshot: &Snapshot<'_>, number: u64) -> Result<Step, ReadError> {
+    pub(super) fn step(&mut self, snapshot: &Snapshot<'_>) -> Result<Step, ReadError> {
         if let Some(&at) = self.unread.last() {
-            self.read(at, snapshot, number)?;
+            self.read(at, snapshot)?;
             self.unread.pop();
             return Ok(Step::Read);
         }
@@ -141,7 +142,7 @@ impl Merge {
             let found = Found { lev_id, created_at };
             let Some(source) = self.sources.get_mut(at) else { return Ok(Step::End) };
             source.at += 1;
-            let read_in = source.read_in;
+            let txn_id = source.txn_id;
             match source.entries.get(source.at) {
                 Some(next) => *head = (next.created_at, next.lev_id, Reverse(at)),
                 None => {
@@ -152,7 +153,7 @@ impl Merge {
                 }
             }
             if self.last.replace(found) != Some(found) {
-                return Ok(Step::Entry(Entry { found, read_in }));
+                return Ok(Step::Entry(Entry { found, txn_id }));
             }
             if !self.unread.is_empty() {
                 return Ok(Step::Read);
@@ -161,7 +162,7 @@ impl Merge {
     }
 
     /// Reads on in a source, to the end of the second in which enough has been read.
-    fn read(&mut self, at: usize, snapshot: &Snapshot<'_>, number: u64) -> Result<(), ReadError> {
+    fn read(&mut self, at: usize, snapshot: &Snapshot<'_>) -> Result<(), ReadError> {
         let Some(source) = self.sources.get_mut(at) else { return Ok(()) };
         let wanted = match source.entries.len() {
             0 => self.first_read,
@@ -200,7 +201,7 @@ impl Merge {
             }
         }
         source.at = 0;
-        source.read_in = number;
+        source.txn_id = snapshot.txn_id();
         if let Some(last) = source.entries.last() {
             source.before = Some(last.created_at);
         }
