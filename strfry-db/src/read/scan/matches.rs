@@ -3,12 +3,13 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use super::merge::{Entry, Merge, Step};
+use super::join::Join;
+use super::merge::{Entry, Step};
 use super::plan::Plan;
 use super::{Batch, ScanOptions};
 use crate::error::{ReadError, gone};
 use crate::format::keys::LevId;
-use crate::limits::{ROWS_PER_THREAD, STEPS_PER_CLOCK, TIME_PER_SNAPSHOT};
+use crate::limits::{ROWS_PER_THREAD, STEPS_OF_A_READ, STEPS_PER_CLOCK, TIME_PER_SNAPSHOT};
 use crate::nostr::filter::Filter;
 use crate::open::StrfryDb;
 use crate::read::get::Found;
@@ -38,7 +39,9 @@ struct Place {
 #[derive(Clone)]
 struct Current {
     filter: Filter,
-    merge: Merge,
+    join: Join,
+    /// Whether what the indexes give needs no look at its record.
+    is_decided: bool,
     left: u64,
 }
 
@@ -53,6 +56,14 @@ impl<'db> Matches<'db> {
             place: Place { filters, current: None },
             kept: None,
         }
+    }
+
+    /// The matches of a filter, by this plan.
+    pub(super) fn by_plan(db: &'db StrfryDb, filter: Filter, plan: Plan) -> Self {
+        let options = ScanOptions::default();
+        let current = Current::new(filter, plan, options.rows_per_snapshot);
+        let place = Place { filters: Vec::new(), current: Some(current) };
+        Self { db, options, place, given: None, kept: None }
     }
 
     pub(super) fn db(&self) -> &'db StrfryDb {
@@ -133,10 +144,13 @@ impl<'db> Matches<'db> {
         let started = Instant::now();
         let mut steps = 0_u32;
         while found.len() < rows {
-            steps = steps.wrapping_add(1);
-            if steps.is_multiple_of(STEPS_PER_CLOCK) && started.elapsed() > time {
-                return Ok(());
+            if steps >= STEPS_PER_CLOCK {
+                if started.elapsed() > time {
+                    return Ok(());
+                }
+                steps = 0;
             }
+            steps += 1;
             let current = match &mut *current {
                 Some(current) if current.left > 0 => current,
                 current => {
@@ -144,11 +158,11 @@ impl<'db> Matches<'db> {
                         *current = None;
                         return Ok(());
                     };
-                    let merge = Merge::new(Plan::choose(&filter, snapshot)?, &filter, rows);
-                    current.insert(Current { left: filter.limit, filter, merge })
+                    let plan = Plan::choose(&filter, snapshot)?;
+                    current.insert(Current::new(filter, plan, rows))
                 }
             };
-            match current.merge.step(snapshot)? {
+            match current.join.step(snapshot)? {
                 Step::Entry(entry) => {
                     if current.matches(entry, snapshot)? {
                         current.left -= 1;
@@ -158,7 +172,8 @@ impl<'db> Matches<'db> {
                         }
                     }
                 }
-                Step::Read => {}
+                // Of two indexes side by side, much may have been passed over.
+                Step::Read => steps += STEPS_OF_A_READ,
                 Step::End => current.left = 0,
             }
         }
@@ -196,11 +211,16 @@ impl Place {
 }
 
 impl Current {
+    fn new(filter: Filter, plan: Plan, rows: usize) -> Self {
+        let join = Join::new(plan.ranges, &filter, rows);
+        Self { left: filter.limit, filter, join, is_decided: plan.decides }
+    }
+
     /// An entry of an earlier commit is looked at again: its event may be gone since, and strfry
     /// gives the highest levId anew once it is free.
     fn matches(&self, entry: Entry, snapshot: &Snapshot<'_>) -> Result<bool, ReadError> {
         let is_old = entry.txn_id != snapshot.txn_id();
-        if self.merge.plan.decides && !is_old {
+        if self.is_decided && !is_old {
             return Ok(true);
         }
         match snapshot.packed(entry.found.lev_id)? {

@@ -9,7 +9,7 @@ use std::collections::binary_heap::PeekMut;
 use std::ops::ControlFlow;
 
 use super::index::Index;
-use super::plan::Plan;
+use super::plan::IndexRange;
 use crate::error::{ReadError, damaged};
 use crate::format::keys::LevId;
 use crate::format::tables::present;
@@ -66,10 +66,10 @@ enum Counted {
 /// Where a source is. The newest is the greatest; of equal ones the first source.
 type Head = (u64, LevId, Reverse<usize>);
 
-/// The merged walks of one filter.
+/// The merged walks of one index.
 #[derive(Clone)]
 pub(super) struct Merge {
-    pub(super) plan: Plan,
+    index: Index,
     since: u64,
     sources: Vec<Source>,
     heads: BinaryHeap<Head>,
@@ -95,7 +95,7 @@ impl Counted {
 
 impl Merge {
     /// `rows`: matches that one snapshot gives out; to read more ahead would be to read it twice.
-    pub(super) fn new(mut plan: Plan, filter: &Filter, rows: usize) -> Self {
+    pub(super) fn new(range: IndexRange, filter: &Filter, rows: usize) -> Self {
         let source = |prefix| Source {
             prefix,
             before: filter.until.checked_add(1),
@@ -103,20 +103,19 @@ impl Merge {
             entries: Vec::new(),
             at: 0,
             txn_id: 0,
-            counted: match plan.index {
+            counted: match range.index {
                 Index::CreatedAt if filter.until == u64::MAX => Counted::None,
                 _ => Counted::Unknown,
             },
         };
-        let prefixes = std::mem::take(&mut plan.prefixes);
-        let sources: Vec<Source> = prefixes.into_iter().map(source).collect();
+        let sources: Vec<Source> = range.prefixes.into_iter().map(source).collect();
         let count = sources.len().max(1);
         let longest_read = (BUFFERED_ENTRIES / count)
             .clamp(*ENTRIES_PER_READ.start(), *ENTRIES_PER_READ.end())
             .min(rows);
         let share = usize::try_from(filter.limit).unwrap_or(usize::MAX) / count;
         Self {
-            plan,
+            index: range.index,
             since: filter.since,
             unread: (0..sources.len()).rev().collect(),
             heads: BinaryHeap::with_capacity(sources.len()),
@@ -174,7 +173,7 @@ impl Merge {
         let entries = &mut source.entries;
         let is_at_end = &mut source.is_at_end;
         let mut is_older = false;
-        self.plan.index.walk_back(snapshot, &source.prefix, before, |found| {
+        self.index.walk_back(snapshot, &source.prefix, before, |found| {
             if found.created_at < since {
                 is_older = true;
                 return ControlFlow::Break(());

@@ -22,6 +22,7 @@
 mod batch;
 mod count;
 mod index;
+mod join;
 mod matches;
 mod merge;
 mod newer;
