@@ -19,9 +19,9 @@ pub const READING_THREADS: usize = 4;
 /// Matches in a batch of each of [`READING_THREADS`], of which there are some more in memory.
 pub const ROWS_PER_THREAD: usize = 512;
 
-/// Batches that one thread reads before others are asked to help: a few milliseconds, long against
-/// the start of their threads.
-pub const BATCHES_READ_ALONE: usize = 2;
+/// Batches that one thread reads before others are asked to help: about 3 ms, long against the start
+/// of their threads.
+pub const BATCHES_READ_ALONE: usize = 8;
 
 /// How long a scan or a walk looks around in one snapshot, however slow the disk. Short against the
 /// second that strfry's importer waits between two commits, so that few pages pile up behind it;

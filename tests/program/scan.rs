@@ -101,7 +101,7 @@ fn output_ends_before_the_line_that_exceeds_the_limit() {
 }
 
 /// Enough events for several threads to read.
-const MANY: u64 = 6_000;
+const MANY: u64 = 12_000;
 
 #[test]
 fn what_several_threads_read_is_printed_in_order_up_to_a_limit_or_damage() {
@@ -129,7 +129,7 @@ fn what_several_threads_read_is_printed_in_order_up_to_a_limit_or_damage() {
             said
         };
         assert!(on_threads(&[]) == lines.concat(), "{threads}");
-        for count in [0, 1, 2_047, 2_048, 2_049, 4_500, lines.len() - 1] {
+        for count in [0, 1, 1_024, 8_191, 8_192, 8_193, 9_999, lines.len() - 1] {
             let fitting = lines[..count].concat();
             for bytes in [fitting.len(), fitting.len() + lines[count].len() - 1] {
                 let limited = on_threads(&["--limit-bytes", &bytes.to_string()]);
@@ -142,7 +142,7 @@ fn what_several_threads_read_is_printed_in_order_up_to_a_limit_or_damage() {
     }
 
     // Events have been given numbers in the order of their times.
-    let damaged = 5_000;
+    let damaged = 10_000;
     let lev_id = MANY - damaged as u64;
     RawDatabase::open(directory.path()).put("EventPayload", &lev_id.to_ne_bytes(), b"\x07{}");
     for threads in ["1", "2"] {
