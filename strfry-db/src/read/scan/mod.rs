@@ -38,11 +38,10 @@ use crate::open::StrfryDb;
 use crate::read::get::Found;
 use crate::read::in_order::read_in_order;
 use crate::read::stored_event::copied::StoredEvent;
+use crate::txn::snapshot::Snapshot;
 pub use batch::Batch;
 use matches::Matches;
 pub use newer::Newer;
-
-use crate::txn::snapshot::Snapshot;
 
 /// How to scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
