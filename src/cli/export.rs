@@ -1,11 +1,14 @@
 //! `export`: every event by time, byte for byte as `strfry export` prints it.
 
+use std::ops::ControlFlow;
+
 use clap::Args;
 
 use super::exit::{OrFail, Outcome, Result};
 use super::looks::is_quiet;
 use super::node::NodeArguments;
 use super::output::{is_terminal, print_lines, write_in_snapshot};
+use super::resources::ThreadArguments;
 use super::values::moment;
 use crate::report::{Progress, ProgressState};
 use crate::strfry_db::ExportRange;
@@ -33,6 +36,8 @@ pub(super) struct Arguments {
     #[arg(long)]
     one_snapshot: bool,
     #[command(flatten)]
+    threads: ThreadArguments,
+    #[command(flatten)]
     node: NodeArguments,
 }
 
@@ -44,24 +49,27 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         reverse: arguments.reverse,
         one_snapshot: arguments.one_snapshot,
     };
-    let mut export = db.export(range, arguments.fried).or_cannot_run()?;
+    let export = db.export(range, arguments.fried).or_cannot_run()?;
     let write = if arguments.one_snapshot { write_in_snapshot } else { print_lines };
     let progress = Progress::new(!is_terminal() && !is_quiet());
     let all = arguments.is_whole().then(|| db.event_count().ok()).flatten();
     let mut events = 0;
-    let mut lines = Vec::new();
-    loop {
-        lines.clear();
-        let more = export.next_batch(&mut lines);
+    let ended = export.each_batch(arguments.threads.count(), |lines, read| {
         // What was read before the trouble is whole.
-        write(&lines)?;
-        events += memchr::memchr_iter(b'\n', &lines).count() as u64;
+        if let Err(failure) = write(lines) {
+            return ControlFlow::Break(failure);
+        }
+        events += memchr::memchr_iter(b'\n', lines).count() as u64;
         let text = format!("{events} events");
         let share = all.map(|all| (events.min(all), all));
         progress.update(&ProgressState { phase: "Exporting", text: &text, share, peers: &[] });
-        if !more.or_cannot_run()? {
-            break;
+        match read.or_cannot_run() {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(failure) => ControlFlow::Break(failure),
         }
+    });
+    if let ControlFlow::Break(failure) = ended {
+        return Err(failure);
     }
     progress.finish();
     Ok(Outcome::Complete)

@@ -22,7 +22,7 @@ const MORE_THREADS: usize = 16;
 pub(super) struct ThreadArguments {
     /// Threads that compute, one for each core by default
     ///
-    /// They check events or count them. Fewer leave more to the relay.
+    /// They check, count or read events. Fewer leave more to the relay.
     #[arg(long, value_name = "N", hide_short_help = true,
           value_parser = clap::value_parser!(u16).range(1..=1_024))]
     threads: Option<u16>,

@@ -2,9 +2,9 @@
 //!
 //! Nothing is written while a snapshot is open: whoever reads our output may take their time.
 
-use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, Read};
+use std::ops::ControlFlow;
 
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
@@ -14,8 +14,7 @@ use super::node::NodeArguments;
 use super::output::write_in_snapshot;
 use super::output::{print, print_lines};
 use super::resources::ThreadArguments;
-use crate::strfry_db::{Batch, ScanOptions};
-use crate::strfry_db::{Filter, PackedEvent, ReadError, StrfryDb};
+use crate::strfry_db::{Batch, Buffers, Filter, PackedEvent, ReadError, ScanOptions, StrfryDb};
 
 /// Output is gathered to this many bytes before it is written: as much as a pipe holds, four
 /// times over.
@@ -88,7 +87,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
         [] => Line::Json,
         fields => Line::Fields(fields),
     };
-    print_matches(&db, filters, options, &line, arguments.limit_bytes)?;
+    let threads = arguments.threads.count();
+    print_matches(&db, filters, options, threads, &line, arguments.limit_bytes)?;
     Ok(Outcome::Complete)
 }
 
@@ -122,97 +122,121 @@ fn print_matches(
     db: &StrfryDb,
     filters: Vec<Filter>,
     options: ScanOptions,
+    threads: usize,
     line: &Line<'_>,
     limit_bytes: Option<u64>,
 ) -> Result<()> {
+    let most = limit_bytes.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(usize::MAX);
+    let buffers = Buffers::default();
+    let take = |batch: &Batch<'_, '_>| line.of_each(batch, most, buffers.take());
     let write = if options.one_snapshot { write_in_snapshot } else { print_lines };
-    let left = Cell::new(limit_bytes.unwrap_or(u64::MAX));
-    let spare = Cell::new(Vec::new());
-    let batches = db.scan_with(filters, options).map_batches(|batch| {
-        let mut lines = Lines { bytes: spare.take(), left: left.get() };
-        let is_full = line.append_all(batch, &mut lines)?;
-        Ok((lines, is_full))
+    let mut printer = Printer { left: most, gathered: Vec::new(), write };
+    let ended = db.scan_with(filters, options).each_batch(threads, take, |lines| {
+        let printed = lines.or_cannot_run().and_then(|lines| {
+            let is_full = printer.take(&lines)?;
+            buffers.give_back(lines.bytes);
+            match (is_full, lines.damage) {
+                (false, Some(damage)) => Err(damage).or_cannot_run(),
+                (is_full, _) => Ok(is_full),
+            }
+        });
+        match printed {
+            Ok(false) => ControlFlow::Continue(()),
+            printed => ControlFlow::Break(printed.map(|_| ())),
+        }
     });
-    let mut gathered = Vec::new();
-    for batch in batches {
-        let (mut lines, is_full) = batch.or_cannot_run()?;
-        left.set(lines.left);
-        match gathered.is_empty() {
-            true => std::mem::swap(&mut gathered, &mut lines.bytes),
-            false => gathered.append(&mut lines.bytes),
-        }
-        if is_full {
-            break;
-        }
-        if gathered.len() >= WRITE_AT {
-            write(&gathered)?;
-            gathered.clear();
-        }
-        spare.set(lines.bytes);
-    }
-    write(&gathered)
+    // What was read before the trouble is whole.
+    (printer.write)(&printer.gathered)?;
+    ended.break_value().unwrap_or(Ok(()))
 }
 
-/// Lines of a batch.
+/// Gathers lines, and prints them when there are enough.
+struct Printer {
+    /// Bytes that may still be printed.
+    left: usize,
+    gathered: Vec<u8>,
+    write: fn(&[u8]) -> Result<()>,
+}
+
+impl Printer {
+    /// Takes the lines that may still be printed; whether there was no room for all.
+    fn take(&mut self, lines: &Lines) -> Result<bool> {
+        let fitting = lines.ends.partition_point(|end| *end <= self.left);
+        let bytes = fitting.checked_sub(1).and_then(|last| lines.ends.get(last));
+        let fitting_bytes = lines.bytes.get(..bytes.copied().unwrap_or(0)).unwrap_or_default();
+        self.left -= fitting_bytes.len();
+        if self.gathered.is_empty() && fitting_bytes.len() >= WRITE_AT {
+            (self.write)(fitting_bytes)?;
+        } else {
+            self.gathered.extend_from_slice(fitting_bytes);
+        }
+        if self.gathered.len() >= WRITE_AT {
+            (self.write)(&self.gathered)?;
+            self.gathered.clear();
+        }
+        Ok(fitting < lines.ends.len() || lines.is_cut)
+    }
+}
+
+/// Lines of a batch, each with its line feed.
+#[derive(Default)]
 struct Lines {
     bytes: Vec<u8>,
-    /// Bytes that may still be printed.
-    left: u64,
-}
-
-impl Lines {
-    /// Takes a line, its line feed included; or leaves it out and says that there is no room.
-    fn append(&mut self, line: impl FnOnce(&mut Vec<u8>)) -> bool {
-        let start = self.bytes.len();
-        line(&mut self.bytes);
-        self.bytes.push(b'\n');
-        match self.left.checked_sub((self.bytes.len() - start) as u64) {
-            Some(left) => {
-                self.left = left;
-                true
-            }
-            None => {
-                self.bytes.truncate(start);
-                false
-            }
-        }
-    }
+    /// Where each line ends.
+    ends: Vec<usize>,
+    /// There are more, and as many bytes as may be printed at all.
+    is_cut: bool,
+    /// Why the next one cannot be read.
+    damage: Option<ReadError>,
 }
 
 impl Line<'_> {
-    /// Takes the lines of a batch; whether there was no room for all.
-    fn append_all(
+    /// The lines of a batch, in a buffer that is empty: those in front of the first that cannot be
+    /// read, or with which they are more bytes than may be printed.
+    fn of_each(
         &self,
         batch: &Batch<'_, '_>,
-        out: &mut Lines,
-    ) -> std::result::Result<bool, ReadError> {
+        most: usize,
+        bytes: Vec<u8>,
+    ) -> std::result::Result<Lines, ReadError> {
+        let mut lines = Lines { bytes, ..Lines::default() };
         match self {
-            Self::Json => {
-                for json in batch.json()? {
-                    let json = json?;
-                    if !out.append(|bytes| bytes.extend_from_slice(json.as_bytes())) {
-                        return Ok(true);
-                    }
-                }
-            }
-            Self::Id => {
-                for packed in batch.packed()? {
-                    let id = packed?.id().to_string();
-                    if !out.append(|bytes| bytes.extend_from_slice(id.as_bytes())) {
-                        return Ok(true);
-                    }
-                }
-            }
-            Self::Fields(fields) => {
-                for packed in batch.packed()? {
-                    let packed = packed?;
-                    if !out.append(|bytes| append_fields(fields, &packed, bytes)) {
-                        return Ok(true);
-                    }
-                }
-            }
+            Self::Json => lines.append_all(batch.json()?, most, |json, bytes| {
+                bytes.extend_from_slice(json.as_bytes());
+            }),
+            Self::Id => lines.append_all(batch.packed()?, most, |packed, bytes| {
+                bytes.extend_from_slice(packed.id().to_string().as_bytes());
+            }),
+            Self::Fields(fields) => lines.append_all(batch.packed()?, most, |packed, bytes| {
+                append_fields(fields, &packed, bytes);
+            }),
         }
-        Ok(false)
+        Ok(lines)
+    }
+}
+
+impl Lines {
+    fn append_all<T>(
+        &mut self,
+        events: impl Iterator<Item = std::result::Result<T, ReadError>>,
+        most: usize,
+        append: impl Fn(T, &mut Vec<u8>),
+    ) {
+        for event in events {
+            match event {
+                Ok(event) => append(event, &mut self.bytes),
+                Err(error) => {
+                    self.damage = Some(error);
+                    return;
+                }
+            }
+            self.bytes.push(b'\n');
+            if self.bytes.len() > most {
+                self.is_cut = true;
+                return;
+            }
+            self.ends.push(self.bytes.len());
+        }
     }
 }
 

@@ -66,6 +66,7 @@ pub mod internal {
     pub use crate::nostr::outline::Outline;
     pub use crate::read::export::{Export, ExportForms, ExportRange};
     pub use crate::read::get_each::StoredJson;
+    pub use crate::read::in_order::Buffers;
     pub use crate::read::scan::Batch;
     pub use crate::read::stats::AuthorCount;
     pub use crate::read::storage::{Dictionaries, NegentropyTree, Payloads, Readers};

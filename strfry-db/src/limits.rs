@@ -13,6 +13,16 @@ pub const GETS_PER_SNAPSHOT: usize = 2_000;
 /// well under 1 MiB ordinarily. A new snapshot costs about 2 µs, a thousandth of the reading.
 pub const ROWS_PER_SNAPSHOT: usize = 1_024;
 
+/// Threads that read at once. The memory of the machine is what they wait for, and each has a batch.
+pub const READING_THREADS: usize = 4;
+
+/// Matches in a batch of each of [`READING_THREADS`], of which there are some more in memory.
+pub const ROWS_PER_THREAD: usize = 512;
+
+/// Batches that one thread reads before others are asked to help: about 3 ms, long against the start
+/// of their threads.
+pub const BATCHES_READ_ALONE: usize = 8;
+
 /// How long a scan or a walk looks around in one snapshot, however slow the disk. Short against the
 /// second that strfry's importer waits between two commits, so that few pages pile up behind it;
 /// long against the start of a snapshot.
@@ -21,6 +31,9 @@ pub const TIME_PER_SNAPSHOT: Duration = Duration::from_millis(10);
 /// Steps of a scan between two looks at the clock. At about 1 µs each they are far below
 /// [`TIME_PER_SNAPSHOT`].
 pub const STEPS_PER_CLOCK: u32 = 64;
+
+/// As so many steps counts one that reads some of an index, up to a thousand entries.
+pub const STEPS_OF_A_READ: u32 = 16;
 
 /// Entries that a scan reads at once from one place of an index: few where many places are merged,
 /// as much as a snapshot gives out where there is one.
@@ -37,6 +50,10 @@ pub const PUBKEY_KIND_PAIRS: usize = 10_000;
 /// Records further apart than this are looked up by a descent into the tree of their own, which
 /// takes about as long as so many steps.
 pub const STEPS_INSTEAD_OF_DESCENT: u64 = 8;
+
+/// Entries of an index that are read instead of one event's record, where either tells whether the
+/// event matches. A record is a descent into a tree of its own, and lies anywhere.
+pub const ENTRIES_INSTEAD_OF_RECORD: u64 = 6;
 
 /// Entries that are read to compare two indexes, and prefixes among which: 100 µs at most, and
 /// enough to tell how dense in time they are.
@@ -63,6 +80,9 @@ pub const ENTRIES_COUNTED_ALONE: u64 = 50_000;
 
 /// Slices of time that all cores count.
 pub const SLICES: u64 = 64;
+
+/// Entries of each walk that such a slice is to have at least: to begin a walk costs as much as some.
+pub const ENTRIES_OF_A_WALK: u64 = 64;
 
 /// Bytes of events as lines that are checked together. More would only take memory.
 pub const BATCH_BYTES: usize = 4 << 20;

@@ -77,10 +77,11 @@ enum Access {
 /// Where a read transaction takes pages from that stay as they are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PagesFrom {
-    /// For what is looked up here and there, and for records.
+    /// For what is looked up here and there, and for records: the pages of events that came one
+    /// after the other lie together, and the kernel maps several at once.
     Map,
-    /// For a walk along an index, and the records that it leads to. Their pages lie anywhere in the
-    /// file, and reading one is faster than mapping it, which is a page fault.
+    /// For a walk along an index. Its pages lie anywhere in the file, and reading one is faster than
+    /// mapping it, which is a page fault.
     Copies,
 }
 

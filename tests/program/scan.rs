@@ -6,9 +6,15 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
+use strfry_companion::import::{EventLimits, StoredEvent};
+use strfry_companion::nostr::Event;
+use strfry_companion::strfry_db::{Filter, StrfryDb};
 use tempfile::TempDir;
 
 use crate::said::{Said, companion};
+use crate::support::events::{Author, unsigned};
+use crate::support::raw::RawDatabase;
+use crate::support::stand_in::writer::{Durability, NewEvent, Writer};
 use crate::support::{feed, fixture_json_lines, fixture_text, golden_database};
 
 const NAME: &str = "strfry-1.1.1";
@@ -92,6 +98,65 @@ fn output_ends_before_the_line_that_exceeds_the_limit() {
     assert_eq!(limited(two), lines[..2].concat());
     assert_eq!(limited(two - 1), lines[0]);
     assert_eq!(limited(0), "");
+}
+
+/// Enough events for several threads to read.
+const MANY: u64 = 12_000;
+
+#[test]
+fn what_several_threads_read_is_printed_in_order_up_to_a_limit_or_damage() {
+    let directory = tempfile::tempdir().unwrap();
+    let author = Author::new(1);
+    let stored = |number| {
+        let line = unsigned(&author, number + 1, 1_000 + number / 3);
+        StoredEvent::encode(&Event::parse(&line).unwrap(), &EventLimits::default()).unwrap()
+    };
+    let events: Vec<StoredEvent> = (0..MANY).map(stored).collect();
+    let writer = Writer::open(directory.path(), Durability::NotSynced).unwrap();
+    writer.write_events(&events.iter().map(NewEvent::from).collect::<Vec<_>>()).unwrap();
+    drop(writer);
+    let lines: Vec<String> = {
+        let db = StrfryDb::open(directory.path()).unwrap();
+        let events = db.scan(Filter::new());
+        events.map(|event| format!("{}\n", event.unwrap().json().unwrap())).collect()
+    };
+    assert_eq!(lines.len() as u64, MANY);
+    let oldest_first: String = lines.iter().rev().map(String::as_str).collect();
+    for threads in ["1", "2", "4"] {
+        let on_threads = |more: &[&str]| {
+            let said = out(&directory, &[&["{}", "--threads", threads], more].concat());
+            assert!(said.len() <= lines.concat().len());
+            said
+        };
+        assert!(on_threads(&[]) == lines.concat(), "{threads}");
+        for count in [0, 1, 1_024, 8_191, 8_192, 8_193, 9_999, lines.len() - 1] {
+            let fitting = lines[..count].concat();
+            for bytes in [fitting.len(), fitting.len() + lines[count].len() - 1] {
+                let limited = on_threads(&["--limit-bytes", &bytes.to_string()]);
+                assert!(limited == fitting, "{threads} {count} {bytes}");
+            }
+        }
+        let mut export = companion(&["export", "--threads", threads, "--db"]);
+        let said = Said::by(export.arg(directory.path()), directory.path());
+        assert!((said.code, &said.out) == (0, &oldest_first), "{threads}");
+    }
+
+    // Events have been given numbers in the order of their times.
+    let damaged = 10_000;
+    let lev_id = MANY - damaged as u64;
+    RawDatabase::open(directory.path()).put("EventPayload", &lev_id.to_ne_bytes(), b"\x07{}");
+    for threads in ["1", "2"] {
+        let arguments = ["{}", "--threads", threads];
+        let said = Said::by(&mut scan(&directory, &arguments), directory.path());
+        let fitting = lines[..damaged].concat();
+        assert!(said.out == fitting, "{threads} {}", said.out.lines().count());
+        let err = format!("table EventPayload holds a damaged record for {lev_id}: ");
+        assert!(said.code == 3 && said.err.contains(&err), "{}", said.err);
+        // What is behind the limit is not looked at.
+        let limit = (fitting.len() - 1).to_string();
+        let limited = out(&directory, &[&arguments[..], &["--limit-bytes", &limit]].concat());
+        assert!(limited == lines[..damaged - 1].concat());
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Exports: byte for byte strfry's, whatever the range and however a writer gets in between.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use strfry_companion::import::{EventLimits, StoredEvent};
@@ -16,8 +17,11 @@ use crate::support::{
     strfry_bin, strfry_node,
 };
 
-/// Enough that one walk takes several batches (10,000 events each).
+/// Enough that one walk takes several batches, and more than one thread has to do.
 const MANY: u64 = 25_000;
+
+/// How many threads read.
+const THREADS: [usize; 3] = [1, 2, 5];
 
 fn exported(directory: &Path, range: ExportRange, fried: bool) -> String {
     let db = StrfryDb::open(directory).unwrap();
@@ -25,6 +29,25 @@ fn exported(directory: &Path, range: ExportRange, fried: bool) -> String {
     let mut out = Vec::new();
     while export.next_batch(&mut out).unwrap() {}
     String::from_utf8(out).unwrap()
+}
+
+/// What an export on so many threads gives, and how it ends.
+fn exported_on(
+    threads: usize,
+    db: &StrfryDb,
+    range: ExportRange,
+    fried: bool,
+) -> (String, Result<(), ReadError>) {
+    let (mut out, mut end) = (Vec::new(), Ok(()));
+    let ended: ControlFlow<()> =
+        db.export(range, fried).unwrap().each_batch(threads, |lines, read| {
+            assert!(end.is_ok(), "a batch behind an error");
+            out.extend_from_slice(lines);
+            end = read;
+            ControlFlow::Continue(())
+        });
+    assert_eq!(ended, ControlFlow::Continue(()));
+    (String::from_utf8(out).unwrap(), end)
 }
 
 #[test]
@@ -111,6 +134,61 @@ fn busy_database() -> (TempDir, Vec<String>) {
     (directory, lines)
 }
 
+#[test]
+fn several_threads_export_what_one_does_in_the_same_order() {
+    let (directory, _) = busy_database();
+    for (reverse, fried) in [(false, false), (true, false), (false, true)] {
+        for (since, until) in [(0, u64::MAX), (1_010, 1_200)] {
+            let range = ExportRange { since, until, reverse, one_snapshot: false };
+            let expected = exported(directory.path(), range, fried);
+            let seconds = until.min(1_249) - since.max(1_000) + 1;
+            assert_eq!(expected.lines().count() as u64, seconds * (MANY / 250));
+            let db = StrfryDb::open(directory.path()).unwrap();
+            for threads in THREADS {
+                let (out, end) = exported_on(threads, &db, range, fried);
+                assert!(end.is_ok() && out == expected, "{range:?} {fried} on {threads} threads");
+            }
+        }
+    }
+    let db = StrfryDb::open(directory.path()).unwrap();
+    // Who has enough gets no more.
+    let mut batches = 0;
+    let ended = db.export(ExportRange::default(), false).unwrap().each_batch(2, |_, _| {
+        batches += 1;
+        if batches < 10 { ControlFlow::Continue(()) } else { ControlFlow::Break("enough") }
+    });
+    assert_eq!((ended, batches), (ControlFlow::Break("enough"), 10));
+}
+
+#[test]
+fn damage_ends_an_export_on_several_threads_behind_what_precedes_it() {
+    let (directory, _) = busy_database();
+    let whole = exported(directory.path(), ExportRange::default(), false);
+    let lines: Vec<&str> = whole.lines().collect();
+    for place in [0, 1_000, 7_777, 20_000, 24_999] {
+        let lev_id = {
+            let db = StrfryDb::open(directory.path()).unwrap();
+            db.snapshot().unwrap().find(&id_of(lines[place]).parse().unwrap()).unwrap().unwrap()
+        };
+        let raw = || RawDatabase::open(directory.path());
+        let payload = [&[0], lines[place].as_bytes()].concat();
+        raw().put("EventPayload", &lev_id.to_ne_bytes(), b"\x07{}");
+        {
+            let db = StrfryDb::open(directory.path()).unwrap();
+            for threads in THREADS {
+                let (out, end) = exported_on(threads, &db, ExportRange::default(), false);
+                let error = end.unwrap_err();
+                let is_of_payload =
+                    matches!(error, ReadError::Damaged { table: "EventPayload", .. });
+                assert!(is_of_payload, "{error}");
+                assert_eq!(out.lines().count(), place, "on {threads} threads");
+                assert!(whole.starts_with(&out));
+            }
+        }
+        raw().put("EventPayload", &lev_id.to_ne_bytes(), &payload);
+    }
+}
+
 /// A writer in another process commits between the batches: a process may have a database open
 /// only once.
 fn import(node: &Path, events: &[String]) {
@@ -121,7 +199,7 @@ fn import(node: &Path, events: &[String]) {
 
 #[test]
 fn a_writer_that_commits_between_batches_makes_nothing_repeat_or_go_missing() {
-    for reverse in [false, true] {
+    for (reverse, threads) in [(false, 1), (true, 1), (false, 2), (true, 3)] {
         let (directory, before) = busy_database();
         let node = strfry_node();
         let data = node.path().join("strfry-db");
@@ -129,21 +207,19 @@ fn a_writer_that_commits_between_batches_makes_nothing_repeat_or_go_missing() {
         import(node.path(), &[]);
         let db = StrfryDb::open(&data).unwrap();
         let range = ExportRange { reverse, ..ExportRange::default() };
-        let mut export = db.export(range, false).unwrap();
         let mut out = Vec::new();
         let author = Author::new(2);
         let mut batches = 0;
-        loop {
-            let more = export.next_batch(&mut out).unwrap();
+        let ended = db.export(range, false).unwrap().each_batch(threads, |lines, read| {
+            out.extend_from_slice(lines);
             batches += 1;
             // In seconds that are done, at the very place of the walk, and still to come.
             let seconds = [1_000, 1_099, 1_100, 1_149, 1_150, 1_199, 1_249, 2_000];
             let notes = seconds.map(|second| author.note(second, &format!("{batches}")));
             import(node.path(), &notes);
-            if !more {
-                break;
-            }
-        }
+            if read.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(read) }
+        });
+        assert!(ended.is_continue(), "{ended:?}");
         assert!(batches >= 3, "{batches}");
         let text = String::from_utf8(out).unwrap();
         let ids: Vec<String> = text.lines().map(id_of).collect();

@@ -13,7 +13,7 @@ use strfry_companion::nostr::kind;
 use strfry_companion::strfry_db::ScanOptions;
 use strfry_companion::strfry_db::{Filter, StrfryDb};
 
-use crate::scan::ids;
+use crate::scan::{ids, ids_on};
 use crate::support::{
     NO_STRFRY, fixture_json_lines, golden_database, real_strfry, run_strfry, strfry_node,
 };
@@ -178,6 +178,8 @@ fn random_filters_find_what_a_naive_filter_finds() {
                 "{case}"
             );
             assert_eq!(ids(&db, parsed.clone(), options), expected, "{case}");
+            let threads = random.usize(2..4);
+            assert_eq!(ids_on(threads, &db, parsed.clone(), options), expected, "{case}");
             let options = ScanOptions { one_snapshot: false, ..options };
             let case = format!("{case} without a lock file");
             assert_eq!(

@@ -1,10 +1,10 @@
 //! Scans of the golden databases, against what strfry scanned and exported from them.
 
 use std::borrow::Cow;
+use std::ops::ControlFlow;
 
 use serde_json::Value;
-use strfry_companion::strfry_db::ScanOptions;
-use strfry_companion::strfry_db::{Filter, ReadError, StrfryDb};
+use strfry_companion::strfry_db::{Batch, Filter, ReadError, ScanOptions, StrfryDb};
 
 use crate::support::{fixture_json_lines, fixture_text, golden_database};
 
@@ -17,6 +17,26 @@ pub const ONE_SNAPSHOT: ScanOptions = ScanOptions { one_snapshot: true, rows_per
 /// The ids that a scan gives, in its order.
 pub fn ids(db: &StrfryDb, filters: Vec<Filter>, options: ScanOptions) -> Vec<String> {
     db.scan_with(filters, options).map(|event| event.unwrap().id().to_string()).collect()
+}
+
+/// The same, where so many threads read.
+pub fn ids_on(
+    threads: usize,
+    db: &StrfryDb,
+    filters: Vec<Filter>,
+    options: ScanOptions,
+) -> Vec<String> {
+    let mut ids = Vec::new();
+    let of_batch = |batch: &Batch<'_, '_>| {
+        batch.packed()?.map(|event| Ok(event?.id().to_string())).collect::<Result<Vec<_>, _>>()
+    };
+    let ended: ControlFlow<()> =
+        db.scan_with(filters, options).each_batch(threads, of_batch, |batch| {
+            ids.append(&mut batch.unwrap());
+            ControlFlow::Continue(())
+        });
+    assert_eq!(ended, ControlFlow::Continue(()));
+    ids
 }
 
 /// How many events each batch of a scan has.

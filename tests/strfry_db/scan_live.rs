@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::io::{BufRead, BufReader, Lines, Write};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 
 use serde_json::{Value, json};
-use strfry_companion::strfry_db::ScanOptions;
-use strfry_companion::strfry_db::{Filter, StrfryDb};
+use strfry_companion::strfry_db::{Batch, Filter, ScanOptions, StrfryDb};
 
 use crate::support::events::Author;
 use crate::support::running_relay::OWN_CONFIG;
@@ -105,13 +105,14 @@ fn numbers_beside(
     writer: &mut Writer,
     db: &StrfryDb,
     filters: &str,
+    threads: usize,
     doomed: &mut Vec<u64>,
 ) -> Vec<u64> {
     let options = ScanOptions { one_snapshot: false, rows_per_snapshot: 7 };
     let parsed = Filter::parse(filters).unwrap();
     let mut numbers = Vec::new();
     let mut batches = 0;
-    let scan = db.scan_with(parsed.clone(), options).map_batches(|batch| {
+    let take = |batch: &Batch<'_, '_>| {
         let mut ids = Vec::new();
         for ((packed, json), found) in batch.packed()?.zip(batch.json()?).zip(batch.found()) {
             let packed = packed?;
@@ -121,21 +122,24 @@ fn numbers_beside(
             ids.push(packed.id().to_string());
         }
         Ok(ids)
-    });
-    for ids in scan {
-        numbers.extend(ids.unwrap().iter().map(|id| u64::from_str_radix(id, 16).unwrap()));
-        batches += 1;
-        match batches % 4 {
-            0 => writer.write_new(FIRST_SECOND + 2 * EVENTS),
-            1 => writer.write_new(FIRST_SECOND - 1),
-            2 => writer.write_new(second(batches * 3 % EVENTS)),
-            _ => {
-                if let Some(number) = doomed.pop() {
-                    writer.delete(number);
+    };
+    let ended: ControlFlow<()> =
+        db.scan_with(parsed.clone(), options).each_batch(threads, take, |ids| {
+            numbers.extend(ids.unwrap().iter().map(|id| u64::from_str_radix(id, 16).unwrap()));
+            batches += 1;
+            match batches % 4 {
+                0 => writer.write_new(FIRST_SECOND + 2 * EVENTS),
+                1 => writer.write_new(FIRST_SECOND - 1),
+                2 => writer.write_new(second(batches * 3 % EVENTS)),
+                _ => {
+                    if let Some(number) = doomed.pop() {
+                        writer.delete(number);
+                    }
                 }
             }
-        }
-    }
+            ControlFlow::Continue(())
+        });
+    assert_eq!(ended, ControlFlow::Continue(()));
     assert!(batches > 10, "{filters}");
     numbers
 }
@@ -161,15 +165,18 @@ fn a_scan_beside_a_writer_repeats_nothing_and_misses_nothing_that_was_there() {
         (json!({"authors": authors}), |number| number % 4 < 3),
         (json!({"kinds": [1, 2]}), |_| true),
         (json!({"authors": authors, "kinds": [2]}), |number| number % 4 == 1),
+        (json!({"#t": ["b"], "kinds": [1]}), |number| number % 3 < 2 && number % 2 == 0),
         (json!([{"#t": ["c"]}, {"kinds": [1]}]), |number| number % 3 > 0 || number % 2 == 0),
     ] {
-        let filters = filters.to_string();
-        let found = numbers_beside(&mut writer, &db, &filters, &mut doomed);
-        let set: BTreeSet<u64> = found.iter().copied().collect();
-        assert_eq!(set.len(), found.len(), "{filters}: something came twice");
-        let lasting = (0..EVENTS).filter(|&number| is_wanted(number) && !is_doomed(number));
-        let missed: Vec<u64> = lasting.filter(|number| !set.contains(number)).collect();
-        assert_eq!(missed, [0; 0], "{filters}");
+        for threads in [1, 2] {
+            let filters = filters.to_string();
+            let found = numbers_beside(&mut writer, &db, &filters, threads, &mut doomed);
+            let set: BTreeSet<u64> = found.iter().copied().collect();
+            assert_eq!(set.len(), found.len(), "{filters}: something came twice");
+            let lasting = (0..EVENTS).filter(|&number| is_wanted(number) && !is_doomed(number));
+            let missed: Vec<u64> = lasting.filter(|number| !set.contains(number)).collect();
+            assert_eq!(missed, [0; 0], "{filters} on {threads} threads");
+        }
     }
     assert!(doomed.len() < 50, "{}", doomed.len());
 }

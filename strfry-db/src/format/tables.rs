@@ -34,6 +34,11 @@ impl Shape {
     pub(crate) fn has_duplicates(&self) -> bool {
         self.flags & VALUES != 0
     }
+
+    /// Whether a page has few values, and reading one is reading much of it.
+    pub(crate) fn has_long_values(&self) -> bool {
+        self.name == "EventPayload"
+    }
 }
 
 impl fmt::Debug for Shape {

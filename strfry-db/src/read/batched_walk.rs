@@ -16,9 +16,11 @@ use crate::txn::cursor::Entry;
 use crate::txn::optimistic::halved;
 use crate::txn::snapshot::Snapshot;
 
-/// Looks at the clock in a batch: at every event that is read whole, which may take a seek of the
-/// disk, and now and then among the many entries of an index page.
+/// Looks at the clock in a batch of records: at every one that is read whole, which may take a seek
+/// of the disk.
 const LOOKS: usize = 10_000;
+/// Entries of an index between two looks at the clock: a page has as many.
+const ENTRIES_PER_LOOK: usize = 64;
 
 /// Which way a walk goes. Backward only where keys are integers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,6 +172,15 @@ impl<'db, const K: usize> BatchedWalk<'db, K> {
         more
     }
 
+    /// As [`BatchedWalk::batch`], in a snapshot that someone else has, not without the lock file.
+    pub(crate) fn batch_in(
+        &mut self,
+        snapshot: &Snapshot<'db>,
+        mut visit: impl FnMut(&[u8; K], &[u8]) -> Step,
+    ) -> Result<bool, ReadError> {
+        self.visit_some(snapshot, 0, &mut |_, key, value| Ok(visit(key, value)))
+    }
+
     fn visit_some(
         &mut self,
         snapshot: &Snapshot<'db>,
@@ -183,7 +194,7 @@ impl<'db, const K: usize> BatchedWalk<'db, K> {
         self.counted = self.counted.filter(is_same);
         let from = self.from;
         let rows = halved(self.rows, attempt);
-        let per_look = (rows / LOOKS).max(1);
+        let per_look = (rows / LOOKS).max(if self.duplicates { ENTRIES_PER_LOOK } else { 1 });
         let mut visited = 0_usize;
         let mut entry = |(key, value): Entry<'_>| -> Result<Step, ReadError> {
             let wrong_size = || damaged(self.name, format!("{key:?}"), "its size is wrong");
@@ -303,7 +314,7 @@ mod tests {
             assert_eq!(walked(index(rows)), (all.clone(), 604 / rows + 1), "{rows}");
         }
         let in_no_time = BatchedWalk { time: Duration::ZERO, ..index(604) };
-        assert_eq!(walked(in_no_time), (all.clone(), 605));
+        assert_eq!(walked(in_no_time), (all.clone(), 604 / ENTRIES_PER_LOOK + 1));
         all.reverse();
         for rows in [1, 2, 7, 603, 604] {
             let backward = index(rows).starting_at(Direction::Backward, u64::MAX);

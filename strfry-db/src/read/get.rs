@@ -20,6 +20,13 @@ pub struct Found {
     pub created_at: u64,
 }
 
+impl Found {
+    /// By time, and by levId in one second, as indexes have them.
+    pub(crate) fn order(&self) -> (u64, LevId) {
+        (self.created_at, self.lev_id)
+    }
+}
+
 impl Snapshot<'_> {
     /// The newest event of this author and kind; of several in one second the one stored last.
     ///

@@ -5,6 +5,7 @@ mod dictionaries;
 pub(crate) mod export;
 pub(crate) mod get;
 pub(crate) mod get_each;
+pub(crate) mod in_order;
 pub(crate) mod scan;
 pub(crate) mod stats;
 pub(crate) mod storage;

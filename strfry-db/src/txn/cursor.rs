@@ -112,8 +112,10 @@ impl<'s> Cursor<'s> {
                     (child.child(), (above.number, above.at))
                 }
             };
-            let page = self.pages.page(shape, number, from, |page| self.check_bounds(page))?;
             let is_above = self.stack.len() + 1 < record.depth.into();
+            let is_walk = !is_above && !matches!(start, Start::Key(_));
+            let check = |page: Page<'_>| self.check_bounds(page);
+            let page = self.pages.page(shape, number, from, is_walk, check)?;
             if page.kind() != if is_above { Kind::Branch } else { leaf } {
                 return Err(damaged(shape, number)(WRONG_DEPTH));
             }

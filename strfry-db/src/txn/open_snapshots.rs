@@ -38,6 +38,16 @@ impl Ending {
     }
 }
 
+/// Waits for the end of the process if it has been told to end. For several threads that each begin
+/// snapshots, and have none open meanwhile: one would be open at any time.
+pub(crate) fn stop_if_told() {
+    if ENDING.get().is_some_and(|ending| ending.told.load(Ordering::SeqCst) != 0) {
+        loop {
+            std::thread::park();
+        }
+    }
+}
+
 /// Counts as one while it lives. To be dropped after the transaction.
 #[derive(Debug)]
 pub(crate) struct Open(());

@@ -134,13 +134,15 @@ impl<'db> PageReader<'db> {
     }
 
     /// A page of a tree of this shape, reached from this place (0 and 0: the root), which `check`
-    /// may say cannot lead to it. Checked once for all who come to it from there.
+    /// may say cannot lead to it. Checked once for all who come to it from there. `is_read_whole`:
+    /// whoever comes goes through all of it.
     #[inline]
     pub(crate) fn page(
         &self,
         shape: Table,
         number: u64,
         from: (u64, usize),
+        is_read_whole: bool,
         check: impl FnOnce(Page<'_>) -> Result<(), Wrong>,
     ) -> Result<Page<'_>, ReadError> {
         let note = note(self.meta.txn_id, shape, number, from);
@@ -152,6 +154,9 @@ impl<'db> PageReader<'db> {
                 let known = checked.place(number);
                 if known.is_some_and(|known| known.load(Ordering::Relaxed) == note) {
                     return Ok(Page::known(bytes));
+                }
+                if is_read_whole || shape.has_long_values() {
+                    fetch(bytes);
                 }
                 let page = Page::of_tree(bytes, number, shape.comparator)
                     .and_then(|page| check(page).map(|()| page))
@@ -215,6 +220,16 @@ impl<'db> PageReader<'db> {
 fn mapped(map: &Map, end: usize, page: u64, page_bytes: usize, bytes: usize) -> Option<&[u8]> {
     map.get(usize::try_from(page).ok()?.checked_mul(page_bytes)?, bytes, end)
 }
+
+/// Has the processor fetch a page into its cache at once. As the page is checked and read, it would
+/// wait for one line after the other, which is most of the time that it takes to read events.
+fn fetch(page: &[u8]) {
+    let lines = page.iter().step_by(CACHE_LINE);
+    std::hint::black_box(lines.fold(0, |all, byte| all | byte));
+}
+
+/// Bytes that a processor fetches at once, on most.
+const CACHE_LINE: usize = 64;
 
 const BEHIND_THE_END: Wrong = "it lies behind the end of the file";
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::error::{ReadError, damaged};
 use crate::format::tables::{Table, present};
 use crate::open::StrfryDb;
-use crate::txn::cursor::Entries;
+use crate::txn::cursor::{Entries, Entry};
 use crate::txn::moment::Moment;
 use crate::txn::open_snapshots::Open;
 use crate::txn::page_txn::PageTxn;
@@ -122,6 +122,18 @@ impl Snapshot<'_> {
         Ok(events)
     }
 
+    /// When the oldest event was made; `None` if there is none.
+    pub(crate) fn oldest_time(&self) -> Result<Option<u64>, ReadError> {
+        let Some(table) = self.db.tables.created_at else { return Ok(None) };
+        self.forward(table, None)?.next().map_or(Ok(None), time_of)
+    }
+
+    /// When the newest event was made, likewise.
+    pub(crate) fn newest_time(&self) -> Result<Option<u64>, ReadError> {
+        let Some(table) = self.db.tables.created_at else { return Ok(None) };
+        self.backward(table, None)?.next().map_or(Ok(None), time_of)
+    }
+
     /// How many entries a table has.
     pub(crate) fn len(&self, table: Table) -> Result<u64, ReadError> {
         self.txn.len(table)
@@ -131,4 +143,8 @@ impl Snapshot<'_> {
     pub(crate) fn free_bytes(&self) -> Result<u64, ReadError> {
         self.txn.free_bytes()
     }
+}
+
+fn time_of(entry: Result<Entry<'_>, ReadError>) -> Result<Option<u64>, ReadError> {
+    entry.map(|(key, _)| key.try_into().ok().map(u64::from_ne_bytes))
 }

@@ -6,11 +6,12 @@ use rayon::prelude::*;
 
 use super::ScanOptions;
 use super::index::Index;
-use super::plan::Plan;
+use super::matches::Matches;
+use super::plan::{IndexRange, Plan};
 use crate::error::ReadError;
-use crate::format::tables::present;
 use crate::limits::{
-    ENTRIES_COPIED, ENTRIES_COUNTED_ALONE, ENTRIES_PER_SNAPSHOT, ROWS_PER_SNAPSHOT, SLICES,
+    ENTRIES_COPIED, ENTRIES_COUNTED_ALONE, ENTRIES_OF_A_WALK, ENTRIES_PER_SNAPSHOT,
+    ROWS_PER_SNAPSHOT, SLICES,
 };
 use crate::nostr::filter::Filter;
 use crate::open::{PagesFrom, StrfryDb};
@@ -38,45 +39,44 @@ impl StrfryDb {
         let mut filters = filters.into();
         filters.retain(|filter| !filter.finds_nothing());
         if let [filter] = filters.as_slice()
-            && let Some(count) = self.count_entries(filter, options)?
+            && let Some(count) = self.count_one(filter, options)?
         {
             return Ok(count);
         }
         self.scan_with(filters, options).map_batches(|batch| Ok(batch.found().len() as u64)).sum()
     }
 
-    /// `None` if the index alone does not decide.
-    fn count_entries(
-        &self,
-        filter: &Filter,
-        options: ScanOptions,
-    ) -> Result<Option<u64>, ReadError> {
+    /// `None` if there is no better way than to scan.
+    fn count_one(&self, filter: &Filter, options: ScanOptions) -> Result<Option<u64>, ReadError> {
         let mut kept = None;
-        let begun = self.read_keeping(&mut kept, options.one_snapshot, |snapshot, _| {
-            let plan = Plan::choose(filter, snapshot)?;
-            // An event may have several of the tag's values, but is counted once.
-            let is_once = plan.index != Index::Tag || plan.prefixes.len() == 1;
-            // A merge stops early; the sum of all entries would not.
-            let stops = filter.limit < ROWS_PER_SNAPSHOT as u64;
-            if !plan.decides || !is_once || stops {
-                return Ok(None);
-            }
-            if plan.index == Index::CreatedAt && (filter.since, filter.until) == (0, u64::MAX) {
-                return Ok(Some((plan, Some(snapshot.number_of_events()?))));
-            }
-            Ok(Some((plan, None)))
+        let way = self.read_keeping(&mut kept, options.one_snapshot, |snapshot, _| {
+            Way::choose(filter, snapshot)
         })?;
-        let (plan, mut count) = match begun {
-            None => return Ok(None),
-            Some((_, Some(all))) => return Ok(Some(all.min(filter.limit))),
-            Some((plan, None)) => (plan, 0),
-        };
+        match way {
+            Way::Known(events) => Ok(Some(events.min(filter.limit))),
+            Way::Entries(range) => self.count_entries(filter, &range, options, kept).map(Some),
+            Way::Matches { plan, slices } if slices > 1 && !options.one_snapshot => {
+                self.count_matches(filter, &plan, slices).map(Some)
+            }
+            Way::Matches { .. } => Ok(None),
+        }
+    }
+
+    /// Counts the entries of an index, prefix by prefix.
+    fn count_entries<'db>(
+        &'db self,
+        filter: &Filter,
+        range: &IndexRange,
+        options: ScanOptions,
+        mut kept: Option<Snapshot<'db>>,
+    ) -> Result<u64, ReadError> {
         // What is to be of one moment is read in one snapshot, which one thread has; and with a
         // limit there is no need to look at all.
         let alone = options.one_snapshot || filter.limit != u64::MAX;
-        for prefix in &plan.prefixes {
+        let mut count = 0;
+        for prefix in &range.prefixes {
             let mut stretch = Stretch {
-                index: plan.index,
+                index: range.index,
                 prefix,
                 since: filter.since,
                 before: filter.until.checked_add(1),
@@ -94,7 +94,27 @@ impl StrfryDb {
             }
             count += stretch.count;
         }
-        Ok(Some(count))
+        Ok(count)
+    }
+
+    /// Counts what matches on all cores.
+    fn count_matches(&self, filter: &Filter, plan: &Plan, slices: u64) -> Result<u64, ReadError> {
+        let times = self.slices(filter.since, filter.until.checked_add(1), slices)?;
+        times
+            .into_par_iter()
+            .map(|(since, before)| {
+                let until = before.map_or(u64::MAX, |before| before.saturating_sub(1));
+                let slice = Filter { since, until, ..filter.clone() };
+                let mut matches = Matches::by_plan(self, slice, plan.clone());
+                let mut count = 0;
+                while let Some(found) =
+                    matches.next_batch(&mut |batch| Ok(batch.found().len() as u64))?
+                {
+                    count += found;
+                }
+                Ok(count)
+            })
+            .sum()
     }
 
     /// Counts so many entries and what is left of their last second; whether there are more.
@@ -113,34 +133,86 @@ impl StrfryDb {
         Ok(more)
     }
 
-    /// Counts what is left of a stretch, cut into slices of time. They hold unequal numbers of
-    /// entries, so there are many.
+    /// Counts what is left of a stretch on all cores.
     fn count_on_all_cores(&self, stretch: &Stretch<'_>) -> Result<u64, ReadError> {
-        let created_at = present("Event__created_at", self.tables.created_at)?;
-        let oldest = self.read(|snapshot| {
-            let first = snapshot.forward(created_at, None)?.next().transpose()?;
-            Ok(first.and_then(|(key, _)| key.try_into().ok()).map_or(0, u64::from_ne_bytes))
-        })?;
-        let before = stretch.before.unwrap_or(u64::MAX);
-        let begin = oldest.clamp(stretch.since, before.max(stretch.since));
-        let width = before.saturating_sub(begin).div_ceil(SLICES).max(1);
-        (0..SLICES)
+        let times = self.slices(stretch.since, stretch.before, SLICES)?;
+        times
             .into_par_iter()
-            .map(|number| {
-                let start = begin.saturating_add(number.saturating_mul(width));
-                let mut slice = Stretch {
-                    since: if number == 0 { stretch.since } else { start },
-                    before: Some(start.saturating_add(width).min(before)),
-                    count: 0,
-                    ..*stretch
-                };
-                if slice.before.is_some_and(|before| before <= slice.since) {
-                    return Ok(0);
-                }
+            .map(|(since, before)| {
+                let mut slice = Stretch { since, before, count: 0, ..*stretch };
                 while self.count_on(&mut slice, ENTRIES_COPIED, &mut None, false)? {}
                 Ok(slice.count)
             })
             .sum()
+    }
+
+    /// Cuts a stretch of time into at most so many slices: the first second of each, and the one
+    /// behind it. They hold unequal numbers of events, so there should be many.
+    fn slices(
+        &self,
+        since: u64,
+        before: Option<u64>,
+        count: u64,
+    ) -> Result<Vec<(u64, Option<u64>)>, ReadError> {
+        let (oldest, newest) =
+            self.read(|snapshot| Ok((snapshot.oldest_time()?, snapshot.newest_time()?)))?;
+        // At other times there is nothing.
+        let begin = since.max(oldest.unwrap_or(0));
+        let newest = newest.unwrap_or(u64::MAX);
+        let last = before.map_or(newest, |before| newest.min(before.saturating_sub(1)));
+        let width = (last.saturating_sub(begin) / count.max(1)).saturating_add(1);
+        let starts = (1..count).map(|number| begin.saturating_add(number.saturating_mul(width)));
+        let starts = starts.take_while(|start| *start <= last);
+        let mut slices = vec![(since, before)];
+        for start in starts {
+            if let Some((_, behind)) = slices.last_mut() {
+                *behind = Some(start);
+            }
+            slices.push((start, before));
+        }
+        Ok(slices)
+    }
+}
+
+/// How to count what matches a filter.
+enum Way {
+    /// It is known.
+    Known(u64),
+    /// As many as there are entries in this part of an index, each of another event.
+    Entries(IndexRange),
+    /// One by one, in so many slices of time at once.
+    Matches { plan: Plan, slices: u64 },
+}
+
+impl Way {
+    fn choose(filter: &Filter, snapshot: &Snapshot<'_>) -> Result<Self, ReadError> {
+        let mut plan = Plan::choose(filter, snapshot)?;
+        // A scan stops early; the sum of all entries would not.
+        let stops = filter.limit < ROWS_PER_SNAPSHOT as u64;
+        if let [range] = plan.ranges.as_slice()
+            && plan.decides
+            && !stops
+        {
+            if range.index == Index::CreatedAt && (filter.since, filter.until) == (0, u64::MAX) {
+                return Ok(Self::Known(snapshot.number_of_events()?));
+            }
+            // An event may have several of the tag's values, but is counted once.
+            if (range.index != Index::Tag || range.prefixes.len() == 1)
+                && let Some(range) = plan.ranges.pop()
+            {
+                return Ok(Self::Entries(range));
+            }
+        }
+        let slices = match filter.limit {
+            u64::MAX => {
+                let cost = plan.cost(filter, snapshot)?;
+                // Each slice begins each walk anew.
+                let walks = (plan.walks() as u64).saturating_mul(ENTRIES_OF_A_WALK).max(1);
+                if cost < ENTRIES_COUNTED_ALONE { 1 } else { (cost / walks).min(SLICES) }
+            }
+            _ => 1,
+        };
+        Ok(Self::Matches { plan, slices })
     }
 }
 
@@ -185,8 +257,56 @@ impl Stretch<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::golden::golden_database;
+    use crate::nostr::filter::TagFilter;
+    use crate::read::stored_event::copied::StoredEvent;
+
+    /// Matches that several indexes decide together, or one and the records, between all pairs of times.
+    #[test]
+    fn slices_of_time_hold_each_match_once() {
+        let directory = golden_database("strfry-1.1.1");
+        let db = StrfryDb::open(directory.path()).unwrap();
+        let stats = db.stats().unwrap();
+        let (oldest, newest) = (stats.oldest.unwrap(), stats.newest.unwrap());
+        let middle = oldest.midpoint(newest);
+        let times = [0, oldest + 1, middle, newest, u64::MAX];
+        let events: Vec<_> = db.scan(Filter::new()).map(Result::unwrap).collect();
+        let mut some = 0;
+        for name in *b"tpd" {
+            let values = events.iter().flat_map(|event| {
+                let tags = event.packed().tags().filter(|(found, _)| *found == name);
+                tags.map(|(_, value)| value.to_vec()).collect::<Vec<_>>()
+            });
+            let values = values.take(30).collect::<BTreeSet<_>>().into_iter().collect();
+            let kinds = [0, 1, 3, 7, 1_111, 10_002, 30_023];
+            let mut filter = Filter::new().kinds(kinds);
+            filter.tags.push(TagFilter { name, values });
+            for (since, until) in times.iter().flat_map(|&a| times.map(|b| (a, b))) {
+                let filter = filter.clone().since(since).until(until);
+                let together = Plan::of(IndexRange::possible(&filter), &filter);
+                assert_eq!((together.ranges.len(), together.decides), (2, true));
+                let chosen = db.read(|snapshot| Plan::choose(&filter, snapshot)).unwrap();
+                let is_match = |event: &StoredEvent<'_>| filter.matches(&event.packed());
+                let counted = events.iter().filter(|event| is_match(event)).count() as u64;
+                for slices in [1, 2, 7, 64] {
+                    let times = db.slices(since, until.checked_add(1), slices).unwrap();
+                    let ends = (times[0].0, times.last().unwrap().1);
+                    assert_eq!(ends, (since, until.checked_add(1)));
+                    assert!(times.windows(2).all(|pair| pair[0].1 == Some(pair[1].0)));
+                    assert!(times.len() as u64 <= slices);
+                    for plan in [&together, &chosen] {
+                        let sliced = db.count_matches(&filter, plan, slices).unwrap();
+                        assert_eq!(sliced, counted, "{filter:?} in {slices} by {plan:?}");
+                    }
+                }
+                some += counted;
+            }
+        }
+        assert!(some > 0);
+    }
 
     /// Every entry of every kind, between all pairs of times: as many in slices as one by one.
     #[test]

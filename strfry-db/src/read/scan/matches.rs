@@ -3,15 +3,17 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use super::merge::{Entry, Merge, Step};
+use super::join::Join;
+use super::merge::{Entry, Step};
 use super::plan::Plan;
 use super::{Batch, ScanOptions};
 use crate::error::{ReadError, gone};
 use crate::format::keys::LevId;
-use crate::limits::{STEPS_PER_CLOCK, TIME_PER_SNAPSHOT};
+use crate::limits::{ROWS_PER_THREAD, STEPS_OF_A_READ, STEPS_PER_CLOCK, TIME_PER_SNAPSHOT};
 use crate::nostr::filter::Filter;
 use crate::open::StrfryDb;
 use crate::read::get::Found;
+use crate::read::in_order::Walk;
 use crate::txn::optimistic::halved;
 use crate::txn::snapshot::Snapshot;
 
@@ -31,15 +33,15 @@ struct Place {
     /// The filters still to come, the next one last.
     filters: Vec<Filter>,
     current: Option<Current>,
-    /// How many snapshots there have been; the number of the latest.
-    snapshots: u64,
 }
 
 /// The filter that is being answered.
 #[derive(Clone)]
 struct Current {
     filter: Filter,
-    merge: Merge,
+    join: Join,
+    /// Whether what the indexes give needs no look at its record.
+    is_decided: bool,
     left: u64,
 }
 
@@ -51,9 +53,26 @@ impl<'db> Matches<'db> {
             db,
             options,
             given: (filters.len() > 1).then(HashSet::new),
-            place: Place { filters, current: None, snapshots: 0 },
+            place: Place { filters, current: None },
             kept: None,
         }
+    }
+
+    /// The matches of a filter, by this plan.
+    pub(super) fn by_plan(db: &'db StrfryDb, filter: Filter, plan: Plan) -> Self {
+        let options = ScanOptions::default();
+        let current = Current::new(filter, plan, options.rows_per_snapshot);
+        let place = Place { filters: Vec::new(), current: Some(current) };
+        Self { db, options, place, given: None, kept: None }
+    }
+
+    pub(super) fn db(&self) -> &'db StrfryDb {
+        self.db
+    }
+
+    /// Whether batches may be read by several threads, each in a snapshot of its own.
+    pub(super) fn may_be_shared(&self) -> bool {
+        !self.options.one_snapshot && !self.db.is_optimistic()
     }
 
     /// What `take` makes of the next matches, at least one; `None` if there are no more, or there
@@ -85,16 +104,12 @@ impl<'db> Matches<'db> {
         let db = self.db;
         let one_snapshot = self.options.one_snapshot;
         let mut kept = self.kept.take();
-        if kept.is_none() {
-            self.place.snapshots += 1;
-        }
         let before = db.is_optimistic().then(|| self.place.clone());
         let mut found = Vec::new();
         let read = db.read_keeping(&mut kept, one_snapshot, |snapshot, attempt| {
             if let (1.., Some(before)) = (attempt, &before) {
                 self.take_back(&found);
                 self.place.clone_from(before);
-                self.place.snapshots += u64::from(attempt);
             }
             found.clear();
             let rows = halved(db.bound(self.options.rows_per_snapshot), attempt);
@@ -125,14 +140,17 @@ impl<'db> Matches<'db> {
         time: Duration,
         found: &mut Vec<Found>,
     ) -> Result<(), ReadError> {
-        let Place { filters, current, snapshots } = &mut self.place;
+        let Place { filters, current } = &mut self.place;
         let started = Instant::now();
         let mut steps = 0_u32;
         while found.len() < rows {
-            steps = steps.wrapping_add(1);
-            if steps.is_multiple_of(STEPS_PER_CLOCK) && started.elapsed() > time {
-                return Ok(());
+            if steps >= STEPS_PER_CLOCK {
+                if started.elapsed() > time {
+                    return Ok(());
+                }
+                steps = 0;
             }
+            steps += 1;
             let current = match &mut *current {
                 Some(current) if current.left > 0 => current,
                 current => {
@@ -140,13 +158,13 @@ impl<'db> Matches<'db> {
                         *current = None;
                         return Ok(());
                     };
-                    let merge = Merge::new(Plan::choose(&filter, snapshot)?, &filter, rows);
-                    current.insert(Current { left: filter.limit, filter, merge })
+                    let plan = Plan::choose(&filter, snapshot)?;
+                    current.insert(Current::new(filter, plan, rows))
                 }
             };
-            match current.merge.step(snapshot, *snapshots)? {
+            match current.join.step(snapshot)? {
                 Step::Entry(entry) => {
-                    if current.matches(entry, snapshot, *snapshots)? {
+                    if current.matches(entry, snapshot)? {
                         current.left -= 1;
                         let given = self.given.as_mut();
                         if given.is_none_or(|given| given.insert(entry.found.lev_id)) {
@@ -154,11 +172,30 @@ impl<'db> Matches<'db> {
                         }
                     }
                 }
-                Step::Read => {}
+                // Of two indexes side by side, much may have been passed over.
+                Step::Read => steps += STEPS_OF_A_READ,
                 Step::End => current.left = 0,
             }
         }
         Ok(())
+    }
+}
+
+impl<'db> Walk<'db> for Matches<'db> {
+    type Batch = Vec<Found>;
+
+    fn is_at_end(&self) -> bool {
+        self.place.is_at_end()
+    }
+
+    fn next(&mut self, snapshot: &Snapshot<'db>) -> Result<Option<Vec<Found>>, ReadError> {
+        let mut found = Vec::new();
+        let rows = self.options.rows_per_snapshot.min(ROWS_PER_THREAD);
+        if let Err(error) = self.fill(snapshot, rows, TIME_PER_SNAPSHOT, &mut found) {
+            self.place.end();
+            return Err(error);
+        }
+        Ok(Some(found).filter(|found| !found.is_empty()))
     }
 }
 
@@ -174,16 +211,16 @@ impl Place {
 }
 
 impl Current {
-    /// An entry out of an earlier snapshot is looked at again: its event may be gone since, and
-    /// strfry gives the highest levId anew once it is free.
-    fn matches(
-        &self,
-        entry: Entry,
-        snapshot: &Snapshot<'_>,
-        number: u64,
-    ) -> Result<bool, ReadError> {
-        let is_old = entry.read_in != number;
-        if self.merge.plan.decides && !is_old {
+    fn new(filter: Filter, plan: Plan, rows: usize) -> Self {
+        let join = Join::new(plan.ranges, &filter, rows);
+        Self { left: filter.limit, filter, join, is_decided: plan.decides }
+    }
+
+    /// An entry of an earlier commit is looked at again: its event may be gone since, and strfry
+    /// gives the highest levId anew once it is free.
+    fn matches(&self, entry: Entry, snapshot: &Snapshot<'_>) -> Result<bool, ReadError> {
+        let is_old = entry.txn_id != snapshot.txn_id();
+        if self.is_decided && !is_old {
             return Ok(true);
         }
         match snapshot.packed(entry.found.lev_id)? {

@@ -9,7 +9,7 @@ use std::collections::binary_heap::PeekMut;
 use std::ops::ControlFlow;
 
 use super::index::Index;
-use super::plan::Plan;
+use super::plan::IndexRange;
 use crate::error::{ReadError, damaged};
 use crate::format::keys::LevId;
 use crate::format::tables::present;
@@ -20,11 +20,11 @@ use crate::txn::snapshot::Snapshot;
 
 const CREATED_AT: &str = "Event__created_at";
 
-/// An entry of the index and the number of the snapshot that it was read from.
+/// An entry of the index, and the commit that it was read in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) found: Found,
-    pub(super) read_in: u64,
+    pub(super) txn_id: u64,
 }
 
 /// What one step of the merge came to.
@@ -46,7 +46,8 @@ struct Source {
     /// Newest first.
     entries: Vec<Found>,
     at: usize,
-    read_in: u64,
+    /// The commit that they are of.
+    txn_id: u64,
     counted: Counted,
 }
 
@@ -65,10 +66,10 @@ enum Counted {
 /// Where a source is. The newest is the greatest; of equal ones the first source.
 type Head = (u64, LevId, Reverse<usize>);
 
-/// The merged walks of one filter.
+/// The merged walks of one index.
 #[derive(Clone)]
 pub(super) struct Merge {
-    pub(super) plan: Plan,
+    index: Index,
     since: u64,
     sources: Vec<Source>,
     heads: BinaryHeap<Head>,
@@ -94,28 +95,27 @@ impl Counted {
 
 impl Merge {
     /// `rows`: matches that one snapshot gives out; to read more ahead would be to read it twice.
-    pub(super) fn new(mut plan: Plan, filter: &Filter, rows: usize) -> Self {
+    pub(super) fn new(range: IndexRange, filter: &Filter, rows: usize) -> Self {
         let source = |prefix| Source {
             prefix,
             before: filter.until.checked_add(1),
             is_at_end: false,
             entries: Vec::new(),
             at: 0,
-            read_in: 0,
-            counted: match plan.index {
+            txn_id: 0,
+            counted: match range.index {
                 Index::CreatedAt if filter.until == u64::MAX => Counted::None,
                 _ => Counted::Unknown,
             },
         };
-        let prefixes = std::mem::take(&mut plan.prefixes);
-        let sources: Vec<Source> = prefixes.into_iter().map(source).collect();
+        let sources: Vec<Source> = range.prefixes.into_iter().map(source).collect();
         let count = sources.len().max(1);
         let longest_read = (BUFFERED_ENTRIES / count)
             .clamp(*ENTRIES_PER_READ.start(), *ENTRIES_PER_READ.end())
             .min(rows);
         let share = usize::try_from(filter.limit).unwrap_or(usize::MAX) / count;
         Self {
-            plan,
+            index: range.index,
             since: filter.since,
             unread: (0..sources.len()).rev().collect(),
             heads: BinaryHeap::with_capacity(sources.len()),
@@ -127,9 +127,9 @@ impl Merge {
     }
 
     /// Goes on by one entry, or by reading one source.
-    pub(super) fn step(&mut self, snapshot: &Snapshot<'_>, number: u64) -> Result<Step, ReadError> {
+    pub(super) fn step(&mut self, snapshot: &Snapshot<'_>) -> Result<Step, ReadError> {
         if let Some(&at) = self.unread.last() {
-            self.read(at, snapshot, number)?;
+            self.read(at, snapshot)?;
             self.unread.pop();
             return Ok(Step::Read);
         }
@@ -141,7 +141,7 @@ impl Merge {
             let found = Found { lev_id, created_at };
             let Some(source) = self.sources.get_mut(at) else { return Ok(Step::End) };
             source.at += 1;
-            let read_in = source.read_in;
+            let txn_id = source.txn_id;
             match source.entries.get(source.at) {
                 Some(next) => *head = (next.created_at, next.lev_id, Reverse(at)),
                 None => {
@@ -152,7 +152,7 @@ impl Merge {
                 }
             }
             if self.last.replace(found) != Some(found) {
-                return Ok(Step::Entry(Entry { found, read_in }));
+                return Ok(Step::Entry(Entry { found, txn_id }));
             }
             if !self.unread.is_empty() {
                 return Ok(Step::Read);
@@ -161,7 +161,7 @@ impl Merge {
     }
 
     /// Reads on in a source, to the end of the second in which enough has been read.
-    fn read(&mut self, at: usize, snapshot: &Snapshot<'_>, number: u64) -> Result<(), ReadError> {
+    fn read(&mut self, at: usize, snapshot: &Snapshot<'_>) -> Result<(), ReadError> {
         let Some(source) = self.sources.get_mut(at) else { return Ok(()) };
         let wanted = match source.entries.len() {
             0 => self.first_read,
@@ -173,7 +173,7 @@ impl Merge {
         let entries = &mut source.entries;
         let is_at_end = &mut source.is_at_end;
         let mut is_older = false;
-        self.plan.index.walk_back(snapshot, &source.prefix, before, |found| {
+        self.index.walk_back(snapshot, &source.prefix, before, |found| {
             if found.created_at < since {
                 is_older = true;
                 return ControlFlow::Break(());
@@ -200,7 +200,7 @@ impl Merge {
             }
         }
         source.at = 0;
-        source.read_in = number;
+        source.txn_id = snapshot.txn_id();
         if let Some(last) = source.entries.last() {
             source.before = Some(last.created_at);
         }

@@ -22,18 +22,23 @@
 mod batch;
 mod count;
 mod index;
+mod join;
 mod matches;
 mod merge;
 mod newer;
 mod plan;
 
 use std::iter::FusedIterator;
+use std::ops::ControlFlow;
 
 use crate::error::ReadError;
-use crate::limits::ROWS_PER_SNAPSHOT;
+use crate::limits::{BATCHES_READ_ALONE, ROWS_PER_SNAPSHOT};
 use crate::nostr::filter::Filter;
 use crate::open::StrfryDb;
+use crate::read::get::Found;
+use crate::read::in_order::read_in_order;
 use crate::read::stored_event::copied::StoredEvent;
+use crate::txn::snapshot::Snapshot;
 pub use batch::Batch;
 use matches::Matches;
 pub use newer::Newer;
@@ -93,6 +98,33 @@ impl<'db> Scan<'db> {
         let Self { mut matches, .. } = self;
         let mut take = take;
         std::iter::from_fn(move || matches.next_batch(&mut take).transpose())
+    }
+
+    /// Gives `each` what `take` makes of each batch, as [`Scan::map_batches`] does, until `each`
+    /// breaks off. Of a long scan batches are read by so many threads at once; `each` gets them
+    /// in order, in the thread that calls, while no snapshot is open on its behalf.
+    ///
+    /// One thread reads what is to be of one moment, and without the lock file.
+    #[doc(hidden)]
+    pub fn each_batch<T: Send, B>(
+        self,
+        threads: usize,
+        take: impl Fn(&Batch<'_, 'db>) -> Result<T, ReadError> + Sync,
+        mut each: impl FnMut(Result<T, ReadError>) -> ControlFlow<B>,
+    ) -> ControlFlow<B> {
+        let Self { mut matches, .. } = self;
+        let is_alone = threads < 2 || !matches.may_be_shared();
+        let mut batches = 0;
+        while is_alone || batches < BATCHES_READ_ALONE {
+            let Some(taken) = matches.next_batch(&mut |batch| take(batch)).transpose() else {
+                return ControlFlow::Continue(());
+            };
+            each(taken)?;
+            batches += 1;
+        }
+        let take =
+            |snapshot: &Snapshot<'db>, found: &Vec<Found>| take(&Batch::new(snapshot, found));
+        read_in_order(matches.db(), matches, threads, take, each)
     }
 }
 

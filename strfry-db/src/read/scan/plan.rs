@@ -1,4 +1,4 @@
-//! Which index answers a filter, and with which prefixes.
+//! Which index answers a filter, or which several together, and with which prefixes.
 //!
 //! The choice changes how much is read, never what is found or in which order.
 
@@ -6,48 +6,96 @@ use std::ops::ControlFlow;
 
 use super::index::Index;
 use crate::error::ReadError;
-use crate::limits::{PROBED_ENTRIES, PROBED_PREFIXES, PUBKEY_KIND_PAIRS};
+use crate::limits::{
+    ENTRIES_INSTEAD_OF_RECORD, PROBED_ENTRIES, PROBED_PREFIXES, PUBKEY_KIND_PAIRS,
+};
 use crate::nostr::filter::{Filter, TagFilter};
 use crate::txn::snapshot::Snapshot;
 
 /// How a filter is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Plan {
-    pub(super) index: Index,
-    /// What is walked; no two are the same.
-    pub(super) prefixes: Vec<Box<[u8]>>,
-    /// Whether everything with these prefixes and between the filter's times matches.
+    /// What is walked, at least one. Only what is in all of them can match.
+    pub(super) ranges: Vec<IndexRange>,
+    /// Whether everything that is in all of them and between the filter's times matches.
     pub(super) decides: bool,
 }
 
+/// A part of an index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct IndexRange {
+    pub(super) index: Index,
+    /// No two are the same.
+    pub(super) prefixes: Vec<Box<[u8]>>,
+    /// For how many of the filter's fields, times apart, the prefixes stand.
+    fields: usize,
+}
+
 impl Plan {
-    /// The plan that seems to read least.
+    /// The plan that seems to read least: one index and the records of what is in it, or as many as
+    /// decide without records.
     pub(super) fn choose(filter: &Filter, snapshot: &Snapshot<'_>) -> Result<Self, ReadError> {
-        let mut plans = Self::possible(filter);
-        if plans.len() > 1 {
-            let mut costs = Vec::with_capacity(plans.len());
-            for plan in &plans {
-                costs.push(plan.cost(filter, snapshot)?);
-            }
-            let cheapest = costs.iter().enumerate().min_by_key(|&(_, cost)| cost);
-            let cheapest = cheapest.map_or(0, |(at, _)| at);
-            return Ok(plans.swap_remove(cheapest));
+        let mut ranges = IndexRange::possible(filter);
+        if ranges.is_empty() {
+            ranges.push(IndexRange::new(Index::CreatedAt, [Box::from([])], 0));
         }
-        Ok(plans.pop().unwrap_or_else(|| Self::new(Index::CreatedAt, [Box::from([])], filter, 0)))
+        if ranges.len() == 1 {
+            return Ok(Self::of(ranges, filter));
+        }
+        let costs = costs(&ranges, filter, snapshot)?;
+        let cheapest = costs.iter().enumerate().min_by_key(|&(_, cost)| cost);
+        let (cheapest, cost) = cheapest.map_or((0, 0), |(at, cost)| (at, *cost));
+        let together = costs.iter().copied().fold(0, u64::saturating_add);
+        let with_records = cost.saturating_mul(1 + ENTRIES_INSTEAD_OF_RECORD);
+        let all = Self::of(ranges, filter);
+        if all.decides && together <= with_records {
+            return Ok(all);
+        }
+        let mut ranges = all.ranges;
+        Ok(Self::of(vec![ranges.swap_remove(cheapest)], filter))
     }
 
-    /// The plans worth comparing, the better guess first.
-    fn possible(filter: &Filter) -> Vec<Self> {
+    /// Roughly how many entries there are to read.
+    pub(super) fn cost(&self, filter: &Filter, snapshot: &Snapshot<'_>) -> Result<u64, ReadError> {
+        let costs = costs(&self.ranges, filter, snapshot)?;
+        Ok(costs.into_iter().fold(0, u64::saturating_add))
+    }
+
+    /// How many walks there are.
+    pub(super) fn walks(&self) -> usize {
+        self.ranges.iter().map(|range| range.prefixes.len()).sum()
+    }
+
+    /// Walks these.
+    pub(super) fn of(ranges: Vec<IndexRange>, filter: &Filter) -> Self {
+        let restricting = usize::from(filter.ids.is_some())
+            + usize::from(filter.authors.is_some())
+            + usize::from(filter.kinds.is_some())
+            + filter.tags.len();
+        let fields: usize = ranges.iter().map(|range| range.fields).sum();
+        Self { ranges, decides: fields == restricting }
+    }
+}
+
+/// What each of these costs.
+fn costs(
+    ranges: &[IndexRange],
+    filter: &Filter,
+    snapshot: &Snapshot<'_>,
+) -> Result<Vec<u64>, ReadError> {
+    let since = filter.since.max(snapshot.oldest_time()?.unwrap_or(0));
+    let times = (since, filter.until.checked_add(1));
+    ranges.iter().map(|range| range.cost(times, snapshot)).collect()
+}
+
+impl IndexRange {
+    /// What is worth comparing, the better guess first; no two stand for the same field.
+    pub(super) fn possible(filter: &Filter) -> Vec<Self> {
         if let Some(ids) = &filter.ids {
-            return vec![Self::new(
-                Index::Id,
-                ids.iter().map(|id| id.as_bytes()[..].into()),
-                filter,
-                1,
-            )];
+            return vec![Self::new(Index::Id, ids.iter().map(|id| id.as_bytes()[..].into()), 1)];
         }
-        let mut plans: Vec<Self> =
-            filter.tags.iter().map(|tag| Self::new(Index::Tag, prefixes(tag), filter, 1)).collect();
+        let tag = |tag| Self::new(Index::Tag, prefixes(tag), 1);
+        let mut ranges: Vec<Self> = filter.tags.iter().map(tag).collect();
         match (&filter.authors, &filter.kinds) {
             (Some(authors), Some(kinds))
                 if authors.len().saturating_mul(kinds.len()) <= PUBKEY_KIND_PAIRS =>
@@ -57,46 +105,40 @@ impl Plan {
                         [author.as_bytes().as_slice(), &kind.to_ne_bytes()].concat().into()
                     })
                 });
-                plans.push(Self::new(Index::PubkeyKind, pairs, filter, 2));
+                ranges.push(Self::new(Index::PubkeyKind, pairs, 2));
             }
             (Some(authors), _) => {
                 let pubkeys = authors.iter().map(|author| author.as_bytes()[..].into());
-                plans.push(Self::new(Index::Pubkey, pubkeys, filter, 1));
+                ranges.push(Self::new(Index::Pubkey, pubkeys, 1));
             }
             (None, Some(kinds)) => {
                 let kinds = kinds.iter().map(|kind| kind.to_ne_bytes()[..].into());
-                plans.push(Self::new(Index::Kind, kinds, filter, 1));
+                ranges.push(Self::new(Index::Kind, kinds, 1));
             }
             (None, None) => {}
         }
-        plans
+        ranges
     }
 
-    /// `fields`: how many of the filter's fields, times apart, the prefixes stand for.
-    fn new(
-        index: Index,
-        prefixes: impl IntoIterator<Item = Box<[u8]>>,
-        filter: &Filter,
-        fields: usize,
-    ) -> Self {
-        let restricting = usize::from(filter.ids.is_some())
-            + usize::from(filter.authors.is_some())
-            + usize::from(filter.kinds.is_some())
-            + filter.tags.len();
-        Self { index, prefixes: prefixes.into_iter().collect(), decides: restricting == fields }
+    fn new(index: Index, prefixes: impl IntoIterator<Item = Box<[u8]>>, fields: usize) -> Self {
+        Self { index, prefixes: prefixes.into_iter().collect(), fields }
     }
 
     /// Roughly how many entries there are to read: counted in a few prefixes where they are few,
     /// and where they are many, as if they went on as dense in time as the newest are.
-    fn cost(&self, filter: &Filter, snapshot: &Snapshot<'_>) -> Result<u64, ReadError> {
+    fn cost(
+        &self,
+        (since, before): (u64, Option<u64>),
+        snapshot: &Snapshot<'_>,
+    ) -> Result<u64, ReadError> {
         let probed = self.prefixes.len().clamp(1, PROBED_PREFIXES);
         let entries_each = (PROBED_ENTRIES / probed) as u64;
         let mut entries = 0_u64;
         for prefix in self.prefixes.iter().take(probed) {
             let (mut counted, mut newest, mut oldest) = (0, 0, 0);
             let mut is_at_end = true;
-            self.index.walk_back(snapshot, prefix, filter.until.checked_add(1), |found| {
-                if found.created_at < filter.since {
+            self.index.walk_back(snapshot, prefix, before, |found| {
+                if found.created_at < since {
                     return ControlFlow::Break(());
                 }
                 if counted == entries_each {
@@ -113,7 +155,7 @@ impl Plan {
             entries = entries.saturating_add(match is_at_end {
                 true => counted,
                 false => {
-                    let whole = newest.saturating_sub(filter.since);
+                    let whole = newest.saturating_sub(since);
                     counted.saturating_mul(whole) / newest.saturating_sub(oldest).saturating_add(1)
                 }
             });
@@ -132,11 +174,15 @@ fn prefixes(tag: &TagFilter) -> impl Iterator<Item = Box<[u8]>> {
 mod tests {
     use super::*;
 
-    /// The possible plans of a filter: index, number of prefixes, whether it decides.
+    /// What can be walked for a filter: index, number of prefixes, whether it decides alone.
     fn plans(json: &str) -> Vec<(Index, usize, bool)> {
         let filter = Filter::parse(json).unwrap().remove(0);
-        let plans = Plan::possible(&filter);
-        plans.iter().map(|plan| (plan.index, plan.prefixes.len(), plan.decides)).collect()
+        let ranges = IndexRange::possible(&filter);
+        let plan = |range: IndexRange| {
+            let (index, prefixes) = (range.index, range.prefixes.len());
+            (index, prefixes, Plan::of(vec![range], &filter).decides)
+        };
+        ranges.into_iter().map(plan).collect()
     }
 
     #[test]
