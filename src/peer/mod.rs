@@ -16,6 +16,7 @@ mod forged;
 mod host;
 mod id_fetch;
 mod info;
+mod item_set;
 pub mod limits;
 mod line;
 mod message;
@@ -26,7 +27,6 @@ mod pager;
 mod peer_limits;
 mod probe;
 mod reconcile;
-
 mod room;
 mod session;
 mod too_large;
@@ -42,10 +42,10 @@ pub use connect::Dialler;
 pub use connect_error::ConnectError;
 pub use forged::ForgedIds;
 pub use host::{
-    EventSink, ItemSet, LocalError, LocalEvents, LocalItems, MissingIds, Standing, Stopped,
-    Unwanted,
+    EventSink, LocalError, LocalEvents, LocalItems, MissingIds, Standing, Stopped, Unwanted,
 };
 pub use info::RelayInfo;
+pub use item_set::ItemSet;
 pub use line::{Line, LineEnds};
 pub use outcome::{FetchOutcome, Gap, GapReason, Withheld};
 pub use probe::Probe;

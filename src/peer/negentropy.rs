@@ -10,7 +10,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-use super::host::{ItemSet, LocalError};
+use super::host::LocalError;
+use super::item_set::ItemSet;
 use super::limits::{
     BLIND_COMPARISONS, COMPARISONS, CONTROL_AUTHORS, IDS_FOR_COMPARING_IN_PARALLEL,
     IDS_OF_ONE_PEER, ITEMS_COMPARED, LOOK_FOR_ROOM, PARTS_WAITING, SHORT_WINDOW, SPLITS,

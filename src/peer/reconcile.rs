@@ -4,7 +4,7 @@
 
 use negentropy::{Error, Id, Negentropy};
 
-use super::host::ItemSet;
+use super::item_set::ItemSet;
 use super::limits::{
     FRAME_OVERHEAD, IDS_OF_A_COMPARISON, IDS_OF_A_ROUND, LARGEST_FRAME, ROUNDS, SMALLEST_FRAME,
 };
