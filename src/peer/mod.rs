@@ -26,6 +26,7 @@ mod outcome;
 mod pager;
 mod peer_limits;
 mod probe;
+mod ranges;
 mod reconcile;
 mod room;
 mod session;

@@ -8,6 +8,7 @@ use super::item_set::ItemSet;
 use super::limits::{
     FRAME_OVERHEAD, IDS_OF_A_COMPARISON, IDS_OF_A_ROUND, LARGEST_FRAME, ROUNDS, SMALLEST_FRAME,
 };
+use super::ranges::is_well_formed;
 use crate::nostr::{EventId, Filter};
 
 /// Nostr began in November 2020: earlier events are few, so it is no use to halve that time.
@@ -15,16 +16,6 @@ const FIRST_EVENTS: u64 = 1_604_188_800;
 
 /// Of fewer events the ids are sent instead of fingerprints (the crate's `BUCKETS * 2`).
 const FEW: usize = 32;
-
-/// Of a message (NIP-77, "Message").
-const VERSION: u8 = 0x61;
-/// Modes of a range (NIP-77, "Range").
-const SKIP: u64 = 0;
-const FINGERPRINT: u64 = 1;
-const ID_LIST: u64 = 2;
-/// Bytes of a fingerprint and of an id.
-const FINGERPRINT_BYTES: usize = 16;
-const ID: usize = 32;
 
 /// One comparison under way.
 #[derive(Debug)]
@@ -114,63 +105,6 @@ impl Reconciliation {
         };
         Ok(Round { needed: ids(need), only_here: ids(have), next })
     }
-}
-
-/// Whether a message is one of protocol version 1 from its first byte to its last, with bounds in
-/// their order. The library takes what is cut off for ranges that are equal.
-fn is_well_formed(message: &[u8]) -> bool {
-    let Some((&VERSION, mut rest)) = message.split_first() else { return false };
-    let mut before = (0, [].as_slice());
-    while !rest.is_empty() {
-        let Some((bound, after)) = parse_range(rest, before.0) else { return false };
-        if bound < before {
-            return false;
-        }
-        (before, rest) = (bound, after);
-    }
-    true
-}
-
-/// Where a range ends: its second, [`u64::MAX`] for the end of time, and the first bytes of an id.
-type RangeBound<'a> = (u64, &'a [u8]);
-
-/// The bound of the first range of these, and what follows the range. `before`: the second at which
-/// the range before it ends.
-fn parse_range(bytes: &[u8], before: u64) -> Option<(RangeBound<'_>, &[u8])> {
-    let (step, rest) = parse_varint(bytes)?;
-    let second = match step.checked_sub(1) {
-        // Nothing is behind the end of time.
-        _ if before == u64::MAX => return None,
-        None => u64::MAX,
-        Some(step) => before.checked_add(step)?,
-    };
-    let (length, rest) = parse_varint(rest)?;
-    let length = usize::try_from(length).ok().filter(|&length| length <= ID)?;
-    let (prefix, rest) = rest.split_at_checked(length)?;
-    let (mode, rest) = parse_varint(rest)?;
-    let (length, rest) = match mode {
-        SKIP => (0, rest),
-        FINGERPRINT => (FINGERPRINT_BYTES, rest),
-        ID_LIST => {
-            let (count, rest) = parse_varint(rest)?;
-            (usize::try_from(count).ok()?.checked_mul(ID)?, rest)
-        }
-        _ => return None,
-    };
-    let (_, rest) = rest.split_at_checked(length)?;
-    Some(((second, prefix), rest))
-}
-
-/// A number in base 128, most significant digit first.
-fn parse_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let mut number = 0_u64;
-    for (index, byte) in bytes.iter().enumerate() {
-        number = number.checked_mul(128)? | u64::from(byte & 0x7f);
-        if byte & 0x80 == 0 {
-            return Some((number, bytes.get(index + 1..)?));
-        }
-    }
-    None
 }
 
 /// Two filters for what one filter asks: the newer part and the older one, or two halves of its
@@ -289,37 +223,6 @@ mod tests {
             Reconciliation::begin(Filter::default(), ItemSet::new(items), 0).unwrap();
         let rounds = (0..1_000).map(|_| ours.answer(&first)).take_while(Result::is_ok).count();
         assert_eq!(rounds, ROUNDS + 1_000 / IDS_OF_A_ROUND);
-    }
-
-    #[test]
-    fn a_message_that_is_cut_off_or_out_of_order_is_senseless() {
-        let ranges = |ranges: &[&[u8]]| [&[VERSION], &ranges.concat()[..]].concat();
-        let [to_the_end, to_nine, again] = [&[0, 0, 0][..], &[10, 2, 7, 7, 0], &[1, 1, 9, 0]];
-        let fingerprint = &[&[5, 0, 1][..], &[7; FINGERPRINT_BYTES]].concat();
-        let ids = &[&[5, 0, 2, 2][..], &[7; 2 * ID]].concat();
-        for message in [
-            &[][..],
-            &[to_the_end],
-            &[fingerprint, ids],
-            &[ids, fingerprint, to_nine, again, to_the_end],
-        ] {
-            assert!(is_well_formed(&ranges(message)), "{message:?}");
-        }
-        for message in [
-            &[to_the_end, to_nine][..],
-            &[to_the_end, to_the_end],
-            &[again, &[1, 1, 8, 0]],
-            &[&fingerprint[..9]],
-            &[&ids[..40]],
-            &[&[5, 0]],
-            &[&[5, 33]],
-            &[&[5, 0, 3]],
-            &[&[0xff, 0xff, 0xff]],
-            &[&[5, 0, 2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]],
-        ] {
-            assert!(!is_well_formed(&ranges(message)), "{message:?}");
-        }
-        assert!(!is_well_formed(&[]) && !is_well_formed(&[0x62]));
     }
 
     #[test]
