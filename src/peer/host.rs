@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
+use super::fingerprints::Fingerprints;
 use super::item_set::ItemSet;
 use crate::nostr::{Event, EventId, Filter, Malformed};
 
@@ -63,6 +64,11 @@ pub trait LocalEvents: Send + Sync + std::fmt::Debug {
     /// The events that are here and match the filter; `limit` does not matter.
     fn items<'a>(&'a self, filter: &'a Filter) -> LocalItems<'a>;
 
+    /// What a comparison of these events opens with.
+    fn opening<'a>(&'a self, filter: &'a Filter) -> LocalOpening<'a> {
+        Box::pin(async { self.items(filter).await.map(Opening::Items) })
+    }
+
     /// Those of these events that are not here by now. [`LocalEvents::items`] may tell what was here a
     /// while ago, before other peers gave what they have.
     fn missing(&self, ids: Vec<EventId>) -> MissingIds<'_>;
@@ -76,6 +82,40 @@ pub trait LocalEvents: Send + Sync + std::fmt::Debug {
 
 /// What [`LocalEvents::items`] returns.
 pub type LocalItems<'a> = Pin<Box<dyn Future<Output = Result<ItemSet, LocalError>> + Send + 'a>>;
+
+/// What [`LocalEvents::opening`] returns.
+pub type LocalOpening<'a> = Pin<Box<dyn Future<Output = Result<Opening, LocalError>> + Send + 'a>>;
+
+/// What a comparison opens with.
+#[derive(Debug, Clone)]
+pub enum Opening {
+    /// All events.
+    Items(ItemSet),
+    /// The fingerprints of many events, for which the first message needs no more. If the peer's
+    /// answer says that anything differs, [`LocalEvents::items`] is called for the events.
+    Fingerprints(Fingerprints),
+}
+
+impl Opening {
+    /// How many events.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Items(items) => items.len(),
+            Self::Fingerprints(fingerprints) => fingerprints.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl From<ItemSet> for Opening {
+    fn from(items: ItemSet) -> Self {
+        Self::Items(items)
+    }
+}
 
 /// What [`LocalEvents::missing`] returns: in the order in which they were given.
 pub type MissingIds<'a> = Pin<Box<dyn Future<Output = Vec<EventId>> + Send + 'a>>;

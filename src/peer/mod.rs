@@ -12,6 +12,7 @@ mod connect;
 mod connect_error;
 mod connection;
 mod conversation;
+mod fingerprints;
 mod forged;
 mod host;
 mod id_fetch;
@@ -41,9 +42,11 @@ pub use backoff::Pace;
 pub use cause::Cause;
 pub use connect::Dialler;
 pub use connect_error::ConnectError;
+pub use fingerprints::Fingerprints;
 pub use forged::ForgedIds;
 pub use host::{
-    EventSink, LocalError, LocalEvents, LocalItems, MissingIds, Standing, Stopped, Unwanted,
+    EventSink, LocalError, LocalEvents, LocalItems, LocalOpening, MissingIds, Opening, Standing,
+    Stopped, Unwanted,
 };
 pub use info::RelayInfo;
 pub use item_set::ItemSet;

@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-use super::host::LocalError;
+use super::host::{LocalError, Opening};
 use super::item_set::ItemSet;
 use super::limits::{
     BLIND_COMPARISONS, COMPARISONS, CONTROL_AUTHORS, IDS_FOR_COMPARING_IN_PARALLEL,
@@ -69,6 +69,16 @@ struct Query {
     begun: u32,
     /// Nobody asks for what it names: it tells whether the peer compares truly.
     is_control: bool,
+    /// The peer has said that something differs, and there was no room here for the events.
+    needs_items: bool,
+}
+
+/// What is to be looked up here for a comparison.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LookUp {
+    pub(super) filter: Filter,
+    /// All events, whatever a comparison could open with.
+    pub(super) needs_items: bool,
 }
 
 /// What has been compared to the end.
@@ -121,7 +131,7 @@ impl Negentropy {
     }
 
     /// What is here of this is to be looked up for [`Self::begin`].
-    pub(super) fn look_up(&self, limits: &PeerLimits, member: &Member) -> Option<&Filter> {
+    pub(super) fn look_up(&self, limits: &PeerLimits, member: &Member) -> Option<LookUp> {
         // Of a peer that does not say whether it compares, one comparison is enough to find out.
         let parallel = match limits.comparing {
             Comparing::Untried if !limits.says_it_compares => 1,
@@ -131,7 +141,7 @@ impl Negentropy {
             && self.no_room_until.is_none_or(|until| Instant::now() >= until)
             && self.has_room(member)
             && self.items() < ITEMS_COMPARED;
-        self.waiting.front().filter(|_| may).map(|query| &query.filter)
+        self.waiting.front().filter(|_| may).map(Query::look_up)
     }
 
     /// Until when there is no room here for another comparison.
@@ -144,12 +154,11 @@ impl Negentropy {
     pub(super) fn begin(
         &mut self,
         subscription: &str,
-        here: Result<ItemSet, LocalError>,
+        here: Result<Opening, LocalError>,
         limits: &PeerLimits,
     ) -> Round {
-        let Some(Query { filter, begun, is_control }) = self.waiting.pop_front() else {
-            return Round::default();
-        };
+        let Some(query) = self.waiting.pop_front() else { return Round::default() };
+        let is_control = query.is_control;
         if is_control && !here.as_ref().is_ok_and(|here| here.is_empty()) {
             // What it shows is all that is to be known.
             self.controls = CONTROLS;
@@ -160,16 +169,9 @@ impl Negentropy {
                 return Round::default();
             }
             Ok(here) => here,
-            Err(LocalError::NoRoom) => {
-                self.waiting.push_front(Query { filter, begun, is_control });
-                self.no_room_until = Some(Instant::now() + LOOK_FOR_ROOM);
-                return Round::default();
-            }
-            Err(_) if is_control => return Round::default(),
-            Err(LocalError::TooMany { middle }) => return self.divide(filter, Some(middle)),
-            // Whatever the trouble is, the peer's pages can be had without what is here.
-            Err(LocalError::Unreadable(_)) => return Round::page(filter),
+            Err(error) => return self.not_looked_up(query, &error),
         };
+        let Query { filter, begun, .. } = query;
         match Reconciliation::begin(filter.clone(), here, limits.max_message) {
             Ok((comparison, first)) => {
                 let send = Some(message::neg_open(subscription, &filter, &first));
@@ -195,6 +197,51 @@ impl Negentropy {
         }
     }
 
+    /// What is here for this cannot be compared.
+    fn not_looked_up(&mut self, query: Query, error: &LocalError) -> Round {
+        match error {
+            LocalError::NoRoom => {
+                self.waiting.push_front(query);
+                self.no_room_until = Some(Instant::now() + LOOK_FOR_ROOM);
+                Round::default()
+            }
+            _ if query.is_control => Round::default(),
+            LocalError::TooMany { middle } => self.divide(query.filter, Some(*middle)),
+            // Whatever the trouble is, the peer's pages can be had without what is here.
+            LocalError::Unreadable(_) => Round::page(query.filter),
+        }
+    }
+
+    /// The events that are to be looked up here before this answer is given to [`Self::message`], if
+    /// only their fingerprints are known: something differs.
+    pub(super) fn needs_items(&self, subscription: &str, payload: &str) -> Option<&Filter> {
+        let open = self.open.iter().find(|open| open.subscription == subscription)?;
+        let message = hex::decode(payload).ok()?;
+        open.comparison.needs_items(&message).then(|| open.comparison.filter())
+    }
+
+    /// These are the events. What to do instead if the comparison cannot go on.
+    pub(super) fn learn_items(
+        &mut self,
+        subscription: &str,
+        here: Result<ItemSet, LocalError>,
+    ) -> Result<(), Round> {
+        let Some(at) = self.open.iter().position(|open| open.subscription == subscription) else {
+            return Ok(());
+        };
+        let error = match (here, self.open.get_mut(at)) {
+            (Ok(here), Some(open)) => match open.comparison.learn_items(here) {
+                Ok(()) => return Ok(()),
+                Err(error) => LocalError::Unreadable(error.to_string()),
+            },
+            (Ok(_), None) => return Ok(()),
+            (Err(error), _) => error,
+        };
+        let query = Query { needs_items: true, ..self.open.remove(at).into_query() };
+        let send = Some(message::neg_close(subscription));
+        Err(Round { send, ..self.not_looked_up(query, &error) })
+    }
+
     /// Whether there is room for what a comparison may bring. While events are fetched by the
     /// thousands the comparisons take turns: they name ids much faster than those can be fetched.
     fn has_room(&self, member: &Member) -> bool {
@@ -208,7 +255,7 @@ impl Negentropy {
 
     /// Events here that comparisons keep in memory.
     fn items(&self) -> usize {
-        self.open.iter().map(|open| open.comparison.items()).sum()
+        self.open.iter().map(|open| open.comparison.items_held()).sum()
     }
 
     /// The name and the next message of a comparison that has waited for room.
@@ -508,14 +555,18 @@ impl SecondLook {
 
 impl Query {
     fn new(filter: Filter) -> Self {
-        Self { filter, begun: 0, is_control: false }
+        Self { filter, begun: 0, is_control: false, needs_items: false }
+    }
+
+    fn look_up(&self) -> LookUp {
+        LookUp { filter: self.filter.clone(), needs_items: self.needs_items }
     }
 }
 
 impl OpenComparison {
     fn into_query(self) -> Query {
         let Self { comparison, begun, is_control, .. } = self;
-        Query { filter: comparison.filter().clone(), begun, is_control }
+        Query { begun, is_control, ..Query::new(comparison.filter().clone()) }
     }
 }
 

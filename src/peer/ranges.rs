@@ -1,13 +1,13 @@
 //! The messages of a comparison, byte by byte (NIP-77, negentropy protocol version 1).
 
 /// Of a message (NIP-77, "Message").
-const VERSION: u8 = 0x61;
+pub(super) const VERSION: u8 = 0x61;
 /// Modes of a range (NIP-77, "Range").
 const SKIP: u64 = 0;
-const FINGERPRINT: u64 = 1;
+pub(super) const FINGERPRINT: u64 = 1;
 const ID_LIST: u64 = 2;
 /// Bytes of a fingerprint and of an id.
-const FINGERPRINT_BYTES: usize = 16;
+pub(super) const FINGERPRINT_BYTES: usize = 16;
 const ID: usize = 32;
 
 /// Whether a message is one of protocol version 1 from its first byte to its last, with bounds in
@@ -67,6 +67,15 @@ fn parse_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     None
 }
 
+/// Appends a number as [`parse_varint`] reads it.
+pub(super) fn push_varint(bytes: &mut Vec<u8>, number: u64) {
+    let digits = number.max(1).ilog2() / 7;
+    for digit in (0..=digits).rev() {
+        let more = if digit > 0 { 0x80 } else { 0 };
+        bytes.push(more | (number >> (7 * digit) & 0x7f) as u8);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,5 +109,15 @@ mod tests {
             assert!(!is_well_formed(&ranges(message)), "{message:?}");
         }
         assert!(!is_well_formed(&[]) && !is_well_formed(&[0x62]));
+    }
+
+    #[test]
+    fn a_number_is_written_as_it_is_read() {
+        for number in [0, 1, 127, 128, 16_383, 16_384, 1 << 62, 1 << 63, u64::MAX] {
+            let mut bytes = Vec::new();
+            push_varint(&mut bytes, number);
+            assert_eq!(bytes.len() as u32, number.max(1).ilog2() / 7 + 1);
+            assert_eq!(parse_varint(&bytes), (number < 1 << 63).then_some((number, &[][..])));
+        }
     }
 }

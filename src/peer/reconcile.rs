@@ -4,11 +4,12 @@
 
 use negentropy::{Error, Id, Negentropy};
 
+use super::host::Opening;
 use super::item_set::ItemSet;
 use super::limits::{
     FRAME_OVERHEAD, IDS_OF_A_COMPARISON, IDS_OF_A_ROUND, LARGEST_FRAME, ROUNDS, SMALLEST_FRAME,
 };
-use super::ranges::is_well_formed;
+use super::ranges::{VERSION, is_well_formed};
 use crate::nostr::{EventId, Filter};
 
 /// Nostr began in November 2020: earlier events are few, so it is no use to halve that time.
@@ -16,6 +17,9 @@ const FIRST_EVENTS: u64 = 1_604_188_800;
 
 /// Of fewer events the ids are sent instead of fingerprints (the crate's `BUCKETS * 2`).
 const FEW: usize = 32;
+
+/// The answer of a peer that has the same events.
+const NOTHING_DIFFERS: &[u8] = &[VERSION];
 
 /// One comparison under way.
 #[derive(Debug)]
@@ -25,7 +29,10 @@ pub(super) struct Reconciliation {
     middle: Option<u64>,
     /// Events that are here.
     items: usize,
-    negentropy: Negentropy<'static, ItemSet>,
+    /// What they are; `None`: only their fingerprints are known.
+    negentropy: Option<Negentropy<'static, ItemSet>>,
+    /// Bytes of our messages.
+    frame: u64,
     /// So little is here that the first message tells it all, and the answer names all that is there.
     is_blind: bool,
     rounds: usize,
@@ -52,17 +59,41 @@ impl Reconciliation {
     /// Compares with a peer that takes messages of so many bytes. Also returns the first message.
     pub(super) fn begin(
         filter: Filter,
-        here: ItemSet,
+        here: impl Into<Opening>,
         max_message: usize,
     ) -> Result<(Self, Vec<u8>), Error> {
         // Two hex digits a byte.
         let frame = (max_message.saturating_sub(FRAME_OVERHEAD) / 2)
             .clamp(SMALLEST_FRAME, LARGEST_FRAME) as u64;
-        let (middle, items) = (here.middle(), here.len());
-        let is_blind = items < FEW;
-        let mut negentropy = Negentropy::owned(here, frame)?;
-        let first = negentropy.initiate()?;
-        Ok((Self { filter, middle, items, negentropy, is_blind, rounds: 0, named: 0 }, first))
+        let here = here.into();
+        let items = here.len();
+        let (middle, negentropy, first) = match here {
+            Opening::Items(here) => {
+                let middle = here.middle();
+                let mut negentropy = Negentropy::owned(here, frame)?;
+                let first = negentropy.initiate()?;
+                (middle, Some(negentropy), first)
+            }
+            Opening::Fingerprints(here) => (here.middle(), None, here.message()),
+        };
+        let is_blind = negentropy.is_some() && items < FEW;
+        let begun =
+            Self { filter, middle, items, negentropy, frame, is_blind, rounds: 0, named: 0 };
+        Ok((begun, first))
+    }
+
+    /// Whether the events that are here are needed to read this answer, and are not known.
+    pub(super) fn needs_items(&self, message: &[u8]) -> bool {
+        self.negentropy.is_none() && message != NOTHING_DIFFERS
+    }
+
+    /// The events that are here.
+    pub(super) fn learn_items(&mut self, here: ItemSet) -> Result<(), Error> {
+        (self.items, self.middle) = (here.len(), here.middle());
+        let mut negentropy = Negentropy::owned(here, self.frame)?;
+        negentropy.set_initiator();
+        self.negentropy = Some(negentropy);
+        Ok(())
     }
 
     pub(super) fn filter(&self) -> &Filter {
@@ -72,6 +103,11 @@ impl Reconciliation {
     /// How many events are here.
     pub(super) fn items(&self) -> usize {
         self.items
+    }
+
+    /// How many of them are in memory.
+    pub(super) fn items_held(&self) -> usize {
+        if self.negentropy.is_some() { self.items } else { 0 }
     }
 
     /// Whether the peer is going to name all that it has.
@@ -91,7 +127,11 @@ impl Reconciliation {
         }
         self.is_blind = false;
         let (mut have, mut need) = (Vec::new(), Vec::new());
-        let next = self.negentropy.reconcile_with_ids(message, &mut have, &mut need);
+        let next = match &mut self.negentropy {
+            Some(negentropy) => negentropy.reconcile_with_ids(message, &mut have, &mut need),
+            None if message == NOTHING_DIFFERS => Ok(None),
+            None => return Err(Senseless),
+        };
         let next = next.map_err(|_| Senseless)?;
         self.rounds += 1;
         self.named += need.len();

@@ -3,7 +3,8 @@
 use super::{Conversation, Way};
 use crate::nostr::{Event, EventId, ExpectedId, Filter, Outline};
 use crate::peer::forged::ForgedIds;
-use crate::peer::host::Unwanted;
+use crate::peer::host::{LocalError, Unwanted};
+use crate::peer::item_set::ItemSet;
 use crate::peer::message;
 use crate::peer::pager::Arrival;
 
@@ -201,6 +202,27 @@ impl Conversation {
     pub(super) fn is_empty(&self, subscription: &str) -> bool {
         self.pager.is_empty(subscription)
             || self.ids.as_ref().is_some_and(|ids| ids.is_empty(subscription))
+    }
+
+    /// What is to be looked up here, for [`Conversation::learn_items`], before this round of a
+    /// comparison can be read.
+    pub(in crate::peer) fn needs_items(&self, subscription: &str, payload: &str) -> Option<Filter> {
+        let is_asked = self.clock.open().iter().any(|open| open.subscription == subscription);
+        self.negentropy.needs_items(subscription, payload).filter(|_| is_asked).cloned()
+    }
+
+    /// What [`Conversation::needs_items`] asked for. False: the comparison does not go on.
+    pub(in crate::peer) fn learn_items(
+        &mut self,
+        subscription: &str,
+        here: Result<ItemSet, LocalError>,
+    ) -> bool {
+        let Err(round) = self.negentropy.learn_items(subscription, here) else { return true };
+        // The peer has answered.
+        self.clock.take(subscription);
+        self.backoff.answer();
+        self.follow(round);
+        false
     }
 
     /// A round of a comparison. Returns what the peer has and we had not when that was looked up;

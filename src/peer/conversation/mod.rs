@@ -20,13 +20,12 @@ use tokio::time::Instant;
 use super::backoff::{Backoff, Pace};
 use super::budget::Budget;
 use super::forged::ForgedIds;
-use super::host::LocalError;
+use super::host::{LocalError, Opening};
 use super::id_fetch::IdFetch;
 use super::info::RelayInfo;
-use super::item_set::ItemSet;
 use super::limits::{BYTES_OF_PAGE_ID, PAGE_IDS};
 use super::message;
-use super::negentropy::{Negentropy, Round};
+use super::negentropy::{LookUp, Negentropy, Round};
 use super::outcome::{FetchOutcome, Gap, GapReason};
 use super::pager::Pager;
 use super::peer_limits::{Comparing, PeerLimits, SaysNothing};
@@ -123,7 +122,7 @@ pub(super) enum Next {
     /// This is to be sent.
     Send(String),
     /// [`Conversation::compare`] is to be called with what is here of this.
-    LookUp(Filter),
+    LookUp(LookUp),
     /// Nothing, for now.
     Wait,
 }
@@ -281,8 +280,8 @@ impl Conversation {
                 self.clock.asked(&name, &mut self.budget);
                 return Some(Next::Send(text));
             }
-            if let Some(filter) = self.negentropy.look_up(&self.limits, &ids.member) {
-                return Some(Next::LookUp(filter.clone()));
+            if let Some(look_up) = self.negentropy.look_up(&self.limits, &ids.member) {
+                return Some(Next::LookUp(look_up));
             }
         }
         if self.clock.open_but_ids() >= self.limits.parallel {
@@ -295,7 +294,7 @@ impl Conversation {
     }
 
     /// Begins the comparison that [`Next::LookUp`] asked for.
-    pub(super) fn compare(&mut self, number: u64, here: Result<ItemSet, LocalError>) {
+    pub(super) fn compare(&mut self, number: u64, here: Result<Opening, LocalError>) {
         let name = Way::Compare.name(number);
         let round = self.negentropy.begin(&name, here, &self.limits);
         if round.send.is_some() {
@@ -305,7 +304,7 @@ impl Conversation {
     }
 
     /// Does what a round of a comparison asks for.
-    fn follow(&mut self, round: Round) {
+    pub(super) fn follow(&mut self, round: Round) {
         self.outbox.extend(round.send);
         if let Some(filter) = round.page {
             self.page(filter);
