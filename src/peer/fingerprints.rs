@@ -91,7 +91,7 @@ impl Fingerprints {
     }
 
     /// The first message of a comparison.
-    pub(super) fn message(&self) -> Vec<u8> {
+    pub fn message(&self) -> Vec<u8> {
         let mut message = vec![VERSION];
         let mut before = 0;
         // That there is nothing is to be said, too.

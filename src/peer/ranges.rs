@@ -117,7 +117,7 @@ mod tests {
             let mut bytes = Vec::new();
             push_varint(&mut bytes, number);
             assert_eq!(bytes.len() as u32, number.max(1).ilog2() / 7 + 1);
-            assert_eq!(parse_varint(&bytes), (number < 1 << 63).then_some((number, &[][..])));
+            assert_eq!(parse_varint(&bytes), Some((number, &[][..])));
         }
     }
 }
