@@ -6,6 +6,7 @@
 //! what came.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
@@ -65,7 +66,7 @@ struct SecondLook {
 
 #[derive(Debug, Clone)]
 struct Query {
-    filter: Filter,
+    filter: Arc<Filter>,
     begun: u32,
     /// Nobody asks for what it names: it tells whether the peer compares truly.
     is_control: bool,
@@ -76,7 +77,7 @@ struct Query {
 /// What is to be looked up here for a comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LookUp {
-    pub(super) filter: Filter,
+    pub(super) filter: Arc<Filter>,
     /// All events, whatever a comparison could open with.
     pub(super) needs_items: bool,
 }
@@ -84,7 +85,7 @@ pub(super) struct LookUp {
 /// What has been compared to the end.
 #[derive(Debug)]
 struct Compared {
-    filter: Filter,
+    filter: Arc<Filter>,
     /// The peer has named something that was not here.
     has_named: bool,
 }
@@ -116,9 +117,9 @@ pub(super) struct Round {
 
 impl Negentropy {
     /// Compares this.
-    pub(super) fn add(&mut self, filter: Filter) {
+    pub(super) fn add(&mut self, filter: impl Into<Arc<Filter>>) {
         self.queries += 1;
-        self.waiting.push_back(Query::new(filter));
+        self.waiting.push_back(Query::new(filter.into()));
     }
 
     /// Whether an answer has shown that the peer has anything.
@@ -214,7 +215,7 @@ impl Negentropy {
 
     /// The events that are to be looked up here before this answer is given to [`Self::message`], if
     /// only their fingerprints are known: something differs.
-    pub(super) fn needs_items(&self, subscription: &str, payload: &str) -> Option<&Filter> {
+    pub(super) fn needs_items(&self, subscription: &str, payload: &str) -> Option<&Arc<Filter>> {
         let open = self.open.iter().find(|open| open.subscription == subscription)?;
         let message = hex::decode(payload).ok()?;
         open.comparison.needs_items(&message).then(|| open.comparison.filter())
@@ -287,7 +288,7 @@ impl Negentropy {
         let Some(round) = round else {
             // Two peers of which one does not understand the other: pages are simpler.
             let send = Some(message::neg_close(subscription));
-            let page = (!open.is_control).then(|| open.comparison.filter().clone());
+            let page = (!open.is_control).then(|| Filter::clone(open.comparison.filter()));
             return Round { send, page, needed: Vec::new() };
         };
         limits.comparing = Comparing::Works;
@@ -295,9 +296,9 @@ impl Negentropy {
         open.has_named |= !round.needed.is_empty();
         if let Some(look) = &mut self.second_look
             && round.needed.iter().any(|id| look.is_about(id))
-            && !look.named_in.contains(open.comparison.filter())
+            && !look.named_in.contains(&**open.comparison.filter())
         {
-            look.named_in.push(open.comparison.filter().clone());
+            look.named_in.push(Filter::clone(open.comparison.filter()));
         }
         self.has_something |= !round.needed.is_empty()
             || (round.next.is_none() && open.only_here < open.comparison.items());
@@ -339,7 +340,7 @@ impl Negentropy {
         let (query, send) = match at.map(|at| self.open.remove(at)) {
             Some(open) => (open.into_query(), Some(message::neg_close(subscription))),
             None => {
-                let at = self.compared.iter().rposition(|it| it.filter == *filter)?;
+                let at = self.compared.iter().rposition(|it| *it.filter == *filter)?;
                 self.ended = self.ended.saturating_sub(1);
                 (Query::new(self.compared.remove(at).filter), None)
             }
@@ -349,7 +350,7 @@ impl Negentropy {
     }
 
     /// What is compared under this name.
-    pub(super) fn filter_of(&self, subscription: &str) -> Option<Filter> {
+    pub(super) fn filter_of(&self, subscription: &str) -> Option<Arc<Filter>> {
         let open = self.open.iter().find(|open| open.subscription == subscription)?;
         Some(open.comparison.filter().clone())
     }
@@ -360,14 +361,14 @@ impl Negentropy {
         self.divide(open.comparison.filter().clone(), open.comparison.middle())
     }
 
-    fn divide(&mut self, filter: Filter, middle: Option<u64>) -> Round {
+    fn divide(&mut self, filter: Arc<Filter>, middle: Option<u64>) -> Round {
         self.splits += 1;
         let may = self.splits <= SPLITS && self.waiting.len() < self.queries + PARTS_WAITING;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         match split(&filter, middle, now).filter(|_| may) {
             Some(parts) => {
                 for filter in parts.into_iter().rev() {
-                    self.waiting.push_front(Query::new(filter));
+                    self.waiting.push_front(Query::new(filter.into()));
                 }
                 Round::default()
             }
@@ -377,7 +378,7 @@ impl Negentropy {
 
     /// The peer does not compare this: it is to be asked page by page.
     pub(super) fn refused(&mut self, subscription: &str) -> Option<Filter> {
-        Some(self.take(subscription)?.comparison.filter().clone())
+        Some(Filter::clone(self.take(subscription)?.comparison.filter()))
     }
 
     /// The open comparison of this name, which does not go on; `None`: there is none, or it is the
@@ -392,7 +393,7 @@ impl Negentropy {
     pub(super) fn put_back(&mut self, subscription: &str) -> Option<Filter> {
         let query = self.take(subscription)?.into_query();
         if query.begun >= COMPARISONS {
-            return Some(query.filter);
+            return Some(Arc::unwrap_or_clone(query.filter));
         }
         self.waiting.push_back(Query { begun: query.begun + 1, ..query });
         None
@@ -420,8 +421,10 @@ impl Negentropy {
     pub(super) fn stop(&mut self, and_compared: bool) -> Vec<Filter> {
         let open = std::mem::take(&mut self.open).into_iter().map(OpenComparison::into_query);
         let queries = open.chain(std::mem::take(&mut self.waiting));
-        let mut filters: Vec<Filter> =
-            queries.filter(|query| !query.is_control).map(|query| query.filter).collect();
+        let mut filters: Vec<Filter> = queries
+            .filter(|query| !query.is_control)
+            .map(|query| Arc::unwrap_or_clone(query.filter))
+            .collect();
         if and_compared {
             filters.extend(self.take_compared());
         }
@@ -462,7 +465,7 @@ impl Negentropy {
             return false;
         }
         let compared: Vec<&Filter> =
-            self.compared.iter().map(|compared| &compared.filter).collect();
+            self.compared.iter().map(|compared| &*compared.filter).collect();
         let control = next_control(&mut self.controls, &compared);
         let is_some = control.is_some();
         self.waiting.extend(control);
@@ -475,7 +478,7 @@ impl Negentropy {
         if limits.compares_truly || self.controls > 0 || !self.compared.is_empty() {
             return;
         }
-        let waiting = self.waiting.iter().map(|query| &query.filter);
+        let waiting = self.waiting.iter().map(|query| &*query.filter);
         let all: Vec<&Filter> = std::iter::once(first).chain(waiting).collect();
         if let Some(control) = next_control(&mut self.controls, &all) {
             self.waiting.push_front(control);
@@ -489,12 +492,13 @@ impl Negentropy {
     }
 
     fn take_compared(&mut self) -> Vec<Filter> {
-        std::mem::take(&mut self.compared).into_iter().map(|compared| compared.filter).collect()
+        let compared = std::mem::take(&mut self.compared).into_iter();
+        compared.map(|compared| Arc::unwrap_or_clone(compared.filter)).collect()
     }
 
     /// What was compared to the end and is not taken back.
     pub(super) fn compared(&self) -> impl ExactSizeIterator<Item = &Filter> + Clone {
-        self.compared.iter().map(|compared| &compared.filter)
+        self.compared.iter().map(|compared| &*compared.filter)
     }
 
     /// How many queries have ended since this was called last.
@@ -505,7 +509,7 @@ impl Negentropy {
 
 /// Whether an answer may name more than waits at once. In a short time, little has been published.
 fn may_name_many(comparison: &Reconciliation) -> bool {
-    let Filter { since, until, .. } = comparison.filter();
+    let Filter { since, until, .. } = &**comparison.filter();
     let seconds = until.unwrap_or(u64::MAX).saturating_sub(since.unwrap_or(0));
     comparison.is_blind() && seconds > SHORT_WINDOW
 }
@@ -522,7 +526,7 @@ fn next_control(made: &mut usize, compared: &[&Filter]) -> Option<Query> {
             _ => control_of(compared, is_public),
         };
         if let Some(filter) = control {
-            return Some(Query { is_control: true, ..Query::new(filter) });
+            return Some(Query { is_control: true, ..Query::new(filter.into()) });
         }
     }
     None
@@ -554,7 +558,7 @@ impl SecondLook {
 }
 
 impl Query {
-    fn new(filter: Filter) -> Self {
+    fn new(filter: Arc<Filter>) -> Self {
         Self { filter, begun: 0, is_control: false, needs_items: false }
     }
 
@@ -571,8 +575,8 @@ impl OpenComparison {
 }
 
 impl Round {
-    fn page(filter: Filter) -> Self {
-        Self { page: Some(filter), ..Self::default() }
+    fn page(filter: Arc<Filter>) -> Self {
+        Self { page: Some(Arc::unwrap_or_clone(filter)), ..Self::default() }
     }
 }
 

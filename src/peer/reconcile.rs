@@ -2,6 +2,8 @@
 //! negentropy protocol version 1). The rounds of one comparison; what it finds is for others to
 //! fetch.
 
+use std::sync::Arc;
+
 use negentropy::{Error, Id, Negentropy};
 
 use super::host::Opening;
@@ -24,7 +26,7 @@ const NOTHING_DIFFERS: &[u8] = &[VERSION];
 /// One comparison under way.
 #[derive(Debug)]
 pub(super) struct Reconciliation {
-    filter: Filter,
+    filter: Arc<Filter>,
     /// A second in which many of the events are, as far as is known here.
     middle: Option<u64>,
     /// Events that are here.
@@ -58,14 +60,14 @@ pub(super) struct Senseless;
 impl Reconciliation {
     /// Compares with a peer that takes messages of so many bytes. Also returns the first message.
     pub(super) fn begin(
-        filter: Filter,
+        filter: impl Into<Arc<Filter>>,
         here: impl Into<Opening>,
         max_message: usize,
     ) -> Result<(Self, Vec<u8>), Error> {
         // Two hex digits a byte.
         let frame = (max_message.saturating_sub(FRAME_OVERHEAD) / 2)
             .clamp(SMALLEST_FRAME, LARGEST_FRAME) as u64;
-        let here = here.into();
+        let (filter, here) = (filter.into(), here.into());
         let items = here.len();
         let (middle, negentropy, first) = match here {
             Opening::Items(here) => {
@@ -96,7 +98,7 @@ impl Reconciliation {
         Ok(())
     }
 
-    pub(super) fn filter(&self) -> &Filter {
+    pub(super) fn filter(&self) -> &Arc<Filter> {
         &self.filter
     }
 

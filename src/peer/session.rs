@@ -199,7 +199,7 @@ impl PeerSession {
     /// Asks every query to its end. Each ends either complete or as a gap of the outcome.
     pub async fn fetch(
         &mut self,
-        queries: Vec<Filter>,
+        queries: Vec<impl Into<Arc<Filter>>>,
         pace: Pace,
         sink: &impl EventSink,
     ) -> FetchOutcome {
@@ -210,6 +210,7 @@ impl PeerSession {
             .map(|key| Identity { key, relay: self.dialler.own_address().to_owned() });
         let limits = self.limits.clone();
         let budget = std::mem::take(&mut self.budget);
+        let queries = queries.into_iter().map(Into::into).collect();
         let mut conversation = Conversation::new(queries, pace, (limits, budget), member, identity);
         conversation.take_only(self.latest, &self.forged);
         if let Some(reason) = &self.given_up {

@@ -1,5 +1,7 @@
 //! Events of a peer, ends of its answers, and rounds of comparisons.
 
+use std::sync::Arc;
+
 use super::{Conversation, Way};
 use crate::nostr::{Event, EventId, ExpectedId, Filter, Outline};
 use crate::peer::forged::ForgedIds;
@@ -206,7 +208,11 @@ impl Conversation {
 
     /// What is to be looked up here, for [`Conversation::learn_items`], before this round of a
     /// comparison can be read.
-    pub(in crate::peer) fn needs_items(&self, subscription: &str, payload: &str) -> Option<Filter> {
+    pub(in crate::peer) fn needs_items(
+        &self,
+        subscription: &str,
+        payload: &str,
+    ) -> Option<Arc<Filter>> {
         let is_asked = self.clock.open().iter().any(|open| open.subscription == subscription);
         self.negentropy.needs_items(subscription, payload).filter(|_| is_asked).cloned()
     }
@@ -231,7 +237,7 @@ impl Conversation {
         &mut self,
         subscription: &str,
         payload: &str,
-    ) -> Option<(Vec<EventId>, Filter)> {
+    ) -> Option<(Vec<EventId>, Arc<Filter>)> {
         let Some(open) = self.clock.take(subscription) else {
             self.budget.note_idle();
             return None;
@@ -280,7 +286,7 @@ impl Conversation {
     }
 }
 
-fn is_about(queries: &[Filter], event: &Event<'_>) -> bool {
+fn is_about(queries: &[Arc<Filter>], event: &Event<'_>) -> bool {
     let Event { id, pubkey, kind, created_at, .. } = event;
     queries.iter().any(|query| query.matches(id, pubkey, *kind, *created_at))
 }

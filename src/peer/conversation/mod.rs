@@ -43,7 +43,7 @@ pub(super) struct Conversation {
     /// `None`: everything is asked page by page.
     ids: Option<IdFetch>,
     /// What all of this fetch is about: nothing else is taken, whatever ids a peer names.
-    queries: Vec<Filter>,
+    queries: Vec<Arc<Filter>>,
     /// Seconds since 1970: when the fetch began.
     began: u64,
     /// Messages to send before anything else.
@@ -139,7 +139,7 @@ pub(super) struct Lacks {
 impl Conversation {
     /// With a member the queries are compared, if the peer does that.
     pub(super) fn new(
-        queries: Vec<Filter>,
+        queries: Vec<Arc<Filter>>,
         pace: Pace,
         (limits, mut budget): (PeerLimits, Budget),
         member: Option<Member>,
@@ -202,20 +202,25 @@ impl Conversation {
             for part in self.parts_that_fit(query) {
                 match compares {
                     true => self.negentropy.add(part),
-                    false => self.pager.add(part, &self.limits),
+                    false => self.pager.add(Arc::unwrap_or_clone(part), &self.limits),
                 }
             }
         }
     }
 
     /// The query, or its parts of as many authors as fit into one of the peer's messages.
-    fn parts_that_fit(&self, query: &Filter) -> Vec<Filter> {
-        let Some(authors) = &query.authors else { return vec![query.clone()] };
+    fn parts_that_fit(&self, query: &Arc<Filter>) -> Vec<Arc<Filter>> {
+        let Some(authors) = &query.authors else { return vec![Arc::clone(query)] };
         let most = self.limits.authors_in_message(query.kinds.as_ref().map_or(0, Vec::len));
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         // Parts of the same size: 60 and 60, not 100 and 20.
         let parts = authors.len().div_ceil(most).max(1);
-        let of = |authors: &[_]| Filter { authors: Some(authors.to_vec()), ..query.clone() };
+        if parts == 1 {
+            return vec![Arc::clone(query)];
+        }
+        let of = |authors: &[_]| {
+            Arc::new(Filter { authors: Some(authors.to_vec()), ..Filter::clone(query) })
+        };
         authors.chunks(authors.len().div_ceil(parts).max(1)).map(of).collect()
     }
 

@@ -104,6 +104,7 @@ impl Talk {
             relay: "wss://relay.example".into(),
         });
         let limits = (PeerLimits::default(), Budget::default());
+        let queries = queries.into_iter().map(Arc::new).collect();
         let conversation = Conversation::new(queries, PACE, limits, member, identity);
         Self { conversation, here: ItemSet::new([]), sent: 0 }
     }
