@@ -25,8 +25,8 @@ pub const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Largest number of days that can be asked for: a hundred years.
 pub const DAYS: u32 = 36_500;
 
-/// Events that are compared with a peer at once, at 40 bytes each;
-/// more are compared in parts. strfry compares a million (`relay.negentropy.maxSyncEvents`).
+/// Events that are compared with a peer at once, at 40 bytes each; more are compared in parts. strfry
+/// compares a million (`relay.negentropy.maxSyncEvents`).
 pub const COMPARED_AT_ONCE: usize = 32_000;
 
 /// Sets of events that are kept for peers that are still to be compared with: one for each

@@ -221,26 +221,22 @@ impl Negentropy {
         open.comparison.needs_items(&message).then(|| open.comparison.filter())
     }
 
-    /// These are the events. What to do instead if the comparison cannot go on.
+    /// These are the events. Returns what to do if the comparison cannot go on.
     pub(super) fn learn_items(
         &mut self,
         subscription: &str,
         here: Result<ItemSet, LocalError>,
-    ) -> Result<(), Round> {
-        let Some(at) = self.open.iter().position(|open| open.subscription == subscription) else {
-            return Ok(());
-        };
-        let error = match (here, self.open.get_mut(at)) {
-            (Ok(here), Some(open)) => match open.comparison.learn_items(here) {
-                Ok(()) => return Ok(()),
-                Err(error) => LocalError::Unreadable(error.to_string()),
-            },
-            (Ok(_), None) => return Ok(()),
-            (Err(error), _) => error,
-        };
+    ) -> Option<Round> {
+        let at = self.open.iter().position(|open| open.subscription == subscription)?;
+        let learnt = here.and_then(|here| {
+            let comparison = self.open.get_mut(at).map(|open| &mut open.comparison);
+            let learnt = comparison.map_or(Ok(()), |comparison| comparison.learn_items(here));
+            learnt.map_err(|error| LocalError::Unreadable(error.to_string()))
+        });
+        let error = learnt.err()?;
         let query = Query { needs_items: true, ..self.open.remove(at).into_query() };
         let send = Some(message::neg_close(subscription));
-        Err(Round { send, ..self.not_looked_up(query, &error) })
+        Some(Round { send, ..self.not_looked_up(query, &error) })
     }
 
     /// Whether there is room for what a comparison may bring. While events are fetched by the

@@ -223,7 +223,7 @@ impl Conversation {
         subscription: &str,
         here: Result<ItemSet, LocalError>,
     ) -> bool {
-        let Err(round) = self.negentropy.learn_items(subscription, here) else { return true };
+        let Some(round) = self.negentropy.learn_items(subscription, here) else { return true };
         // The peer has answered.
         self.clock.take(subscription);
         self.backoff.answer();
