@@ -84,6 +84,32 @@ fn an_hourly_run_of_500_pubkeys_takes_at_most_40_mib_of_its_own_memory() {
     assert_eq!(imported, [1_000, 0]);
 }
 
+#[test]
+fn fifty_peers_that_compare_give_each_event_once_and_take_at_most_64_mib_of_own_memory() {
+    let authors = Author::all(0..200);
+    let begin = now() - 20_000;
+    let all = events(8_000, |number| {
+        let author = &authors[number as usize % 200];
+        author.note(begin + number * 2, &format!("{number} {}", "x".repeat(250)))
+    });
+    let archive = Archive::new(&all, 500);
+    let relays: Vec<ScriptedRelay> = (0..50).map(|_| archive.comparing()).collect();
+    let node = Node::new(&strfry_bin());
+    let list: String = authors.iter().map(|author| format!("{}\n", author.pubkey())).collect();
+    let pubkeys = node.write("pubkeys.txt", list);
+    let urls: Vec<String> = relays.iter().map(ScriptedRelay::url).collect();
+    let mut arguments = vec!["backfill", "--json", "--no-profiles", "--pubkeys"];
+    arguments.extend([pubkeys.to_str().unwrap(), "--relay"]);
+    arguments.extend(urls.iter().map(String::as_str));
+    let run = watch(node.companion(&arguments));
+    assert_eq!((run.code, &run.summary["events"]), (0, &json!({"imported": 8_000})));
+    let asked = relays.iter().flat_map(|relay| relay.record().requests);
+    let ids: usize = asked.filter_map(|filter| filter["ids"].as_array().map(Vec::len)).sum();
+    assert_eq!(ids, 8_000, "ids that peers were asked for");
+    println!("{:.1} MiB", run.own_mib);
+    assert!((1.0..=64.0).contains(&run.own_mib), "{} MiB", run.own_mib);
+}
+
 /// Ten relays that answer, and forty that do not: most say nothing, the others refuse.
 struct Neighbourhood {
     author: Author,

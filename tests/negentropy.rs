@@ -33,27 +33,35 @@ async fn exactly_what_is_missing_is_fetched() {
     });
     let (here, missing): (Vec<String>, Vec<String>) =
         all.iter().cloned().partition(|event| id_of(event).as_bytes()[0] < b'8');
-    let relay = Archive::new(&all, 500).comparing();
-    let queries = authors.chunks(2).map(|authors| query(authors, &[1])).collect();
-    let (outcome, collector) = compare(&relay.url(), queries, PATIENT, Here::of(&here)).await;
-    assert_eq!(collector.ids(), sorted_ids(&missing));
-    assert_eq!((outcome.events, outcome.complete), (missing.len() as u64, 2));
-    assert_eq!(outcome.gaps, []);
-    assert_eq!((ids_asked(&relay), pages_asked(&relay)), (missing.len(), 0));
+    let local = [Here::of(&here), Here::of(&here).by_fingerprints()];
+    // Then the first comparison of everything is divided.
+    let in_parts = [Here::in_parts(&here, 300), Here::in_parts(&here, 300).by_fingerprints()];
+    for here in local.into_iter().chain(in_parts) {
+        let relay = Archive::new(&all, 500).comparing();
+        let queries = authors.chunks(2).map(|authors| query(authors, &[1])).collect();
+        let (outcome, collector) = compare(&relay.url(), queries, PATIENT, here).await;
+        assert_eq!(collector.ids(), sorted_ids(&missing));
+        assert_eq!((outcome.events, outcome.gaps), (missing.len() as u64, vec![]));
+        assert!(outcome.complete >= 2);
+        assert_eq!((ids_asked(&relay), pages_asked(&relay)), (missing.len(), 0));
+    }
 }
 
 #[tokio::test]
 async fn nothing_is_asked_for_when_nothing_is_missing() {
     let author = Author::new(1);
     let all = notes_of(&author, 1_000);
-    let relay = Archive::new(&all, 500).comparing();
-    let queries = vec![query(&[author], &[1])];
-    let (outcome, _) = compare(&relay.url(), queries, PATIENT, Here::of(&all)).await;
-    assert_eq!(
-        outcome,
-        FetchOutcome { events: 0, pages: 1, complete: 1, ..FetchOutcome::default() }
-    );
-    assert_eq!((relay.record().rounds, relay.record().requests.len()), (1, 0));
+    // With fingerprints it does not matter that they are too many to be compared at once.
+    for here in [Here::of(&all), Here::in_parts(&all, 500).by_fingerprints()] {
+        let relay = Archive::new(&all, 500).comparing();
+        let queries = vec![query(std::slice::from_ref(&author), &[1])];
+        let (outcome, _) = compare(&relay.url(), queries, PATIENT, here).await;
+        assert_eq!(
+            outcome,
+            FetchOutcome { events: 0, pages: 1, complete: 1, ..FetchOutcome::default() }
+        );
+        assert_eq!((relay.record().rounds, relay.record().requests.len()), (1, 0));
+    }
 }
 
 #[tokio::test]

@@ -163,7 +163,7 @@ async fn all_fetches_of_a_peer_share_one_connection_and_close_their_subscription
             FetchOutcome { events: 0, pages, complete: 6, gaps: vec![], withheld: vec![] }
         );
     }
-    let nothing = session.fetch(vec![], PATIENT, &Collector::default()).await;
+    let nothing = session.fetch(Vec::<Filter>::new(), PATIENT, &Collector::default()).await;
     assert_eq!(nothing, FetchOutcome::default());
     session.close().await;
     let mut watch = relay.watch();

@@ -208,7 +208,7 @@ pub(super) struct Hole {
 #[derive(Debug)]
 pub(super) struct Answer<'a> {
     /// What was asked of it.
-    pub(super) asked: &'a [Filter],
+    pub(super) asked: Vec<&'a Filter>,
     /// What of that did not come. A filter with ids stands for all that was asked.
     pub(super) gaps: Vec<&'a Filter>,
     /// What of that the peer keeps for the parties to it.
@@ -283,7 +283,7 @@ impl Coverage {
         let is_known = answer.gaps.len() <= GAPS_TOLD_APART
             && !answer.gaps.iter().any(|gap| gap.ids.is_some());
         let Some(holes) = answer.holes.filter(|_| is_known) else { return false };
-        for asked in answer.asked {
+        for asked in &answer.asked {
             peer.known.cover(subjects, asked, answer.until);
         }
         let holes: Vec<Filter> = holes.iter().map(Hole::filter).collect();

@@ -25,8 +25,8 @@ use super::unknown_author_quota::UnknownAuthorQuota;
 use crate::node::Blacklist;
 use crate::nostr::{Event, EventId, ExpectedId, Filter, Pubkey, Signature, signature};
 use crate::peer::{
-    Dialler, EventSink, LocalEvents, LocalItems, MissingIds, PeerSession, Share, Standing, Stopped,
-    Unwanted, WantList,
+    Dialler, EventSink, LocalEvents, LocalItems, LocalOpening, MissingIds, PeerSession, Share,
+    Standing, Stopped, Unwanted, WantList,
 };
 use crate::strfry_db::{self, ReadError, StrfryDb};
 
@@ -279,6 +279,10 @@ async fn blocking<T: Send + 'static>(
 impl LocalEvents for Difference {
     fn items<'a>(&'a self, filter: &'a Filter) -> LocalItems<'a> {
         self.common.here.items(filter)
+    }
+
+    fn opening<'a>(&'a self, filter: &'a Filter) -> LocalOpening<'a> {
+        self.common.here.opening(filter)
     }
 
     fn missing(&self, ids: Vec<EventId>) -> MissingIds<'_> {

@@ -38,7 +38,7 @@ pub(super) struct Asked {
     pub(super) peer: Peer,
     pub(super) account: Arc<Account>,
     /// What it is asked.
-    pub(super) queries: Vec<Filter>,
+    pub(super) queries: Vec<Arc<Filter>>,
     pub(super) outcome: FetchOutcome,
     /// How long it has been talked to.
     pub(super) talked: Duration,
@@ -104,7 +104,8 @@ impl Asked {
 
     /// Nothing that it is asked is known to have come.
     fn miss_all(&mut self, reason: &GapReason) {
-        let gap = |filter: &Filter| Gap { filter: filter.clone(), reason: reason.clone() };
+        let gap =
+            |filter: &Arc<Filter>| Gap { filter: Filter::clone(filter), reason: reason.clone() };
         self.outcome.gaps.extend(self.queries.iter().map(gap));
     }
 }
@@ -350,7 +351,9 @@ impl<'a> Fetch<'a> {
         peers: &mut [Asked],
         is_asked: impl Fn(&Asked) -> bool,
     ) {
-        self.here.forget();
+        let compares = |asked: &&Asked| self.job.negentropy && !is_for_profiles(&asked.peer);
+        let compared = peers.iter().filter(|asked| is_asked(asked)).filter(compares);
+        self.here.expect(compared.flat_map(|asked| asked.queries.iter().map(|query| &**query)));
         let mut tasks = JoinSet::new();
         for (position, asked) in peers.iter_mut().enumerate() {
             let queries = if is_asked(asked) { asked.queries.clone() } else { Vec::new() };

@@ -25,8 +25,8 @@ pub const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// Largest number of days that can be asked for: a hundred years.
 pub const DAYS: u32 = 36_500;
 
-/// Events that are compared with a peer at once, at 40 bytes each, twice that while they are read;
-/// more are compared in parts. strfry compares a million (`relay.negentropy.maxSyncEvents`).
+/// Events that are compared with a peer at once, at 40 bytes each; more are compared in parts. strfry
+/// compares a million (`relay.negentropy.maxSyncEvents`).
 pub const COMPARED_AT_ONCE: usize = 32_000;
 
 /// Sets of events that are kept for peers that are still to be compared with: one for each
@@ -35,6 +35,28 @@ pub const KEPT_SETS: usize = crate::peer::limits::PARALLEL_COMPARISONS;
 
 /// Events in these sets, at 40 bytes each, the latest set left out.
 pub const KEPT_ITEMS: usize = crate::peer::limits::ITEMS_COMPARED;
+
+/// Queries for which is looked in one walk, at up to 1.5 KiB each: those of 100,000 pubkeys.
+pub const WINDOW_QUERIES: usize = 4_096;
+
+/// Events of such a walk that are kept, at 40 bytes each: those of an hourly run.
+pub const WINDOW_ITEMS: usize = 100_000;
+
+/// So many events of a query are kept in any case: a comparison opens with their ids.
+pub const FEW_ITEMS: usize = 31;
+
+/// Slices of time, in which all cores walk.
+pub const WINDOW_SLICES: u64 = 64;
+
+/// Events that a walk passes, about half a microsecond each, while one author's events of one kind are
+/// looked for in an index.
+pub const EVENTS_WALKED_IN_A_DESCENT: u64 = 2;
+
+/// The same, while an event is read that an index leads to: as a rule it is in a page of its own.
+pub const EVENTS_WALKED_IN_A_READ: u64 = 10;
+
+/// Authors whose events are counted to tell how many all have: about a millisecond.
+pub const AUTHORS_SAMPLED: usize = 64;
 
 /// Events whose headers are looked up at once when a peer and the database are compared.
 pub const COMPARED_HEADERS: usize = 1_000;

@@ -14,6 +14,7 @@ mod job;
 pub mod kinds;
 pub mod limits;
 mod local_index;
+mod local_window;
 mod look;
 mod metrics;
 mod plan;

@@ -1,7 +1,9 @@
 //! What is asked of a peer: filters for authors, kinds and a time.
 
+use std::borrow::Borrow;
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::limits::OWED_PARTS;
 use crate::nostr::{Filter, Pubkey, kind};
@@ -89,9 +91,14 @@ fn hull<'a>(parts: impl Iterator<Item = &'a Filter> + Clone) -> Filter {
     }
 }
 
+/// The same, for all who need them.
+pub(super) fn shared(queries: Vec<Filter>) -> Vec<Arc<Filter>> {
+    queries.into_iter().map(Arc::new).collect()
+}
+
 /// The earliest second of these queries; `None` is all time.
-pub(super) fn earliest(queries: &[Filter]) -> Option<u64> {
-    queries.iter().map(|query| query.since).min().flatten()
+pub(super) fn earliest(queries: &[impl Borrow<Filter>]) -> Option<u64> {
+    queries.iter().map(|query| query.borrow().since).min().flatten()
 }
 
 /// The same for authors of whom the same kinds and time are asked for.

@@ -2,6 +2,7 @@
 //! It reads and writes the state file, and decides what is asked for and what is complete; it asks
 //! nobody.
 
+use std::borrow::Borrow;
 use std::path::Path;
 
 use super::coverage::{Answer, Coverage, Hole, Question, StateError, StateFile};
@@ -165,13 +166,13 @@ impl<'a> Promise<'a> {
     pub(super) fn settle(
         &mut self,
         peer: &Peer,
-        asked: &[Filter],
+        asked: &[impl Borrow<Filter>],
         outcome: &FetchOutcome,
         holes: Option<&[Hole]>,
     ) -> bool {
         let Terms { question, began, .. } = self.terms;
         let answer = Answer {
-            asked,
+            asked: asked.iter().map(Borrow::borrow).collect(),
             gaps: outcome.gaps.iter().map(|gap| &gap.filter).collect(),
             withheld: outcome.withheld.iter().map(|withheld| &withheld.filter).collect(),
             holes,

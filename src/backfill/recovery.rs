@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::arrived::Arrived;
 use super::error::BackfillError;
 use super::fetch::{Asked, Fetch};
-use super::plan::author_queries;
+use super::plan::{author_queries, shared};
 use super::write_relays::{by_relay, write_relays};
 use crate::node::Peer;
 use crate::nostr::{Pubkey, kind};
@@ -92,7 +92,7 @@ async fn ask_write_relays(
     let span = fetch.span(None);
     for asked in &mut asked {
         let authors = authors.get(asked.peer.address()).map_or(&[][..], Vec::as_slice);
-        asked.queries = author_queries(authors, &[kind::PROFILE], span);
+        asked.queries = shared(author_queries(authors, &[kind::PROFILE], span));
     }
     fetch.ask("Authors' relays", &mut asked).await;
     asked
@@ -106,7 +106,7 @@ async fn ask_public_relays(fetch: &mut Fetch<'_>, missing: &[Pubkey]) -> Vec<Ask
         missing.len()
     ));
     let mut public = fetch.ask_list(&job.fallback);
-    let queries = author_queries(missing, &[kind::PROFILE], fetch.span(None));
+    let queries = shared(author_queries(missing, &[kind::PROFILE], fetch.span(None)));
     for asked in &mut public {
         asked.queries.clone_from(&queries);
     }

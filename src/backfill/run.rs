@@ -1,6 +1,6 @@
 //! A run from its job to its summary.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,14 +13,14 @@ use super::fetch::{Asked, Fetch, StopReason, close, show_import};
 use super::intake::{Checked, Checks, Forgeries};
 use super::intake::{Entrance, Rules};
 use super::job::{Job, Output};
-use super::plan::{earliest, since};
+use super::plan::{earliest, shared, since};
 use super::promise::{Promise, State, Terms};
 use super::recovery::{log_full_history, missing_profiles, recover};
 use super::results::{log_summary, open_profile_log, profile_records, write_profiles};
 use super::summary::{PeerSummary, PhaseSummary, ProfileCounts, Summary, VERSION};
 use super::tunnels::Ipfs;
 use crate::import::{Settings, Status, choose_form};
-use crate::nostr::{Pubkey, kind};
+use crate::nostr::{Filter, Pubkey, kind};
 use crate::peer::AuthKey;
 use crate::report::{Progress, RunLog, clean_whole_for_log, peak_memory, with_causes};
 use crate::stop::Stop;
@@ -68,9 +68,13 @@ pub async fn run(
     let mut fetch = Fetch::new(job, &db, log, progress, (entrance, forged), stop.told());
     let ipfs = Ipfs { command: job.ipfs.clone(), stop: stop.clone() };
     let (mut peers, mut fallback) = (fetch.ask_list(&job.peers), Vec::new());
+    // Most peers owe the same.
+    let mut queries = HashSet::new();
     for asked in &mut peers {
-        asked.queries = promise.owed_by(&asked.peer);
+        let owed = shared(promise.owed_by(&asked.peer)).into_iter();
+        asked.queries = owed.map(|query| share(&mut queries, query)).collect();
     }
+    drop(queries);
     let fetched = ask_all(&mut fetch, &ipfs, &arrived, &missing, &mut peers, &mut fallback).await;
     let (stopped, tunnels) = (fetch.stopped, std::mem::take(&mut fetch.tunnels));
     let mut phases = std::mem::take(&mut fetch.phases);
@@ -166,6 +170,17 @@ pub async fn run(
     };
     log_summary(log, &summary);
     Ok(summary)
+}
+
+/// The query as it is kept for all who ask it.
+fn share(queries: &mut HashSet<Arc<Filter>>, query: Arc<Filter>) -> Arc<Filter> {
+    match queries.get(&query) {
+        Some(known) => Arc::clone(known),
+        None => {
+            queries.insert(Arc::clone(&query));
+            query
+        }
+    }
 }
 
 fn phase(name: &str, began: Instant) -> PhaseSummary {

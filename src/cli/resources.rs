@@ -71,7 +71,7 @@ pub(super) fn need_threads(for_each_core: usize) -> Result<()> {
     need_so_many_threads(for_each_core * cores() + MORE_THREADS)
 }
 
-fn cores() -> usize {
+pub(super) fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }
 

@@ -3,12 +3,9 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 
-use negentropy::{Bound, Error, Id, Item, NegentropyStorageBase, NegentropyStorageVector};
-
-use tokio::sync::OwnedSemaphorePermit;
-
+use super::fingerprints::Fingerprints;
+use super::item_set::ItemSet;
 use crate::nostr::{Event, EventId, Filter, Malformed};
 
 /// Where the events of one peer go.
@@ -67,6 +64,11 @@ pub trait LocalEvents: Send + Sync + std::fmt::Debug {
     /// The events that are here and match the filter; `limit` does not matter.
     fn items<'a>(&'a self, filter: &'a Filter) -> LocalItems<'a>;
 
+    /// What a comparison of these events opens with.
+    fn opening<'a>(&'a self, filter: &'a Filter) -> LocalOpening<'a> {
+        Box::pin(async { self.items(filter).await.map(Opening::Items) })
+    }
+
     /// Those of these events that are not here by now. [`LocalEvents::items`] may tell what was here a
     /// while ago, before other peers gave what they have.
     fn missing(&self, ids: Vec<EventId>) -> MissingIds<'_>;
@@ -80,6 +82,40 @@ pub trait LocalEvents: Send + Sync + std::fmt::Debug {
 
 /// What [`LocalEvents::items`] returns.
 pub type LocalItems<'a> = Pin<Box<dyn Future<Output = Result<ItemSet, LocalError>> + Send + 'a>>;
+
+/// What [`LocalEvents::opening`] returns.
+pub type LocalOpening<'a> = Pin<Box<dyn Future<Output = Result<Opening, LocalError>> + Send + 'a>>;
+
+/// What a comparison opens with.
+#[derive(Debug, Clone)]
+pub enum Opening {
+    /// All events.
+    Items(ItemSet),
+    /// The fingerprints of many events, for which the first message needs no more. If the peer's
+    /// answer says that anything differs, [`LocalEvents::items`] is called for the events.
+    Fingerprints(Fingerprints),
+}
+
+impl Opening {
+    /// How many events.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Items(items) => items.len(),
+            Self::Fingerprints(fingerprints) => fingerprints.len(),
+        }
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl From<ItemSet> for Opening {
+    fn from(items: ItemSet) -> Self {
+        Self::Items(items)
+    }
+}
 
 /// What [`LocalEvents::missing`] returns: in the order in which they were given.
 pub type MissingIds<'a> = Pin<Box<dyn Future<Output = Vec<EventId>> + Send + 'a>>;
@@ -95,74 +131,4 @@ pub enum LocalError {
     NoRoom,
     #[error("cannot read what is here: {0}")]
     Unreadable(String),
-}
-
-/// Events that are here, as negentropy compares them. Shared: a clone costs nothing.
-#[derive(Debug, Clone)]
-pub struct ItemSet {
-    items: Arc<NegentropyStorageVector>,
-    /// Memory that is given back with the last clone.
-    #[expect(dead_code, reason = "it is held")]
-    held: Option<Arc<OwnedSemaphorePermit>>,
-}
-
-impl ItemSet {
-    /// Of these pairs of created_at and id, in any order.
-    pub fn new(items: impl IntoIterator<Item = (u64, EventId)>) -> Self {
-        let mut storage = NegentropyStorageVector::new();
-        for (created_at, id) in items {
-            // For negentropy the last second is the end of time, before which all events are.
-            let created_at = created_at.min(u64::MAX - 1);
-            // Only a sealed storage refuses.
-            let _ = storage.insert(created_at, Id::from_byte_array(*id.as_bytes()));
-        }
-        let _ = storage.seal();
-        Self { items: Arc::new(storage), held: None }
-    }
-
-    /// Gives this back when the last clone is dropped.
-    #[must_use]
-    pub fn holding(self, permit: Option<OwnedSemaphorePermit>) -> Self {
-        Self { held: permit.map(Arc::new), ..self }
-    }
-
-    /// How many events.
-    pub fn len(&self) -> usize {
-        self.items.size().unwrap_or(0)
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The created_at of the event in the middle.
-    pub(super) fn middle(&self) -> Option<u64> {
-        let item = self.items.get_item(self.len() / 2).ok()?;
-        item.map(|item| item.timestamp)
-    }
-}
-
-impl NegentropyStorageBase for ItemSet {
-    fn size(&self) -> Result<usize, Error> {
-        self.items.size()
-    }
-
-    fn get_item(&self, i: usize) -> Result<Option<Item>, Error> {
-        self.items.get_item(i)
-    }
-
-    fn iterate(
-        &self,
-        begin: usize,
-        end: usize,
-        cb: &mut dyn FnMut(Item, usize) -> Result<bool, Error>,
-    ) -> Result<(), Error> {
-        self.items.iterate(begin, end, cb)
-    }
-
-    fn find_lower_bound(&self, first: usize, last: usize, value: &Bound) -> usize {
-        // The crate subtracts: a peer's bounds that run backwards must not get that far.
-        if first >= last { first } else { self.items.find_lower_bound(first, last, value) }
-    }
 }

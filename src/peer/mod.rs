@@ -12,10 +12,12 @@ mod connect;
 mod connect_error;
 mod connection;
 mod conversation;
+mod fingerprints;
 mod forged;
 mod host;
 mod id_fetch;
 mod info;
+mod item_set;
 pub mod limits;
 mod line;
 mod message;
@@ -25,8 +27,8 @@ mod outcome;
 mod pager;
 mod peer_limits;
 mod probe;
+mod ranges;
 mod reconcile;
-
 mod room;
 mod session;
 mod too_large;
@@ -40,12 +42,14 @@ pub use backoff::Pace;
 pub use cause::Cause;
 pub use connect::Dialler;
 pub use connect_error::ConnectError;
+pub use fingerprints::Fingerprints;
 pub use forged::ForgedIds;
 pub use host::{
-    EventSink, ItemSet, LocalError, LocalEvents, LocalItems, MissingIds, Standing, Stopped,
-    Unwanted,
+    EventSink, LocalError, LocalEvents, LocalItems, LocalOpening, MissingIds, Opening, Standing,
+    Stopped, Unwanted,
 };
 pub use info::RelayInfo;
+pub use item_set::ItemSet;
 pub use line::{Line, LineEnds};
 pub use outcome::{FetchOutcome, Gap, GapReason, Withheld};
 pub use probe::Probe;

@@ -6,11 +6,13 @@
 //! what came.
 
 use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-use super::host::{ItemSet, LocalError};
+use super::host::{LocalError, Opening};
+use super::item_set::ItemSet;
 use super::limits::{
     BLIND_COMPARISONS, COMPARISONS, CONTROL_AUTHORS, IDS_FOR_COMPARING_IN_PARALLEL,
     IDS_OF_ONE_PEER, ITEMS_COMPARED, LOOK_FOR_ROOM, PARTS_WAITING, SHORT_WINDOW, SPLITS,
@@ -64,16 +66,26 @@ struct SecondLook {
 
 #[derive(Debug, Clone)]
 struct Query {
-    filter: Filter,
+    filter: Arc<Filter>,
     begun: u32,
     /// Nobody asks for what it names: it tells whether the peer compares truly.
     is_control: bool,
+    /// The peer has said that something differs, and there was no room here for the events.
+    needs_items: bool,
+}
+
+/// What is to be looked up here for a comparison.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LookUp {
+    pub(super) filter: Arc<Filter>,
+    /// All events, whatever a comparison could open with.
+    pub(super) needs_items: bool,
 }
 
 /// What has been compared to the end.
 #[derive(Debug)]
 struct Compared {
-    filter: Filter,
+    filter: Arc<Filter>,
     /// The peer has named something that was not here.
     has_named: bool,
 }
@@ -105,9 +117,9 @@ pub(super) struct Round {
 
 impl Negentropy {
     /// Compares this.
-    pub(super) fn add(&mut self, filter: Filter) {
+    pub(super) fn add(&mut self, filter: impl Into<Arc<Filter>>) {
         self.queries += 1;
-        self.waiting.push_back(Query::new(filter));
+        self.waiting.push_back(Query::new(filter.into()));
     }
 
     /// Whether an answer has shown that the peer has anything.
@@ -120,7 +132,7 @@ impl Negentropy {
     }
 
     /// What is here of this is to be looked up for [`Self::begin`].
-    pub(super) fn look_up(&self, limits: &PeerLimits, member: &Member) -> Option<&Filter> {
+    pub(super) fn look_up(&self, limits: &PeerLimits, member: &Member) -> Option<LookUp> {
         // Of a peer that does not say whether it compares, one comparison is enough to find out.
         let parallel = match limits.comparing {
             Comparing::Untried if !limits.says_it_compares => 1,
@@ -130,7 +142,7 @@ impl Negentropy {
             && self.no_room_until.is_none_or(|until| Instant::now() >= until)
             && self.has_room(member)
             && self.items() < ITEMS_COMPARED;
-        self.waiting.front().filter(|_| may).map(|query| &query.filter)
+        self.waiting.front().filter(|_| may).map(Query::look_up)
     }
 
     /// Until when there is no room here for another comparison.
@@ -143,12 +155,11 @@ impl Negentropy {
     pub(super) fn begin(
         &mut self,
         subscription: &str,
-        here: Result<ItemSet, LocalError>,
+        here: Result<Opening, LocalError>,
         limits: &PeerLimits,
     ) -> Round {
-        let Some(Query { filter, begun, is_control }) = self.waiting.pop_front() else {
-            return Round::default();
-        };
+        let Some(query) = self.waiting.pop_front() else { return Round::default() };
+        let is_control = query.is_control;
         if is_control && !here.as_ref().is_ok_and(|here| here.is_empty()) {
             // What it shows is all that is to be known.
             self.controls = CONTROLS;
@@ -159,16 +170,9 @@ impl Negentropy {
                 return Round::default();
             }
             Ok(here) => here,
-            Err(LocalError::NoRoom) => {
-                self.waiting.push_front(Query { filter, begun, is_control });
-                self.no_room_until = Some(Instant::now() + LOOK_FOR_ROOM);
-                return Round::default();
-            }
-            Err(_) if is_control => return Round::default(),
-            Err(LocalError::TooMany { middle }) => return self.divide(filter, Some(middle)),
-            // Whatever the trouble is, the peer's pages can be had without what is here.
-            Err(LocalError::Unreadable(_)) => return Round::page(filter),
+            Err(error) => return self.not_looked_up(query, &error),
         };
+        let Query { filter, begun, .. } = query;
         match Reconciliation::begin(filter.clone(), here, limits.max_message) {
             Ok((comparison, first)) => {
                 let send = Some(message::neg_open(subscription, &filter, &first));
@@ -194,6 +198,47 @@ impl Negentropy {
         }
     }
 
+    /// What is here for this cannot be compared.
+    fn not_looked_up(&mut self, query: Query, error: &LocalError) -> Round {
+        match error {
+            LocalError::NoRoom => {
+                self.waiting.push_front(query);
+                self.no_room_until = Some(Instant::now() + LOOK_FOR_ROOM);
+                Round::default()
+            }
+            _ if query.is_control => Round::default(),
+            LocalError::TooMany { middle } => self.divide(query.filter, Some(*middle)),
+            // Whatever the trouble is, the peer's pages can be had without what is here.
+            LocalError::Unreadable(_) => Round::page(query.filter),
+        }
+    }
+
+    /// The events that are to be looked up here before this answer is given to [`Self::message`], if
+    /// only their fingerprints are known: something differs.
+    pub(super) fn needs_items(&self, subscription: &str, payload: &str) -> Option<&Arc<Filter>> {
+        let open = self.open.iter().find(|open| open.subscription == subscription)?;
+        let message = hex::decode(payload).ok()?;
+        open.comparison.needs_items(&message).then(|| open.comparison.filter())
+    }
+
+    /// These are the events. Returns what to do if the comparison cannot go on.
+    pub(super) fn learn_items(
+        &mut self,
+        subscription: &str,
+        here: Result<ItemSet, LocalError>,
+    ) -> Option<Round> {
+        let at = self.open.iter().position(|open| open.subscription == subscription)?;
+        let learnt = here.and_then(|here| {
+            let comparison = self.open.get_mut(at).map(|open| &mut open.comparison);
+            let learnt = comparison.map_or(Ok(()), |comparison| comparison.learn_items(here));
+            learnt.map_err(|error| LocalError::Unreadable(error.to_string()))
+        });
+        let error = learnt.err()?;
+        let query = Query { needs_items: true, ..self.open.remove(at).into_query() };
+        let send = Some(message::neg_close(subscription));
+        Some(Round { send, ..self.not_looked_up(query, &error) })
+    }
+
     /// Whether there is room for what a comparison may bring. While events are fetched by the
     /// thousands the comparisons take turns: they name ids much faster than those can be fetched.
     fn has_room(&self, member: &Member) -> bool {
@@ -207,7 +252,7 @@ impl Negentropy {
 
     /// Events here that comparisons keep in memory.
     fn items(&self) -> usize {
-        self.open.iter().map(|open| open.comparison.items()).sum()
+        self.open.iter().map(|open| open.comparison.items_held()).sum()
     }
 
     /// The name and the next message of a comparison that has waited for room.
@@ -239,7 +284,7 @@ impl Negentropy {
         let Some(round) = round else {
             // Two peers of which one does not understand the other: pages are simpler.
             let send = Some(message::neg_close(subscription));
-            let page = (!open.is_control).then(|| open.comparison.filter().clone());
+            let page = (!open.is_control).then(|| Filter::clone(open.comparison.filter()));
             return Round { send, page, needed: Vec::new() };
         };
         limits.comparing = Comparing::Works;
@@ -247,9 +292,9 @@ impl Negentropy {
         open.has_named |= !round.needed.is_empty();
         if let Some(look) = &mut self.second_look
             && round.needed.iter().any(|id| look.is_about(id))
-            && !look.named_in.contains(open.comparison.filter())
+            && !look.named_in.contains(&**open.comparison.filter())
         {
-            look.named_in.push(open.comparison.filter().clone());
+            look.named_in.push(Filter::clone(open.comparison.filter()));
         }
         self.has_something |= !round.needed.is_empty()
             || (round.next.is_none() && open.only_here < open.comparison.items());
@@ -291,7 +336,7 @@ impl Negentropy {
         let (query, send) = match at.map(|at| self.open.remove(at)) {
             Some(open) => (open.into_query(), Some(message::neg_close(subscription))),
             None => {
-                let at = self.compared.iter().rposition(|it| it.filter == *filter)?;
+                let at = self.compared.iter().rposition(|it| *it.filter == *filter)?;
                 self.ended = self.ended.saturating_sub(1);
                 (Query::new(self.compared.remove(at).filter), None)
             }
@@ -301,7 +346,7 @@ impl Negentropy {
     }
 
     /// What is compared under this name.
-    pub(super) fn filter_of(&self, subscription: &str) -> Option<Filter> {
+    pub(super) fn filter_of(&self, subscription: &str) -> Option<Arc<Filter>> {
         let open = self.open.iter().find(|open| open.subscription == subscription)?;
         Some(open.comparison.filter().clone())
     }
@@ -312,14 +357,14 @@ impl Negentropy {
         self.divide(open.comparison.filter().clone(), open.comparison.middle())
     }
 
-    fn divide(&mut self, filter: Filter, middle: Option<u64>) -> Round {
+    fn divide(&mut self, filter: Arc<Filter>, middle: Option<u64>) -> Round {
         self.splits += 1;
         let may = self.splits <= SPLITS && self.waiting.len() < self.queries + PARTS_WAITING;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         match split(&filter, middle, now).filter(|_| may) {
             Some(parts) => {
                 for filter in parts.into_iter().rev() {
-                    self.waiting.push_front(Query::new(filter));
+                    self.waiting.push_front(Query::new(filter.into()));
                 }
                 Round::default()
             }
@@ -329,7 +374,7 @@ impl Negentropy {
 
     /// The peer does not compare this: it is to be asked page by page.
     pub(super) fn refused(&mut self, subscription: &str) -> Option<Filter> {
-        Some(self.take(subscription)?.comparison.filter().clone())
+        Some(Filter::clone(self.take(subscription)?.comparison.filter()))
     }
 
     /// The open comparison of this name, which does not go on; `None`: there is none, or it is the
@@ -344,7 +389,7 @@ impl Negentropy {
     pub(super) fn put_back(&mut self, subscription: &str) -> Option<Filter> {
         let query = self.take(subscription)?.into_query();
         if query.begun >= COMPARISONS {
-            return Some(query.filter);
+            return Some(Arc::unwrap_or_clone(query.filter));
         }
         self.waiting.push_back(Query { begun: query.begun + 1, ..query });
         None
@@ -372,8 +417,10 @@ impl Negentropy {
     pub(super) fn stop(&mut self, and_compared: bool) -> Vec<Filter> {
         let open = std::mem::take(&mut self.open).into_iter().map(OpenComparison::into_query);
         let queries = open.chain(std::mem::take(&mut self.waiting));
-        let mut filters: Vec<Filter> =
-            queries.filter(|query| !query.is_control).map(|query| query.filter).collect();
+        let mut filters: Vec<Filter> = queries
+            .filter(|query| !query.is_control)
+            .map(|query| Arc::unwrap_or_clone(query.filter))
+            .collect();
         if and_compared {
             filters.extend(self.take_compared());
         }
@@ -414,7 +461,7 @@ impl Negentropy {
             return false;
         }
         let compared: Vec<&Filter> =
-            self.compared.iter().map(|compared| &compared.filter).collect();
+            self.compared.iter().map(|compared| &*compared.filter).collect();
         let control = next_control(&mut self.controls, &compared);
         let is_some = control.is_some();
         self.waiting.extend(control);
@@ -427,7 +474,7 @@ impl Negentropy {
         if limits.compares_truly || self.controls > 0 || !self.compared.is_empty() {
             return;
         }
-        let waiting = self.waiting.iter().map(|query| &query.filter);
+        let waiting = self.waiting.iter().map(|query| &*query.filter);
         let all: Vec<&Filter> = std::iter::once(first).chain(waiting).collect();
         if let Some(control) = next_control(&mut self.controls, &all) {
             self.waiting.push_front(control);
@@ -441,12 +488,13 @@ impl Negentropy {
     }
 
     fn take_compared(&mut self) -> Vec<Filter> {
-        std::mem::take(&mut self.compared).into_iter().map(|compared| compared.filter).collect()
+        let compared = std::mem::take(&mut self.compared).into_iter();
+        compared.map(|compared| Arc::unwrap_or_clone(compared.filter)).collect()
     }
 
     /// What was compared to the end and is not taken back.
     pub(super) fn compared(&self) -> impl ExactSizeIterator<Item = &Filter> + Clone {
-        self.compared.iter().map(|compared| &compared.filter)
+        self.compared.iter().map(|compared| &*compared.filter)
     }
 
     /// How many queries have ended since this was called last.
@@ -457,7 +505,7 @@ impl Negentropy {
 
 /// Whether an answer may name more than waits at once. In a short time, little has been published.
 fn may_name_many(comparison: &Reconciliation) -> bool {
-    let Filter { since, until, .. } = comparison.filter();
+    let Filter { since, until, .. } = &**comparison.filter();
     let seconds = until.unwrap_or(u64::MAX).saturating_sub(since.unwrap_or(0));
     comparison.is_blind() && seconds > SHORT_WINDOW
 }
@@ -474,7 +522,7 @@ fn next_control(made: &mut usize, compared: &[&Filter]) -> Option<Query> {
             _ => control_of(compared, is_public),
         };
         if let Some(filter) = control {
-            return Some(Query { is_control: true, ..Query::new(filter) });
+            return Some(Query { is_control: true, ..Query::new(filter.into()) });
         }
     }
     None
@@ -506,21 +554,25 @@ impl SecondLook {
 }
 
 impl Query {
-    fn new(filter: Filter) -> Self {
-        Self { filter, begun: 0, is_control: false }
+    fn new(filter: Arc<Filter>) -> Self {
+        Self { filter, begun: 0, is_control: false, needs_items: false }
+    }
+
+    fn look_up(&self) -> LookUp {
+        LookUp { filter: self.filter.clone(), needs_items: self.needs_items }
     }
 }
 
 impl OpenComparison {
     fn into_query(self) -> Query {
         let Self { comparison, begun, is_control, .. } = self;
-        Query { filter: comparison.filter().clone(), begun, is_control }
+        Query { begun, is_control, ..Query::new(comparison.filter().clone()) }
     }
 }
 
 impl Round {
-    fn page(filter: Filter) -> Self {
-        Self { page: Some(filter), ..Self::default() }
+    fn page(filter: Arc<Filter>) -> Self {
+        Self { page: Some(Arc::unwrap_or_clone(filter)), ..Self::default() }
     }
 }
 

@@ -2,12 +2,16 @@
 //! negentropy protocol version 1). The rounds of one comparison; what it finds is for others to
 //! fetch.
 
+use std::sync::Arc;
+
 use negentropy::{Error, Id, Negentropy};
 
-use super::host::ItemSet;
+use super::host::Opening;
+use super::item_set::ItemSet;
 use super::limits::{
     FRAME_OVERHEAD, IDS_OF_A_COMPARISON, IDS_OF_A_ROUND, LARGEST_FRAME, ROUNDS, SMALLEST_FRAME,
 };
+use super::ranges::{VERSION, is_well_formed};
 use crate::nostr::{EventId, Filter};
 
 /// Nostr began in November 2020: earlier events are few, so it is no use to halve that time.
@@ -16,25 +20,21 @@ const FIRST_EVENTS: u64 = 1_604_188_800;
 /// Of fewer events the ids are sent instead of fingerprints (the crate's `BUCKETS * 2`).
 const FEW: usize = 32;
 
-/// Of a message (NIP-77, "Message").
-const VERSION: u8 = 0x61;
-/// Modes of a range (NIP-77, "Range").
-const SKIP: u64 = 0;
-const FINGERPRINT: u64 = 1;
-const ID_LIST: u64 = 2;
-/// Bytes of a fingerprint and of an id.
-const FINGERPRINT_BYTES: usize = 16;
-const ID: usize = 32;
+/// The answer of a peer that has the same events.
+const NOTHING_DIFFERS: &[u8] = &[VERSION];
 
 /// One comparison under way.
 #[derive(Debug)]
 pub(super) struct Reconciliation {
-    filter: Filter,
+    filter: Arc<Filter>,
     /// A second in which many of the events are, as far as is known here.
     middle: Option<u64>,
     /// Events that are here.
     items: usize,
-    negentropy: Negentropy<'static, ItemSet>,
+    /// What they are; `None`: only their fingerprints are known.
+    negentropy: Option<Negentropy<'static, ItemSet>>,
+    /// Bytes of our messages.
+    frame: u64,
     /// So little is here that the first message tells it all, and the answer names all that is there.
     is_blind: bool,
     rounds: usize,
@@ -60,27 +60,56 @@ pub(super) struct Senseless;
 impl Reconciliation {
     /// Compares with a peer that takes messages of so many bytes. Also returns the first message.
     pub(super) fn begin(
-        filter: Filter,
-        here: ItemSet,
+        filter: impl Into<Arc<Filter>>,
+        here: impl Into<Opening>,
         max_message: usize,
     ) -> Result<(Self, Vec<u8>), Error> {
         // Two hex digits a byte.
         let frame = (max_message.saturating_sub(FRAME_OVERHEAD) / 2)
             .clamp(SMALLEST_FRAME, LARGEST_FRAME) as u64;
-        let (middle, items) = (here.middle(), here.len());
-        let is_blind = items < FEW;
-        let mut negentropy = Negentropy::owned(here, frame)?;
-        let first = negentropy.initiate()?;
-        Ok((Self { filter, middle, items, negentropy, is_blind, rounds: 0, named: 0 }, first))
+        let (filter, here) = (filter.into(), here.into());
+        let items = here.len();
+        let (middle, negentropy, first) = match here {
+            Opening::Items(here) => {
+                let middle = here.middle();
+                let mut negentropy = Negentropy::owned(here, frame)?;
+                let first = negentropy.initiate()?;
+                (middle, Some(negentropy), first)
+            }
+            Opening::Fingerprints(here) => (here.middle(), None, here.message()),
+        };
+        let is_blind = negentropy.is_some() && items < FEW;
+        let begun =
+            Self { filter, middle, items, negentropy, frame, is_blind, rounds: 0, named: 0 };
+        Ok((begun, first))
     }
 
-    pub(super) fn filter(&self) -> &Filter {
+    /// Whether the events that are here are needed to read this answer, and are not known.
+    pub(super) fn needs_items(&self, message: &[u8]) -> bool {
+        self.negentropy.is_none() && message != NOTHING_DIFFERS
+    }
+
+    /// The events that are here.
+    pub(super) fn learn_items(&mut self, here: ItemSet) -> Result<(), Error> {
+        (self.items, self.middle) = (here.len(), here.middle());
+        let mut negentropy = Negentropy::owned(here, self.frame)?;
+        negentropy.set_initiator();
+        self.negentropy = Some(negentropy);
+        Ok(())
+    }
+
+    pub(super) fn filter(&self) -> &Arc<Filter> {
         &self.filter
     }
 
     /// How many events are here.
     pub(super) fn items(&self) -> usize {
         self.items
+    }
+
+    /// How many of them are in memory.
+    pub(super) fn items_held(&self) -> usize {
+        if self.negentropy.is_some() { self.items } else { 0 }
     }
 
     /// Whether the peer is going to name all that it has.
@@ -100,7 +129,11 @@ impl Reconciliation {
         }
         self.is_blind = false;
         let (mut have, mut need) = (Vec::new(), Vec::new());
-        let next = self.negentropy.reconcile_with_ids(message, &mut have, &mut need);
+        let next = match &mut self.negentropy {
+            Some(negentropy) => negentropy.reconcile_with_ids(message, &mut have, &mut need),
+            None if message == NOTHING_DIFFERS => Ok(None),
+            None => return Err(Senseless),
+        };
         let next = next.map_err(|_| Senseless)?;
         self.rounds += 1;
         self.named += need.len();
@@ -114,63 +147,6 @@ impl Reconciliation {
         };
         Ok(Round { needed: ids(need), only_here: ids(have), next })
     }
-}
-
-/// Whether a message is one of protocol version 1 from its first byte to its last, with bounds in
-/// their order. The library takes what is cut off for ranges that are equal.
-fn is_well_formed(message: &[u8]) -> bool {
-    let Some((&VERSION, mut rest)) = message.split_first() else { return false };
-    let mut before = (0, [].as_slice());
-    while !rest.is_empty() {
-        let Some((bound, after)) = parse_range(rest, before.0) else { return false };
-        if bound < before {
-            return false;
-        }
-        (before, rest) = (bound, after);
-    }
-    true
-}
-
-/// Where a range ends: its second, [`u64::MAX`] for the end of time, and the first bytes of an id.
-type RangeBound<'a> = (u64, &'a [u8]);
-
-/// The bound of the first range of these, and what follows the range. `before`: the second at which
-/// the range before it ends.
-fn parse_range(bytes: &[u8], before: u64) -> Option<(RangeBound<'_>, &[u8])> {
-    let (step, rest) = parse_varint(bytes)?;
-    let second = match step.checked_sub(1) {
-        // Nothing is behind the end of time.
-        _ if before == u64::MAX => return None,
-        None => u64::MAX,
-        Some(step) => before.checked_add(step)?,
-    };
-    let (length, rest) = parse_varint(rest)?;
-    let length = usize::try_from(length).ok().filter(|&length| length <= ID)?;
-    let (prefix, rest) = rest.split_at_checked(length)?;
-    let (mode, rest) = parse_varint(rest)?;
-    let (length, rest) = match mode {
-        SKIP => (0, rest),
-        FINGERPRINT => (FINGERPRINT_BYTES, rest),
-        ID_LIST => {
-            let (count, rest) = parse_varint(rest)?;
-            (usize::try_from(count).ok()?.checked_mul(ID)?, rest)
-        }
-        _ => return None,
-    };
-    let (_, rest) = rest.split_at_checked(length)?;
-    Some(((second, prefix), rest))
-}
-
-/// A number in base 128, most significant digit first.
-fn parse_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
-    let mut number = 0_u64;
-    for (index, byte) in bytes.iter().enumerate() {
-        number = number.checked_mul(128)? | u64::from(byte & 0x7f);
-        if byte & 0x80 == 0 {
-            return Some((number, bytes.get(index + 1..)?));
-        }
-    }
-    None
 }
 
 /// Two filters for what one filter asks: the newer part and the older one, or two halves of its
@@ -289,37 +265,6 @@ mod tests {
             Reconciliation::begin(Filter::default(), ItemSet::new(items), 0).unwrap();
         let rounds = (0..1_000).map(|_| ours.answer(&first)).take_while(Result::is_ok).count();
         assert_eq!(rounds, ROUNDS + 1_000 / IDS_OF_A_ROUND);
-    }
-
-    #[test]
-    fn a_message_that_is_cut_off_or_out_of_order_is_senseless() {
-        let ranges = |ranges: &[&[u8]]| [&[VERSION], &ranges.concat()[..]].concat();
-        let [to_the_end, to_nine, again] = [&[0, 0, 0][..], &[10, 2, 7, 7, 0], &[1, 1, 9, 0]];
-        let fingerprint = &[&[5, 0, 1][..], &[7; FINGERPRINT_BYTES]].concat();
-        let ids = &[&[5, 0, 2, 2][..], &[7; 2 * ID]].concat();
-        for message in [
-            &[][..],
-            &[to_the_end],
-            &[fingerprint, ids],
-            &[ids, fingerprint, to_nine, again, to_the_end],
-        ] {
-            assert!(is_well_formed(&ranges(message)), "{message:?}");
-        }
-        for message in [
-            &[to_the_end, to_nine][..],
-            &[to_the_end, to_the_end],
-            &[again, &[1, 1, 8, 0]],
-            &[&fingerprint[..9]],
-            &[&ids[..40]],
-            &[&[5, 0]],
-            &[&[5, 33]],
-            &[&[5, 0, 3]],
-            &[&[0xff, 0xff, 0xff]],
-            &[&[5, 0, 2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]],
-        ] {
-            assert!(!is_well_formed(&ranges(message)), "{message:?}");
-        }
-        assert!(!is_well_formed(&[]) && !is_well_formed(&[0x62]));
     }
 
     #[test]

@@ -21,14 +21,14 @@ use super::connect_error::ConnectError;
 use super::connection::{Connection, Received};
 use super::conversation::{Conversation, Identity, Next, shortened};
 use super::forged::ForgedIds;
-use super::host::LocalEvents;
-use super::host::{EventSink, Stopped, Unwanted};
+use super::host::{EventSink, LocalEvents, Opening, Stopped, Unwanted};
 use super::info::{self, RelayInfo};
 use super::limits::{
     ATTEMPTS_WITHOUT_PROGRESS, CONNECT_ATTEMPTS, INFO_TIME_OUT, LAST_WORDS, LAST_WORDS_TIME,
 };
 use super::line::Line;
 use super::message::{self, RelayMessage};
+use super::negentropy::LookUp;
 use super::outcome::{FetchOutcome, GapReason};
 use super::peer_limits::{Comparing, PeerLimits};
 use super::room::Room;
@@ -199,7 +199,7 @@ impl PeerSession {
     /// Asks every query to its end. Each ends either complete or as a gap of the outcome.
     pub async fn fetch(
         &mut self,
-        queries: Vec<Filter>,
+        queries: Vec<impl Into<Arc<Filter>>>,
         pace: Pace,
         sink: &impl EventSink,
     ) -> FetchOutcome {
@@ -210,6 +210,7 @@ impl PeerSession {
             .map(|key| Identity { key, relay: self.dialler.own_address().to_owned() });
         let limits = self.limits.clone();
         let budget = std::mem::take(&mut self.budget);
+        let queries = queries.into_iter().map(Into::into).collect();
         let mut conversation = Conversation::new(queries, pace, (limits, budget), member, identity);
         conversation.take_only(self.latest, &self.forged);
         if let Some(reason) = &self.given_up {
@@ -435,10 +436,13 @@ impl PeerSession {
                     conversation.budget.asked();
                     send(connection, text, pace.time_out).await?;
                 }
-                Next::LookUp(filter) => {
+                Next::LookUp(LookUp { filter, needs_items }) => {
                     let Some(share) = &self.share else { return Ok(()) };
                     let since = Instant::now();
-                    let here = share.local.items(&filter).await;
+                    let here = match needs_items {
+                        true => share.local.items(&filter).await.map(Opening::Items),
+                        false => share.local.opening(&filter).await,
+                    };
                     conversation.excuse(since.elapsed());
                     self.subscriptions = number;
                     conversation.compare(number, here);
@@ -496,6 +500,16 @@ impl PeerSession {
             }
             Some(RelayMessage::Notice(text)) => conversation.notice(&text),
             Some(RelayMessage::NegMsg { subscription, payload }) => {
+                if let (Some(share), Some(filter)) =
+                    (&self.share, conversation.needs_items(&subscription, &payload))
+                {
+                    let since = Instant::now();
+                    let here = unless(pin!(self.stop.told()), share.local.items(&filter)).await?;
+                    conversation.excuse(since.elapsed());
+                    if !conversation.learn_items(&subscription, here) {
+                        return Ok(None);
+                    }
+                }
                 let named = conversation.neg_msg(&subscription, &payload);
                 if let (Some(share), Some((needed, filter))) = (&self.share, named) {
                     let since = Instant::now();

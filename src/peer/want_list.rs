@@ -31,6 +31,7 @@ struct State {
     settled: Settled,
     wanted: WantedIds,
     queues: Vec<Queue>,
+    clocks: Clocks,
     /// How often something has become free that was claimed.
     releases: u64,
 }
@@ -42,6 +43,10 @@ struct Settled {
     latest: HashSet<HalfId>,
     before: HashSet<HalfId>,
 }
+
+/// For how long each peer has waited for us, while its own time stood still.
+#[derive(Debug, Default)]
+struct Clocks(Vec<Duration>);
 
 /// What one peer has and has not been asked for.
 #[derive(Debug, Default)]
@@ -73,6 +78,7 @@ impl WantList {
         let mut state = self.lock();
         let number = u32::try_from(state.queues.len()).unwrap_or(u32::MAX);
         state.queues.push(Queue::default());
+        state.clocks.0.push(Duration::ZERO);
         Member { number, list: Arc::clone(self) }
     }
 
@@ -87,10 +93,6 @@ impl WantList {
     /// Ends at the next announcement of any peer; called before looking, it misses none.
     pub(super) fn changed(&self) -> Notified<'_> {
         self.changed.notified()
-    }
-
-    fn now(&self) -> u32 {
-        u32::try_from(self.began.elapsed().as_millis()).unwrap_or(u32::MAX)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -142,13 +144,23 @@ impl Member {
         (requests / peers.max(1)).max(1)
     }
 
+    /// The peer has waited for us for so long: its claims are no older than before.
+    pub(super) fn excuse(&self, time: Duration) {
+        let mut state = self.list.lock();
+        if let Some(waited) = state.clocks.0.get_mut(self.number as usize) {
+            *waited = waited.saturating_add(time);
+        }
+    }
+
     /// Ids to ask this peer for, at most so many.
     pub(super) fn claim(&self, most: usize) -> Vec<EventId> {
         let mut state = self.list.lock();
         let releases = state.releases;
-        let State { wanted, queues, .. } = &mut *state;
+        let State { wanted, queues, clocks, .. } = &mut *state;
         let Some(queue) = queues.get_mut(self.number as usize) else { return Vec::new() };
-        let claim = Claim { by: self.number, since: self.list.now() };
+        let elapsed = self.list.began.elapsed();
+        let claim = Claim { by: self.number, since: clocks.now(self.number, elapsed) };
+        let is_free = |entry: &Wanted| clocks.is_free(entry, elapsed);
         let mut claimed = Vec::new();
         while claimed.len() < most {
             let Some(place) = queue.fresh.pop_front() else { break };
@@ -161,12 +173,12 @@ impl Member {
                 None => {}
             }
         }
-        let is_due = queue.seen != releases || queue.oldest_claim_is_old(wanted, claim.since);
+        let is_due = queue.seen != releases || queue.oldest_claim_is_old(wanted, is_free);
         if claimed.is_empty() && is_due {
             queue.seen = releases;
             queue.deferred.retain(|&place| {
                 let Some(entry) = wanted.get_mut(place) else { return false };
-                if claimed.len() >= most || !entry.is_free(claim.since) {
+                if claimed.len() >= most || !is_free(entry) {
                     return true;
                 }
                 entry.claim = Some(claim);
@@ -280,11 +292,18 @@ impl State {
     }
 }
 
-impl Wanted {
-    /// Not claimed, or for too long.
-    fn is_free(&self, now: u32) -> bool {
-        self.claim.is_none_or(|claim| {
-            Duration::from_millis(now.saturating_sub(claim.since).into()) > STEAL_AFTER
+impl Clocks {
+    /// Milliseconds that this peer has had, `elapsed` after the want list began.
+    fn now(&self, peer: u32, elapsed: Duration) -> u32 {
+        let waited = self.0.get(peer as usize).copied().unwrap_or_default();
+        u32::try_from(elapsed.saturating_sub(waited).as_millis()).unwrap_or(u32::MAX)
+    }
+
+    /// Whether an event is not claimed, or has been for too long.
+    fn is_free(&self, wanted: &Wanted, elapsed: Duration) -> bool {
+        wanted.claim.is_none_or(|claim| {
+            let age = self.now(claim.by, elapsed).saturating_sub(claim.since);
+            Duration::from_millis(age.into()) > STEAL_AFTER
         })
     }
 }
@@ -319,12 +338,16 @@ impl Queue {
     }
 
     /// Claims are made in about the order of the queue, so the first tells of the others.
-    fn oldest_claim_is_old(&mut self, wanted: &WantedIds, now: u32) -> bool {
+    fn oldest_claim_is_old(
+        &mut self,
+        wanted: &WantedIds,
+        is_free: impl Fn(&Wanted) -> bool,
+    ) -> bool {
         while self.deferred.front().is_some_and(|&place| !wanted.contains(place)) {
             self.deferred.pop_front();
         }
         let first = self.deferred.front().and_then(|&place| wanted.get(place));
-        first.is_some_and(|entry| entry.is_free(now))
+        first.is_some_and(is_free)
     }
 }
 
@@ -389,6 +412,28 @@ mod tests {
         assert_eq!(second.refuse(ids(1..2)), ids(1..2));
         first.settle(&ids(0..1)[0]);
         assert!(!first.is_waiting() && !second.is_waiting());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_slow_peer_has_claimed_goes_to_another_unless_the_peer_has_waited_for_us() {
+        let just = Duration::from_millis(1);
+        for (waited, is_taken) in [(Duration::ZERO, true), (STEAL_AFTER, false)] {
+            let (_, first, second) = ledger();
+            first.offer(ids(0..2));
+            second.offer(ids(0..2));
+            assert_eq!(first.claim(9), ids(0..2));
+            assert_eq!(second.claim(9), []);
+            tokio::time::advance(STEAL_AFTER).await;
+            assert_eq!(second.claim(9), []);
+            first.excuse(waited);
+            tokio::time::advance(just).await;
+            let taken = if is_taken { ids(0..2) } else { vec![] };
+            assert_eq!(second.claim(9), taken, "{waited:?}");
+            // What it is late with since counts.
+            tokio::time::advance(STEAL_AFTER).await;
+            let taken = if is_taken { vec![] } else { ids(0..2) };
+            assert_eq!(second.claim(9), taken, "{waited:?}");
+        }
     }
 
     #[test]

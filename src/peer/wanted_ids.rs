@@ -31,7 +31,7 @@ pub(super) struct Wanted {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Claim {
     pub(super) by: u32,
-    /// Milliseconds after the want list began.
+    /// Milliseconds after the want list began, without those in which that peer waited for us.
     pub(super) since: u32,
 }
 

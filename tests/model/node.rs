@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use strfry_companion::nostr::{Event, EventId, Filter, Pubkey};
 use strfry_companion::peer::{
-    EventSink, ItemSet, LocalEvents, LocalItems, MissingIds, Standing, Stopped, Unwanted,
+    EventSink, Fingerprints, ItemSet, LocalEvents, LocalItems, LocalOpening, MissingIds, Opening,
+    Standing, Stopped, Unwanted,
 };
 
 /// An event that is here, or was to be.
@@ -64,13 +65,30 @@ impl Database {
     }
 }
 
-impl LocalEvents for Database {
-    fn items<'a>(&'a self, filter: &'a Filter) -> LocalItems<'a> {
+impl Database {
+    fn matching(&self, filter: &Filter) -> Vec<(u64, EventId)> {
         let state = self.state();
         let here = state.here.values();
         let matching = here.filter(|it| filter.matches(&it.id, &it.author, it.kind, it.second));
-        let items = ItemSet::new(matching.map(|it| (it.second, it.id)).collect::<Vec<_>>());
+        matching.map(|it| (it.second, it.id)).collect()
+    }
+}
+
+impl LocalEvents for Database {
+    fn items<'a>(&'a self, filter: &'a Filter) -> LocalItems<'a> {
+        let items = ItemSet::new(self.matching(filter));
         Box::pin(async { Ok(items) })
+    }
+
+    fn opening<'a>(&'a self, filter: &'a Filter) -> LocalOpening<'a> {
+        let mut items = self.matching(filter);
+        if items.len().is_multiple_of(2) {
+            return Box::pin(async { Ok(Opening::Items(ItemSet::new(items))) });
+        }
+        items.sort_unstable_by(|one, other| other.cmp(one));
+        let mut fingerprints = Fingerprints::default();
+        items.iter().for_each(|(created_at, id)| fingerprints.push(*created_at, id));
+        Box::pin(async { Ok(Opening::Fingerprints(fingerprints)) })
     }
 
     fn missing(&self, ids: Vec<EventId>) -> MissingIds<'_> {

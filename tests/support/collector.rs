@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde_json::Value;
 use strfry_companion::nostr::{Event, EventId, Filter};
 use strfry_companion::peer::{
-    Dialler, EventSink, FetchOutcome, ItemSet, LocalError, LocalEvents, LocalItems, MissingIds,
-    Pace, PeerSession, Share, Standing, Stopped, Unwanted, WantList,
+    Dialler, EventSink, FetchOutcome, Fingerprints, ItemSet, LocalError, LocalEvents, LocalItems,
+    LocalOpening, MissingIds, Opening, Pace, PeerSession, Share, Standing, Stopped, Unwanted,
+    WantList,
 };
 
 use super::events::Author;
@@ -107,6 +108,8 @@ pub struct Here {
     most: usize,
     /// These have come since.
     came: Vec<EventId>,
+    /// Comparisons open with fingerprints.
+    by_fingerprints: bool,
 }
 
 impl Here {
@@ -116,7 +119,24 @@ impl Here {
 
     pub fn in_parts(events: &[String], most: usize) -> Self {
         let events = events.iter().map(|event| serde_json::from_str(event).unwrap());
-        Self { events: events.collect(), most, came: Vec::new() }
+        Self { events: events.collect(), most, came: Vec::new(), by_fingerprints: false }
+    }
+
+    /// Comparisons open with fingerprints.
+    pub fn by_fingerprints(self) -> Self {
+        Self { by_fingerprints: true, ..self }
+    }
+
+    fn matching(&self, filter: &Filter) -> Vec<(u64, EventId)> {
+        let items = self.events.iter().filter_map(|event| {
+            let id: EventId = event["id"].as_str()?.parse().ok()?;
+            let pubkey = event["pubkey"].as_str()?.parse().ok()?;
+            let (kind, created_at) = (event["kind"].as_u64()?, event["created_at"].as_u64()?);
+            filter.matches(&id, &pubkey, kind, created_at).then_some((created_at, id))
+        });
+        let mut items: Vec<_> = items.collect();
+        items.sort_unstable();
+        items
     }
 
     /// These have come after what is compared was read.
@@ -128,20 +148,23 @@ impl Here {
 
 impl LocalEvents for Here {
     fn items<'a>(&'a self, filter: &'a Filter) -> LocalItems<'a> {
-        let items = self.events.iter().filter_map(|event| {
-            let id: EventId = event["id"].as_str()?.parse().ok()?;
-            let pubkey = event["pubkey"].as_str()?.parse().ok()?;
-            let (kind, created_at) = (event["kind"].as_u64()?, event["created_at"].as_u64()?);
-            filter.matches(&id, &pubkey, kind, created_at).then_some((created_at, id))
-        });
-        let mut items: Vec<_> = items.collect();
+        let items = self.matching(filter);
         let result = if items.len() > self.most {
-            items.sort();
             Err(LocalError::TooMany { middle: items[items.len() / 2].0 })
         } else {
             Ok(ItemSet::new(items))
         };
         Box::pin(async { result })
+    }
+
+    fn opening<'a>(&'a self, filter: &'a Filter) -> LocalOpening<'a> {
+        if !self.by_fingerprints {
+            return Box::pin(async { self.items(filter).await.map(Opening::Items) });
+        }
+        let mut fingerprints = Fingerprints::default();
+        let newest_first = self.matching(filter).into_iter().rev();
+        newest_first.for_each(|(created_at, id)| fingerprints.push(created_at, &id));
+        Box::pin(async { Ok(Opening::Fingerprints(fingerprints)) })
     }
 
     fn missing(&self, ids: Vec<EventId>) -> MissingIds<'_> {

@@ -195,7 +195,7 @@ proptest! {
                         Hole { author: author(subject), kind, second }
                     }).collect();
                     let told = Answer {
-                        asked: &asked,
+                        asked: asked.iter().collect(),
                         gaps: gaps.iter().collect(),
                         withheld: withheld.iter().collect(),
                         holes: Some(&holes),
@@ -234,7 +234,7 @@ fn what_is_withheld_is_not_missing_and_asked_for_again_of_another_key_alone() {
     };
     let settle = |coverage: &mut Coverage, asked: &[Filter], withheld: Option<&Filter>| {
         let answer = Answer {
-            asked,
+            asked: asked.iter().collect(),
             gaps: Vec::new(),
             withheld: withheld.into_iter().collect(),
             holes: Some(&[]),
@@ -262,7 +262,7 @@ fn what_is_withheld_is_not_missing_and_asked_for_again_of_another_key_alone() {
     // A gap in what is withheld elsewhere is a gap.
     let owed = ask_as(&mut coverage, None);
     let answer = Answer {
-        asked: &owed,
+        asked: owed.iter().collect(),
         gaps: owed.iter().collect(),
         withheld: owed.iter().collect(),
         holes: Some(&[]),
@@ -290,7 +290,7 @@ fn what_does_not_fit_between_withheld_parts_is_asked_for_again_and_is_here_all_t
     for withheld in [&parts[..], &[], &[]] {
         let asked = coverage.owed(PEER, question, until);
         let answer = Answer {
-            asked: &asked,
+            asked: asked.iter().collect(),
             gaps: Vec::new(),
             withheld: withheld.iter().collect(),
             holes: Some(&[]),
@@ -317,7 +317,7 @@ fn a_full_history_is_owed_anew_once_it_has_been_given_and_carried_on_until_then(
     let settle = |coverage: &mut Coverage, gaps: &[Filter]| {
         let asked = coverage.owed(PEER, question, UNTIL);
         let answer = Answer {
-            asked: &asked,
+            asked: asked.iter().collect(),
             gaps: gaps.iter().collect(),
             withheld: Vec::new(),
             holes: Some(&[]),
@@ -348,7 +348,14 @@ fn when_it_is_not_known_what_came_nothing_is_covered() {
         coverage.promise(PEER, Some(&authors), &[1], 3);
         let asked = coverage.owed(PEER, question, UNTIL);
         let (until, lasting) = (UNTIL, LASTING);
-        let answer = Answer { asked: &asked, gaps, withheld: Vec::new(), holes, until, lasting };
+        let answer = Answer {
+            asked: asked.iter().collect(),
+            gaps,
+            withheld: Vec::new(),
+            holes,
+            until,
+            lasting,
+        };
         assert!(!coverage.settle(PEER, &answer, question));
         assert_eq!(coverage.owed(PEER, question, UNTIL), asked);
     }
@@ -372,7 +379,7 @@ fn what_takes_too_much_room_is_forgotten_as_covered_and_stays_promised() {
             })
             .collect();
         let answer = Answer {
-            asked: &pieces,
+            asked: pieces.iter().collect(),
             gaps: Vec::new(),
             withheld: Vec::new(),
             holes: Some(&[]),
@@ -411,7 +418,7 @@ fn coverage_that_no_run_can_have_reached_yet_is_not_believed() {
     coverage.promise(PEER, Some(&authors), &[1], 0);
     let asked = coverage.owed(PEER, question, UNTIL);
     let answer = Answer {
-        asked: &asked,
+        asked: asked.iter().collect(),
         gaps: Vec::new(),
         withheld: Vec::new(),
         holes: Some(&[]),
@@ -445,7 +452,7 @@ fn large(authors: &[Pubkey], peers: usize) -> Coverage {
             .map(|(author, second)| Hole { author: *author, kind: 1, second })
             .collect();
         let answer = Answer {
-            asked: &asked,
+            asked: asked.iter().collect(),
             gaps: Vec::new(),
             withheld: asked[..1].iter().collect(),
             holes: Some(&holes),

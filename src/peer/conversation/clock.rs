@@ -152,6 +152,9 @@ impl Clock {
     }
 }
 
+/// Nothing to speak of.
+const SHORT_WAIT: Duration = Duration::from_millis(1);
+
 impl Conversation {
     /// How long to wait for the next message.
     pub(in crate::peer) fn patience(&self) -> Duration {
@@ -226,6 +229,10 @@ impl Conversation {
     pub(in crate::peer) fn excuse(&mut self, time: Duration) {
         self.budget.excuse(time);
         self.clock.excuse(time);
+        // Of every event that was taken at once there is nothing to tell.
+        if let Some(ids) = self.ids.as_ref().filter(|_| time >= SHORT_WAIT) {
+            ids.member.excuse(time);
+        }
     }
 
     /// What has taken too long, if anything.

@@ -1,9 +1,12 @@
 //! Events of a peer, ends of its answers, and rounds of comparisons.
 
+use std::sync::Arc;
+
 use super::{Conversation, Way};
 use crate::nostr::{Event, EventId, ExpectedId, Filter, Outline};
 use crate::peer::forged::ForgedIds;
-use crate::peer::host::Unwanted;
+use crate::peer::host::{LocalError, Unwanted};
+use crate::peer::item_set::ItemSet;
 use crate::peer::message;
 use crate::peer::pager::Arrival;
 
@@ -203,13 +206,38 @@ impl Conversation {
             || self.ids.as_ref().is_some_and(|ids| ids.is_empty(subscription))
     }
 
+    /// What is to be looked up here, for [`Conversation::learn_items`], before this round of a
+    /// comparison can be read.
+    pub(in crate::peer) fn needs_items(
+        &self,
+        subscription: &str,
+        payload: &str,
+    ) -> Option<Arc<Filter>> {
+        let is_asked = self.clock.open().iter().any(|open| open.subscription == subscription);
+        self.negentropy.needs_items(subscription, payload).filter(|_| is_asked).cloned()
+    }
+
+    /// What [`Conversation::needs_items`] asked for. False: the comparison does not go on.
+    pub(in crate::peer) fn learn_items(
+        &mut self,
+        subscription: &str,
+        here: Result<ItemSet, LocalError>,
+    ) -> bool {
+        let Some(round) = self.negentropy.learn_items(subscription, here) else { return true };
+        // The peer has answered.
+        self.clock.take(subscription);
+        self.backoff.answer();
+        self.follow(round);
+        false
+    }
+
     /// A round of a comparison. Returns what the peer has and we had not when that was looked up;
     /// what is still missing is to be [offered](Conversation::offer).
     pub(in crate::peer) fn neg_msg(
         &mut self,
         subscription: &str,
         payload: &str,
-    ) -> Option<(Vec<EventId>, Filter)> {
+    ) -> Option<(Vec<EventId>, Arc<Filter>)> {
         let Some(open) = self.clock.take(subscription) else {
             self.budget.note_idle();
             return None;
@@ -258,7 +286,7 @@ impl Conversation {
     }
 }
 
-fn is_about(queries: &[Filter], event: &Event<'_>) -> bool {
+fn is_about(queries: &[Arc<Filter>], event: &Event<'_>) -> bool {
     let Event { id, pubkey, kind, created_at, .. } = event;
     queries.iter().any(|query| query.matches(id, pubkey, *kind, *created_at))
 }

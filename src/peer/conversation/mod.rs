@@ -20,12 +20,12 @@ use tokio::time::Instant;
 use super::backoff::{Backoff, Pace};
 use super::budget::Budget;
 use super::forged::ForgedIds;
-use super::host::{ItemSet, LocalError};
+use super::host::{LocalError, Opening};
 use super::id_fetch::IdFetch;
 use super::info::RelayInfo;
 use super::limits::{BYTES_OF_PAGE_ID, PAGE_IDS};
 use super::message;
-use super::negentropy::{Negentropy, Round};
+use super::negentropy::{LookUp, Negentropy, Round};
 use super::outcome::{FetchOutcome, Gap, GapReason};
 use super::pager::Pager;
 use super::peer_limits::{Comparing, PeerLimits, SaysNothing};
@@ -43,7 +43,7 @@ pub(super) struct Conversation {
     /// `None`: everything is asked page by page.
     ids: Option<IdFetch>,
     /// What all of this fetch is about: nothing else is taken, whatever ids a peer names.
-    queries: Vec<Filter>,
+    queries: Vec<Arc<Filter>>,
     /// Seconds since 1970: when the fetch began.
     began: u64,
     /// Messages to send before anything else.
@@ -122,7 +122,7 @@ pub(super) enum Next {
     /// This is to be sent.
     Send(String),
     /// [`Conversation::compare`] is to be called with what is here of this.
-    LookUp(Filter),
+    LookUp(LookUp),
     /// Nothing, for now.
     Wait,
 }
@@ -139,7 +139,7 @@ pub(super) struct Lacks {
 impl Conversation {
     /// With a member the queries are compared, if the peer does that.
     pub(super) fn new(
-        queries: Vec<Filter>,
+        queries: Vec<Arc<Filter>>,
         pace: Pace,
         (limits, mut budget): (PeerLimits, Budget),
         member: Option<Member>,
@@ -202,20 +202,25 @@ impl Conversation {
             for part in self.parts_that_fit(query) {
                 match compares {
                     true => self.negentropy.add(part),
-                    false => self.pager.add(part, &self.limits),
+                    false => self.pager.add(Arc::unwrap_or_clone(part), &self.limits),
                 }
             }
         }
     }
 
     /// The query, or its parts of as many authors as fit into one of the peer's messages.
-    fn parts_that_fit(&self, query: &Filter) -> Vec<Filter> {
-        let Some(authors) = &query.authors else { return vec![query.clone()] };
+    fn parts_that_fit(&self, query: &Arc<Filter>) -> Vec<Arc<Filter>> {
+        let Some(authors) = &query.authors else { return vec![Arc::clone(query)] };
         let most = self.limits.authors_in_message(query.kinds.as_ref().map_or(0, Vec::len));
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         // Parts of the same size: 60 and 60, not 100 and 20.
         let parts = authors.len().div_ceil(most).max(1);
-        let of = |authors: &[_]| Filter { authors: Some(authors.to_vec()), ..query.clone() };
+        if parts == 1 {
+            return vec![Arc::clone(query)];
+        }
+        let of = |authors: &[_]| {
+            Arc::new(Filter { authors: Some(authors.to_vec()), ..Filter::clone(query) })
+        };
         authors.chunks(authors.len().div_ceil(parts).max(1)).map(of).collect()
     }
 
@@ -280,8 +285,8 @@ impl Conversation {
                 self.clock.asked(&name, &mut self.budget);
                 return Some(Next::Send(text));
             }
-            if let Some(filter) = self.negentropy.look_up(&self.limits, &ids.member) {
-                return Some(Next::LookUp(filter.clone()));
+            if let Some(look_up) = self.negentropy.look_up(&self.limits, &ids.member) {
+                return Some(Next::LookUp(look_up));
             }
         }
         if self.clock.open_but_ids() >= self.limits.parallel {
@@ -294,7 +299,7 @@ impl Conversation {
     }
 
     /// Begins the comparison that [`Next::LookUp`] asked for.
-    pub(super) fn compare(&mut self, number: u64, here: Result<ItemSet, LocalError>) {
+    pub(super) fn compare(&mut self, number: u64, here: Result<Opening, LocalError>) {
         let name = Way::Compare.name(number);
         let round = self.negentropy.begin(&name, here, &self.limits);
         if round.send.is_some() {
@@ -304,7 +309,7 @@ impl Conversation {
     }
 
     /// Does what a round of a comparison asks for.
-    fn follow(&mut self, round: Round) {
+    pub(super) fn follow(&mut self, round: Round) {
         self.outbox.extend(round.send);
         if let Some(filter) = round.page {
             self.page(filter);

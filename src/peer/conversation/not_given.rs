@@ -35,7 +35,7 @@ impl Conversation {
             let is_known = self.negentropy.has_looked_again_for(ids, is_cut);
             if self.compares() && !is_known {
                 let others = self.queries.iter().filter(|query| !self.named_again.contains(query));
-                let others: Vec<Filter> = others.cloned().collect();
+                let others: Vec<Filter> = others.map(|query| Filter::clone(query)).collect();
                 if !others.is_empty() {
                     for filter in &others {
                         self.pager.add(filter.clone(), &self.limits);
@@ -70,7 +70,10 @@ impl Conversation {
         if lost == 0 {
             return;
         }
-        let named = if named.is_empty() { self.queries.clone() } else { named };
+        let named = match named.is_empty() {
+            true => self.queries.iter().map(|query| Filter::clone(query)).collect(),
+            false => named,
+        };
         for filter in named {
             let reason = GapReason::NotGiven(lost, self.notice.clone());
             if is_private(&filter) {

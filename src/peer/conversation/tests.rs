@@ -6,6 +6,7 @@ use super::*;
 use crate::nostr::Pubkey;
 use crate::peer::auth::AuthKey;
 use crate::peer::id_fetch::NotGiven;
+use crate::peer::item_set::ItemSet;
 use crate::peer::limits::{
     NOT_GIVEN, PARALLEL_SUBSCRIPTIONS, RATE_LIMITED_IN_A_ROW, SMALLEST_PAGE_LIMIT,
 };
@@ -103,6 +104,7 @@ impl Talk {
             relay: "wss://relay.example".into(),
         });
         let limits = (PeerLimits::default(), Budget::default());
+        let queries = queries.into_iter().map(Arc::new).collect();
         let conversation = Conversation::new(queries, PACE, limits, member, identity);
         Self { conversation, here: ItemSet::new([]), sent: 0 }
     }
@@ -133,7 +135,8 @@ impl Talk {
                 }
                 Next::LookUp(_) => {
                     self.sent += 1;
-                    self.conversation.compare(self.sent, Ok(self.here.clone()));
+                    let here = self.here.clone();
+                    self.conversation.compare(self.sent, Ok(here.into()));
                 }
                 Next::Wait => return sent,
             }

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::*;
+use crate::peer::fingerprints::Fingerprints;
 use crate::peer::limits::{IDS_WAITING, PARALLEL_COMPARISONS, PARALLEL_SUBSCRIPTIONS};
 use crate::peer::pager::tests::filter_of;
 use crate::peer::want_list::WantList;
@@ -82,11 +83,17 @@ impl Compared {
     }
 
     fn next_filter(&self) -> Option<Filter> {
-        self.negentropy.look_up(&self.limits, &self.member).cloned()
+        self.negentropy
+            .look_up(&self.limits, &self.member)
+            .map(|it| Arc::unwrap_or_clone(it.filter))
     }
 
     /// Begins the next one; what came of it.
     fn begin(&mut self, here: Result<ItemSet, LocalError>) -> Round {
+        self.open(here.map(Opening::Items))
+    }
+
+    fn open(&mut self, here: Result<Opening, LocalError>) -> Round {
         self.begun += 1;
         self.negentropy.begin(&self.begun.to_string(), here, &self.limits)
     }
@@ -203,6 +210,87 @@ fn a_comparison_that_goes_on_waits_for_room_for_what_it_may_bring() {
     let (kind, subscription, _) = sent(Some(&text)).unwrap();
     assert_eq!((&*name, &*kind, &*subscription), ("1", "NEG-MSG", "1"));
     assert_eq!(compared.negentropy.go_on(&compared.member), None);
+}
+
+/// What a comparison of these opens with, where only fingerprints are kept.
+fn fingerprints(numbers: std::ops::Range<u64>) -> Opening {
+    let mut fingerprints = Fingerprints::default();
+    numbers.rev().for_each(|number| fingerprints.push(number, &id(number)));
+    Opening::Fingerprints(fingerprints)
+}
+
+/// One comparison of the numbers up to 100 by fingerprints, and the answer of a peer that has these.
+fn opened_with_fingerprints(there: std::ops::Range<u64>) -> (Compared, String) {
+    let mut compared = Compared::saying(1);
+    let open = compared.open(Ok(fingerprints(0..100))).send;
+    let (_, _, rest) = sent(open.as_deref()).unwrap();
+    let answer = answer(&rest[1], &items(there));
+    (compared, answer)
+}
+
+#[test]
+fn fingerprints_are_enough_where_nothing_differs() {
+    let (mut compared, answer) = opened_with_fingerprints(0..100);
+    assert_eq!((&*answer, compared.negentropy.items()), ("61", 0));
+    assert_eq!(compared.negentropy.needs_items("1", &answer), None);
+    let round = compared.message("1", &answer);
+    assert_eq!((round.send, round.needed), (Some(message::neg_close("1")), vec![]));
+    assert_eq!(compared.compared(), [about(0)]);
+    assert!(compared.limits.compares_truly, "the peer has shown what it has");
+}
+
+#[test]
+fn the_events_are_needed_where_something_differs_and_what_differs_is_found_as_ever() {
+    for there in [0..90, 50..200, 0..0, 100..101] {
+        let (mut compared, answer) = opened_with_fingerprints(there.clone());
+        assert_eq!(compared.negentropy.needs_items("1", &answer), Some(&about(0).into()));
+        assert!(compared.negentropy.learn_items("1", Ok(items(0..100))).is_none());
+        assert_eq!(compared.negentropy.items(), 100);
+        assert_eq!(compared.negentropy.needs_items("1", &answer), None);
+        let mut round = compared.message("1", &answer);
+        let mut needed = std::mem::take(&mut round.needed);
+        while let Some((_, text)) = compared.negentropy.go_on(&compared.member) {
+            let (_, _, rest) = sent(Some(&text)).unwrap();
+            let answer = self::answer(&rest[0], &items(there.clone()));
+            needed.extend(compared.message("1", &answer).needed);
+        }
+        let only = |of: std::ops::Range<u64>, without: std::ops::Range<u64>| {
+            of.filter(|number| !without.contains(number)).map(id).collect::<Vec<_>>()
+        };
+        needed.sort_unstable();
+        compared.negentropy.only_here.sort_unstable();
+        let found = (needed, compared.negentropy.only_here);
+        assert_eq!(found, (only(there.clone(), 0..100), only(0..100, there)));
+    }
+}
+
+#[test]
+fn without_the_events_an_answer_that_says_that_anything_differs_makes_no_sense() {
+    let (mut compared, answer) = opened_with_fingerprints(0..90);
+    let round = compared.message("1", &answer);
+    assert_eq!((round.send, round.page), (Some(message::neg_close("1")), Some(about(0))));
+}
+
+#[test]
+fn where_the_events_are_not_to_be_had_the_comparison_waits_is_divided_or_asked_page_by_page() {
+    let close = || Some(message::neg_close("1"));
+    let fails = |error| {
+        let (mut compared, _) = opened_with_fingerprints(0..90);
+        let round = compared.negentropy.learn_items("1", Err(error)).unwrap();
+        assert_eq!((round.send, compared.negentropy.names()), (close(), Vec::<String>::new()));
+        (compared, round.page)
+    };
+    let (mut compared, page) = fails(LocalError::NoRoom);
+    assert_eq!((page, compared.next_filter()), (None, None));
+    compared.negentropy.no_room_until = None;
+    // Fingerprints would lead to the same place.
+    let next = compared.negentropy.look_up(&compared.limits, &compared.member);
+    assert_eq!(next, Some(LookUp { filter: about(0).into(), needs_items: true }));
+    let (compared, page) = fails(LocalError::TooMany { middle: 50 });
+    let newer = Filter { since: Some(50), ..about(0) };
+    assert_eq!((page, compared.next_filter()), (None, Some(newer)));
+    let (compared, page) = fails(LocalError::Unreadable(String::new()));
+    assert_eq!((page, compared.next_filter()), (Some(about(0)), None));
 }
 
 #[test]

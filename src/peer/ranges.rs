@@ -1,0 +1,123 @@
+//! The messages of a comparison, byte by byte (NIP-77, negentropy protocol version 1).
+
+/// Of a message (NIP-77, "Message").
+pub(super) const VERSION: u8 = 0x61;
+/// Modes of a range (NIP-77, "Range").
+const SKIP: u64 = 0;
+pub(super) const FINGERPRINT: u64 = 1;
+const ID_LIST: u64 = 2;
+/// Bytes of a fingerprint and of an id.
+pub(super) const FINGERPRINT_BYTES: usize = 16;
+const ID: usize = 32;
+
+/// Whether a message is one of protocol version 1 from its first byte to its last, with bounds in
+/// their order. The library takes what is cut off for ranges that are equal.
+pub(super) fn is_well_formed(message: &[u8]) -> bool {
+    let Some((&VERSION, mut rest)) = message.split_first() else { return false };
+    let mut before = (0, [].as_slice());
+    while !rest.is_empty() {
+        let Some((bound, after)) = parse_range(rest, before.0) else { return false };
+        if bound < before {
+            return false;
+        }
+        (before, rest) = (bound, after);
+    }
+    true
+}
+
+/// Where a range ends: its second, [`u64::MAX`] for the end of time, and the first bytes of an id.
+type RangeBound<'a> = (u64, &'a [u8]);
+
+/// The bound of the first range of these, and what follows the range. `before`: the second at which
+/// the range before it ends.
+fn parse_range(bytes: &[u8], before: u64) -> Option<(RangeBound<'_>, &[u8])> {
+    let (step, rest) = parse_varint(bytes)?;
+    let second = match step.checked_sub(1) {
+        // Nothing is behind the end of time.
+        _ if before == u64::MAX => return None,
+        None => u64::MAX,
+        Some(step) => before.checked_add(step)?,
+    };
+    let (length, rest) = parse_varint(rest)?;
+    let length = usize::try_from(length).ok().filter(|&length| length <= ID)?;
+    let (prefix, rest) = rest.split_at_checked(length)?;
+    let (mode, rest) = parse_varint(rest)?;
+    let (length, rest) = match mode {
+        SKIP => (0, rest),
+        FINGERPRINT => (FINGERPRINT_BYTES, rest),
+        ID_LIST => {
+            let (count, rest) = parse_varint(rest)?;
+            (usize::try_from(count).ok()?.checked_mul(ID)?, rest)
+        }
+        _ => return None,
+    };
+    let (_, rest) = rest.split_at_checked(length)?;
+    Some(((second, prefix), rest))
+}
+
+/// A number in base 128, most significant digit first.
+fn parse_varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    let mut number = 0_u64;
+    for (index, byte) in bytes.iter().enumerate() {
+        number = number.checked_mul(128)? | u64::from(byte & 0x7f);
+        if byte & 0x80 == 0 {
+            return Some((number, bytes.get(index + 1..)?));
+        }
+    }
+    None
+}
+
+/// Appends a number as [`parse_varint`] reads it.
+pub(super) fn push_varint(bytes: &mut Vec<u8>, number: u64) {
+    let digits = number.max(1).ilog2() / 7;
+    for digit in (0..=digits).rev() {
+        let more = if digit > 0 { 0x80 } else { 0 };
+        bytes.push(more | (number >> (7 * digit) & 0x7f) as u8);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_is_cut_off_or_out_of_order_is_senseless() {
+        let ranges = |ranges: &[&[u8]]| [&[VERSION], &ranges.concat()[..]].concat();
+        let [to_the_end, to_nine, again] = [&[0, 0, 0][..], &[10, 2, 7, 7, 0], &[1, 1, 9, 0]];
+        let fingerprint = &[&[5, 0, 1][..], &[7; FINGERPRINT_BYTES]].concat();
+        let ids = &[&[5, 0, 2, 2][..], &[7; 2 * ID]].concat();
+        for message in [
+            &[][..],
+            &[to_the_end],
+            &[fingerprint, ids],
+            &[ids, fingerprint, to_nine, again, to_the_end],
+        ] {
+            assert!(is_well_formed(&ranges(message)), "{message:?}");
+        }
+        for message in [
+            &[to_the_end, to_nine][..],
+            &[to_the_end, to_the_end],
+            &[again, &[1, 1, 8, 0]],
+            &[&fingerprint[..9]],
+            &[&ids[..40]],
+            &[&[5, 0]],
+            &[&[5, 33]],
+            &[&[5, 0, 3]],
+            &[&[0xff, 0xff, 0xff]],
+            &[&[5, 0, 2, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f]],
+        ] {
+            assert!(!is_well_formed(&ranges(message)), "{message:?}");
+        }
+        assert!(!is_well_formed(&[]) && !is_well_formed(&[0x62]));
+    }
+
+    #[test]
+    fn a_number_is_written_as_it_is_read() {
+        for number in [0, 1, 127, 128, 16_383, 16_384, 1 << 62, 1 << 63, u64::MAX] {
+            let mut bytes = Vec::new();
+            push_varint(&mut bytes, number);
+            assert_eq!(bytes.len() as u32, number.max(1).ilog2() / 7 + 1);
+            assert_eq!(parse_varint(&bytes), Some((number, &[][..])));
+        }
+    }
+}
