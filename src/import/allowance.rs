@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::limits::{EVENTS_PER_NOTE, GROWTH, LEAST_ALLOWANCE, MOST_UNSETTLED};
+use super::limits::{COMMIT_TIME, EVENTS_PER_NOTE, GROWTH, LEAST_ALLOWANCE, MOST_UNSETTLED};
 
 /// strfry says that it has committed so many events, written or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,9 +41,11 @@ impl Allowance {
         }
     }
 
-    /// Events that strfry may hold uncommitted now.
-    pub(super) fn events(&self) -> usize {
-        self.events
+    /// Events that strfry may hold uncommitted now. Where nobody waits for a commit, those of the
+    /// next one are given while it writes one.
+    pub(super) fn given(&self) -> usize {
+        let commits = if self.longest > COMMIT_TIME { 2 } else { 1 };
+        self.events.saturating_mul(commits).min(MOST_UNSETTLED)
     }
 
     /// Another strfry begins with nothing.
@@ -91,7 +93,7 @@ impl Allowance {
         let fitting = (events as f64 * share) as usize;
         if took > self.longest {
             self.events = fitting.min(self.events);
-        } else if events >= self.events / 2 {
+        } else if events >= self.events / 4 {
             let most = self.events.saturating_mul(GROWTH as usize);
             self.events = fitting.clamp(self.events, most.max(self.events));
         }
@@ -110,9 +112,9 @@ mod tests {
         let mut allowance = Allowance::new(first, SECOND);
         (0..commits)
             .map(|_| {
-                let events = allowance.events();
+                let events = allowance.events;
                 allowance.learn(events as u64, fixed + each * u32::try_from(events).unwrap());
-                allowance.events()
+                allowance.events
             })
             .collect()
     }
@@ -133,7 +135,7 @@ mod tests {
     fn a_commit_of_few_events_says_nothing_about_many() {
         let mut allowance = Allowance::new(4_000, SECOND);
         allowance.learn(10, Duration::from_millis(100));
-        assert_eq!(allowance.events(), 4_000);
+        assert_eq!(allowance.events, 4_000);
     }
 
     #[test]
@@ -146,15 +148,15 @@ mod tests {
         allowance.notes.push_back((65, start + 60 * SECOND));
         // The 65th was given long after the commit before.
         allowance.note_commit(Commit { events: 65, at: start + 60 * SECOND + SECOND / 2 });
-        assert_eq!(allowance.events(), 100_000);
+        assert_eq!(allowance.events, 100_000);
     }
 
     #[test]
     fn a_relay_that_comes_is_given_way_at_once() {
         let mut allowance = Allowance::new(100_000, 15 * SECOND);
         allowance.limit(SECOND, 4_000);
-        assert_eq!((allowance.events(), allowance.longest), (4_000, SECOND));
+        assert_eq!((allowance.events, allowance.given()), (4_000, 4_000));
         allowance.limit(15 * SECOND, 20_000);
-        assert_eq!((allowance.events(), allowance.longest), (4_000, 15 * SECOND));
+        assert_eq!((allowance.events, allowance.given()), (4_000, 8_000));
     }
 }

@@ -67,6 +67,8 @@ struct Given<T> {
 
 /// Hands events to strfry and finds out what became of each.
 pub struct Importer<'db, T> {
+    /// Told of every event whose fate becomes known.
+    settled: Box<dyn FnMut(Settled<T>) + 'db>,
     db: &'db StrfryDb,
     command: StrfryCommand,
     limits: EventLimits,
@@ -95,7 +97,6 @@ pub struct Importer<'db, T> {
     troubles: Vec<String>,
     notices: Vec<String>,
     stop: Stop,
-    settled: Vec<Settled<T>>,
 }
 
 /// The lines of one form, and the strfry that takes them.
@@ -113,7 +114,7 @@ struct Lane<T> {
 }
 
 impl<'db, T> Importer<'db, T> {
-    /// Nothing is started before the first event. Once `stop` is overdue, strfry is not waited for
+    /// Nothing is started before the first event. `settled` is told of each event once. Once `stop` is overdue, strfry is not waited for
     /// any more.
     pub fn new(
         db: &'db StrfryDb,
@@ -122,11 +123,13 @@ impl<'db, T> Importer<'db, T> {
         limits: EventLimits,
         window: Window,
         stop: Stop,
+        settled: impl FnMut(Settled<T>) + 'db,
     ) -> Self {
         let mut neighbours = Neighbours::new(window.commits, command.patience);
         neighbours.look(db, &[]);
         let (longest, first) = neighbours.longest_commit();
         Self {
+            settled: Box::new(settled),
             db,
             command,
             limits,
@@ -147,7 +150,6 @@ impl<'db, T> Importer<'db, T> {
             troubles: Vec::new(),
             notices: Vec::new(),
             stop,
-            settled: Vec::new(),
         }
     }
 
@@ -192,7 +194,7 @@ impl<'db, T> Importer<'db, T> {
         let unsettled: usize =
             lanes.clone().map(|it| it.unconfirmed.len() + it.unexplained.len()).sum();
         unsettled >= MOST_UNSETTLED
-            || lanes.clone().any(|it| it.unconfirmed.len() >= it.allowance.events())
+            || lanes.clone().any(|it| it.unconfirmed.len() >= it.allowance.given())
             || self.spool.is_full()
             // Until it is known that strfry writes into this database.
             || (self.imported == 0 && self.spool.bytes() >= FIRST_BYTES)
@@ -218,11 +220,6 @@ impl<'db, T> Importer<'db, T> {
             self.confirm_taken()?;
         }
         Ok(())
-    }
-
-    /// The events whose fate became known since the last call.
-    pub fn take_settled(&mut self) -> Vec<Settled<T>> {
-        std::mem::take(&mut self.settled)
     }
 
     /// What went wrong with strfry and did not end the import.
@@ -471,7 +468,7 @@ impl<'db, T> Importer<'db, T> {
 
     /// Waits until strfry holds no more of a lane than it may.
     fn wait_for_allowance(&mut self, number: usize) -> Result<(), ImportError> {
-        while self.lanes[number].unconfirmed.len() >= self.lanes[number].allowance.events() {
+        while self.lanes[number].unconfirmed.len() >= self.lanes[number].allowance.given() {
             self.wait(number, Goal::Written)?;
             let through = self.lanes[number].looked_up;
             self.wait(number, Goal::Through(through))?;
@@ -738,7 +735,7 @@ impl<'db, T> Importer<'db, T> {
             _ => self.spool.get(&text).ok().map(|event| event.json().to_owned()),
         };
         self.spool.forget(&text);
-        self.settled.push(Settled { fate, head, json, tag });
+        (self.settled)(Settled { fate, head, json, tag });
     }
 }
 
@@ -757,6 +754,8 @@ impl<T> Lane<T> {
     fn start(&mut self, command: &StrfryCommand) -> Result<(), ImportError> {
         self.looked_up = 0;
         self.allowance.start_again();
+        // Pages of it that are never used take no memory; doubling would.
+        self.unconfirmed.reserve_exact(MOST_UNSETTLED.saturating_sub(self.unconfirmed.len()));
         self.child = Some(ImportChild::start(command, self.form)?);
         Ok(())
     }

@@ -49,12 +49,12 @@ pub const WRITE_BUFFER: usize = 64 << 10;
 /// many it really commits depends on how many it is given ([`FIRST_ALLOWANCE`]).
 pub const WRITE_BATCH: usize = 100_000;
 
-/// Most events that strfry has been given and that are not settled: a full commit, and some for
-/// the next one meanwhile. So many heads of events take 16 MiB.
-pub const MOST_UNSETTLED: usize = 1 << 17;
+/// Most events that strfry has been given and that are not settled. So many heads of events take
+/// 12 MiB.
+pub const MOST_UNSETTLED: usize = 3 << 15;
 
 /// Events that strfry is given before its first commit has shown what commits cost here.
-pub const FIRST_ALLOWANCE: usize = 20_000;
+pub const FIRST_ALLOWANCE: usize = 10_000;
 /// The same beside a relay, which waits meanwhile.
 pub const FIRST_ALLOWANCE_BESIDE_RELAY: usize = 4_000;
 

@@ -6,7 +6,9 @@
 //! and settles every event in exactly one [`Fate`]. A fixed number of batches is on its way; when
 //! strfry is slow, whoever submits waits.
 
+use std::cell::RefCell;
 use std::panic::AssertUnwindSafe;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, mpsc};
@@ -157,7 +159,9 @@ impl<I: Send + 'static, L: Ledger> Pipeline<I, L> {
         });
         let thread = thread::Builder::new().name("import".to_owned()).spawn(move || {
             let check_signatures = settings.check_signatures;
+            let ledger = Rc::new(RefCell::new(ledger));
             let importer = settings.strfry.map(|command| {
+                let (ledger, window) = (Rc::clone(&ledger), &window);
                 Importer::new(
                     &db,
                     command,
@@ -165,6 +169,10 @@ impl<I: Send + 'static, L: Ledger> Pipeline<I, L> {
                     settings.limits,
                     settings.window,
                     settings.stop,
+                    move |Settled { fate, head, json, tag }| {
+                        window.settle(&head.id());
+                        ledger.borrow_mut().settled(&head, json.as_deref(), tag, &fate);
+                    },
                 )
             });
             let run = Run {
@@ -312,7 +320,8 @@ impl<L: Ledger> Checked<L> {
 struct Run<'a, L: Ledger> {
     db: &'a StrfryDb,
     importer: Option<Importer<'a, L::Ticket>>,
-    ledger: L,
+    /// The importer tells it, too, and only while it is called.
+    ledger: Rc<RefCell<L>>,
     window: &'a Window,
     failed: &'a AtomicBool,
     check_signatures: bool,
@@ -335,11 +344,13 @@ impl<L: Ledger> Run<'_, L> {
         {
             self.fail(error);
         }
-        self.settle();
         let troubles = self.importer.as_mut().map(Importer::take_troubles).unwrap_or_default();
         let notices = self.importer.as_mut().map(Importer::take_notices).unwrap_or_default();
         let bytes_written = self.importer.as_ref().and_then(Importer::bytes_written);
-        Ended { ledger: Some(self.ledger), error: self.error, troubles, notices, bytes_written }
+        // The importer's hold on it goes first.
+        self.importer = None;
+        let ledger = Rc::into_inner(self.ledger).map(RefCell::into_inner);
+        Ended { ledger, error: self.error, troubles, notices, bytes_written }
     }
 
     /// The next slot. While there is none, strfry gets what is buffered.
@@ -368,11 +379,10 @@ impl<L: Ledger> Run<'_, L> {
                 Verdict::Copy => self.judge_copy(&event),
             };
             match fate {
-                Some(fate) => tell(&mut self.ledger, &event, ticket, &fate),
+                Some(fate) => tell(&self.ledger, &event, ticket, &fate),
                 None => self.accept(event, ticket),
             }
         }
-        self.settle();
     }
 
     /// The fate of an event of which another copy was on its way when it came, if that decides it.
@@ -400,14 +410,14 @@ impl<L: Ledger> Run<'_, L> {
     fn accept(&mut self, event: StoredEvent, mut ticket: L::Ticket) {
         if self.error.is_some() {
             self.window.settle(&event.id());
-            return tell(&mut self.ledger, &event, ticket, &Fate::Dropped);
+            return tell(&self.ledger, &event, ticket, &Fate::Dropped);
         }
         if !self.window.accept(&event.id()) {
-            return tell(&mut self.ledger, &event, ticket, &Fate::Duplicate);
+            return tell(&self.ledger, &event, ticket, &Fate::Duplicate);
         }
-        self.ledger.accepted(&event, &mut ticket);
+        self.ledger.borrow_mut().accepted(&event, &mut ticket);
         let Some(importer) = &mut self.importer else {
-            return tell(&mut self.ledger, &event, ticket, &Fate::WouldImport);
+            return tell(&self.ledger, &event, ticket, &Fate::WouldImport);
         };
         if let Err(error) = importer.write(event, ticket) {
             self.fail(error);
@@ -422,18 +432,9 @@ impl<L: Ledger> Run<'_, L> {
         }
         self.error.get_or_insert(error);
     }
-
-    fn settle(&mut self) {
-        let settled = self.importer.as_mut().map(Importer::take_settled).unwrap_or_default();
-        for settled in settled {
-            let Settled { fate, head, json, tag } = settled;
-            self.window.settle(&head.id());
-            self.ledger.settled(&head, json.as_deref(), tag, &fate);
-        }
-    }
 }
 
 /// What became of an event whose text is at hand.
-fn tell<L: Ledger>(ledger: &mut L, event: &StoredEvent, ticket: L::Ticket, fate: &Fate) {
-    ledger.settled(&event.into(), Some(event.json()), ticket, fate);
+fn tell<L: Ledger>(ledger: &RefCell<L>, event: &StoredEvent, ticket: L::Ticket, fate: &Fate) {
+    ledger.borrow_mut().settled(&event.into(), Some(event.json()), ticket, fate);
 }
