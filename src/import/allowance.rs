@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn it_grows_to_what_fits_and_no_more() {
         let cheap = after(4, 4_000, Duration::from_millis(10), Duration::from_micros(10));
-        assert_eq!(cheap, [16_000, 64_000, 98_461, 98_994]);
+        assert_eq!(cheap, [16_000, 64_000, MOST_UNSETTLED, MOST_UNSETTLED]);
     }
 
     #[test]
@@ -141,14 +141,14 @@ mod tests {
     #[test]
     fn the_time_in_which_nothing_was_given_is_none_of_a_commit() {
         let start = Instant::now();
-        let mut allowance = Allowance::new(100_000, SECOND);
+        let mut allowance = Allowance::new(50_000, SECOND);
         allowance.note_commit(Commit { events: 0, at: start });
         (allowance.given, allowance.committed) = (65, 0);
         allowance.notes.push_back((1, start + 50 * SECOND));
         allowance.notes.push_back((65, start + 60 * SECOND));
         // The 65th was given long after the commit before.
         allowance.note_commit(Commit { events: 65, at: start + 60 * SECOND + SECOND / 2 });
-        assert_eq!(allowance.events, 100_000);
+        assert_eq!(allowance.events, 50_000);
     }
 
     #[test]
