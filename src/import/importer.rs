@@ -65,6 +65,9 @@ struct Given<T> {
     tag: T,
 }
 
+/// Events that are in the database, and those that are not.
+type Split<T> = (Vec<Given<T>>, Vec<Given<T>>);
+
 /// Hands events to strfry and finds out what became of each.
 pub struct Importer<'db, T> {
     /// Told of every event whose fate becomes known.
@@ -529,10 +532,7 @@ impl<'db, T> Importer<'db, T> {
     }
 
     /// Those events that are in the database, and the others.
-    fn split_off_what_is_there(
-        &mut self,
-        events: Vec<Given<T>>,
-    ) -> Result<(Vec<Given<T>>, Vec<Given<T>>), ReadError> {
+    fn split_off_what_is_there(&mut self, events: Vec<Given<T>>) -> Result<Split<T>, ReadError> {
         let ids: Vec<EventId> = events.iter().map(|given| given.head.id()).collect();
         match self.db.contains_each(&ids) {
             Ok(is_there) => {
