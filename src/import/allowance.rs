@@ -7,7 +7,11 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::limits::{COMMIT_TIME, EVENTS_PER_NOTE, GROWTH, LEAST_ALLOWANCE, MOST_UNSETTLED};
+use super::limits::{EVENTS_PER_NOTE, GROWTH, LEAST_ALLOWANCE, MOST_UNSETTLED};
+use super::neighbours::CommitLimit;
+
+/// Notes of all events that can be unsettled.
+const MOST_NOTES: usize = MOST_UNSETTLED / EVENTS_PER_NOTE as usize + 1;
 
 /// strfry says that it has committed so many events, written or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,8 +24,7 @@ pub(super) struct Commit {
 #[derive(Debug)]
 pub(super) struct Allowance {
     events: usize,
-    /// What a commit may take.
-    longest: Duration,
+    limit: CommitLimit,
     given: u64,
     /// How many had been given at some moments; the oldest first.
     notes: VecDeque<(u64, Instant)>,
@@ -30,10 +33,10 @@ pub(super) struct Allowance {
 }
 
 impl Allowance {
-    pub(super) fn new(first: usize, longest: Duration) -> Self {
+    pub(super) fn new(limit: CommitLimit) -> Self {
         Self {
-            events: first,
-            longest,
+            events: limit.first,
+            limit,
             given: 0,
             notes: VecDeque::new(),
             committed: 0,
@@ -44,7 +47,7 @@ impl Allowance {
     /// Events that strfry may hold uncommitted now. Where nobody waits for a commit, those of the
     /// next one are given while it writes one.
     pub(super) fn given(&self) -> usize {
-        let commits = if self.longest > COMMIT_TIME { 2 } else { 1 };
+        let commits = if self.limit.is_awaited { 1 } else { 2 };
         self.events.saturating_mul(commits).min(MOST_UNSETTLED)
     }
 
@@ -55,12 +58,12 @@ impl Allowance {
         self.last_commit = None;
     }
 
-    /// From now on a commit may take so long.
-    pub(super) fn limit(&mut self, longest: Duration, first: usize) {
-        if longest < self.longest {
-            self.events = self.events.min(first);
+    /// From now on a commit may be like this.
+    pub(super) fn limit(&mut self, limit: CommitLimit) {
+        if limit.longest < self.limit.longest {
+            self.events = self.events.min(limit.first);
         }
-        self.longest = longest;
+        self.limit = limit;
     }
 
     /// strfry is given an event.
@@ -68,6 +71,10 @@ impl Allowance {
         self.given += 1;
         if self.given % EVENTS_PER_NOTE == 1 {
             self.notes.push_back((self.given, Instant::now()));
+            if self.notes.len() > MOST_NOTES {
+                // strfry does not say what it commits.
+                self.notes.pop_front();
+            }
         }
     }
 
@@ -88,10 +95,10 @@ impl Allowance {
 
     fn learn(&mut self, events: u64, took: Duration) {
         let events = usize::try_from(events).unwrap_or(usize::MAX);
-        let share = self.longest.as_secs_f64() / took.as_secs_f64().max(1e-4);
+        let share = self.limit.longest.as_secs_f64() / took.as_secs_f64().max(1e-4);
         // How many would have taken as long as is allowed; more events at once cost less each.
         let fitting = (events as f64 * share) as usize;
-        if took > self.longest {
+        if took > self.limit.longest {
             self.events = fitting.min(self.events);
         } else if events >= self.events / 4 {
             let most = self.events.saturating_mul(GROWTH as usize);
@@ -107,9 +114,13 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    fn awaited(first: usize) -> CommitLimit {
+        CommitLimit { longest: SECOND, first, is_awaited: true }
+    }
+
     /// Commits as many as are allowed, each of which takes `fixed` and `each` for an event.
     fn after(commits: usize, first: usize, fixed: Duration, each: Duration) -> Vec<usize> {
-        let mut allowance = Allowance::new(first, SECOND);
+        let mut allowance = Allowance::new(awaited(first));
         (0..commits)
             .map(|_| {
                 let events = allowance.events;
@@ -133,7 +144,7 @@ mod tests {
 
     #[test]
     fn a_commit_of_few_events_says_nothing_about_many() {
-        let mut allowance = Allowance::new(4_000, SECOND);
+        let mut allowance = Allowance::new(awaited(4_000));
         allowance.learn(10, Duration::from_millis(100));
         assert_eq!(allowance.events, 4_000);
     }
@@ -141,7 +152,7 @@ mod tests {
     #[test]
     fn the_time_in_which_nothing_was_given_is_none_of_a_commit() {
         let start = Instant::now();
-        let mut allowance = Allowance::new(50_000, SECOND);
+        let mut allowance = Allowance::new(awaited(50_000));
         allowance.note_commit(Commit { events: 0, at: start });
         (allowance.given, allowance.committed) = (65, 0);
         allowance.notes.push_back((1, start + 50 * SECOND));
@@ -153,10 +164,19 @@ mod tests {
 
     #[test]
     fn a_relay_that_comes_is_given_way_at_once() {
-        let mut allowance = Allowance::new(100_000, 15 * SECOND);
-        allowance.limit(SECOND, 4_000);
-        assert_eq!((allowance.events, allowance.given()), (4_000, 4_000));
-        allowance.limit(15 * SECOND, 20_000);
-        assert_eq!((allowance.events, allowance.given()), (4_000, 8_000));
+        let alone = CommitLimit { longest: 15 * SECOND, first: 40_000, is_awaited: false };
+        let mut allowance = Allowance::new(alone);
+        assert_eq!(allowance.given(), 80_000);
+        allowance.limit(awaited(4_000));
+        assert_eq!(allowance.given(), 4_000);
+        allowance.limit(alone);
+        assert_eq!(allowance.given(), 8_000);
+    }
+
+    #[test]
+    fn a_strfry_that_says_nothing_fills_no_memory() {
+        let mut allowance = Allowance::new(awaited(4_000));
+        (0..2 * MOST_UNSETTLED).for_each(|_| allowance.note_given());
+        assert_eq!(allowance.notes.len(), MOST_NOTES);
     }
 }

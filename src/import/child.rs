@@ -230,11 +230,6 @@ impl ImportChild {
         }
     }
 
-    /// Its PID; whatever a wrapper starts has another one.
-    pub(super) fn process_id(&self) -> Option<u32> {
-        u32::try_from(self.pid.as_raw_nonzero().get()).ok()
-    }
-
     /// Bytes that it, and what it has started and waited for, has written; its few lines of log are
     /// among them. `None` where Linux does not count them, or for somebody else's process.
     ///

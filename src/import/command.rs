@@ -62,6 +62,11 @@ impl StrfryCommand {
         }
     }
 
+    /// Whether it runs on this machine, as far as we know.
+    pub(super) fn is_local(&self) -> bool {
+        self.directory.is_some()
+    }
+
     /// A command that reaches strfry, such as `docker exec -i relay /app/strfry`. strfry's own
     /// command is appended to its words; nothing says which configuration is meant, unless they do.
     ///

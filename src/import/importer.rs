@@ -128,17 +128,16 @@ impl<'db, T> Importer<'db, T> {
         stop: Stop,
         settled: impl FnMut(Settled<T>) + 'db,
     ) -> Self {
-        let mut neighbours = Neighbours::new(window.commits, command.patience);
-        neighbours.look(db, &[]);
-        let (longest, first) = neighbours.longest_commit();
+        let mut neighbours = Neighbours::new(window.commits, &command);
+        neighbours.look(db);
+        let limit = neighbours.limit();
         Self {
             settled: Box::new(settled),
             db,
             command,
             limits,
             form,
-            lanes: [Form::Fried, Form::Plain]
-                .map(|form| Lane::new(form, Allowance::new(first, longest))),
+            lanes: [Form::Fried, Form::Plain].map(|form| Lane::new(form, Allowance::new(limit))),
             spool: Spool::new(window.spool),
             neighbours,
             bytes_written: None,
@@ -574,11 +573,9 @@ impl<'db, T> Importer<'db, T> {
             return;
         }
         commits.into_iter().for_each(|commit| lane.allowance.note_commit(commit));
-        let own: Vec<u32> =
-            self.lanes.iter().filter_map(|lane| lane.child.as_ref()?.process_id()).collect();
-        self.notices.extend(self.neighbours.look(self.db, &own));
-        let (longest, first) = self.neighbours.longest_commit();
-        self.lanes.iter_mut().for_each(|lane| lane.allowance.limit(longest, first));
+        self.notices.extend(self.neighbours.look(self.db));
+        let limit = self.neighbours.limit();
+        self.lanes.iter_mut().for_each(|lane| lane.allowance.limit(limit));
     }
 
     /// If strfry claims to have taken events and none is there, it is given no more.

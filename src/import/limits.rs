@@ -53,7 +53,8 @@ pub const WRITE_BATCH: usize = 100_000;
 /// 12 MiB.
 pub const MOST_UNSETTLED: usize = 3 << 15;
 
-/// Events that strfry is given before its first commit has shown what commits cost here.
+/// Events of a commit before the first one has shown what commits cost here; strfry is given twice
+/// as many.
 pub const FIRST_ALLOWANCE: usize = 10_000;
 /// The same beside a relay, which waits meanwhile.
 pub const FIRST_ALLOWANCE_BESIDE_RELAY: usize = 4_000;
@@ -70,7 +71,8 @@ pub const GROWTH: u32 = 4;
 /// How long a commit may keep a relay from writing, unless the operator says.
 pub const COMMIT_TIME: Duration = Duration::from_secs(1);
 
-/// Part of [`PATIENCE`] that a commit may take while nobody waits for it.
+/// Part of [`PATIENCE`] that a commit may take while nobody waits for it. One that holds the events
+/// of two takes twice as long.
 pub const PATIENCE_PER_COMMIT: u32 = 4;
 
 /// Events between two notes of when they were given.

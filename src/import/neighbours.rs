@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use super::command::StrfryCommand;
 use super::limits::{
     COMMIT_TIME, FIRST_ALLOWANCE, FIRST_ALLOWANCE_BESIDE_RELAY, PATIENCE_PER_COMMIT,
 };
@@ -20,10 +21,23 @@ pub enum CommitTime {
     AtMost(Duration),
 }
 
+/// What a commit may be like now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct CommitLimit {
+    pub(super) longest: Duration,
+    /// Events of the first one, whose time is not known.
+    pub(super) first: usize,
+    /// Somebody waits for it: strfry is not given the events of the next one meanwhile, which it
+    /// might commit together with these.
+    pub(super) is_awaited: bool,
+}
+
 /// Those who have the database open beside our own strfry.
 #[derive(Debug)]
 pub(super) struct Neighbours {
     commits: CommitTime,
+    /// Our own strfry can be told from others.
+    sees: bool,
     /// For a commit for which nobody waits.
     unhurried: Duration,
     /// Who was there at the first look.
@@ -36,15 +50,22 @@ pub(super) struct Neighbours {
 }
 
 impl Neighbours {
-    /// With the patience that there is for strfry.
-    pub(super) fn new(commits: CommitTime, patience: Duration) -> Self {
-        let unhurried = patience / PATIENCE_PER_COMMIT;
-        Self { commits, unhurried, at_first: None, unseen: false, wait: false, has_told: false }
+    /// Beside a strfry that is reached so.
+    pub(super) fn new(commits: CommitTime, command: &StrfryCommand) -> Self {
+        Self {
+            commits,
+            sees: command.is_local(),
+            unhurried: command.patience / PATIENCE_PER_COMMIT,
+            at_first: None,
+            unseen: false,
+            wait: commits == CommitTime::Considerate,
+            has_told: false,
+        }
     }
 
-    /// Looks who is there beside these children and this process. Returns what is to be told.
-    pub(super) fn look(&mut self, db: &StrfryDb, children: &[u32]) -> Option<String> {
-        if matches!(self.commits, CommitTime::AtMost(_)) {
+    /// Looks who is there beside this process and what it has started. Returns what is to be told.
+    pub(super) fn look(&mut self, db: &StrfryDb) -> Option<String> {
+        if !self.sees || matches!(self.commits, CommitTime::AtMost(_)) {
             return None;
         }
         let Ok(Some(open)) = db.open_elsewhere() else {
@@ -54,10 +75,10 @@ impl Neighbours {
         };
         let mut pids = open.processes;
         if self.at_first.is_none() && pids.is_empty() {
-            // It runs where its PID cannot be told, as our own strfry may.
+            // It runs where its PID cannot be told.
             self.unseen = open.somebody;
         }
-        pids.retain(|&pid| !is_ours(pid, children));
+        pids.retain(|&pid| !is_ours(pid));
         let is_first = self.at_first.is_none();
         let at_first = self.at_first.get_or_insert_with(|| pids.clone());
         let new = pids.iter().find(|pid| !at_first.contains(pid));
@@ -68,30 +89,32 @@ impl Neighbours {
         let new = new.filter(|_| !is_first && !self.has_told)?;
         self.has_told = true;
         Some(format!(
-            "process {new} has opened the database since this import began: commits are kept below \
-             {} s from now on, so that it can write",
+            "process {new} has opened the database since this import began: while it has it open, \
+             commits are kept below {} s, so that it can write",
             COMMIT_TIME.as_secs()
         ))
     }
 
-    /// How long a commit may take now, and how many events the first may hold.
-    pub(super) fn longest_commit(&self) -> (Duration, usize) {
+    pub(super) fn limit(&self) -> CommitLimit {
+        let awaited = |longest: Duration| CommitLimit {
+            longest: longest.min(self.unhurried),
+            first: FIRST_ALLOWANCE_BESIDE_RELAY,
+            is_awaited: true,
+        };
         match self.commits {
-            CommitTime::AtMost(longest) => {
-                (longest.min(self.unhurried), FIRST_ALLOWANCE_BESIDE_RELAY)
-            }
-            _ if self.wait => (COMMIT_TIME.min(self.unhurried), FIRST_ALLOWANCE_BESIDE_RELAY),
-            _ => (self.unhurried, FIRST_ALLOWANCE),
+            CommitTime::AtMost(longest) => awaited(longest),
+            _ if self.wait => awaited(COMMIT_TIME),
+            _ => CommitLimit { longest: self.unhurried, first: FIRST_ALLOWANCE, is_awaited: false },
         }
     }
 }
 
-/// Whether a process is this one, or one of these children, or was started by one of them.
-fn is_ours(pid: u32, children: &[u32]) -> bool {
+/// Whether a process is this one, or was started by it, however many wrappers are in between.
+fn is_ours(pid: u32) -> bool {
     let mut at = pid;
     // No wrapper is in so many others.
     for _ in 0..16 {
-        if at == std::process::id() || children.contains(&at) {
+        if at == std::process::id() {
             return true;
         }
         match parent(at) {
@@ -111,15 +134,36 @@ fn parent(pid: u32) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use super::*;
+    use crate::import::limits::PATIENCE;
 
     #[test]
     fn what_we_have_started_is_ours_and_whoever_started_us_is_not() {
         let own = std::process::id();
-        assert!(is_ours(own, &[]));
-        let started_us = parent(own).unwrap();
-        assert!(!is_ours(started_us, &[]), "{started_us}");
-        assert!(is_ours(own, &[started_us]));
-        assert!(!is_ours(1, &[]));
+        let mut child = Command::new("sh").args(["-c", "sleep 100 & wait"]).spawn().unwrap();
+        assert!(is_ours(own) && is_ours(child.id()));
+        assert!(!is_ours(parent(own).unwrap()) && !is_ours(1));
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// It would take its own strfry for somebody else.
+    #[test]
+    fn beside_a_strfry_in_a_container_somebody_is_assumed_unless_commits_are_to_be_large() {
+        let command = StrfryCommand::by_words("docker exec -i relay strfry", PATIENCE).unwrap();
+        let is_awaited = |commits| Neighbours::new(commits, &command).limit().is_awaited;
+        assert!(is_awaited(CommitTime::Considerate));
+        assert!(!is_awaited(CommitTime::Bulk));
+    }
+
+    #[test]
+    fn a_time_that_the_operator_names_holds_for_whole_commits() {
+        let command = StrfryCommand::by_words("strfry", PATIENCE).unwrap();
+        let longest = Duration::from_secs(5);
+        let limit = Neighbours::new(CommitTime::AtMost(longest), &command).limit();
+        let first = FIRST_ALLOWANCE_BESIDE_RELAY;
+        assert_eq!(limit, CommitLimit { longest, first, is_awaited: true });
     }
 }

@@ -135,8 +135,8 @@ fn a_relay_that_starts_during_a_bulk_import_is_noticed_at_the_next_commit() {
         assert_eq!(notices.len(), 1, "{summary:#}");
         let notice = notices[0].as_str().unwrap();
         assert!(notice.ends_with(
-            " has opened the database since this import began: commits are kept below 1 s from now \
-             on, so that it can write"
+            " has opened the database since this import began: while it has it open, commits are kept \
+             below 1 s, so that it can write"
         ));
         drop(relay);
         assert_eq!(processes_of(node.home()), [""; 0]);
