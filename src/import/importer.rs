@@ -6,6 +6,7 @@
 //! that dies is replaced, with everything that it had not committed; `single_out` finds the events
 //! that kill each one that is given them.
 
+mod settling;
 mod single_out;
 
 use std::collections::VecDeque;
@@ -25,16 +26,14 @@ use super::limits::{
     MOST_UNSETTLED, PATIENCE_AFTER_END_OF_INPUT, PATIENCE_AFTER_EXIT,
 };
 use super::neighbours::{CommitTime, Neighbours};
-use super::rejection::reason;
 use super::spool::{Spool, Text};
 use super::watch::{Goal, Watch};
 use single_out::Suspect;
 
 use crate::node::EventLimits;
 use crate::nostr::EventId;
-use crate::report::clean;
 use crate::stop::Stop;
-use crate::strfry_db::{ReadError, StrfryDb};
+use crate::strfry_db::StrfryDb;
 
 /// An event whose fate is known, with what the caller attached to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -530,18 +529,6 @@ impl<'db, T> Importer<'db, T> {
         Ok(count)
     }
 
-    /// Those events that are in the database, and the others.
-    fn split_off_what_is_there(&mut self, events: Vec<Given<T>>) -> Result<Split<T>, ReadError> {
-        let ids: Vec<EventId> = events.iter().map(|given| given.head.id()).collect();
-        match self.db.contains_each(&ids) {
-            Ok(is_there) => {
-                let mut is_there = is_there.into_iter();
-                Ok(events.into_iter().partition(|_| is_there.next().unwrap_or(false)))
-            }
-            Err(error) => Err(self.cannot_confirm(events, error)),
-        }
-    }
-
     /// Looks up what strfry says that it is through with.
     fn confirm_taken(&mut self) -> Result<(), ImportError> {
         for number in 0..self.lanes.len() {
@@ -618,121 +605,6 @@ impl<'db, T> Importer<'db, T> {
             }
         }
         Ok(())
-    }
-
-    /// Settles what the database explains, and returns the rest.
-    fn confirm(&mut self, events: Vec<Given<T>>) -> Result<Vec<Given<T>>, ReadError> {
-        let mut unexplained = Vec::new();
-        let mut events = events.into_iter();
-        loop {
-            let some: Vec<_> = events.by_ref().take(EVENTS_CONFIRMED_AT_ONCE).collect();
-            if some.is_empty() {
-                return Ok(unexplained);
-            }
-            let confirmed = match self.split_off_what_is_there(some) {
-                Ok((there, rest)) => {
-                    self.imported = self.imported.saturating_add(there.len() as u64);
-                    self.settle_as(there, |_| Fate::Imported);
-                    self.explain(rest, &mut unexplained)
-                }
-                Err(error) => Err(error),
-            };
-            if let Err(error) = confirmed {
-                unexplained.extend(events);
-                return Err(self.cannot_confirm(unexplained, error));
-            }
-        }
-    }
-
-    /// Settles events that are not there, as far as the database says why.
-    fn explain(
-        &mut self,
-        events: Vec<Given<T>>,
-        unexplained: &mut Vec<Given<T>>,
-    ) -> Result<(), ReadError> {
-        if events.is_empty() {
-            return Ok(());
-        }
-        match self.look_up(&events) {
-            Ok(fates) => {
-                for (given, fate) in events.into_iter().zip(fates) {
-                    match fate {
-                        Some(fate) => self.settle_given(given, fate),
-                        None => unexplained.push(given),
-                    }
-                }
-                Ok(())
-            }
-            Err(error) => Err(self.cannot_confirm(events, error)),
-        }
-    }
-
-    /// What the database says of each. What cannot be read again is looked up without its tags.
-    fn look_up(&mut self, events: &[Given<T>]) -> Result<Vec<Option<Fate>>, ReadError> {
-        let texts: Vec<_> = events.iter().map(|given| self.spool.get(&given.text).ok()).collect();
-        let keys: Vec<_> =
-            events.iter().enumerate().map(|(at, given)| (given.head.id(), at)).collect();
-        let fates = self.db.get_each(&keys, |snapshot, &(_, at)| {
-            let text = texts.get(at).and_then(Option::as_ref);
-            text.map_or(Ok(None), |event| confirm::look_up(snapshot, event))
-        })?;
-        let imported = fates.iter().filter(|fate| **fate == Some(Fate::Imported)).count();
-        self.imported = self.imported.saturating_add(imported as u64);
-        Ok(fates)
-    }
-
-    /// Not lost: settled as what they are, not confirmed.
-    fn cannot_confirm(&mut self, events: Vec<Given<T>>, error: ReadError) -> ReadError {
-        self.settle_as(events, |_| Fate::NotConfirmed);
-        error
-    }
-
-    fn settle_the_rest(&mut self) {
-        let rest: Vec<_> = self
-            .lanes
-            .iter_mut()
-            .flat_map(|lane| lane.unconfirmed.drain(..).chain(lane.unexplained.drain(..)))
-            .collect();
-        let rejections = std::mem::take(&mut self.rejections);
-        for given in rest {
-            let fate = match self.rejected(&given, &rejections) {
-                Some(reason) => Fate::Rejected(reason),
-                None => confirm::unexplained(&given.head),
-            };
-            self.missing += u64::from(fate == Fate::NotConfirmed);
-            self.settle_given(given, fate);
-        }
-    }
-
-    /// Why strfry has refused it, if it says so.
-    fn rejected(&self, given: &Given<T>, rejections: &[String]) -> Option<String> {
-        if rejections.is_empty() {
-            return None;
-        }
-        let event = self.spool.get(&given.text).ok()?;
-        let reason = rejections.iter().find_map(|line| reason(line, &event))?;
-        Some(clean(reason).into_owned())
-    }
-
-    fn settle_as(
-        &mut self,
-        events: impl IntoIterator<Item = Given<T>>,
-        fate: impl Fn(&EventHead) -> Fate,
-    ) {
-        for given in events {
-            let fate = fate(&given.head);
-            self.settle_given(given, fate);
-        }
-    }
-
-    fn settle_given(&mut self, given: Given<T>, fate: Fate) {
-        let Given { head, text, tag } = given;
-        let json = match fate {
-            Fate::Imported => None,
-            _ => self.spool.get(&text).ok().map(|event| event.json().to_owned()),
-        };
-        self.spool.forget(&text);
-        (self.settled)(Settled { fate, head, json, tag });
     }
 }
 
