@@ -3,6 +3,7 @@
 //! they are few.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rayon::prelude::*;
@@ -21,7 +22,7 @@ const FIRST_EVENTS: u64 = 1_604_188_800;
 
 /// What comparisons open with, by what they are about.
 #[derive(Debug, Default)]
-pub(super) struct LocalWindow(HashMap<Filter, Opening>);
+pub(super) struct LocalWindow(HashMap<Arc<Filter>, Opening>);
 
 /// From which second to which, both inclusive.
 pub(super) type Span = (u64, u64);
@@ -32,7 +33,7 @@ impl LocalWindow {
     pub(super) fn read(
         db: &StrfryDb,
         span: Span,
-        queries: Vec<Filter>,
+        queries: Vec<Arc<Filter>>,
         room: Option<OwnedSemaphorePermit>,
         is_over: &AtomicBool,
     ) -> Result<Self, ReadError> {
@@ -69,7 +70,7 @@ fn all_of((since, until): Span) -> strfry_db::Filter {
 
 /// Whether one walk takes less time than to look for each of these queries: by author and kind, and
 /// then for every event.
-fn is_worth_a_walk(db: &StrfryDb, span: Span, queries: &[Filter]) -> Result<bool, ReadError> {
+fn is_worth_a_walk(db: &StrfryDb, span: Span, queries: &[Arc<Filter>]) -> Result<bool, ReadError> {
     let length = |list: Option<usize>| list.unwrap_or(0);
     let pairs = queries.iter().map(|query| {
         length(query.authors.as_ref().map(Vec::len)) * length(query.kinds.as_ref().map(Vec::len))
@@ -99,13 +100,13 @@ fn is_worth_a_walk(db: &StrfryDb, span: Span, queries: &[Filter]) -> Result<bool
 
 /// Queries, by whom they are about.
 struct Sets<'a> {
-    queries: &'a [Filter],
+    queries: &'a [Arc<Filter>],
     /// Which queries are about an author.
     by_author: HashMap<Pubkey, Vec<u32>>,
 }
 
 impl<'a> Sets<'a> {
-    fn of(queries: &'a [Filter]) -> Self {
+    fn of(queries: &'a [Arc<Filter>]) -> Self {
         let mut by_author: HashMap<Pubkey, Vec<u32>> = HashMap::new();
         for (query, number) in queries.iter().zip(0..) {
             for author in query.authors.iter().flatten() {
@@ -292,8 +293,6 @@ impl Set {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use negentropy::Negentropy;
     use tokio::sync::Semaphore;
 
@@ -322,7 +321,7 @@ mod tests {
         }
 
         /// All authors in threes, two kinds and all others.
-        fn queries(&self, (since, until): (Option<u64>, Option<u64>)) -> Vec<Filter> {
+        fn queries(&self, (since, until): (Option<u64>, Option<u64>)) -> Vec<Arc<Filter>> {
             let mut authors: Vec<Pubkey> = self.events.iter().map(|event| event.2).collect();
             authors.sort_unstable();
             authors.dedup();
@@ -330,12 +329,14 @@ mod tests {
             kinds.sort_unstable();
             kinds.dedup();
             let (some, others) = kinds.split_at(2);
-            let of = |kinds: &[u64], authors: &[Pubkey]| Filter {
-                authors: Some(authors.to_vec()),
-                kinds: Some(kinds.to_vec()),
-                since,
-                until,
-                ..Filter::default()
+            let of = |kinds: &[u64], authors: &[Pubkey]| {
+                Arc::new(Filter {
+                    authors: Some(authors.to_vec()),
+                    kinds: Some(kinds.to_vec()),
+                    since,
+                    until,
+                    ..Filter::default()
+                })
             };
             [some, others]
                 .iter()
@@ -351,7 +352,7 @@ mod tests {
         }
 
         /// What a walk finds with room for so many events.
-        fn walk(&self, queries: &[Filter], most: u32) -> (Vec<Set>, Room) {
+        fn walk(&self, queries: &[Arc<Filter>], most: u32) -> (Vec<Set>, Room) {
             let permit = Arc::new(Semaphore::new(100_000)).try_acquire_many_owned(most).unwrap();
             let room = Room { kept: AtomicUsize::new(0), permit: Some(permit) };
             let span = span_of(&queries[0]).unwrap();
@@ -440,11 +441,12 @@ mod tests {
     fn a_walk_is_worth_it_for_many_authors_and_not_for_few() {
         let golden = Golden::open();
         let all = golden.queries((None, None));
-        let is_worth = |queries: &[Filter]| is_worth_a_walk(&golden.db, (0, u64::MAX), queries);
+        let is_worth =
+            |queries: &[Arc<Filter>]| is_worth_a_walk(&golden.db, (0, u64::MAX), queries);
         assert!(is_worth(&all).unwrap());
         let quiet = all.iter().min_by_key(|query| golden.matching(query).len()).unwrap();
-        let quiet = Filter { kinds: Some(vec![1]), ..quiet.clone() };
-        assert!(!is_worth(&[quiet]).unwrap());
+        let quiet = Filter { kinds: Some(vec![1]), ..Filter::clone(quiet) };
+        assert!(!is_worth(&[quiet.into()]).unwrap());
         assert!(!is_worth(&[]).unwrap());
     }
 
