@@ -17,10 +17,11 @@ use super::limits::{
     COMPARED_AT_ONCE, ITEMS_IN_ALL, KEPT_ITEMS, KEPT_SETS, LOOKUPS_AT_ONCE, WINDOW_ITEMS,
     WINDOW_QUERIES,
 };
-use super::local_window::{LocalWindow, Span, span_of};
+use super::local_window::{LocalWindow, Span, bounds_of, span_of};
 use crate::nostr::{EventId, Filter};
 use crate::peer::{
-    ItemSet, LocalError, LocalEvents, LocalItems, LocalOpening, MissingIds, Opening,
+    Fingerprints, ItemSet, LocalError, LocalEvents, LocalItems, LocalOpening, LocalOverview,
+    MissingIds, Opening,
 };
 use crate::strfry_db::{self, PackedEvent, ReadError, StrfryDb};
 
@@ -170,6 +171,18 @@ impl Reader {
 }
 
 impl LocalEvents for LocalIndex {
+    fn overview<'a>(&'a self, time: &'a Filter) -> LocalOverview<'a> {
+        Box::pin(async move {
+            let span = bounds_of(time);
+            let expected = Arc::clone(&self.lock_expected());
+            let expected = expected.iter().find(|expected| expected.span == span);
+            match expected {
+                Some(expected) => self.reader.window(expected).await.overview().clone(),
+                None => Fingerprints::default(),
+            }
+        })
+    }
+
     fn opening<'a>(&'a self, filter: &'a Filter) -> LocalOpening<'a> {
         Box::pin(async move {
             if let Some((expected, next)) = self.expected(filter) {

@@ -104,6 +104,10 @@ pub const IDLE_MESSAGES: u64 = 1_000;
 /// subscriptions: where nothing is new, those of 1,600 authors take one round trip together.
 pub const PARALLEL_COMPARISONS: usize = 16;
 
+/// Queries about one time, for which an overview is worth its two round trips: those that take as
+/// many themselves, [`PARALLEL_COMPARISONS`] at once.
+pub const OVERVIEW_QUERIES: usize = 3 * PARALLEL_COMPARISONS;
+
 /// Events here that the open comparisons with one peer are about, at 40 bytes each, after which no
 /// other is begun. One more may be about a third as many.
 pub const ITEMS_COMPARED: usize = 96_000;

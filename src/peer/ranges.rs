@@ -13,24 +13,49 @@ const ID: usize = 32;
 /// Whether a message is one of protocol version 1 from its first byte to its last, with bounds in
 /// their order. The library takes what is cut off for ranges that are equal.
 pub(super) fn is_well_formed(message: &[u8]) -> bool {
-    let Some((&VERSION, mut rest)) = message.split_first() else { return false };
+    each_range(message, |_, _| ()).is_some()
+}
+
+/// The first and the last second of what an answer does not say to be the same on both sides; within
+/// them some may be. The outer `None`: it is not [well formed](is_well_formed).
+pub(super) fn seconds_that_differ(answer: &[u8]) -> Option<Option<(u64, u64)>> {
+    let mut differs: Option<(u64, u64)> = None;
+    let mut begin = 0;
+    each_range(answer, |(end, prefix), mode| {
+        if mode != SKIP {
+            // A bound with digits of an id is in the middle of its second.
+            let is_whole = prefix.is_empty() && end < u64::MAX;
+            let last = if is_whole { end.saturating_sub(1).max(begin) } else { end };
+            let first = differs.map_or(begin, |(first, _)| first);
+            differs = Some((first, last));
+        }
+        begin = end;
+    })?;
+    Some(differs)
+}
+
+/// Calls this for each range of a message, with its end and its mode; `None`: the message is not
+/// [well formed](is_well_formed).
+fn each_range(message: &[u8], mut each: impl FnMut(RangeBound<'_>, u64)) -> Option<()> {
+    let Some((&VERSION, mut rest)) = message.split_first() else { return None };
     let mut before = (0, [].as_slice());
     while !rest.is_empty() {
-        let Some((bound, after)) = parse_range(rest, before.0) else { return false };
+        let (bound, mode, after) = parse_range(rest, before.0)?;
         if bound < before {
-            return false;
+            return None;
         }
+        each(bound, mode);
         (before, rest) = (bound, after);
     }
-    true
+    Some(())
 }
 
 /// Where a range ends: its second, [`u64::MAX`] for the end of time, and the first bytes of an id.
 type RangeBound<'a> = (u64, &'a [u8]);
 
-/// The bound of the first range of these, and what follows the range. `before`: the second at which
-/// the range before it ends.
-fn parse_range(bytes: &[u8], before: u64) -> Option<(RangeBound<'_>, &[u8])> {
+/// The bound of the first range of these, its mode, and what follows the range. `before`: the second
+/// at which the range before it ends.
+fn parse_range(bytes: &[u8], before: u64) -> Option<(RangeBound<'_>, u64, &[u8])> {
     let (step, rest) = parse_varint(bytes)?;
     let second = match step.checked_sub(1) {
         // Nothing is behind the end of time.
@@ -52,7 +77,7 @@ fn parse_range(bytes: &[u8], before: u64) -> Option<(RangeBound<'_>, &[u8])> {
         _ => return None,
     };
     let (_, rest) = rest.split_at_checked(length)?;
-    Some(((second, prefix), rest))
+    Some(((second, prefix), mode, rest))
 }
 
 /// A number in base 128, most significant digit first.

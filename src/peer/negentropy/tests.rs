@@ -82,7 +82,7 @@ impl Compared {
         Self::of(queries, PeerLimits { says_it_compares: true, comparisons, ..Default::default() })
     }
 
-    fn next_filter(&self) -> Option<Filter> {
+    fn next_filter(&mut self) -> Option<Filter> {
         self.negentropy
             .look_up(&self.limits, &self.member)
             .map(|it| Arc::unwrap_or_clone(it.filter))
@@ -285,11 +285,11 @@ fn where_the_events_are_not_to_be_had_the_comparison_waits_is_divided_or_asked_p
     compared.negentropy.no_room_until = None;
     // Fingerprints would lead to the same place.
     let next = compared.negentropy.look_up(&compared.limits, &compared.member);
-    assert_eq!(next, Some(LookUp { filter: about(0).into(), needs_items: true }));
-    let (compared, page) = fails(LocalError::TooMany { middle: 50 });
+    assert_eq!(next, Some(LookUp { filter: about(0).into(), what: LookedUp::Items }));
+    let (mut compared, page) = fails(LocalError::TooMany { middle: 50 });
     let newer = Filter { since: Some(50), ..about(0) };
     assert_eq!((page, compared.next_filter()), (None, Some(newer)));
-    let (compared, page) = fails(LocalError::Unreadable(String::new()));
+    let (mut compared, page) = fails(LocalError::Unreadable(String::new()));
     assert_eq!((page, compared.next_filter()), (Some(about(0)), None));
 }
 
