@@ -103,7 +103,12 @@ pub(super) fn push_varint(bytes: &mut Vec<u8>, number: u64) {
 
 #[cfg(test)]
 mod tests {
+    use negentropy::Negentropy;
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::nostr::EventId;
+    use crate::peer::{Fingerprints, ItemSet};
 
     #[test]
     fn a_message_that_is_cut_off_or_out_of_order_is_senseless() {
@@ -134,6 +139,47 @@ mod tests {
             assert!(!is_well_formed(&ranges(message)), "{message:?}");
         }
         assert!(!is_well_formed(&[]) && !is_well_formed(&[0x62]));
+    }
+
+    #[test]
+    fn a_range_that_ends_within_a_second_may_differ_in_that_second() {
+        let fingerprint = |bound: &[u8]| [bound, &[1], &[7; FINGERPRINT_BYTES]].concat();
+        let skip = |bound: &[u8]| [bound, &[0]].concat();
+        let of =
+            |ranges: &[Vec<u8>]| seconds_that_differ(&[&[VERSION], &ranges.concat()[..]].concat());
+        // Each bound: one more than the seconds since the last, and digits of an id.
+        assert_eq!(of(&[fingerprint(&[5, 0])]), Some(Some((0, 3))));
+        assert_eq!(of(&[fingerprint(&[5, 1, 9])]), Some(Some((0, 4))));
+        assert_eq!(of(&[skip(&[5, 1, 9]), fingerprint(&[3, 0])]), Some(Some((4, 5))));
+        assert_eq!(of(&[skip(&[5, 0]), fingerprint(&[1, 0])]), Some(Some((4, 4))));
+        assert_eq!(of(&[skip(&[5, 0]), fingerprint(&[0, 0])]), Some(Some((4, u64::MAX))));
+        assert_eq!(of(&[skip(&[5, 0]), skip(&[0, 0])]), Some(None));
+        assert_eq!(of(&[fingerprint(&[5, 0]), vec![1]]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn all_that_differs_is_within_the_seconds_that_differ(
+            here in prop::collection::btree_set((0_u64..60, 0_u8..3), 0..150),
+            lacks in prop::collection::btree_set((0_u64..60, 0_u8..3), 0..4),
+            has_besides in prop::collection::btree_set((0_u64..60, 3_u8..5), 0..4),
+        ) {
+            let id = |&(second, number): &(u64, u8)| {
+                (second, EventId::from_bytes(std::array::from_fn(|at| number + (at == 9) as u8)))
+            };
+            let mut fingerprints = Fingerprints::default();
+            here.iter().rev().for_each(|event| fingerprints.push(event.0, &id(event).1));
+            let there = here.difference(&lacks).chain(&has_besides);
+            let mut peer = Negentropy::owned(ItemSet::new(there.map(id)), 0).unwrap();
+            let answer = peer.reconcile(&fingerprints.message()).unwrap();
+            let differs = seconds_that_differ(&answer).unwrap();
+            for (second, _) in here.intersection(&lacks).chain(&has_besides) {
+                let (first, last) = differs.unwrap();
+                prop_assert!((first..=last).contains(second), "{second} of {differs:?}");
+            }
+            let is_equal = here.is_disjoint(&lacks) && has_besides.is_empty();
+            prop_assert_eq!(differs.is_none(), is_equal);
+        }
     }
 
     #[test]
