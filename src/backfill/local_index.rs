@@ -317,6 +317,11 @@ mod tests {
             assert!(all > 100);
             assert_eq!(expecting.opening(query).await.unwrap().len(), all);
             assert_eq!(expecting.items(query).await.unwrap().len(), all);
+            // Of all authors and kinds, which are asked for here.
+            let time = Filter { since: query.since, until: query.until, ..Filter::default() };
+            assert_eq!(expecting.overview(&time).await.len(), all);
+            let other_time = Filter { since: Some(1), ..time };
+            assert_eq!(expecting.overview(&other_time).await.len(), 0);
         }
         assert!(expecting.lock().is_empty(), "nothing was looked for by itself");
         // What is not expected, and what is not of that sort.
