@@ -353,9 +353,7 @@ impl Negentropy {
         let mut open = self.open.remove(at);
         match open.purpose {
             Purpose::Overview => return self.see_overview(&open, payload, limits),
-            Purpose::Sample => {
-                return self.see_sample(&open.subscription, open.comparison, payload, limits);
-            }
+            Purpose::Sample => return self.see_sample(open, payload, limits),
             Purpose::Fetch | Purpose::Control => {}
         }
         let round = hex::decode(payload).ok().and_then(|it| open.comparison.answer(&it).ok());
@@ -433,14 +431,13 @@ impl Negentropy {
     /// not compared any more.
     fn see_sample(
         &mut self,
-        subscription: &str,
-        mut sample: Box<Reconciliation>,
+        mut open: OpenComparison,
         payload: &str,
         limits: &mut PeerLimits,
     ) -> Round {
         let answer = hex::decode(payload).unwrap_or_default();
-        let is_readable = !sample.needs_items(&answer);
-        let round = is_readable.then(|| sample.answer(&answer).ok()).flatten();
+        let is_readable = !open.comparison.needs_items(&answer);
+        let round = is_readable.then(|| open.comparison.answer(&answer).ok()).flatten();
         let shown = self.overviews.shown.take();
         if let Some(shown) = shown.filter(|_| round.is_some_and(|round| round.is_equal())) {
             // The overview was about something that is here, and it is there.
@@ -448,7 +445,7 @@ impl Negentropy {
             limits.compares_truly = true;
             self.leave_out(&shown);
         }
-        Round { send: Some(message::neg_close(subscription)), ..Round::default() }
+        Round { send: Some(message::neg_close(&open.subscription)), ..Round::default() }
     }
 
     /// Does not compare what an overview has shown to be the same.
