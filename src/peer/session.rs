@@ -315,7 +315,7 @@ impl PeerSession {
                 () = told.as_mut() => return Err(Interruption::Stopped),
                 () = changed => None,
             };
-            self.look_at_progress(conversation, &connection, sink, since);
+            self.look_at_progress(conversation, &connection, sink, (since, patience));
             let Some(received) = received else { continue };
             match received {
                 Ok(Some(Ok(received))) => {
@@ -371,18 +371,20 @@ impl PeerSession {
         cut
     }
 
-    /// What the peer has brought by now, and whether it has waited for us `since` then.
+    /// What the peer has brought by now, and whether it has waited for us `since` then. That we were
+    /// not run when our `patience` was over is not the peer's fault: what it sent may lie here.
     fn look_at_progress(
         &self,
         conversation: &mut Conversation,
         connection: &Connection,
         sink: &impl EventSink,
-        since: Instant,
+        (since, patience): (Instant, Duration),
     ) {
         let (now, standing) = (Instant::now(), sink.standing());
         conversation.budget.note_genuine(standing.genuine, now);
-        let waited = connection.take_waited();
-        conversation.excuse(if standing.is_waiting { waited.max(now - since) } else { waited });
+        let elapsed = now - since;
+        let own = if standing.is_waiting { elapsed } else { elapsed.saturating_sub(patience) };
+        conversation.excuse(connection.take_waited().max(own));
     }
 
     /// Opens a connection, and the first time learns what the relay says of itself. That is asked
