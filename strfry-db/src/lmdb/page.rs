@@ -19,6 +19,9 @@ pub(crate) const DEPTH: u16 = 32;
 /// Bytes of the values of a key that has several.
 pub(crate) const VALUE: usize = 8;
 
+/// Bytes of a key that are compared as one number.
+const FRONT: usize = 8;
+
 /// The page's own number; of a page within a node, anything.
 const NUMBER: usize = 0;
 /// Of a page of integers: their size.
@@ -237,24 +240,59 @@ impl<'s> Page<'s> {
     /// the child in which this key is, if it is anywhere.
     pub(crate) fn position(self, comparator: Comparator, key: &[u8]) -> Result<usize, Wrong> {
         match comparator {
-            Comparator::Bytes => self.search(|other| comparators::bytes(other, key)),
-            Comparator::Integers => self.search(|other| comparators::integers(other, key)),
-            Comparator::StringUint64 => self.search(|other| comparators::string_uint64(other, key)),
-            Comparator::Uint64Uint64 => self.search(|other| comparators::uint64_uint64(other, key)),
+            Comparator::Bytes => self.search_fronts(key, 0, comparators::bytes),
+            Comparator::Integers => self.search(key, comparators::integers),
+            Comparator::StringUint64 => self.search_fronts(key, 8, comparators::string_uint64),
+            Comparator::Uint64Uint64 => self.search(key, comparators::uint64_uint64),
             Comparator::StringUint64Uint64 => {
-                self.search(|other| comparators::string_uint64_uint64(other, key))
+                self.search_fronts(key, 16, comparators::string_uint64_uint64)
             }
         }
     }
 
     #[inline(always)]
-    fn search(self, compare: impl Fn(&[u8]) -> Ordering) -> Result<usize, Wrong> {
+    fn search(
+        self,
+        key: &[u8],
+        compare: impl Fn(&[u8], &[u8]) -> Ordering,
+    ) -> Result<usize, Wrong> {
+        self.search_by(|page, at| Ok(compare(page.key(at)?, key)))
+    }
+
+    /// For keys that begin with bytes, and have this many of integers behind them. They mostly
+    /// differ in their first eight bytes, and to compare those as numbers is most of a lookup.
+    #[inline(always)]
+    fn search_fronts(
+        self,
+        key: &[u8],
+        integers: usize,
+        compare: impl Fn(&[u8], &[u8]) -> Ordering,
+    ) -> Result<usize, Wrong> {
+        let least = FRONT + integers;
+        match key.first_chunk().filter(|_| key.len() >= least) {
+            None => self.search(key, compare),
+            Some(front) => {
+                let front = u64::from_be_bytes(*front);
+                self.search_by(|page, at| match page.front(at, least) {
+                    Some(other) if other != front => Ok(other.cmp(&front)),
+                    _ => Ok(compare(page.key(at)?, key)),
+                })
+            }
+        }
+    }
+
+    /// Searches by how the key of a node compares with the one that is looked for.
+    #[inline(always)]
+    fn search_by(
+        self,
+        compare: impl Fn(Self, usize) -> Result<Ordering, Wrong>,
+    ) -> Result<usize, Wrong> {
         // The first key in a branch is not kept.
         let first = usize::from(self.is_branch());
         let (mut low, mut high) = (first, self.len);
         while low < high {
             let middle = low.midpoint(high);
-            let compared = compare(self.key(middle)?);
+            let compared = compare(self, middle)?;
             // The key in a branch is the first of its child.
             if compared.is_lt() || first == 1 && compared.is_eq() {
                 low = middle + 1;
@@ -263,6 +301,15 @@ impl<'s> Page<'s> {
             }
         }
         Ok(low.saturating_sub(first))
+    }
+
+    /// The first bytes of a node's key as a number; `None` if it has not at least so many.
+    #[inline(always)]
+    fn front(self, at: usize, least: usize) -> Option<u64> {
+        let start = usize::from(u16_at(self.bytes, PAGE_HEADER + 2 * at));
+        let node = self.bytes.get(start..)?.first_chunk::<{ NODE_HEADER + FRONT }>()?;
+        let &[_, _, _, _, _, _, g, h, ref front @ ..] = node;
+        (usize::from(u16::from_ne_bytes([g, h])) >= least).then(|| u64::from_be_bytes(*front))
     }
 
     #[inline]
@@ -409,4 +456,69 @@ pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
 #[inline]
 fn field<const N: usize>(bytes: &[u8], at: usize) -> Option<[u8; N]> {
     bytes.get(at..)?.first_chunk().copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PAGE: usize = 4096;
+
+    /// A page of nodes with these keys and no values, as LMDB writes one.
+    fn page_of(keys: &[Vec<u8>], flags: u16) -> Vec<u8> {
+        let mut page = vec![0; PAGE];
+        let mut upper = PAGE;
+        for (at, key) in keys.iter().enumerate() {
+            upper -= (NODE_HEADER + key.len()).next_multiple_of(2);
+            page[upper + 6..upper + 8].copy_from_slice(&(key.len() as u16).to_ne_bytes());
+            page[upper + 8..upper + 8 + key.len()].copy_from_slice(key);
+            let place = PAGE_HEADER + 2 * at;
+            page[place..place + 2].copy_from_slice(&(upper as u16).to_ne_bytes());
+        }
+        let lower = PAGE_HEADER + 2 * keys.len();
+        for (field, value) in [(FLAGS, flags), (LOWER, lower as u16), (UPPER, upper as u16)] {
+            page[field..field + 2].copy_from_slice(&value.to_ne_bytes());
+        }
+        page
+    }
+
+    /// Keys of any length that often begin alike.
+    fn key() -> impl Strategy<Value = Vec<u8>> {
+        (vec(0_u8..3, 0..12), vec(any::<u8>(), 0..30))
+            .prop_map(|(front, back)| [front, back].concat())
+    }
+
+    proptest! {
+        #[test]
+        fn a_search_finds_what_comparing_with_each_key_finds(
+            mut keys in vec(key(), 1..40),
+            looked_for in key(),
+            at in any::<prop::sample::Index>(),
+        ) {
+            for comparator in [
+                Comparator::Bytes,
+                Comparator::Integers,
+                Comparator::StringUint64,
+                Comparator::StringUint64Uint64,
+                Comparator::Uint64Uint64,
+            ] {
+                keys.sort_by(|a, b| comparator.compare(a, b));
+                keys.dedup();
+                for wanted in [&looked_for, at.get(&keys)] {
+                    let leaf = page_of(&keys, P_LEAF);
+                    let position = Page::known(&leaf).position(comparator, wanted).unwrap();
+                    let less = |key: &Vec<u8>| comparator.compare(key, wanted).is_lt();
+                    prop_assert_eq!(position, keys.partition_point(less));
+
+                    let branch = page_of(&keys, P_BRANCH);
+                    let position = Page::known(&branch).position(comparator, wanted).unwrap();
+                    let not_more = |key: &Vec<u8>| comparator.compare(key, wanted).is_le();
+                    prop_assert_eq!(position, keys[1..].partition_point(not_more));
+                }
+            }
+        }
+    }
 }
