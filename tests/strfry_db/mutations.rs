@@ -154,7 +154,7 @@ fn random_record_field(random: &mut Rng, data: &mut Data, record: usize) {
 }
 
 /// If the number of the older meta page becomes that of the next commit, or that of the newer one the
-/// number before, the older counts, of which all is there: nothing tells them apart.
+/// number before or one of the first, the older counts, of which all is there: nothing tells them apart.
 const COMMIT: &str = "the number of a commit";
 
 const KINDS: &[(&str, Mutate)] = &[

@@ -111,11 +111,11 @@ mod tests {
     #[test]
     fn a_meta_page_counts_beside_that_of_the_commit_before_it_and_no_other() {
         let wrong = |numbers| wrong(TXN_ID, numbers);
-        for numbers in [[2, 3], [4, 3], [2, 1], [1 << 40, (1 << 40) + 1]] {
+        for numbers in [[2, 3], [4, 3], [2, 1], [0, 1], [8, 1], [1 << 40, (1 << 40) + 1]] {
             assert_eq!(wrong(numbers), None, "{numbers:?}");
         }
         // The older would pass for the newer, with all that it says.
-        for numbers in [[2, 0], [2, 5], [6, 3], [1 << 40, 3], [u64::MAX - 1, 3], [3, 2]] {
+        for numbers in [[2, 5], [6, 3], [1 << 40, 3], [u64::MAX - 1, 3], [3, 2]] {
             let what = "its two meta pages are not those of a commit and the one before it";
             assert_eq!(wrong(numbers), Some(what), "{numbers:?}");
         }

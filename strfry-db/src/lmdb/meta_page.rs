@@ -94,12 +94,14 @@ impl MetaPage {
     /// Each commit writes its number, which is one more than that of the commit before, over the
     /// meta page that is not of that commit (`mdb_txn_renew0`, `mdb_env_write_meta`). Otherwise a
     /// damaged number would make the older page pass for the newer one.
+    ///
+    /// The pages of a compacted copy are 0 and 1. One that is put in the place of a file whose lock
+    /// file stays in use goes on with the number from there, over the first of them.
     fn belong_together(first: &Self, second: &Self) -> bool {
         let same = |meta: &Self| (meta.magic, meta.version, meta.page_size);
-        first.is_meta
-            && second.is_meta
-            && same(first) == same(second)
-            && first.txn_id.abs_diff(second.txn_id) <= 1
+        let follow = first.txn_id.abs_diff(second.txn_id) <= 1;
+        let is_compacted = first.txn_id.min(second.txn_id) <= 1;
+        first.is_meta && second.is_meta && same(first) == same(second) && (follow || is_compacted)
     }
 
     /// Whether what it says can be; of meta pages that were read while nobody wrote them.
