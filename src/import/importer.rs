@@ -6,6 +6,7 @@
 //! that dies is replaced, with everything that it had not committed; `single_out` finds the events
 //! that kill each one that is given them.
 
+mod lane;
 mod settling;
 mod single_out;
 
@@ -28,6 +29,7 @@ use super::limits::{
 use super::neighbours::{CommitTime, Neighbours};
 use super::spool::{Spool, Text};
 use super::watch::{Goal, Watch};
+use lane::Lane;
 use single_out::Suspect;
 
 use crate::node::EventLimits;
@@ -99,20 +101,6 @@ pub struct Importer<'db, T> {
     troubles: Vec<String>,
     notices: Vec<String>,
     stop: Stop,
-}
-
-/// The lines of one form, and the strfry that takes them.
-struct Lane<T> {
-    form: Form,
-    child: Option<ImportChild>,
-    /// In the order in which this child was given them.
-    unconfirmed: VecDeque<Given<T>>,
-    /// How many of them it may hold.
-    allowance: Allowance,
-    /// How many events of this child have been looked up.
-    looked_up: u64,
-    /// This child is through with them, and nothing in the database explains what it did.
-    unexplained: Vec<Given<T>>,
 }
 
 impl<'db, T> Importer<'db, T> {
@@ -604,28 +592,6 @@ impl<'db, T> Importer<'db, T> {
                 Some(_) => lane.unexplained = unexplained,
             }
         }
-        Ok(())
-    }
-}
-
-impl<T> Lane<T> {
-    fn new(form: Form, allowance: Allowance) -> Self {
-        Self {
-            form,
-            child: None,
-            unconfirmed: VecDeque::new(),
-            allowance,
-            looked_up: 0,
-            unexplained: Vec::new(),
-        }
-    }
-    /// Starts a child, which has been given nothing.
-    fn start(&mut self, command: &StrfryCommand) -> Result<(), ImportError> {
-        self.looked_up = 0;
-        self.allowance.start_again();
-        // Pages of it that are never used take no memory; doubling would.
-        self.unconfirmed.reserve_exact(MOST_UNSETTLED.saturating_sub(self.unconfirmed.len()));
-        self.child = Some(ImportChild::start(command, self.form)?);
         Ok(())
     }
 }
