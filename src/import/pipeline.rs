@@ -21,7 +21,7 @@ use super::encode::StoredEvent;
 use super::event_head::EventHead;
 use super::fate::Fate;
 use super::importer::{Importer, Settled, Window as ImportWindow};
-use super::limits::BATCHES_AHEAD;
+use super::limits::{BATCHES_AHEAD, NICENESS_OF_CHECKS};
 use super::window::Window;
 use crate::node::EventLimits;
 use crate::nostr::{EventId, signature};
@@ -143,6 +143,10 @@ impl<I: Send + 'static, L: Ledger> Pipeline<I, L> {
         let workers = rayon::ThreadPoolBuilder::new()
             .num_threads(settings.threads)
             .thread_name(|number| format!("checks-{number}"))
+            // What everything waits for is strfry, which writes on one core; and a relay's clients.
+            .start_handler(|_| {
+                let _ = rustix::process::nice(NICENESS_OF_CHECKS);
+            })
             // Its batch is missed where it is waited for.
             .panic_handler(|_| {})
             .build()
