@@ -2,9 +2,9 @@
 //! was handed over remembered until the database shows what became of it.
 //!
 //! Remembers a bounded number of unconfirmed events, their texts in a spool; beyond it, waits for
-//! strfry to commit. How many strfry may hold at once follows what its commits take. A child
-//! that dies is replaced, with everything that it had not committed; `single_out` finds the events
-//! that kill each one that is given them.
+//! strfry to commit. How many strfry may hold at once follows what its commits take; the others
+//! wait (`waiting`). A child that dies is replaced, with everything that it had not committed;
+//! `single_out` finds the events that kill each one that is given them.
 
 mod lane;
 mod settling;

@@ -2,16 +2,18 @@
 //! wait, and are given in the order of their time.
 
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 
 use serde_json::{Value, json};
 
 use crate::killed::processes_of;
+use crate::large::start;
 use crate::stubs::stub;
 use crate::support::events::Author;
 use crate::support::node::Node;
 use crate::support::strfry_bin;
-use crate::{import, lines, with_each_strfry};
+use crate::{import, lines, told, with_each_strfry};
 
 /// As many as strfry is given before its first commit ([`strfry_companion::import`]), and more.
 const FIRST: usize = 4_000;
@@ -29,21 +31,25 @@ fn import_considerately(node: &Node, stub: &Path, events: &[String]) -> (i32, Va
     import(node, &flags, &lines(events))
 }
 
+/// A strfry that begins a second after it has the first: by then all others wait. What it is given
+/// is in the file `given`.
+fn late(node: &Node) -> String {
+    let given = node.home().join("given");
+    format!(
+        "head -n {FIRST} >'{0}.first'; sleep 1; cat '{0}.first' - | tee '{0}' | \"$strfry\" \"$@\"",
+        given.display()
+    )
+}
+
 #[test]
 fn those_that_wait_for_a_commit_are_given_in_the_order_of_their_time() {
     with_each_strfry(|strfry| {
         let node = Node::new(strfry);
-        let given = node.home().join("given");
-        // It commits nothing before the end of its input, or before it has these.
-        let script = format!(
-            "head -n {FIRST} >'{0}'; sleep 1; cat '{0}' - | tee -a '{0}.all' | \"$strfry\" \"$@\"",
-            given.display()
-        );
-        let stub = stub(&node, &script);
+        let stub = stub(&node, &late(&node));
         let (code, summary) = import_considerately(&node, &stub, &notes());
         assert_eq!((code, &summary["events"]), (0, &json!({ "imported": EVENTS })), "{summary:#}");
         assert_eq!(node.events().len(), EVENTS);
-        let lines = fs::read_to_string(node.home().join("given.all")).unwrap();
+        let lines = fs::read_to_string(node.home().join("given")).unwrap();
         let time = |line: &str| serde_json::from_str::<Value>(line).unwrap()["created_at"].as_u64();
         let times: Vec<Option<u64>> = lines.lines().map(time).collect();
         let times_back =
@@ -53,6 +59,24 @@ fn those_that_wait_for_a_commit_are_given_in_the_order_of_their_time() {
         // or some after.
         assert_eq!(times_back(&times[..FIRST]), FIRST - 1);
         assert!(times_back(&times[FIRST..]) < 50, "{}", times_back(&times[FIRST..]));
+    });
+}
+
+#[test]
+fn those_that_wait_are_given_also_while_no_more_come() {
+    with_each_strfry(|strfry| {
+        let node = Node::new(strfry);
+        let stub = stub(&node, &late(&node));
+        let flags = ["--max-commit-time", "1s", "--strfry-bin", stub.to_str().unwrap()];
+        let mut child = start(&node, &flags);
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(&lines(&notes())).unwrap();
+        while node.events().len() < EVENTS {
+            assert!(child.try_wait().unwrap().is_none());
+        }
+        drop(stdin);
+        let (code, summary) = told(&child.wait_with_output().unwrap());
+        assert_eq!((code, &summary["events"]), (0, &json!({ "imported": EVENTS })), "{summary:#}");
     });
 }
 
