@@ -9,7 +9,7 @@ mod support;
 
 use std::fs::{self, File};
 use std::hint::black_box;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -70,11 +70,12 @@ fn main() {
             };
             println!("| {events} | {name} | {:.2} | {strfry} | {ratio} |", millis(ours));
         }
-        let missing = support::median((0..31).map(|_| profiles(&database)).collect());
-        println!(
-            "| {events} | 500 pubkeys, `profiles --missing` | {:.2} | – | – |",
-            millis(missing)
-        );
+        for (count, runs) in [(500, 31), (100_000, 11)] {
+            let list = pubkey_list(&database, count);
+            let missing = || timed(profiles_missing(&list).arg("--db").arg(&database));
+            let missing = millis(median((0..runs).map(|_| missing()).collect()));
+            println!("| {events} | {count} pubkeys, `profiles --missing` | {missing:.2} | – | – |");
+        }
     }
     println!(
         "\n| events | presence of one of {PRESENCE} pubkeys, µs | memory of a full scan, MiB |"
@@ -110,12 +111,22 @@ fn presence(database: &Path) -> Duration {
     median((0..11).map(once).collect())
 }
 
-fn profiles(database: &Path) -> Duration {
+/// A file of so many pubkeys: authors of the large databases, and random ones.
+fn pubkey_list(database: &Path, count: usize) -> PathBuf {
+    let mut random = fastrand::Rng::with_seed(2);
+    let unknown =
+        std::iter::repeat_with(|| Pubkey::from_bytes(std::array::from_fn(|_| random.u8(..))));
+    let known = support::many_pubkeys();
+    let pubkeys = known.into_iter().chain(unknown).take(count);
     let list = database.join("pubkeys.txt");
-    let lines: Vec<String> = support::pubkeys(500).iter().map(|key| format!("{key}\n")).collect();
-    fs::write(&list, lines.concat()).unwrap();
+    fs::write(&list, pubkeys.map(|pubkey| format!("{pubkey}\n")).collect::<String>()).unwrap();
+    list
+}
+
+fn profiles_missing(list: &Path) -> Command {
     let mut command = companion(&["profiles", "--missing", "--pubkeys"]);
-    timed(command.arg(list).arg("--db").arg(database))
+    command.arg(list);
+    command
 }
 
 fn timed(command: &mut Command) -> Duration {

@@ -85,7 +85,7 @@ fn an_hourly_run_of_500_pubkeys_takes_at_most_40_mib_of_its_own_memory() {
 }
 
 #[test]
-fn fifty_peers_that_compare_give_each_event_once_and_take_at_most_64_mib_of_own_memory() {
+fn fifty_peers_that_compare_give_each_event_once_and_take_at_most_40_mib_of_own_memory() {
     let authors = Author::all(0..200);
     let begin = now() - 20_000;
     let all = events(8_000, |number| {
@@ -107,7 +107,7 @@ fn fifty_peers_that_compare_give_each_event_once_and_take_at_most_64_mib_of_own_
     let ids: usize = asked.filter_map(|filter| filter["ids"].as_array().map(Vec::len)).sum();
     assert_eq!(ids, 8_000, "ids that peers were asked for");
     println!("{:.1} MiB", run.own_mib);
-    assert!((1.0..=64.0).contains(&run.own_mib), "{} MiB", run.own_mib);
+    assert!((1.0..=40.0).contains(&run.own_mib), "{} MiB", run.own_mib);
 }
 
 /// Ten relays that answer, and forty that do not: most say nothing, the others refuse.

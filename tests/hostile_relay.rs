@@ -4,19 +4,23 @@
 mod support;
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{io, iter};
 
 use rustix::io::Errno;
 use serde_json::json;
 use strfry_companion::nostr::{Filter, Malformed, Pubkey};
 use strfry_companion::peer::{
-    Dialler, FetchOutcome, Gap, GapReason, Pace, PeerSession, Unwanted, limits,
+    Dialler, FetchOutcome, Gap, GapReason, PeerSession, Unwanted, limits,
 };
-use support::collector::{Collector, IMPATIENT, PATIENT, fetch, peer, query};
+use support::collector::{
+    Collector, IMPATIENT, PATIENT, fetch, fetch_over, peer, peer_over, query,
+};
 use support::events::{Author, events, forged, unsigned};
 use support::no_relays::{ClosedPort, MuteListener};
 use support::scripted::{Act, Archive, Arrival, ScriptedRelay, answer};
+use support::scripted_line::ScriptedLine;
+use tokio::time::Instant;
 
 /// What is said of a peer that takes a connection and ends it.
 const UNANSWERED: &str = "the other side ended the connection before it answered the WebSocket \
@@ -165,24 +169,23 @@ async fn a_peer_whose_port_closes_is_tried_again_and_then_given_up() {
     assert_eq!((outcome.events, outcome.pages, outcome.complete), (0, 1, 0));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_silent_peer_costs_one_time_out() {
-    let relay = ScriptedRelay::start(|_| answer([]));
-    let mut session = peer(&relay.url());
+    let mut session = peer_over(&ScriptedLine::new(|_| answer([])));
     let began = Instant::now();
     for _ in 0..2 {
-        let outcome = session.fetch(vec![notes()], IMPATIENT, &Collector::default()).await;
-        assert!(outcome.gaps.iter().all(|gap| gap.reason == GapReason::Unanswered(0)));
+        let outcome = session.fetch(vec![notes()], PATIENT, &Collector::default()).await;
+        assert!(outcome.gaps.iter().all(|gap| gap.reason == GapReason::Unanswered(6)));
         assert!(outcome.failed(), "{outcome:?}");
     }
-    assert!(began.elapsed() < 4 * IMPATIENT.time_out);
+    assert!(began.elapsed() <= PATIENT.time_out, "{:?}", began.elapsed());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_peer_that_refuses_by_notice_is_quoted() {
     let notice = "ERROR: bad req: too many filters";
-    let relay = ScriptedRelay::start(move |_| answer([Act::Notice(notice.into())]));
-    let (outcome, _) = fetch(&relay.url(), vec![notes()], IMPATIENT).await;
+    let relay = ScriptedLine::new(move |_| answer([Act::Notice(notice.into())]));
+    let (outcome, _) = fetch_over(&relay, vec![notes()], PATIENT).await;
     let reason = GapReason::Closed(notice.into());
     assert!(outcome.failed() && outcome.gaps.iter().all(|gap| gap.reason == reason), "{outcome:?}");
 }
@@ -195,19 +198,16 @@ async fn an_endless_notice_is_no_answer() {
     assert_eq!(outcome, nothing(GapReason::Useless));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_peer_that_drips_one_event_at_a_time_is_given_up() {
-    let pace = Pace { time_out: Duration::from_millis(1_200), ..PATIENT };
-    let relay = ScriptedRelay::start(|_| {
+    let relay = ScriptedLine::new(|_| {
         let drips = (0..).map(|number| unsigned(&Author::new(1), number, START));
         answer(drips.flat_map(|event| [Act::Event(event), Act::Wait(Duration::from_millis(1_050))]))
     });
-    let mut session = peer(&relay.url());
-    let collector = Collector::default();
-    let outcome = session.fetch(vec![notes()], pace, &collector).await;
+    let (outcome, collector) = fetch_over(&relay, vec![notes()], PATIENT).await;
     let events = collector.count() as u64;
-    assert_eq!(outcome, gap_after(events, 0, GapReason::TooSlow(12)));
-    assert_eq!(relay.record().requests.len(), 1);
+    assert_eq!(outcome, gap_after(events, 0, GapReason::TooSlow(200)));
+    assert_eq!(relay.asked(), 1);
 }
 
 #[tokio::test]

@@ -5,12 +5,13 @@ mod support;
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use strfry_companion::nostr::Filter;
 use strfry_companion::peer::{FetchOutcome, Gap, GapReason, Pace, WantList, Withheld};
 use strfry_companion::stop::Stop;
-use support::collector::{Collector, Here, IMPATIENT, PATIENT, compare, query, sharing_peer};
+use support::collector::{Collector, Here, PATIENT, compare, query, sharing_peer};
 use support::events::{Author, START, events, forged, id_of, notes_of, sorted_ids};
 use support::relays::Relay;
 use support::scripted::{Act, Archive, Arrival, Gate, Round, ScriptedRelay, answer};
@@ -246,7 +247,7 @@ async fn a_slow_peer_loses_its_share() {
             |_| Arrival::Welcome,
             move |_| {
                 asked.open();
-                answer([Act::Wait(std::time::Duration::from_secs(600))])
+                answer([Act::Wait(Duration::from_secs(600))])
             },
             comparer,
         )
@@ -296,7 +297,9 @@ async fn is_asked_page_by_page_saying(
     ];
     let here =
         notes_of(&author, 50).iter().map(|note| note.replace("1700", "1600")).collect::<Vec<_>>();
-    let (outcome, collector) = compare(&relay.url(), queries, IMPATIENT, Here::of(&here)).await;
+    // A third of it passes before the silent ones are asked by pages.
+    let pace = Pace { time_out: Duration::from_secs(2), ..PATIENT };
+    let (outcome, collector) = compare(&relay.url(), queries, pace, Here::of(&here)).await;
     assert!(collector.ids() == sorted_ids(&all), "{} events", collector.count());
     assert_eq!((outcome.complete, outcome.gaps), (2, vec![]));
     assert_eq!(ids_asked(&relay), 0);

@@ -12,10 +12,13 @@ use strfry_companion::peer::{
     EventSink, FetchOutcome, Gap, GapReason, Pace, Standing, Stopped, Unwanted, Withheld,
 };
 use strfry_companion::stop::Stop;
-use support::collector::{Collector, IMPATIENT, PATIENT, fetch, peer, query};
+use support::collector::{
+    Collector, IMPATIENT, PATIENT, fetch, fetch_over, peer, peer_over, query,
+};
 use support::events::{Author, START, events, sorted_ids};
 use support::relays::Relay;
 use support::scripted::{Act, Archive, Arrival, ScriptedRelay, answer};
+use support::scripted_line::ScriptedLine;
 
 fn json(filter: &Filter) -> Value {
     serde_json::to_value(filter).unwrap()
@@ -303,7 +306,7 @@ async fn a_connection_that_died_between_two_fetches_is_replaced() {
     // The first time four more tell whether nothing was true.
     for pages in [5, 1] {
         let queries = vec![query(&[Author::new(1)], &[1])];
-        let outcome = session.fetch(queries, IMPATIENT, &Collector::default()).await;
+        let outcome = session.fetch(queries, PATIENT, &Collector::default()).await;
         assert_eq!(
             outcome,
             FetchOutcome { events: 0, pages, complete: 1, ..FetchOutcome::default() }
@@ -313,43 +316,58 @@ async fn a_connection_that_died_between_two_fetches_is_replaced() {
     assert_eq!(relay.record().connections, 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn one_query_without_an_answer_spoils_neither_the_others_nor_the_next_fetch() {
-    let relay = ScriptedRelay::start(|request| match &request.filter["kinds"] {
+    let relay = ScriptedLine::new(|request| match &request.filter["kinds"] {
         kinds if *kinds == json!([4]) => answer([]),
         _ => answer([Act::Eose]),
     });
-    let mut session = peer(&relay.url());
+    let mut session = peer_over(&relay);
     let ask = |kind| query(&[Author::new(1)], &[kind]);
     let queries = vec![ask(4), ask(0), ask(1), ask(2), ask(3), ask(5), ask(6)];
-    let outcome = session.fetch(queries, IMPATIENT, &Collector::default()).await;
-    let gap = Gap { filter: ask(4), reason: GapReason::Unanswered(0) };
+    let outcome = session.fetch(queries, PATIENT, &Collector::default()).await;
+    let gap = Gap { filter: ask(4), reason: GapReason::Unanswered(6) };
     assert_eq!(
         outcome,
         FetchOutcome { events: 0, pages: 10, complete: 6, gaps: vec![gap], withheld: vec![] }
     );
-    let outcome = session.fetch(vec![ask(0)], IMPATIENT, &Collector::default()).await;
+    let outcome = session.fetch(vec![ask(0)], PATIENT, &Collector::default()).await;
     assert_eq!(
         outcome,
         FetchOutcome { events: 0, pages: 1, complete: 1, ..FetchOutcome::default() }
     );
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_page_that_waits_for_its_turn_is_not_overdue() {
     let authors = Author::all(0..2);
     let all = few_notes(&authors[0]);
     let archive = Archive::new(&all, 500);
-    let relay = ScriptedRelay::start(move |request| {
-        let pause = [Act::Wait(IMPATIENT.time_out / 8)];
+    let relay = ScriptedLine::new(move |request| {
+        let pause = [Act::Wait(PATIENT.time_out / 8)];
         answer(archive.answer(request).flat_map(move |act| pause.clone().into_iter().chain([act])))
     });
     let queries = authors.chunks(1).map(|author| query(author, &[1])).collect();
-    let (outcome, _) = fetch(&relay.url(), queries, IMPATIENT).await;
+    let (outcome, _) = fetch_over(&relay, queries, PATIENT).await;
     assert_eq!(
         outcome,
         FetchOutcome { events: 9, pages: 5, complete: 2, gaps: vec![], withheld: vec![] }
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_peer_is_not_blamed_for_the_time_in_which_this_program_was_not_run() {
+    let author = Author::new(0);
+    let all = few_notes(&author);
+    let archive = Archive::new(&all, 500);
+    let relay = ScriptedLine::new(move |request| archive.answer(request));
+    let relay = relay.seen_late(2 * PATIENT.time_out);
+    let (outcome, collector) = fetch_over(&relay, vec![query(&[author], &[1])], PATIENT).await;
+    assert_eq!(
+        outcome,
+        FetchOutcome { events: 9, pages: 4, complete: 1, gaps: vec![], withheld: vec![] }
+    );
+    assert_eq!(collector.ids(), sorted_ids(&all));
 }
 
 #[tokio::test]
@@ -373,19 +391,18 @@ async fn all_events_come_also_from_a_relay_that_says_the_end_first_and_it_is_not
     assert_eq!(ids, sorted_ids(&all));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_relay_that_does_not_answer_a_request_for_nothing_has_answered_all_the_same() {
-    let relay = ScriptedRelay::start(|request| match request.number {
+    let relay = ScriptedLine::new(|request| match request.number {
         1..=5 => answer([Act::Eose]),
         _ => answer([]),
     });
-    let (outcome, _) = fetch(&relay.url(), vec![query(&[Author::new(1)], &[1])], IMPATIENT).await;
+    let (outcome, _) = fetch_over(&relay, vec![query(&[Author::new(1)], &[1])], PATIENT).await;
     assert_eq!(
         outcome,
         FetchOutcome { events: 0, pages: 5, complete: 1, ..FetchOutcome::default() }
     );
-    let record = relay.record();
-    assert_eq!((record.requests.len(), record.for_nothing), (5, 1));
+    assert_eq!(relay.asked(), 6);
 }
 
 #[tokio::test]

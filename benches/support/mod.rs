@@ -161,6 +161,11 @@ pub fn pubkeys(count: usize) -> Vec<Pubkey> {
     Author::all(0..AUTHORS).iter().map(Author::pubkey).take(count).collect()
 }
 
+/// All authors of [`large_database`].
+pub fn many_pubkeys() -> Vec<Pubkey> {
+    Author::all(0..MANY_AUTHORS).iter().map(Author::pubkey).collect()
+}
+
 /// The program, with its first arguments.
 pub fn companion(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_strfry-companion"));

@@ -2,12 +2,14 @@
 //! was handed over remembered until the database shows what became of it.
 //!
 //! Remembers a bounded number of unconfirmed events, their texts in a spool; beyond it, waits for
-//! strfry to commit. How many strfry may hold at once follows what its commits take. A child
-//! that dies is replaced, with everything that it had not committed; `single_out` finds the events
-//! that kill each one that is given them.
+//! strfry to commit. How many strfry may hold at once follows what its commits take; the others
+//! wait (`waiting`). A child that dies is replaced, with everything that it had not committed;
+//! `single_out` finds the events that kill each one that is given them.
 
+mod lane;
 mod settling;
 mod single_out;
+mod waiting;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -28,6 +30,7 @@ use super::limits::{
 use super::neighbours::{CommitTime, Neighbours};
 use super::spool::{Spool, Text};
 use super::watch::{Goal, Watch};
+use lane::Lane;
 use single_out::Suspect;
 
 use crate::node::EventLimits;
@@ -101,23 +104,9 @@ pub struct Importer<'db, T> {
     stop: Stop,
 }
 
-/// The lines of one form, and the strfry that takes them.
-struct Lane<T> {
-    form: Form,
-    child: Option<ImportChild>,
-    /// In the order in which this child was given them.
-    unconfirmed: VecDeque<Given<T>>,
-    /// How many of them it may hold.
-    allowance: Allowance,
-    /// How many events of this child have been looked up.
-    looked_up: u64,
-    /// This child is through with them, and nothing in the database explains what it did.
-    unexplained: Vec<Given<T>>,
-}
-
 impl<'db, T> Importer<'db, T> {
-    /// Nothing is started before the first event. `settled` is told of each event once. Once `stop` is overdue, strfry is not waited for
-    /// any more.
+    /// Nothing is started before the first event. `settled` is told of each event once. Once `stop`
+    /// is overdue, strfry is not waited for any more.
     pub fn new(
         db: &'db StrfryDb,
         command: StrfryCommand,
@@ -164,23 +153,78 @@ impl<'db, T> Importer<'db, T> {
         let fried = self.form == Form::Fried && event.can_be_fried(&self.limits);
         let number = usize::from(!fried);
         let lane = &mut self.lanes[number];
+        if lane.waiting.is_empty() && lane.unconfirmed.len() < lane.allowance.given() {
+            self.give(number, event, tag)?;
+        } else {
+            let given = self.remember_event(event, tag);
+            self.lanes[number].waiting.push(given);
+        }
+        if self.news(number) >= EVENTS_PER_CONFIRMATION {
+            self.confirm_taken()?;
+        }
+        self.give_waiting(number)?;
+        if self.is_full() { self.make_room() } else { Ok(()) }
+    }
+
+    /// Gives strfry an event. The event is remembered whatever happens.
+    fn give(&mut self, number: usize, event: StoredEvent, tag: T) -> Result<(), ImportError> {
+        let lane = &mut self.lanes[number];
         let started = match lane.child {
             Some(_) => Ok(()),
             None => lane.start(&self.command),
         };
         let is_full = lane.child.as_mut().is_some_and(|child| child.push(&event));
-        lane.allowance.note_given();
+        let given = self.remember_event(event, tag);
+        self.lanes[number].note_given(given);
+        started?;
+        match is_full {
+            true => self.wait_until_written(number),
+            false => Ok(()),
+        }
+    }
+
+    fn wait_until_written(&mut self, number: usize) -> Result<(), ImportError> {
+        match self.wait(number, Goal::Written) {
+            Err(error) => self.replace_child(number, error),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn remember_event(&mut self, event: StoredEvent, tag: T) -> Given<T> {
         let head = EventHead::from(&event);
         let text = self.spool.put(event);
-        lane.unconfirmed.push_back(Given { head, text, tag });
         self.notices.extend(self.spool.take_trouble());
-        started?;
-        if is_full && let Err(error) = self.wait(number, Goal::Written) {
-            self.replace_child(number, error)?;
-        } else if self.news(number) >= EVENTS_PER_CONFIRMATION {
-            self.confirm_taken()?;
+        Given { head, text, tag }
+    }
+
+    /// Gives strfry those that wait, as many as there is room for.
+    fn give_waiting(&mut self, number: usize) -> Result<(), ImportError> {
+        let lane = &mut self.lanes[number];
+        let room = lane.room();
+        if room == 0 || lane.waiting.is_empty() {
+            return Ok(());
         }
-        if self.is_full() { self.make_room() } else { Ok(()) }
+        if lane.child.is_none() {
+            lane.start(&self.command)?;
+        }
+        let given = self.lanes[number].waiting.take(room).into();
+        match self.give_again(number, given) {
+            Err(error) => self.replace_child(number, error),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Gives strfry all that wait. Waits for its commits.
+    fn give_all_waiting(&mut self, number: usize) -> Result<(), ImportError> {
+        loop {
+            self.give_waiting(number)?;
+            let lane = &self.lanes[number];
+            match lane.child {
+                _ if lane.waiting.is_empty() => return Ok(()),
+                Some(_) => self.wait_for_commit(number)?,
+                None => self.write_unconfirmed_again(number)?,
+            }
+        }
     }
 
     /// Events of which a lane's child says that it is through with them, not looked up yet.
@@ -191,11 +235,8 @@ impl<'db, T> Importer<'db, T> {
 
     /// Whether strfry has to commit before it is given more.
     fn is_full(&self) -> bool {
-        let lanes = self.lanes.iter();
-        let unsettled: usize =
-            lanes.clone().map(|it| it.unconfirmed.len() + it.unexplained.len()).sum();
+        let unsettled: usize = self.lanes.iter().map(Lane::unsettled).sum();
         unsettled >= MOST_UNSETTLED
-            || lanes.clone().any(|it| it.unconfirmed.len() >= it.allowance.given())
             || self.spool.is_full()
             // Until it is known that strfry writes into this database.
             || (self.imported == 0 && self.spool.bytes() >= FIRST_BYTES)
@@ -206,6 +247,12 @@ impl<'db, T> Importer<'db, T> {
         self.bytes_written
     }
 
+    /// Whether there are events that strfry is to be given when it has committed others. Then this
+    /// is to be told again ([`Importer::flush`]) while nothing more comes.
+    pub fn is_waiting(&self) -> bool {
+        self.lanes.iter().any(|lane| !lane.waiting.is_empty())
+    }
+
     /// Passes on what is buffered, so that strfry can commit while nothing more comes; and looks up
     /// what it has committed.
     ///
@@ -213,14 +260,12 @@ impl<'db, T> Importer<'db, T> {
     /// As [`Importer::write`].
     pub fn flush(&mut self) -> Result<(), ImportError> {
         for number in 0..self.lanes.len() {
-            if let Err(error) = self.wait(number, Goal::Written) {
-                self.replace_child(number, error)?;
-            }
+            self.wait_until_written(number)?;
         }
-        if (0..self.lanes.len()).any(|number| self.news(number) > 0) {
+        while (0..self.lanes.len()).any(|number| self.news(number) > 0) {
             self.confirm_taken()?;
         }
-        Ok(())
+        (0..self.lanes.len()).try_for_each(|number| self.give_waiting(number))
     }
 
     /// What went wrong with strfry and did not end the import.
@@ -272,13 +317,18 @@ impl<'db, T> Importer<'db, T> {
         }
         let _ = self.confirm_all();
         self.settle_the_rest();
+        let waiting: Vec<_> =
+            self.lanes.iter_mut().flat_map(|lane| lane.waiting.take_all()).collect();
+        self.settle_as(waiting, |_| Fate::Dropped);
         self.give_up_suspects();
     }
 
     /// Ends both, and settles everything. Returns whether they write into another database.
     fn end_children(&mut self) -> Result<Option<ImportError>, ImportError> {
         for number in 0..self.lanes.len() {
-            while let Err(error) = self.end_child(number) {
+            while let Err(error) =
+                self.give_all_waiting(number).and_then(|()| self.end_child(number))
+            {
                 self.replace_child(number, error)?;
             }
         }
@@ -443,23 +493,21 @@ impl<'db, T> Importer<'db, T> {
     fn write_unconfirmed_again(&mut self, number: usize) -> Result<(), ImportError> {
         let lane = &mut self.lanes[number];
         lane.start(&self.command)?;
-        // Again one by one: those that it commits meanwhile are settled.
-        let mut rest = std::mem::take(&mut lane.unconfirmed);
-        while let Some(given) = rest.pop_front() {
-            let text = self.spool.get(&given.text);
-            let lane = &mut self.lanes[number];
-            let is_full = text.map(|event| {
-                lane.allowance.note_given();
-                lane.child.as_mut().is_some_and(|child| child.push(&event))
-            });
-            lane.unconfirmed.push_back(given);
-            let written = match is_full {
-                Ok(false) => Ok(()),
-                Ok(true) => self.wait(number, Goal::Written),
-                Err(error) => Err(ImportError::Spool(error)),
-            };
-            let taken = written.and_then(|()| self.wait_for_allowance(number));
-            if let Err(error) = taken {
+        let given = std::mem::take(&mut lane.unconfirmed);
+        self.give_again(number, given)
+    }
+
+    /// Gives strfry events that are remembered, one by one: those that it commits meanwhile are
+    /// settled. After an error they all count as given.
+    fn give_again(
+        &mut self,
+        number: usize,
+        mut rest: VecDeque<Given<T>>,
+    ) -> Result<(), ImportError> {
+        while !rest.is_empty() {
+            let given =
+                self.wait_for_allowance(number).and_then(|()| self.give_first(number, &mut rest));
+            if let Err(error) = given {
                 self.lanes[number].unconfirmed.append(&mut rest);
                 return Err(error);
             }
@@ -467,22 +515,43 @@ impl<'db, T> Importer<'db, T> {
         self.wait(number, Goal::Written)
     }
 
-    /// Waits until strfry holds no more of a lane than it may.
+    fn give_first(
+        &mut self,
+        number: usize,
+        rest: &mut VecDeque<Given<T>>,
+    ) -> Result<(), ImportError> {
+        let Some(given) = rest.pop_front() else { return Ok(()) };
+        let text = self.spool.get(&given.text);
+        let lane = &mut self.lanes[number];
+        let is_full = text.map(|event| lane.child.as_mut().is_some_and(|child| child.push(&event)));
+        lane.note_given(given);
+        match is_full {
+            Ok(false) => Ok(()),
+            Ok(true) => self.wait(number, Goal::Written),
+            Err(error) => Err(ImportError::Spool(error)),
+        }
+    }
+
+    /// Waits until strfry holds fewer of a lane than it may.
     fn wait_for_allowance(&mut self, number: usize) -> Result<(), ImportError> {
         while self.lanes[number].unconfirmed.len() >= self.lanes[number].allowance.given() {
-            self.wait(number, Goal::Written)?;
-            let through = self.lanes[number].looked_up;
-            self.wait(number, Goal::Through(through))?;
-            self.confirm_taken()?;
+            self.wait_for_commit(number)?;
         }
         Ok(())
     }
 
+    /// Waits until strfry is through with something, and looks that up.
+    fn wait_for_commit(&mut self, number: usize) -> Result<(), ImportError> {
+        self.wait(number, Goal::Written)?;
+        let through = self.lanes[number].looked_up;
+        self.wait(number, Goal::Through(through))?;
+        self.confirm_taken()
+    }
+
     /// Waits for strfry to commit until there is room.
     fn make_room(&mut self) -> Result<(), ImportError> {
-        self.flush()?;
         loop {
-            self.confirm_taken()?;
+            self.flush()?;
             if !self.is_full() {
                 return Ok(());
             }
@@ -604,28 +673,6 @@ impl<'db, T> Importer<'db, T> {
                 Some(_) => lane.unexplained = unexplained,
             }
         }
-        Ok(())
-    }
-}
-
-impl<T> Lane<T> {
-    fn new(form: Form, allowance: Allowance) -> Self {
-        Self {
-            form,
-            child: None,
-            unconfirmed: VecDeque::new(),
-            allowance,
-            looked_up: 0,
-            unexplained: Vec::new(),
-        }
-    }
-    /// Starts a child, which has been given nothing.
-    fn start(&mut self, command: &StrfryCommand) -> Result<(), ImportError> {
-        self.looked_up = 0;
-        self.allowance.start_again();
-        // Pages of it that are never used take no memory; doubling would.
-        self.unconfirmed.reserve_exact(MOST_UNSETTLED.saturating_sub(self.unconfirmed.len()));
-        self.child = Some(ImportChild::start(command, self.form)?);
         Ok(())
     }
 }

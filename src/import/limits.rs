@@ -158,6 +158,9 @@ pub const BATCH_BYTES: usize = 512 << 10;
 /// Batches that are checked or wait for strfry, beside one for each thread.
 pub const BATCHES_AHEAD: usize = 4;
 
+/// How far the threads that check events stand behind others (`man 2 nice`; 0 to 19).
+pub const NICENESS_OF_CHECKS: i32 = 10;
+
 /// Events that the self-check encodes anew: about a millisecond.
 pub const SELF_CHECK_EVENTS: u64 = 64;
 

@@ -10,7 +10,7 @@ use std::cell::RefCell;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::sync::{Arc, mpsc};
 use std::{io, thread};
 
@@ -21,7 +21,7 @@ use super::encode::StoredEvent;
 use super::event_head::EventHead;
 use super::fate::Fate;
 use super::importer::{Importer, Settled, Window as ImportWindow};
-use super::limits::BATCHES_AHEAD;
+use super::limits::{BATCHES_AHEAD, NICENESS_OF_CHECKS, TICK};
 use super::window::Window;
 use crate::node::EventLimits;
 use crate::nostr::{EventId, signature};
@@ -143,6 +143,10 @@ impl<I: Send + 'static, L: Ledger> Pipeline<I, L> {
         let workers = rayon::ThreadPoolBuilder::new()
             .num_threads(settings.threads)
             .thread_name(|number| format!("checks-{number}"))
+            // What everything waits for is strfry, which writes on one core; and a relay's clients.
+            .start_handler(|_| {
+                let _ = rustix::process::nice(NICENESS_OF_CHECKS);
+            })
             // Its batch is missed where it is waited for.
             .panic_handler(|_| {})
             .build()
@@ -353,19 +357,28 @@ impl<L: Ledger> Run<'_, L> {
         Ended { ledger, error: self.error, troubles, notices, bytes_written }
     }
 
-    /// The next slot. While there is none, strfry gets what is buffered.
+    /// The next slot. While there is none, strfry gets what it is to have.
     fn next(&mut self, queue: &Receiver<Slot<L>>) -> Option<Slot<L>> {
-        match queue.try_recv() {
-            Ok(slot) => return Some(slot),
-            Err(TryRecvError::Disconnected) => return None,
-            Err(TryRecvError::Empty) => {}
+        loop {
+            match queue.try_recv() {
+                Ok(slot) => return Some(slot),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => {}
+            }
+            if self.error.is_none()
+                && let Some(Err(error)) = self.importer.as_mut().map(Importer::flush)
+            {
+                self.fail(error);
+            }
+            if !self.importer.as_ref().is_some_and(Importer::is_waiting) {
+                return queue.recv().ok();
+            }
+            match queue.recv_timeout(TICK) {
+                Ok(slot) => return Some(slot),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
         }
-        if self.error.is_none()
-            && let Some(Err(error)) = self.importer.as_mut().map(Importer::flush)
-        {
-            self.fail(error);
-        }
-        queue.recv().ok()
     }
 
     fn take(&mut self, checked: Checked<L>) {

@@ -4,6 +4,8 @@
 //! Never holds more than one message in memory: events go straight to the [`EventSink`], and while the
 //! sink takes its time nothing is read, so that the peer's socket fills up and it waits too.
 
+mod incoming;
+
 use std::fmt::Display;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -18,21 +20,20 @@ use super::backoff::{Pace, pause};
 use super::budget::Budget;
 use super::connect::Dialler;
 use super::connect_error::ConnectError;
-use super::connection::{Connection, Received};
+use super::connection::Connection;
 use super::conversation::{Conversation, Identity, Next, shortened};
 use super::forged::ForgedIds;
-use super::host::{EventSink, LocalEvents, Opening, Stopped, Unwanted};
+use super::host::{EventSink, LocalEvents, Opening};
 use super::info::{self, RelayInfo};
 use super::limits::{
     ATTEMPTS_WITHOUT_PROGRESS, CONNECT_ATTEMPTS, INFO_TIME_OUT, LAST_WORDS, LAST_WORDS_TIME,
 };
 use super::line::Line;
-use super::message::{self, RelayMessage};
+use super::message;
 use super::negentropy::{LookUp, LookedUp};
 use super::outcome::{FetchOutcome, GapReason};
 use super::peer_limits::{Comparing, PeerLimits};
 use super::room::Room;
-use super::too_large::TooLarge;
 use super::want_list::{Member, WantList};
 use crate::nostr::Filter;
 use crate::stop::Stop;
@@ -315,7 +316,7 @@ impl PeerSession {
                 () = told.as_mut() => return Err(Interruption::Stopped),
                 () = changed => None,
             };
-            self.look_at_progress(conversation, &connection, sink, since);
+            self.look_at_progress(conversation, &connection, sink, (since, patience));
             let Some(received) = received else { continue };
             match received {
                 Ok(Some(Ok(received))) => {
@@ -371,18 +372,20 @@ impl PeerSession {
         cut
     }
 
-    /// What the peer has brought by now, and whether it has waited for us `since` then.
+    /// What the peer has brought by now, and whether it has waited for us `since` then. That we were
+    /// not run when our `patience` was over is not the peer's fault: what it sent may lie here.
     fn look_at_progress(
         &self,
         conversation: &mut Conversation,
         connection: &Connection,
         sink: &impl EventSink,
-        since: Instant,
+        (since, patience): (Instant, Duration),
     ) {
         let (now, standing) = (Instant::now(), sink.standing());
         conversation.budget.note_genuine(standing.genuine, now);
-        let waited = connection.take_waited();
-        conversation.excuse(if standing.is_waiting { waited.max(now - since) } else { waited });
+        let elapsed = now - since;
+        let own = if standing.is_waiting { elapsed } else { elapsed.saturating_sub(patience) };
+        conversation.excuse(connection.take_waited().max(own));
     }
 
     /// Opens a connection, and the first time learns what the relay says of itself. That is asked
@@ -455,91 +458,6 @@ impl PeerSession {
         }
     }
 
-    /// Takes in what came; returns a subscription that has ended and must be closed.
-    async fn take_in(
-        &mut self,
-        conversation: &mut Conversation,
-        received: Received,
-        sink: &impl EventSink,
-    ) -> Result<Option<String>, Interruption> {
-        match received {
-            Received::Text(text) => return self.handle(conversation, &text, sink).await,
-            Received::NotText => no_message(conversation, sink),
-            Received::TooLarge(it) => too_large(&it, conversation, sink),
-            Received::Close(frame) => return Err(closed(frame)),
-            Received::Idle => conversation.budget.note_idle(),
-        }
-        Ok(None)
-    }
-
-    /// Handles one message; returns a subscription that has ended and must be closed.
-    async fn handle(
-        &mut self,
-        conversation: &mut Conversation,
-        text: &str,
-        sink: &impl EventSink,
-    ) -> Result<Option<String>, Interruption> {
-        let message = RelayMessage::parse(text);
-        if !matches!(message, Some(RelayMessage::Event { .. } | RelayMessage::NegMsg { .. })) {
-            conversation.budget.note_size(text.len());
-        }
-        match message {
-            Some(RelayMessage::Event { subscription, event }) => {
-                match conversation.receive(&subscription, event.get()) {
-                    Ok(event) => {
-                        let since = Instant::now();
-                        sink.event(&event).await.map_err(|Stopped| Interruption::Stopped)?;
-                        conversation.excuse(since.elapsed());
-                    }
-                    Err(what) => sink.unwanted(what),
-                }
-            }
-            Some(RelayMessage::EndOfStoredEvents { subscription, is_finish }) => {
-                let ended = conversation.end_of_stored_events(&subscription, is_finish);
-                return Ok(ended.then(|| subscription.into_owned()));
-            }
-            Some(RelayMessage::Closed { subscription, message }) => {
-                conversation.closed(&subscription, &message);
-            }
-            Some(RelayMessage::Notice(text)) => conversation.notice(&text),
-            Some(RelayMessage::NegMsg { subscription, payload }) => {
-                if let (Some(share), Some(filter)) =
-                    (&self.share, conversation.needs_items(&subscription, &payload))
-                {
-                    let since = Instant::now();
-                    let here = unless(pin!(self.stop.told()), share.local.items(&filter)).await?;
-                    conversation.excuse(since.elapsed());
-                    if !conversation.learn_items(&subscription, here) {
-                        return Ok(None);
-                    }
-                }
-                let named = conversation.neg_msg(&subscription, &payload);
-                if let (Some(share), Some((needed, filter))) = (&self.share, named) {
-                    let since = Instant::now();
-                    let missing = share.local.missing(needed);
-                    match unless(pin!(self.stop.told()), missing).await {
-                        Ok(missing) => conversation.offer(&subscription, &filter, missing),
-                        Err(stopped) => {
-                            conversation.compare_again(&subscription, &filter);
-                            return Err(stopped);
-                        }
-                    }
-                    conversation.excuse(since.elapsed());
-                }
-            }
-            Some(RelayMessage::NegErr { subscription, reason, has_maximum }) => {
-                conversation.neg_err(&subscription, &reason, has_maximum);
-            }
-            Some(RelayMessage::Auth(challenge)) => conversation.challenge(&challenge),
-            Some(RelayMessage::Ok { id, accepted, message }) => {
-                conversation.ok(&id, accepted, &message);
-            }
-            Some(RelayMessage::Other) => conversation.budget.note_idle(),
-            None => no_message(conversation, sink),
-        }
-        Ok(None)
-    }
-
     fn tell_what_it_lacks(&self, conversation: &mut Conversation) {
         let lacks = conversation.take_lacks();
         let Some(share) = &self.share else { return };
@@ -561,32 +479,6 @@ async fn unless<T>(
         biased;
         it = it => Ok(it),
         () = told => Err(Interruption::Stopped),
-    }
-}
-
-fn no_message(conversation: &mut Conversation, sink: &impl EventSink) {
-    conversation.budget.note_useless();
-    sink.unwanted(Unwanted::NotAMessage);
-}
-
-/// A message that was too large for us: an event is set aside and named. It costs the peer as much
-/// trust as something useless, so that there is an end to them.
-fn too_large(message: &TooLarge, conversation: &mut Conversation, sink: &impl EventSink) {
-    let subscription = message.subscription.as_deref().unwrap_or_default();
-    match message.name.as_deref() {
-        Some("EVENT") => {
-            conversation.budget.note_useless();
-            let is_asked = conversation.receive_too_large(subscription, message.id);
-            let (id, bytes) = (message.id, message.bytes);
-            let what = if is_asked { Unwanted::TooLarge { id, bytes } } else { Unwanted::Unasked };
-            sink.unwanted(what);
-        }
-        // Half of the question may have an answer that is not too large.
-        Some("NEG-MSG") => conversation.neg_err(subscription, "too large: its message", false),
-        _ => {
-            conversation.budget.note_size(usize::try_from(message.bytes).unwrap_or(usize::MAX));
-            no_message(conversation, sink);
-        }
     }
 }
 

@@ -138,7 +138,8 @@ fn a_hundred_and_fifty_hostile_peers_together_are_no_worse() {
     // The relays of this test are as busy as the program, on the same cores.
     let watched = ask_many(&node, "5", &[]);
     assert_eq!(ids(node.events()), ids(honest_notes()));
-    assert!(watched.seconds < 120.0, "{} s", watched.seconds);
+    // It ends: within a minute, and on a machine that is busy with ten other things within ten.
+    assert!(watched.seconds < 600.0, "{} s", watched.seconds);
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn files_in(directory: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.unwrap().path()).collect()
 }
 
-fn start(node: &Node, arguments: &[&str]) -> Child {
+pub fn start(node: &Node, arguments: &[&str]) -> Child {
     let mut command: Command = node.companion(&[&["import", "--json"], arguments].concat());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().unwrap()

@@ -14,6 +14,7 @@ mod newest;
 mod refused;
 mod signals;
 mod stubs;
+mod waiting;
 
 use std::path::{Path, PathBuf};
 use std::process::Output;

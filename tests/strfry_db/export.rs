@@ -6,9 +6,12 @@ use std::path::Path;
 
 use strfry_companion::import::{EventLimits, StoredEvent};
 use strfry_companion::nostr::Event;
-use strfry_companion::strfry_db::{ExportRange, ReadError, StrfryDb};
+use strfry_companion::strfry_db::{
+    ExportRange, Filter, ReadError, ScanOptions, Snapshot, StrfryDb,
+};
 use tempfile::TempDir;
 
+use crate::scan::ids_on;
 use crate::support::events::{Author, id_of};
 use crate::support::raw::RawDatabase;
 use crate::support::stand_in::writer::{Durability, NewEvent, Writer};
@@ -187,6 +190,24 @@ fn damage_ends_an_export_on_several_threads_behind_what_precedes_it() {
         }
         raw().put("EventPayload", &lev_id.to_ne_bytes(), &payload);
     }
+}
+
+#[test]
+fn where_one_reader_slot_is_left_several_threads_read_what_one_does() {
+    let (directory, _) = busy_database();
+    let expected = exported(directory.path(), ExportRange::default(), false);
+    let ids: Vec<String> = expected.lines().rev().map(id_of).collect();
+    // Whoever comes first initialises it.
+    std::fs::write(directory.path().join("lock.mdb"), "").unwrap();
+    let db = StrfryDb::open(directory.path()).unwrap();
+    let mut snapshots: Vec<Snapshot<'_>> = std::iter::from_fn(|| db.snapshot().ok()).collect();
+    let (out, end) = exported_on(4, &db, ExportRange::default(), false);
+    assert!(out.is_empty() && matches!(end, Err(ReadError::ReadersFull)), "{end:?}");
+    snapshots.pop();
+    let (out, end) = exported_on(4, &db, ExportRange::default(), false);
+    assert!(end.is_ok() && out == expected, "{end:?}");
+    let found = ids_on(4, &db, vec![Filter::new()], ScanOptions::default());
+    assert!(found == ids, "{} of {}", found.len(), ids.len());
 }
 
 /// A writer in another process commits between the batches: a process may have a database open

@@ -13,6 +13,7 @@ use strfry_companion::peer::{
 };
 
 use super::events::Author;
+use super::scripted_line::ScriptedLine;
 
 /// Long enough for everything that is going to happen, with pauses too short to notice.
 pub const PATIENT: Pace =
@@ -97,6 +98,22 @@ pub fn peer(url: &str) -> PeerSession {
 pub async fn fetch(url: &str, queries: Vec<Filter>, pace: Pace) -> (FetchOutcome, Collector) {
     let collector = Collector::default();
     let outcome = peer(url).fetch(queries, pace, &collector).await;
+    (outcome, collector)
+}
+
+/// A new peer at the end of this line.
+pub fn peer_over(line: &ScriptedLine) -> PeerSession {
+    peer("ws://relay.example").over(Arc::new(line.clone()))
+}
+
+/// Asks it.
+pub async fn fetch_over(
+    line: &ScriptedLine,
+    queries: Vec<Filter>,
+    pace: Pace,
+) -> (FetchOutcome, Collector) {
+    let collector = Collector::default();
+    let outcome = peer_over(line).fetch(queries, pace, &collector).await;
     (outcome, collector)
 }
 

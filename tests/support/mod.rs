@@ -13,6 +13,7 @@ pub mod relays;
 pub mod running_relay;
 pub mod screen;
 pub mod scripted;
+pub mod scripted_line;
 pub mod stand_in;
 pub mod tables;
 pub mod terminal;

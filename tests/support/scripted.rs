@@ -66,6 +66,30 @@ pub enum Act {
     Cut,
 }
 
+impl Act {
+    /// The message that it is; `None`: it is something else than a text message.
+    pub fn text(&self, subscription: &str) -> Option<String> {
+        Some(match self {
+            Self::Event(event) => format!("[\"EVENT\",{},{event}]", Value::from(subscription)),
+            Self::Eose => json!(["EOSE", subscription]).to_string(),
+            Self::Closed(text) => json!(["CLOSED", subscription, text]).to_string(),
+            Self::Notice(text) => json!(["NOTICE", text]).to_string(),
+            Self::Text(text) => text.clone(),
+            Self::NegMsg(payload) => {
+                json!(["NEG-MSG", subscription, hex::encode(payload)]).to_string()
+            }
+            Self::NegErr(reason, maximum) => {
+                let maximum = maximum.map(Value::from);
+                let message = [json!("NEG-ERR"), json!(subscription), json!(reason)];
+                Value::from_iter(message.into_iter().chain(maximum)).to_string()
+            }
+            Self::Binary(_) | Self::Raw(_) | Self::Wait(_) | Self::Close | Self::Cut => {
+                return None;
+            }
+        })
+    }
+}
+
 /// The steps of an answer; none: silence.
 pub type Answer = Box<dyn Iterator<Item = Act> + Send>;
 
@@ -506,21 +530,6 @@ impl Speaker<'_> {
     /// `None`: the connection has ended.
     async fn perform(mut self, subscription: &str, act: Act) -> Option<Self> {
         let message = match act {
-            Act::Event(event) => {
-                Message::text(format!("[\"EVENT\",{},{event}]", Value::from(subscription)))
-            }
-            Act::Eose => Message::text(json!(["EOSE", subscription]).to_string()),
-            Act::Closed(text) => Message::text(json!(["CLOSED", subscription, text]).to_string()),
-            Act::Notice(text) => Message::text(json!(["NOTICE", text]).to_string()),
-            Act::Text(text) => Message::text(text),
-            Act::NegMsg(payload) => {
-                Message::text(json!(["NEG-MSG", subscription, hex::encode(payload)]).to_string())
-            }
-            Act::NegErr(reason, maximum) => {
-                let maximum = maximum.map(Value::from);
-                let message = [json!("NEG-ERR"), json!(subscription), json!(reason)];
-                Message::text(Value::from_iter(message.into_iter().chain(maximum)).to_string())
-            }
             Act::Binary(size) => Message::Binary(Bytes::from(vec![0; size])),
             Act::Raw(bytes) => {
                 self.socket.get_mut().write_all(&bytes).await.ok()?;
@@ -539,6 +548,7 @@ impl Speaker<'_> {
                 cut(self.socket.into_inner()).await;
                 return None;
             }
+            said => Message::text(said.text(subscription)?),
         };
         self.script.record.send_modify(|record| record.sent += 1);
         let mut stalled = false;

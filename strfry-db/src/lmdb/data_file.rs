@@ -55,8 +55,9 @@ pub(crate) fn check(path: &Path) -> Result<(File, u64), OpenError> {
         return Err(not_lmdb("its page size is impossible"));
     }
     for _ in 0..ATTEMPTS {
-        let newest = MetaPage::newest(&file, page_size).map_err(read)?;
-        let newest = newest.ok_or_else(|| truncated(metadata.len()))?;
+        let metas = MetaPage::both(&file, page_size).map_err(read)?;
+        let metas = metas.ok_or_else(|| truncated(metadata.len()))?;
+        let newest = MetaPage::newest_of(metas.clone());
         // The length is asked for after the meta pages: strfry may be making the file longer.
         let bytes = file.metadata().map_err(read)?.len();
         let pages = bytes / page_size;
@@ -73,12 +74,61 @@ pub(crate) fn check(path: &Path) -> Result<(File, u64), OpenError> {
             },
             Err(what) => damaged(what),
         };
-        // Pages that a commit reused meanwhile led the walk astray: look again.
-        let now = MetaPage::newest(&file, page_size).map_err(read)?;
-        if now.is_none_or(|now| now.txn_id == newest.txn_id) {
+        // A meta page was read while it was written, or pages that a commit reused meanwhile led the
+        // walk astray: look again.
+        let now = MetaPage::both(&file, page_size).map_err(read)?;
+        if now.is_none_or(|now| now == metas) {
             return Err(wrong);
         }
     }
     // A writer that commits this often is writing to a whole file.
     Ok((file, page_size))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::FileExt;
+
+    use super::*;
+    use crate::golden::golden_database;
+    use crate::lmdb::meta_page::{LAST_PAGE, TXN_ID};
+
+    /// What is wrong with a golden database once its meta pages have these in that place. Their
+    /// commits are 2 and 3.
+    fn wrong(at: usize, [first, second]: [u64; 2]) -> Option<&'static str> {
+        let directory = golden_database("strfry-1.1.1");
+        let path = directory.path().join("data.mdb");
+        let file = File::options().write(true).open(&path).unwrap();
+        file.write_all_at(&first.to_ne_bytes(), at as u64).unwrap();
+        file.write_all_at(&second.to_ne_bytes(), 4_096 + at as u64).unwrap();
+        match check(&path) {
+            Ok(_) => None,
+            Err(OpenError::Damaged { what, .. }) => Some(what),
+            Err(error) => panic!("{error}"),
+        }
+    }
+
+    #[test]
+    fn a_meta_page_counts_beside_that_of_the_commit_before_it_and_no_other() {
+        let wrong = |numbers| wrong(TXN_ID, numbers);
+        for numbers in [[2, 3], [4, 3], [2, 1], [0, 1], [8, 1], [1 << 40, (1 << 40) + 1]] {
+            assert_eq!(wrong(numbers), None, "{numbers:?}");
+        }
+        // The older would pass for the newer, with all that it says.
+        for numbers in [[2, 5], [6, 3], [1 << 40, 3], [u64::MAX - 1, 3], [3, 2]] {
+            let what = "its two meta pages are not those of a commit and the one before it";
+            assert_eq!(wrong(numbers), Some(what), "{numbers:?}");
+        }
+    }
+
+    #[test]
+    fn no_more_pages_are_believed_than_the_map_of_a_writer_has() {
+        // 10 TiB, as strfry has it by default.
+        let most = (10 << 40) / 4_096;
+        assert_eq!(wrong(LAST_PAGE, [most, most - 1]), None);
+        for last_page in [most, 1 << 40, u64::MAX] {
+            let what = "its meta page counts more pages than its map has room for";
+            assert_eq!(wrong(LAST_PAGE, [6, last_page]), Some(what), "{last_page}");
+        }
+    }
 }

@@ -14,23 +14,27 @@ use crate::lmdb::page::{self, NO_PAGE, PAGE_HEADER, Record, Wrong, u32_at, u64_a
 /// From the start of a meta page.
 const MAGIC: usize = PAGE_HEADER;
 const VERSION: usize = PAGE_HEADER + 4;
+const MAP_SIZE: usize = PAGE_HEADER + 16;
 const FREE_DB: usize = PAGE_HEADER + 24;
 const MAIN_DB: usize = FREE_DB + Record::BYTES;
-const LAST_PAGE: usize = MAIN_DB + Record::BYTES;
+pub(crate) const LAST_PAGE: usize = MAIN_DB + Record::BYTES;
 pub(crate) const TXN_ID: usize = LAST_PAGE + 8;
 const META_END: usize = TXN_ID + 8;
 
 /// LMDB's smallest and largest, `MAX_PAGESIZE`.
 pub(crate) const PAGE_SIZES: std::ops::RangeInclusive<u64> = 256..=32_768;
 
-/// What is looked at of the meta pages: of one of them, and whether both are meta pages.
+/// What is looked at of the meta pages: of one of them, and whether both belong together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct MetaPage {
     number: u64,
+    /// Whether it is a meta page, or both are, of one file and of a commit and the next.
     is_meta: bool,
     pub(crate) magic: u32,
     pub(crate) version: u32,
     pub(crate) page_size: u64,
+    /// Bytes; the largest that a writer ever had.
+    map_size: u64,
     pub(crate) free: Record,
     pub(crate) main: Record,
     pub(crate) last_page: u64,
@@ -38,11 +42,6 @@ pub(crate) struct MetaPage {
 }
 
 impl MetaPage {
-    /// The meta page of the last commit; `None` if the file ends before both do.
-    pub(crate) fn newest(file: &File, page_size: u64) -> io::Result<Option<Self>> {
-        Ok(Self::both(file, page_size)?.map(Self::newest_of))
-    }
-
     /// Both meta pages; `None` if the file ends before they do.
     pub(crate) fn both(file: &File, page_size: u64) -> io::Result<Option<[Self; 2]>> {
         // In one read, because they are read at the beginning and the end of every batch.
@@ -69,6 +68,7 @@ impl MetaPage {
             version: u32_at(page, VERSION),
             // LMDB keeps the page size in the otherwise unused first field of the free-list's record.
             page_size: free.pad.into(),
+            map_size: u64_at(page, MAP_SIZE),
             free,
             main: record(MAIN_DB),
             last_page: u64_at(page, LAST_PAGE),
@@ -78,7 +78,7 @@ impl MetaPage {
 
     /// The one of the last commit.
     pub(crate) fn newest_of([first, second]: [Self; 2]) -> Self {
-        let are_meta = Self::are_of_one_file(&first, &second);
+        let are_meta = Self::belong_together(&first, &second);
         let newest = if second.txn_id > first.txn_id { second } else { first };
         Self { is_meta: are_meta, ..newest }
     }
@@ -86,22 +86,36 @@ impl MetaPage {
     /// The one of this commit, if it has not been written over.
     #[cfg(feature = "lmdb")]
     pub(crate) fn of_commit([first, second]: [Self; 2], txn_id: u64) -> Option<Self> {
-        let are_meta = Self::are_of_one_file(&first, &second);
+        let are_meta = Self::belong_together(&first, &second);
         let meta = if txn_id.is_multiple_of(2) { first } else { second };
         (meta.txn_id == txn_id).then_some(Self { is_meta: are_meta, ..meta })
     }
 
-    fn are_of_one_file(first: &Self, second: &Self) -> bool {
+    /// Each commit writes its number, which is one more than that of the commit before, over the
+    /// meta page that is not of that commit (`mdb_txn_renew0`, `mdb_env_write_meta`). Otherwise a
+    /// damaged number would make the older page pass for the newer one.
+    ///
+    /// The pages of a compacted copy are 0 and 1. One that is put in the place of a file whose lock
+    /// file stays in use goes on with the number from there, over the first of them.
+    fn belong_together(first: &Self, second: &Self) -> bool {
         let same = |meta: &Self| (meta.magic, meta.version, meta.page_size);
-        first.is_meta && second.is_meta && same(first) == same(second)
+        let follow = first.txn_id.abs_diff(second.txn_id) <= 1;
+        let is_compacted = first.txn_id.min(second.txn_id) <= 1;
+        first.is_meta && second.is_meta && same(first) == same(second) && (follow || is_compacted)
     }
 
-    /// Whether what it says can be.
+    /// Whether what it says can be; of meta pages that were read while nobody wrote them.
     pub(crate) fn check(&self) -> Result<(), Wrong> {
         // The first commit is number 1.
         let is_its_turn = self.txn_id == 0 || self.txn_id % 2 == self.number;
         if !self.is_meta || !is_its_turn {
-            return Err("one of its two meta pages is none");
+            return Err("its two meta pages are not those of a commit and the one before it");
+        }
+        // A writer takes no page behind the end of its map (`mdb_page_alloc`). LMDB believes the
+        // number, and would map as much, or say that there is no memory.
+        let bytes = self.last_page.saturating_add(1).saturating_mul(self.page_size);
+        if bytes > self.map_size {
+            return Err("its meta page counts more pages than its map has room for");
         }
         for tree in [self.free, self.main] {
             tree.check()?;

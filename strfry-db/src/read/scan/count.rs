@@ -100,21 +100,18 @@ impl StrfryDb {
     /// Counts what matches on all cores.
     fn count_matches(&self, filter: &Filter, plan: &Plan, slices: u64) -> Result<u64, ReadError> {
         let times = self.slices(filter.since, filter.until.checked_add(1), slices)?;
-        times
-            .into_par_iter()
-            .map(|(since, before)| {
-                let until = before.map_or(u64::MAX, |before| before.saturating_sub(1));
-                let slice = Filter { since, until, ..filter.clone() };
-                let mut matches = Matches::by_plan(self, slice, plan.clone());
-                let mut count = 0;
-                while let Some(found) =
-                    matches.next_batch(&mut |batch| Ok(batch.found().len() as u64))?
-                {
-                    count += found;
-                }
-                Ok(count)
-            })
-            .sum()
+        sum_of(&times, |(since, before)| {
+            let until = before.map_or(u64::MAX, |before| before.saturating_sub(1));
+            let slice = Filter { since, until, ..filter.clone() };
+            let mut matches = Matches::by_plan(self, slice, plan.clone());
+            let mut count = 0;
+            while let Some(found) =
+                matches.next_batch(&mut |batch| Ok(batch.found().len() as u64))?
+            {
+                count += found;
+            }
+            Ok(count)
+        })
     }
 
     /// Counts so many entries and what is left of their last second; whether there are more.
@@ -136,24 +133,16 @@ impl StrfryDb {
     /// Counts what is left of a stretch on all cores.
     fn count_on_all_cores(&self, stretch: &Stretch<'_>) -> Result<u64, ReadError> {
         let times = self.slices(stretch.since, stretch.before, SLICES)?;
-        times
-            .into_par_iter()
-            .map(|(since, before)| {
-                let mut slice = Stretch { since, before, count: 0, ..*stretch };
-                while self.count_on(&mut slice, ENTRIES_COPIED, &mut None, false)? {}
-                Ok(slice.count)
-            })
-            .sum()
+        sum_of(&times, |(since, before)| {
+            let mut slice = Stretch { since, before, count: 0, ..*stretch };
+            while self.count_on(&mut slice, ENTRIES_COPIED, &mut None, false)? {}
+            Ok(slice.count)
+        })
     }
 
     /// Cuts a stretch of time into at most so many slices: the first second of each, and the one
     /// behind it. They hold unequal numbers of events, so there should be many.
-    fn slices(
-        &self,
-        since: u64,
-        before: Option<u64>,
-        count: u64,
-    ) -> Result<Vec<(u64, Option<u64>)>, ReadError> {
+    fn slices(&self, since: u64, before: Option<u64>, count: u64) -> Result<Vec<Slice>, ReadError> {
         let (oldest, newest) =
             self.read(|snapshot| Ok((snapshot.oldest_time()?, snapshot.newest_time()?)))?;
         // At other times there is nothing.
@@ -171,6 +160,21 @@ impl StrfryDb {
             slices.push((start, before));
         }
         Ok(slices)
+    }
+}
+
+/// Its first second, and the one behind it.
+type Slice = (u64, Option<u64>);
+
+/// What there is in all slices: counted on all cores, or one after the other where there are not
+/// reader slots enough for that.
+fn sum_of(
+    slices: &[Slice],
+    count: impl Fn(Slice) -> Result<u64, ReadError> + Sync,
+) -> Result<u64, ReadError> {
+    match slices.par_iter().copied().map(&count).sum() {
+        Err(ReadError::ReadersFull) => slices.iter().copied().map(&count).sum(),
+        sum => sum,
     }
 }
 
@@ -258,11 +262,28 @@ impl Stretch<'_> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
     use crate::golden::golden_database;
     use crate::nostr::filter::TagFilter;
     use crate::read::stored_event::copied::StoredEvent;
+
+    #[test]
+    fn a_count_for_which_there_are_not_slots_enough_is_one_threads_and_other_errors_stay() {
+        let slices: Vec<Slice> = (0..64).map(|number| (number, None)).collect();
+        let sum_if = |first: fn() -> ReadError| {
+            let calls = AtomicUsize::new(0);
+            let sum = sum_of(&slices, |(since, _)| match calls.fetch_add(1, Ordering::Relaxed) {
+                0 => Err(first()),
+                _ => Ok(since),
+            });
+            sum.map_err(|error| error.to_string())
+        };
+        assert_eq!(sum_if(|| ReadError::ReadersFull), Ok(63 * 64 / 2));
+        let overtaken = ReadError::Overtaken.to_string();
+        assert_eq!(sum_if(|| ReadError::Overtaken), Err(overtaken));
+    }
 
     /// Matches that several indexes decide together, or one and the records, between all pairs of times.
     #[test]
