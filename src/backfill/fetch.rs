@@ -353,7 +353,7 @@ impl<'a> Fetch<'a> {
     ) {
         let compares = |asked: &&Asked| self.job.negentropy && !is_for_profiles(&asked.peer);
         let compared = peers.iter().filter(|asked| is_asked(asked)).filter(compares);
-        self.here.expect(compared.flat_map(|asked| asked.queries.iter().map(|query| &**query)));
+        self.here.expect(compared.flat_map(|asked| &asked.queries));
         let mut tasks = JoinSet::new();
         for (position, asked) in peers.iter_mut().enumerate() {
             let queries = if is_asked(asked) { asked.queries.clone() } else { Vec::new() };

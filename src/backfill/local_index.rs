@@ -7,7 +7,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashSet, VecDeque};
-use std::mem::{replace, take};
+use std::mem::replace;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,10 +17,11 @@ use super::limits::{
     COMPARED_AT_ONCE, ITEMS_IN_ALL, KEPT_ITEMS, KEPT_SETS, LOOKUPS_AT_ONCE, WINDOW_ITEMS,
     WINDOW_QUERIES,
 };
-use super::local_window::{LocalWindow, Span, span_of};
+use super::local_window::{LocalWindow, Span, bounds_of, span_of};
 use crate::nostr::{EventId, Filter};
 use crate::peer::{
-    ItemSet, LocalError, LocalEvents, LocalItems, LocalOpening, MissingIds, Opening,
+    Fingerprints, ItemSet, LocalError, LocalEvents, LocalItems, LocalOpening, LocalOverview,
+    MissingIds, Opening,
 };
 use crate::strfry_db::{self, PackedEvent, ReadError, StrfryDb};
 
@@ -46,8 +47,7 @@ struct Reader {
 /// What peers are going to be asked about one time.
 struct Expected {
     span: Span,
-    /// Until it has been looked for.
-    queries: Mutex<Vec<Filter>>,
+    queries: HashSet<Arc<Filter>>,
     window: OnceCell<LocalWindow>,
     is_begun: AtomicBool,
     /// Nobody is going to ask for it.
@@ -69,18 +69,17 @@ impl LocalIndex {
     }
 
     /// Peers are going to be asked these queries. Reads everything afresh from now on.
-    pub(super) fn expect<'a>(&self, queries: impl IntoIterator<Item = &'a Filter>) {
+    pub(super) fn expect<'a>(&self, queries: impl IntoIterator<Item = &'a Arc<Filter>>) {
         self.lock().clear();
-        let mut spans: BTreeMap<Reverse<Span>, HashSet<&Filter>> = BTreeMap::new();
+        let mut spans: BTreeMap<Reverse<Span>, HashSet<Arc<Filter>>> = BTreeMap::new();
         let mut room = WINDOW_QUERIES;
         for query in queries {
             let Some(span) = span_of(query).filter(|_| room > 0) else { continue };
-            if spans.entry(Reverse(span)).or_default().insert(query) {
+            if spans.entry(Reverse(span)).or_default().insert(Arc::clone(query)) {
                 room -= 1;
             }
         }
         let expected = spans.into_iter().map(|(Reverse(span), queries)| {
-            let queries = Mutex::new(queries.into_iter().cloned().collect());
             let [is_begun, is_over] = [(); 2].map(|()| AtomicBool::new(false));
             Arc::new(Expected { span, queries, window: OnceCell::new(), is_begun, is_over })
         });
@@ -88,12 +87,14 @@ impl LocalIndex {
         before.iter().for_each(|expected| expected.is_over.store(true, Ordering::Relaxed));
     }
 
-    /// What was expected about the time of this query, and what comes after that.
+    /// What this query was expected with, and what comes after that. Another query about the same
+    /// time does not wait for what was expected.
     fn expected(&self, query: &Filter) -> Option<(Arc<Expected>, Option<Arc<Expected>>)> {
         let span = span_of(query)?;
         let expected = self.lock_expected();
         let at = expected.iter().position(|expected| expected.span == span)?;
-        Some((expected.get(at).cloned()?, expected.get(at + 1).cloned()))
+        let with = expected.get(at).filter(|expected| expected.queries.contains(query))?;
+        Some((Arc::clone(with), expected.get(at + 1).cloned()))
     }
 
     /// `None`: there is no room for another set now.
@@ -145,12 +146,12 @@ impl Reader {
     async fn window<'a>(&self, expected: &'a Arc<Expected>) -> &'a LocalWindow {
         let read = || async {
             expected.is_begun.store(true, Ordering::Relaxed);
-            let queries = expected.queries.lock();
-            let queries = take(&mut *queries.unwrap_or_else(PoisonError::into_inner));
             let room = Arc::clone(&self.room).try_acquire_many_owned(permits(WINDOW_ITEMS)).ok();
             let of = Arc::clone(expected);
-            let read =
-                self.look_up(move |db| LocalWindow::read(db, of.span, queries, room, &of.is_over));
+            let read = self.look_up(move |db| {
+                let queries = of.queries.iter().cloned().collect();
+                LocalWindow::read(db, of.span, queries, room, &of.is_over)
+            });
             let read = read.await;
             // What cannot be read shows again where it is needed.
             read.ok().and_then(Result::ok).unwrap_or_default()
@@ -170,6 +171,18 @@ impl Reader {
 }
 
 impl LocalEvents for LocalIndex {
+    fn overview<'a>(&'a self, time: &'a Filter) -> LocalOverview<'a> {
+        Box::pin(async move {
+            let span = bounds_of(time);
+            let expected = Arc::clone(&self.lock_expected());
+            let expected = expected.iter().find(|expected| expected.span == span);
+            match expected {
+                Some(expected) => self.reader.window(expected).await.overview().clone(),
+                None => Fingerprints::default(),
+            }
+        })
+    }
+
     fn opening<'a>(&'a self, filter: &'a Filter) -> LocalOpening<'a> {
         Box::pin(async move {
             if let Some((expected, next)) = self.expected(filter) {
@@ -287,11 +300,13 @@ mod tests {
             export.lines().map(|line| crate::nostr::Event::parse(line).unwrap()).collect();
         let authors = events.iter().map(|event| event.pubkey).collect::<Vec<_>>();
         let kinds = events.iter().map(|event| event.kind).collect::<Vec<_>>();
-        let query = |since: Option<u64>, kinds: &[u64]| Filter {
-            authors: Some(authors.clone()),
-            kinds: Some(kinds.to_vec()),
-            since,
-            ..Filter::default()
+        let query = |since: Option<u64>, kinds: &[u64]| {
+            Arc::new(Filter {
+                authors: Some(authors.clone()),
+                kinds: Some(kinds.to_vec()),
+                since,
+                ..Filter::default()
+            })
         };
         let middle = Some(events[events.len() / 2].created_at);
         let expected = [None, middle].map(|since| query(since, &kinds));
@@ -302,15 +317,25 @@ mod tests {
             assert!(all > 100);
             assert_eq!(expecting.opening(query).await.unwrap().len(), all);
             assert_eq!(expecting.items(query).await.unwrap().len(), all);
+            // Of all authors and kinds, which are asked for here.
+            let time = Filter { since: query.since, until: query.until, ..Filter::default() };
+            assert_eq!(expecting.overview(&time).await.len(), all);
+            let other_time = Filter { since: Some(1), ..time };
+            assert_eq!(expecting.overview(&other_time).await.len(), 0);
         }
         assert!(expecting.lock().is_empty(), "nothing was looked for by itself");
         // What is not expected, and what is not of that sort.
-        let no_authors = Filter { authors: None, ..query(None, &[1]) };
+        let no_authors = Arc::new(Filter { authors: None, ..Filter::clone(&query(None, &[1])) });
         for query in [query(middle, &[1]), query(Some(1), &[1]), no_authors] {
             let all = other.items(&query).await.unwrap().len();
             assert_eq!(expecting.opening(&query).await.unwrap().len(), all);
         }
         assert_eq!(expecting.lock().len(), 3);
+        // Nor does it wait for the walk.
+        expecting.expect(&expected);
+        expecting.opening(&query(None, &[1])).await.unwrap();
+        let is_begun = |it: &Arc<Expected>| it.is_begun.load(Ordering::Relaxed);
+        assert!(!expecting.lock_expected().iter().any(is_begun));
         expecting.expect([]);
         assert_eq!(expecting.opening(&expected[0]).await.unwrap().len(), events.len());
         assert_eq!(expecting.lock().len(), 1);

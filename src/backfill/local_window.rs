@@ -3,6 +3,7 @@
 //! they are few.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rayon::prelude::*;
@@ -19,9 +20,14 @@ use crate::strfry_db::{self, ReadError, StrfryDb};
 /// Nostr began in November 2020: earlier events are few.
 const FIRST_EVENTS: u64 = 1_604_188_800;
 
-/// What comparisons open with, by what they are about.
+/// What is here of a time.
 #[derive(Debug, Default)]
-pub(super) struct LocalWindow(HashMap<Filter, Opening>);
+pub(super) struct LocalWindow {
+    /// What comparisons open with, by what they are about.
+    openings: HashMap<Arc<Filter>, Opening>,
+    /// Of all events, whoever has made them.
+    overview: Fingerprints,
+}
 
 /// From which second to which, both inclusive.
 pub(super) type Span = (u64, u64);
@@ -32,7 +38,7 @@ impl LocalWindow {
     pub(super) fn read(
         db: &StrfryDb,
         span: Span,
-        queries: Vec<Filter>,
+        queries: Vec<Arc<Filter>>,
         room: Option<OwnedSemaphorePermit>,
         is_over: &AtomicBool,
     ) -> Result<Self, ReadError> {
@@ -40,27 +46,36 @@ impl LocalWindow {
             return Ok(Self::default());
         }
         let mut room = Room { kept: AtomicUsize::new(0), permit: room };
-        let sets = Sets::of(&queries).walk(db, span, &room, is_over)?;
+        let (sets, overview) = Sets::of(&queries).walk(db, span, &room, is_over)?;
         if is_over.load(Ordering::Relaxed) {
             return Ok(Self::default());
         }
         let found = sets.into_iter().map(|set| set.finish(&mut room));
-        Ok(Self(queries.into_iter().zip(found).collect()))
+        Ok(Self { openings: queries.into_iter().zip(found).collect(), overview })
     }
 
     /// What a comparison about this opens with, if that has been looked for.
     pub(super) fn opening(&self, filter: &Filter) -> Option<&Opening> {
-        self.0.get(filter)
+        self.openings.get(filter)
+    }
+
+    /// The fingerprints of all events; none if there was no walk.
+    pub(super) fn overview(&self) -> &Fingerprints {
+        &self.overview
     }
 }
 
 /// The time that a query is about, if it is one of those that a walk answers.
 pub(super) fn span_of(query: &Filter) -> Option<Span> {
-    let Filter { ids: None, authors: Some(_), kinds: Some(_), limit: None, since, until } = query
-    else {
+    let Filter { ids: None, authors: Some(_), kinds: Some(_), limit: None, .. } = query else {
         return None;
     };
-    Some((since.unwrap_or(0), until.unwrap_or(u64::MAX)))
+    Some(bounds_of(query))
+}
+
+/// The first and the last second that a filter is about.
+pub(super) fn bounds_of(filter: &Filter) -> Span {
+    (filter.since.unwrap_or(0), filter.until.unwrap_or(u64::MAX))
 }
 
 fn all_of((since, until): Span) -> strfry_db::Filter {
@@ -69,7 +84,7 @@ fn all_of((since, until): Span) -> strfry_db::Filter {
 
 /// Whether one walk takes less time than to look for each of these queries: by author and kind, and
 /// then for every event.
-fn is_worth_a_walk(db: &StrfryDb, span: Span, queries: &[Filter]) -> Result<bool, ReadError> {
+fn is_worth_a_walk(db: &StrfryDb, span: Span, queries: &[Arc<Filter>]) -> Result<bool, ReadError> {
     let length = |list: Option<usize>| list.unwrap_or(0);
     let pairs = queries.iter().map(|query| {
         length(query.authors.as_ref().map(Vec::len)) * length(query.kinds.as_ref().map(Vec::len))
@@ -99,13 +114,13 @@ fn is_worth_a_walk(db: &StrfryDb, span: Span, queries: &[Filter]) -> Result<bool
 
 /// Queries, by whom they are about.
 struct Sets<'a> {
-    queries: &'a [Filter],
+    queries: &'a [Arc<Filter>],
     /// Which queries are about an author.
     by_author: HashMap<Pubkey, Vec<u32>>,
 }
 
 impl<'a> Sets<'a> {
-    fn of(queries: &'a [Filter]) -> Self {
+    fn of(queries: &'a [Arc<Filter>]) -> Self {
         let mut by_author: HashMap<Pubkey, Vec<u32>> = HashMap::new();
         for (query, number) in queries.iter().zip(0..) {
             for author in query.authors.iter().flatten() {
@@ -119,24 +134,27 @@ impl<'a> Sets<'a> {
         Self { queries, by_author }
     }
 
-    /// What is here of each query.
+    /// What is here of each query, and of the whole time.
     fn walk(
         &self,
         db: &StrfryDb,
         span: Span,
         room: &Room,
         is_over: &AtomicBool,
-    ) -> Result<Vec<Set>, ReadError> {
+    ) -> Result<(Vec<Set>, Fingerprints), ReadError> {
         let walk = |slice| self.walk_slice(db, slice, room, is_over);
-        let slices: Vec<Result<Vec<Set>, ReadError>> =
+        let slices: Vec<Result<(Vec<Set>, Fingerprints), ReadError>> =
             slices(span).into_par_iter().map(walk).collect();
         let mut sets = vec![Set::default(); self.queries.len()];
+        let mut overview = Fingerprints::default();
         for slice in slices {
-            for (set, older) in sets.iter_mut().zip(slice?) {
+            let (older_sets, older) = slice?;
+            overview.append(older);
+            for (set, older) in sets.iter_mut().zip(older_sets) {
                 set.append(older, room);
             }
         }
-        Ok(sets)
+        Ok((sets, overview))
     }
 
     /// Newest first.
@@ -146,12 +164,14 @@ impl<'a> Sets<'a> {
         slice: Span,
         room: &Room,
         is_over: &AtomicBool,
-    ) -> Result<Vec<Set>, ReadError> {
-        let mut sets = Vec::new();
+    ) -> Result<(Vec<Set>, Fingerprints), ReadError> {
+        let (mut sets, mut overview) = (Vec::new(), Fingerprints::default());
         let batches = db.scan(all_of(slice)).map_batches(|batch| {
             let mut found: Vec<(u32, u64, EventId)> = Vec::new();
+            let mut all: Vec<(u64, EventId)> = Vec::new();
             for event in batch.packed()? {
                 let event = event?;
+                all.push((event.created_at(), event.id()));
                 let Some(numbers) = self.by_author.get(&event.pubkey()) else { continue };
                 for &number in numbers {
                     if self.asks_for(number, event.kind()) {
@@ -159,10 +179,12 @@ impl<'a> Sets<'a> {
                     }
                 }
             }
-            Ok(found)
+            Ok((found, all))
         });
         for batch in batches.take_while(|_| !is_over.load(Ordering::Relaxed)) {
-            for (number, created_at, id) in batch? {
+            let (found, all) = batch?;
+            all.iter().for_each(|(created_at, id)| overview.push(*created_at, id));
+            for (number, created_at, id) in found {
                 if sets.is_empty() {
                     sets.resize(self.queries.len(), Set::default());
                 }
@@ -171,7 +193,7 @@ impl<'a> Sets<'a> {
                 }
             }
         }
-        Ok(sets)
+        Ok((sets, overview))
     }
 
     fn asks_for(&self, query: u32, kind: u64) -> bool {
@@ -292,8 +314,6 @@ impl Set {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use negentropy::Negentropy;
     use tokio::sync::Semaphore;
 
@@ -322,7 +342,7 @@ mod tests {
         }
 
         /// All authors in threes, two kinds and all others.
-        fn queries(&self, (since, until): (Option<u64>, Option<u64>)) -> Vec<Filter> {
+        fn queries(&self, (since, until): (Option<u64>, Option<u64>)) -> Vec<Arc<Filter>> {
             let mut authors: Vec<Pubkey> = self.events.iter().map(|event| event.2).collect();
             authors.sort_unstable();
             authors.dedup();
@@ -330,12 +350,14 @@ mod tests {
             kinds.sort_unstable();
             kinds.dedup();
             let (some, others) = kinds.split_at(2);
-            let of = |kinds: &[u64], authors: &[Pubkey]| Filter {
-                authors: Some(authors.to_vec()),
-                kinds: Some(kinds.to_vec()),
-                since,
-                until,
-                ..Filter::default()
+            let of = |kinds: &[u64], authors: &[Pubkey]| {
+                Arc::new(Filter {
+                    authors: Some(authors.to_vec()),
+                    kinds: Some(kinds.to_vec()),
+                    since,
+                    until,
+                    ..Filter::default()
+                })
             };
             [some, others]
                 .iter()
@@ -351,12 +373,21 @@ mod tests {
         }
 
         /// What a walk finds with room for so many events.
-        fn walk(&self, queries: &[Filter], most: u32) -> (Vec<Set>, Room) {
+        fn walk(&self, queries: &[Arc<Filter>], most: u32) -> (Vec<Set>, Room) {
             let permit = Arc::new(Semaphore::new(100_000)).try_acquire_many_owned(most).unwrap();
             let room = Room { kept: AtomicUsize::new(0), permit: Some(permit) };
             let span = span_of(&queries[0]).unwrap();
-            let sets = Sets::of(queries).walk(&self.db, span, &room, &AtomicBool::new(false));
-            (sets.unwrap(), room)
+            let walked = Sets::of(queries).walk(&self.db, span, &room, &AtomicBool::new(false));
+            let (sets, overview) = walked.unwrap();
+            let all = ItemSet::new(self.matching(&Filter {
+                since: Some(span.0),
+                until: Some(span.1),
+                ..Filter::default()
+            }));
+            assert_eq!(overview.len(), all.len());
+            let answer = Negentropy::owned(all, 0).unwrap().reconcile(&overview.message());
+            assert_eq!(answer.unwrap(), [0x61], "nothing differs");
+            (sets, room)
         }
     }
 
@@ -440,11 +471,12 @@ mod tests {
     fn a_walk_is_worth_it_for_many_authors_and_not_for_few() {
         let golden = Golden::open();
         let all = golden.queries((None, None));
-        let is_worth = |queries: &[Filter]| is_worth_a_walk(&golden.db, (0, u64::MAX), queries);
+        let is_worth =
+            |queries: &[Arc<Filter>]| is_worth_a_walk(&golden.db, (0, u64::MAX), queries);
         assert!(is_worth(&all).unwrap());
         let quiet = all.iter().min_by_key(|query| golden.matching(query).len()).unwrap();
-        let quiet = Filter { kinds: Some(vec![1]), ..quiet.clone() };
-        assert!(!is_worth(&[quiet]).unwrap());
+        let quiet = Filter { kinds: Some(vec![1]), ..Filter::clone(quiet) };
+        assert!(!is_worth(&[quiet.into()]).unwrap());
         assert!(!is_worth(&[]).unwrap());
     }
 
@@ -456,7 +488,7 @@ mod tests {
             let is_over = AtomicBool::new(is_over);
             let all = (0, u64::MAX);
             let read = LocalWindow::read(&golden.db, all, queries.clone(), None, &is_over);
-            assert_eq!(read.unwrap().0.len(), found);
+            assert_eq!(read.unwrap().openings.len(), found);
         }
     }
 }

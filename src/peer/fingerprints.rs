@@ -66,6 +66,22 @@ impl Fingerprints {
         self.ranges.is_empty()
     }
 
+    /// How many events are in ranges that end before the first of these seconds, and in ranges that
+    /// begin after the last.
+    pub(super) fn outside(&self, first: u64, last: u64) -> (usize, usize) {
+        let (mut older, mut newer) = (0, 0);
+        let mut end = u64::MAX;
+        for range in &self.ranges {
+            if range.oldest > last {
+                newer += range.events;
+            } else if end <= first {
+                older += range.events;
+            }
+            end = range.oldest;
+        }
+        (older, newer)
+    }
+
     /// Keeps the ranges few: two neighbours become one.
     fn coarsen(&mut self) {
         while self.ranges.len() > RANGES {

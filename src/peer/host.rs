@@ -69,6 +69,12 @@ pub trait LocalEvents: Send + Sync + std::fmt::Debug {
         Box::pin(async { self.items(filter).await.map(Opening::Items) })
     }
 
+    /// The fingerprints of all events at the time of this filter, whoever has made them, if many of
+    /// the queries about that time are known beforehand; else nothing.
+    fn overview<'a>(&'a self, _time: &'a Filter) -> LocalOverview<'a> {
+        Box::pin(async { Fingerprints::default() })
+    }
+
     /// Those of these events that are not here by now. [`LocalEvents::items`] may tell what was here a
     /// while ago, before other peers gave what they have.
     fn missing(&self, ids: Vec<EventId>) -> MissingIds<'_>;
@@ -85,6 +91,9 @@ pub type LocalItems<'a> = Pin<Box<dyn Future<Output = Result<ItemSet, LocalError
 
 /// What [`LocalEvents::opening`] returns.
 pub type LocalOpening<'a> = Pin<Box<dyn Future<Output = Result<Opening, LocalError>> + Send + 'a>>;
+
+/// What [`LocalEvents::overview`] returns.
+pub type LocalOverview<'a> = Pin<Box<dyn Future<Output = Fingerprints> + Send + 'a>>;
 
 /// What a comparison opens with.
 #[derive(Debug, Clone)]

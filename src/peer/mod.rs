@@ -24,6 +24,7 @@ mod message;
 mod metered;
 mod negentropy;
 mod outcome;
+mod overview;
 mod pager;
 mod peer_limits;
 mod probe;
@@ -45,8 +46,8 @@ pub use connect_error::ConnectError;
 pub use fingerprints::Fingerprints;
 pub use forged::ForgedIds;
 pub use host::{
-    EventSink, LocalError, LocalEvents, LocalItems, LocalOpening, MissingIds, Opening, Standing,
-    Stopped, Unwanted,
+    EventSink, LocalError, LocalEvents, LocalItems, LocalOpening, LocalOverview, MissingIds,
+    Opening, Standing, Stopped, Unwanted,
 };
 pub use info::RelayInfo;
 pub use item_set::ItemSet;

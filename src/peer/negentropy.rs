@@ -11,13 +11,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
+use super::fingerprints::Fingerprints;
 use super::host::{LocalError, Opening};
 use super::item_set::ItemSet;
 use super::limits::{
     BLIND_COMPARISONS, COMPARISONS, CONTROL_AUTHORS, IDS_FOR_COMPARING_IN_PARALLEL,
-    IDS_OF_ONE_PEER, ITEMS_COMPARED, LOOK_FOR_ROOM, PARTS_WAITING, SHORT_WINDOW, SPLITS,
+    IDS_OF_ONE_PEER, ITEMS_COMPARED, LOOK_FOR_ROOM, OVERVIEW_QUERIES, PARTS_WAITING, SHORT_WINDOW,
+    SPLITS,
 };
 use super::message;
+use super::overview::{Shown, Time, everything, time_of};
 use super::peer_limits::{Comparing, PeerLimits};
 use super::reconcile::{Reconciliation, split};
 use super::want_list::Member;
@@ -51,6 +54,18 @@ pub(super) struct Negentropy {
     second_look: Option<SecondLook>,
     /// Control comparisons that have been made, or cannot be.
     controls: usize,
+    overviews: Overviews,
+}
+
+/// Overviews of the time that many queries are about; one at a time.
+#[derive(Debug, Default)]
+struct Overviews {
+    /// Times of which there has been one, or is to be none.
+    done: HashSet<Time>,
+    /// What is here, while the peer is asked.
+    here: Fingerprints,
+    /// What one has shown, until a sample tells whether that is true.
+    shown: Option<Shown>,
 }
 
 /// A second comparison of everything, for what the peer named and did not give: an event may be gone
@@ -68,18 +83,40 @@ struct SecondLook {
 struct Query {
     filter: Arc<Filter>,
     begun: u32,
-    /// Nobody asks for what it names: it tells whether the peer compares truly.
-    is_control: bool,
+    purpose: Purpose,
     /// The peer has said that something differs, and there was no room here for the events.
     needs_items: bool,
+}
+
+/// What a comparison is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// What it names is fetched. All others end with what they show, or without that.
+    Fetch,
+    /// It tells whether the peer compares truly.
+    Control,
+    /// It tells what need not be compared query by query.
+    Overview,
+    /// It tells whether an overview is true.
+    Sample,
 }
 
 /// What is to be looked up here for a comparison.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct LookUp {
     pub(super) filter: Arc<Filter>,
-    /// All events, whatever a comparison could open with.
-    pub(super) needs_items: bool,
+    pub(super) what: LookedUp,
+}
+
+/// How a comparison wants what is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LookedUp {
+    /// As it can open with it.
+    Opening,
+    /// All events, whatever it could open with.
+    Items,
+    /// The fingerprints of an overview, if there are any.
+    Overview,
 }
 
 /// What has been compared to the end.
@@ -95,7 +132,7 @@ struct OpenComparison {
     subscription: String,
     comparison: Box<Reconciliation>,
     begun: u32,
-    is_control: bool,
+    purpose: Purpose,
     /// The next message, which waits for room for what it may bring.
     held: Option<Vec<u8>>,
     /// Events that are here and not there, so far.
@@ -119,7 +156,7 @@ impl Negentropy {
     /// Compares this.
     pub(super) fn add(&mut self, filter: impl Into<Arc<Filter>>) {
         self.queries += 1;
-        self.waiting.push_back(Query::new(filter.into()));
+        self.waiting.push_back(Query::new(filter.into(), Purpose::Fetch));
     }
 
     /// Whether an answer has shown that the peer has anything.
@@ -132,7 +169,8 @@ impl Negentropy {
     }
 
     /// What is here of this is to be looked up for [`Self::begin`].
-    pub(super) fn look_up(&self, limits: &PeerLimits, member: &Member) -> Option<LookUp> {
+    pub(super) fn look_up(&mut self, limits: &PeerLimits, member: &Member) -> Option<LookUp> {
+        self.plan_overview(limits);
         // Of a peer that does not say whether it compares, one comparison is enough to find out.
         let parallel = match limits.comparing {
             Comparing::Untried if !limits.says_it_compares => 1,
@@ -142,7 +180,31 @@ impl Negentropy {
             && self.no_room_until.is_none_or(|until| Instant::now() >= until)
             && self.has_room(member)
             && self.items() < ITEMS_COMPARED;
-        self.waiting.front().filter(|_| may).map(Query::look_up)
+        let waits = self.has_open_overview();
+        let next = self.waiting.front().filter(|query| !waits || query.purpose != Purpose::Fetch);
+        next.filter(|_| may).map(Query::look_up)
+    }
+
+    /// Before the first of many queries about one time, an overview of that time, if the peer keeps
+    /// what it takes to answer that at once.
+    fn plan_overview(&mut self, limits: &PeerLimits) {
+        if !limits.keeps_trees || self.has_open_overview() {
+            return;
+        }
+        let first = self.waiting.front().filter(|query| query.purpose == Purpose::Fetch);
+        let Some(time) = first.map(|query| time_of(&query.filter)) else { return };
+        if self.overviews.done.insert(time) {
+            let about_it = self.waiting.iter().filter(|query| query.is_about(time)).count();
+            if about_it >= OVERVIEW_QUERIES {
+                let filter = everything(time).into();
+                self.waiting.push_front(Query::new(filter, Purpose::Overview));
+            }
+        }
+    }
+
+    /// What an overview shows is waited for.
+    fn has_open_overview(&self) -> bool {
+        self.open.iter().any(|it| matches!(it.purpose, Purpose::Overview | Purpose::Sample))
     }
 
     /// Until when there is no room here for another comparison.
@@ -159,7 +221,7 @@ impl Negentropy {
         limits: &PeerLimits,
     ) -> Round {
         let Some(query) = self.waiting.pop_front() else { return Round::default() };
-        let is_control = query.is_control;
+        let is_control = query.purpose == Purpose::Control;
         if is_control && !here.as_ref().is_ok_and(|here| here.is_empty()) {
             // What it shows is all that is to be known.
             self.controls = CONTROLS;
@@ -169,31 +231,38 @@ impl Negentropy {
             Ok(here) if is_control && (here.is_empty() || self.has_something) => {
                 return Round::default();
             }
+            // That nothing is here and there is no sign that anything is in step.
+            Ok(here) if query.purpose == Purpose::Overview && here.is_empty() => {
+                return Round::default();
+            }
             Ok(here) => here,
             Err(error) => return self.not_looked_up(query, &error),
         };
-        let Query { filter, begun, .. } = query;
+        let Query { filter, begun, purpose, .. } = query;
+        if let (Purpose::Overview, Opening::Fingerprints(here)) = (purpose, &here) {
+            self.overviews.here = here.clone();
+        }
         match Reconciliation::begin(filter.clone(), here, limits.max_message) {
             Ok((comparison, first)) => {
                 let send = Some(message::neg_open(subscription, &filter, &first));
                 let subscription = subscription.to_owned();
                 let comparison = Box::new(comparison);
                 let only_here = 0;
-                if comparison.items() == 0 && !is_control {
+                if comparison.items() == 0 && purpose == Purpose::Fetch {
                     self.control_early(&filter, limits);
                 }
                 self.open.push(OpenComparison {
                     subscription,
                     comparison,
                     begun,
-                    is_control,
+                    purpose,
                     held: None,
                     only_here,
                     has_named: false,
                 });
                 Round { send, ..Round::default() }
             }
-            Err(_) if is_control => Round::default(),
+            Err(_) if purpose != Purpose::Fetch => Round::default(),
             Err(_) => Round::page(filter),
         }
     }
@@ -206,7 +275,7 @@ impl Negentropy {
                 self.no_room_until = Some(Instant::now() + LOOK_FOR_ROOM);
                 Round::default()
             }
-            _ if query.is_control => Round::default(),
+            _ if query.purpose != Purpose::Fetch => Round::default(),
             LocalError::TooMany { middle } => self.divide(query.filter, Some(*middle)),
             // Whatever the trouble is, the peer's pages can be had without what is here.
             LocalError::Unreadable(_) => Round::page(query.filter),
@@ -218,7 +287,9 @@ impl Negentropy {
     pub(super) fn needs_items(&self, subscription: &str, payload: &str) -> Option<&Arc<Filter>> {
         let open = self.open.iter().find(|open| open.subscription == subscription)?;
         let message = hex::decode(payload).ok()?;
-        open.comparison.needs_items(&message).then(|| open.comparison.filter())
+        let is_for_items = !matches!(open.purpose, Purpose::Overview | Purpose::Sample);
+        let needs_items = is_for_items && open.comparison.needs_items(&message);
+        needs_items.then(|| open.comparison.filter())
     }
 
     /// These are the events. Returns what to do if the comparison cannot go on.
@@ -280,11 +351,17 @@ impl Negentropy {
         };
         self.rounds += 1;
         let mut open = self.open.remove(at);
+        match open.purpose {
+            Purpose::Overview => return self.see_overview(&open, payload, limits),
+            Purpose::Sample => return self.see_sample(open, payload, limits),
+            Purpose::Fetch | Purpose::Control => {}
+        }
         let round = hex::decode(payload).ok().and_then(|it| open.comparison.answer(&it).ok());
         let Some(round) = round else {
             // Two peers of which one does not understand the other: pages are simpler.
             let send = Some(message::neg_close(subscription));
-            let page = (!open.is_control).then(|| Filter::clone(open.comparison.filter()));
+            let is_fetch = open.purpose == Purpose::Fetch;
+            let page = is_fetch.then(|| Filter::clone(open.comparison.filter()));
             return Round { send, page, needed: Vec::new() };
         };
         limits.comparing = Comparing::Works;
@@ -299,7 +376,7 @@ impl Negentropy {
         self.has_something |= !round.needed.is_empty()
             || (round.next.is_none() && open.only_here < open.comparison.items());
         limits.compares_truly |= self.has_something;
-        if open.is_control {
+        if open.purpose == Purpose::Control {
             return self.go_on_with_control(open, round.next);
         }
         self.only_here.extend(round.only_here);
@@ -329,6 +406,63 @@ impl Negentropy {
         Round { send, ..Round::default() }
     }
 
+    /// An answer to an overview. If much is the same on both sides, a sample is to tell whether that
+    /// is true.
+    fn see_overview(
+        &mut self,
+        open: &OpenComparison,
+        payload: &str,
+        limits: &mut PeerLimits,
+    ) -> Round {
+        let here = std::mem::take(&mut self.overviews.here);
+        let time = time_of(open.comparison.filter());
+        let shown = hex::decode(payload).ok().and_then(|it| Shown::by(&it, time, &here));
+        let first = self.waiting.iter().find(|query| query.is_about(time));
+        if let (Some(shown), Some(first)) = (shown, first) {
+            limits.comparing = Comparing::Works;
+            let sample = shown.sample(&first.filter).into();
+            self.waiting.push_front(Query::new(sample, Purpose::Sample));
+            self.overviews.shown = Some(shown);
+        }
+        Round { send: Some(message::neg_close(&open.subscription)), ..Round::default() }
+    }
+
+    /// An answer to a sample: if nothing differs in it, what the overview has shown to be the same is
+    /// not compared any more.
+    fn see_sample(
+        &mut self,
+        mut open: OpenComparison,
+        payload: &str,
+        limits: &mut PeerLimits,
+    ) -> Round {
+        let answer = hex::decode(payload).unwrap_or_default();
+        let is_readable = !open.comparison.needs_items(&answer);
+        let round = is_readable.then(|| open.comparison.answer(&answer).ok()).flatten();
+        let shown = self.overviews.shown.take();
+        if let Some(shown) = shown.filter(|_| round.is_some_and(|round| round.is_equal())) {
+            // The overview was about something that is here, and it is there.
+            self.has_something = true;
+            limits.compares_truly = true;
+            self.leave_out(&shown);
+        }
+        Round { send: Some(message::neg_close(&open.subscription)), ..Round::default() }
+    }
+
+    /// Does not compare what an overview has shown to be the same.
+    fn leave_out(&mut self, shown: &Shown) {
+        for query in std::mem::take(&mut self.waiting) {
+            if !query.is_about(shown.time) {
+                self.waiting.push_back(query);
+            } else if let Some(rest) = shown.rest(&query.filter) {
+                self.overviews.done.insert(time_of(&rest));
+                self.waiting.push_back(Query::new(rest.into(), Purpose::Fetch));
+            } else {
+                self.ended += 1;
+                self.compared.push(Compared { filter: query.filter, has_named: false });
+            }
+        }
+    }
+
     /// There was no room for what an answer has brought: many came at once. The rest is found out
     /// again later; by then most of it has come from elsewhere. Returns what to send.
     pub(super) fn compare_again(&mut self, subscription: &str, filter: &Filter) -> Option<String> {
@@ -338,7 +472,7 @@ impl Negentropy {
             None => {
                 let at = self.compared.iter().rposition(|it| *it.filter == *filter)?;
                 self.ended = self.ended.saturating_sub(1);
-                (Query::new(self.compared.remove(at).filter), None)
+                (Query::new(self.compared.remove(at).filter, Purpose::Fetch), None)
             }
         };
         self.waiting.push_front(query);
@@ -364,7 +498,7 @@ impl Negentropy {
         match split(&filter, middle, now).filter(|_| may) {
             Some(parts) => {
                 for filter in parts.into_iter().rev() {
-                    self.waiting.push_front(Query::new(filter.into()));
+                    self.waiting.push_front(Query::new(filter.into(), Purpose::Fetch));
                 }
                 Round::default()
             }
@@ -377,11 +511,11 @@ impl Negentropy {
         Some(Filter::clone(self.take(subscription)?.comparison.filter()))
     }
 
-    /// The open comparison of this name, which does not go on; `None`: there is none, or it is the
-    /// control, which is over then.
+    /// The open comparison of this name, which does not go on; `None`: there is none, or what it names
+    /// is not fetched, and it is over then.
     fn take(&mut self, subscription: &str) -> Option<OpenComparison> {
         let at = self.open.iter().position(|open| open.subscription == subscription)?;
-        Some(self.open.remove(at)).filter(|open| !open.is_control)
+        Some(self.open.remove(at)).filter(|open| open.purpose == Purpose::Fetch)
     }
 
     /// What is open under this name is compared again after all that waits, as it is; returns what
@@ -418,7 +552,7 @@ impl Negentropy {
         let open = std::mem::take(&mut self.open).into_iter().map(OpenComparison::into_query);
         let queries = open.chain(std::mem::take(&mut self.waiting));
         let mut filters: Vec<Filter> = queries
-            .filter(|query| !query.is_control)
+            .filter(|query| query.purpose == Purpose::Fetch)
             .map(|query| Arc::unwrap_or_clone(query.filter))
             .collect();
         if and_compared {
@@ -435,7 +569,7 @@ impl Negentropy {
         }
         self.second_look = Some(SecondLook { not_given, is_cut, named_in: Vec::new() });
         let again = self.compared.extract_if(.., |compared| compared.has_named);
-        self.waiting.extend(again.map(|compared| Query::new(compared.filter)));
+        self.waiting.extend(again.map(|it| Query::new(it.filter, Purpose::Fetch)));
         true
     }
 
@@ -522,7 +656,7 @@ fn next_control(made: &mut usize, compared: &[&Filter]) -> Option<Query> {
             _ => control_of(compared, is_public),
         };
         if let Some(filter) = control {
-            return Some(Query { is_control: true, ..Query::new(filter.into()) });
+            return Some(Query::new(filter.into(), Purpose::Control));
         }
     }
     None
@@ -554,19 +688,29 @@ impl SecondLook {
 }
 
 impl Query {
-    fn new(filter: Arc<Filter>) -> Self {
-        Self { filter, begun: 0, is_control: false, needs_items: false }
+    fn new(filter: Arc<Filter>, purpose: Purpose) -> Self {
+        Self { filter, begun: 0, purpose, needs_items: false }
     }
 
     fn look_up(&self) -> LookUp {
-        LookUp { filter: self.filter.clone(), needs_items: self.needs_items }
+        let what = match self.purpose {
+            Purpose::Overview => LookedUp::Overview,
+            _ if self.needs_items => LookedUp::Items,
+            _ => LookedUp::Opening,
+        };
+        LookUp { filter: self.filter.clone(), what }
+    }
+
+    /// Whether it is one of those that an overview of this time is for.
+    fn is_about(&self, time: Time) -> bool {
+        self.purpose == Purpose::Fetch && time_of(&self.filter) == time
     }
 }
 
 impl OpenComparison {
     fn into_query(self) -> Query {
-        let Self { comparison, begun, is_control, .. } = self;
-        Query { begun, is_control, ..Query::new(comparison.filter().clone()) }
+        let Self { comparison, begun, purpose, .. } = self;
+        Query { begun, ..Query::new(comparison.filter().clone(), purpose) }
     }
 }
 

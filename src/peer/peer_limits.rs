@@ -17,6 +17,8 @@ pub(super) struct PeerLimits {
     pub(super) comparing: Comparing,
     /// The peer says that it does; that is not known before it has been tried.
     pub(super) says_it_compares: bool,
+    /// It says that it is a strfry that keeps a tree of all its events for comparisons.
+    pub(super) keeps_trees: bool,
     /// A comparison has shown that it has something: what it shows is no empty set.
     pub(super) compares_truly: bool,
     pub(super) ids: IdLimits,
@@ -72,6 +74,7 @@ impl Default for PeerLimits {
         Self {
             comparing: Comparing::Untried,
             says_it_compares: false,
+            keeps_trees: false,
             compares_truly: false,
             ids: IdLimits::default(),
             page: PAGE,
@@ -99,6 +102,7 @@ impl PeerLimits {
     pub(super) fn learn(&mut self, info: &RelayInfo) {
         let number = |limit: Option<u64>| limit.and_then(|limit| usize::try_from(limit).ok());
         self.says_it_compares = info.says_it_compares() == Some(true);
+        self.keeps_trees = keeps_trees(info);
         if info.says_it_compares() == Some(false) && self.comparing == Comparing::Untried {
             self.comparing = Comparing::Refused;
         }
@@ -134,6 +138,12 @@ impl PeerLimits {
         self.comparisons = (self.comparisons / 2).max(1);
         self.parallel_ids = (self.parallel_ids / 2).max(1);
     }
+}
+
+/// strfry does from 1.0 on.
+fn keeps_trees(info: &RelayInfo) -> bool {
+    let is_strfry = info.software.as_deref().is_some_and(|it| it.contains("strfry"));
+    is_strfry && !info.version.as_deref().is_some_and(|version| version.starts_with("0."))
 }
 
 #[cfg(test)]

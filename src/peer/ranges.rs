@@ -13,24 +13,49 @@ const ID: usize = 32;
 /// Whether a message is one of protocol version 1 from its first byte to its last, with bounds in
 /// their order. The library takes what is cut off for ranges that are equal.
 pub(super) fn is_well_formed(message: &[u8]) -> bool {
-    let Some((&VERSION, mut rest)) = message.split_first() else { return false };
+    each_range(message, |_, _| ()).is_some()
+}
+
+/// The first and the last second of what an answer does not say to be the same on both sides; within
+/// them some may be. The outer `None`: it is not [well formed](is_well_formed).
+pub(super) fn seconds_that_differ(answer: &[u8]) -> Option<Option<(u64, u64)>> {
+    let mut differs: Option<(u64, u64)> = None;
+    let mut begin = 0;
+    each_range(answer, |(end, prefix), mode| {
+        if mode != SKIP {
+            // A bound with digits of an id is in the middle of its second.
+            let is_whole = prefix.is_empty() && end < u64::MAX;
+            let last = if is_whole { end.saturating_sub(1).max(begin) } else { end };
+            let first = differs.map_or(begin, |(first, _)| first);
+            differs = Some((first, last));
+        }
+        begin = end;
+    })?;
+    Some(differs)
+}
+
+/// Calls this for each range of a message, with its end and its mode; `None`: the message is not
+/// [well formed](is_well_formed).
+fn each_range(message: &[u8], mut each: impl FnMut(RangeBound<'_>, u64)) -> Option<()> {
+    let Some((&VERSION, mut rest)) = message.split_first() else { return None };
     let mut before = (0, [].as_slice());
     while !rest.is_empty() {
-        let Some((bound, after)) = parse_range(rest, before.0) else { return false };
+        let (bound, mode, after) = parse_range(rest, before.0)?;
         if bound < before {
-            return false;
+            return None;
         }
+        each(bound, mode);
         (before, rest) = (bound, after);
     }
-    true
+    Some(())
 }
 
 /// Where a range ends: its second, [`u64::MAX`] for the end of time, and the first bytes of an id.
 type RangeBound<'a> = (u64, &'a [u8]);
 
-/// The bound of the first range of these, and what follows the range. `before`: the second at which
-/// the range before it ends.
-fn parse_range(bytes: &[u8], before: u64) -> Option<(RangeBound<'_>, &[u8])> {
+/// The bound of the first range of these, its mode, and what follows the range. `before`: the second
+/// at which the range before it ends.
+fn parse_range(bytes: &[u8], before: u64) -> Option<(RangeBound<'_>, u64, &[u8])> {
     let (step, rest) = parse_varint(bytes)?;
     let second = match step.checked_sub(1) {
         // Nothing is behind the end of time.
@@ -52,7 +77,7 @@ fn parse_range(bytes: &[u8], before: u64) -> Option<(RangeBound<'_>, &[u8])> {
         _ => return None,
     };
     let (_, rest) = rest.split_at_checked(length)?;
-    Some(((second, prefix), rest))
+    Some(((second, prefix), mode, rest))
 }
 
 /// A number in base 128, most significant digit first.
@@ -78,7 +103,12 @@ pub(super) fn push_varint(bytes: &mut Vec<u8>, number: u64) {
 
 #[cfg(test)]
 mod tests {
+    use negentropy::Negentropy;
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::nostr::EventId;
+    use crate::peer::{Fingerprints, ItemSet};
 
     #[test]
     fn a_message_that_is_cut_off_or_out_of_order_is_senseless() {
@@ -109,6 +139,47 @@ mod tests {
             assert!(!is_well_formed(&ranges(message)), "{message:?}");
         }
         assert!(!is_well_formed(&[]) && !is_well_formed(&[0x62]));
+    }
+
+    #[test]
+    fn a_range_that_ends_within_a_second_may_differ_in_that_second() {
+        let fingerprint = |bound: &[u8]| [bound, &[1], &[7; FINGERPRINT_BYTES]].concat();
+        let skip = |bound: &[u8]| [bound, &[0]].concat();
+        let of =
+            |ranges: &[Vec<u8>]| seconds_that_differ(&[&[VERSION], &ranges.concat()[..]].concat());
+        // Each bound: one more than the seconds since the last, and digits of an id.
+        assert_eq!(of(&[fingerprint(&[5, 0])]), Some(Some((0, 3))));
+        assert_eq!(of(&[fingerprint(&[5, 1, 9])]), Some(Some((0, 4))));
+        assert_eq!(of(&[skip(&[5, 1, 9]), fingerprint(&[3, 0])]), Some(Some((4, 5))));
+        assert_eq!(of(&[skip(&[5, 0]), fingerprint(&[1, 0])]), Some(Some((4, 4))));
+        assert_eq!(of(&[skip(&[5, 0]), fingerprint(&[0, 0])]), Some(Some((4, u64::MAX))));
+        assert_eq!(of(&[skip(&[5, 0]), skip(&[0, 0])]), Some(None));
+        assert_eq!(of(&[fingerprint(&[5, 0]), vec![1]]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn all_that_differs_is_within_the_seconds_that_differ(
+            here in prop::collection::btree_set((0_u64..60, 0_u8..3), 0..150),
+            lacks in prop::collection::btree_set((0_u64..60, 0_u8..3), 0..4),
+            has_besides in prop::collection::btree_set((0_u64..60, 3_u8..5), 0..4),
+        ) {
+            let id = |&(second, number): &(u64, u8)| {
+                (second, EventId::from_bytes(std::array::from_fn(|at| number + (at == 9) as u8)))
+            };
+            let mut fingerprints = Fingerprints::default();
+            here.iter().rev().for_each(|event| fingerprints.push(event.0, &id(event).1));
+            let there = here.difference(&lacks).chain(&has_besides);
+            let mut peer = Negentropy::owned(ItemSet::new(there.map(id)), 0).unwrap();
+            let answer = peer.reconcile(&fingerprints.message()).unwrap();
+            let differs = seconds_that_differ(&answer).unwrap();
+            for (second, _) in here.intersection(&lacks).chain(&has_besides) {
+                let (first, last) = differs.unwrap();
+                prop_assert!((first..=last).contains(second), "{second} of {differs:?}");
+            }
+            let is_equal = here.is_disjoint(&lacks) && has_besides.is_empty();
+            prop_assert_eq!(differs.is_none(), is_equal);
+        }
     }
 
     #[test]

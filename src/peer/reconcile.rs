@@ -53,6 +53,13 @@ pub(super) struct Round {
     pub(super) next: Option<Vec<u8>>,
 }
 
+impl Round {
+    /// Both sides have the same.
+    pub(super) fn is_equal(&self) -> bool {
+        self.needed.is_empty() && self.only_here.is_empty() && self.next.is_none()
+    }
+}
+
 /// Not a valid message, or one too many of them.
 #[derive(Debug)]
 pub(super) struct Senseless;

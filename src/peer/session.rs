@@ -30,7 +30,7 @@ use super::limits::{
 };
 use super::line::Line;
 use super::message;
-use super::negentropy::LookUp;
+use super::negentropy::{LookUp, LookedUp};
 use super::outcome::{FetchOutcome, GapReason};
 use super::peer_limits::{Comparing, PeerLimits};
 use super::room::Room;
@@ -439,12 +439,15 @@ impl PeerSession {
                     conversation.budget.asked();
                     send(connection, text, pace.time_out).await?;
                 }
-                Next::LookUp(LookUp { filter, needs_items }) => {
+                Next::LookUp(LookUp { filter, what }) => {
                     let Some(share) = &self.share else { return Ok(()) };
                     let since = Instant::now();
-                    let here = match needs_items {
-                        true => share.local.items(&filter).await.map(Opening::Items),
-                        false => share.local.opening(&filter).await,
+                    let here = match what {
+                        LookedUp::Items => share.local.items(&filter).await.map(Opening::Items),
+                        LookedUp::Opening => share.local.opening(&filter).await,
+                        LookedUp::Overview => {
+                            Ok(Opening::Fingerprints(share.local.overview(&filter).await))
+                        }
                     };
                     conversation.excuse(since.elapsed());
                     self.subscriptions = number;

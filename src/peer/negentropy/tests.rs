@@ -82,7 +82,7 @@ impl Compared {
         Self::of(queries, PeerLimits { says_it_compares: true, comparisons, ..Default::default() })
     }
 
-    fn next_filter(&self) -> Option<Filter> {
+    fn next_filter(&mut self) -> Option<Filter> {
         self.negentropy
             .look_up(&self.limits, &self.member)
             .map(|it| Arc::unwrap_or_clone(it.filter))
@@ -285,11 +285,11 @@ fn where_the_events_are_not_to_be_had_the_comparison_waits_is_divided_or_asked_p
     compared.negentropy.no_room_until = None;
     // Fingerprints would lead to the same place.
     let next = compared.negentropy.look_up(&compared.limits, &compared.member);
-    assert_eq!(next, Some(LookUp { filter: about(0).into(), needs_items: true }));
-    let (compared, page) = fails(LocalError::TooMany { middle: 50 });
+    assert_eq!(next, Some(LookUp { filter: about(0).into(), what: LookedUp::Items }));
+    let (mut compared, page) = fails(LocalError::TooMany { middle: 50 });
     let newer = Filter { since: Some(50), ..about(0) };
     assert_eq!((page, compared.next_filter()), (None, Some(newer)));
-    let (compared, page) = fails(LocalError::Unreadable(String::new()));
+    let (mut compared, page) = fails(LocalError::Unreadable(String::new()));
     assert_eq!((page, compared.next_filter()), (Some(about(0)), None));
 }
 
@@ -663,4 +663,138 @@ fn what_is_not_compared_any_more_is_all_that_waits_or_is_open_and_what_was_compa
         assert_eq!(kinds, expected);
         assert!(compared.negentropy.is_done());
     }
+}
+
+/// With a strfry, and so many queries about one time.
+fn overviewed(queries: u64) -> Compared {
+    let limits = PeerLimits { keeps_trees: true, says_it_compares: true, ..PeerLimits::default() };
+    Compared::of(queries, limits)
+}
+
+/// Begins what comes next; what it is about and how that is looked up, and its first message.
+fn begin_next(compared: &mut Compared, here: Opening) -> (LookUp, Value) {
+    let next = compared.negentropy.look_up(&compared.limits, &compared.member).unwrap();
+    let open = compared.open(Ok(here)).send;
+    let (name, _, rest) = sent(open.as_deref()).unwrap();
+    assert_eq!((&*name, filter_of(&rest[0])), ("NEG-OPEN", Filter::clone(&next.filter)));
+    (next, rest[1].clone())
+}
+
+const MANY: u64 = OVERVIEW_QUERIES as u64;
+
+/// Everything at the time of these queries.
+fn all() -> Filter {
+    Filter { since: Some(0), until: Some(999_999), ..Filter::default() }
+}
+
+#[test]
+fn an_overview_that_a_sample_confirms_spares_all_queries_about_its_time() {
+    let mut compared = overviewed(MANY);
+    let elsewhere = Filter { until: Some(1_000), ..about(7) };
+    compared.negentropy.add(elsewhere.clone());
+    let here = || fingerprints(0..100);
+    let (overview, message) = begin_next(&mut compared, here());
+    let look_up = |filter: Filter, what| LookUp { filter: filter.into(), what };
+    assert_eq!(overview, look_up(all(), LookedUp::Overview));
+    assert_eq!(compared.next_filter(), None, "what it shows is waited for");
+    let round = compared.message("1", &answer(&message, &items(0..100)));
+    assert_eq!((round.send, round.needed), (Some(message::neg_close("1")), vec![]));
+    let (sample, message) = begin_next(&mut compared, Opening::Items(items(0..7)));
+    assert_eq!(sample, look_up(about(0), LookedUp::Opening));
+    assert_eq!(compared.next_filter(), None, "what it shows is waited for");
+    let round = compared.message("2", &answer(&message, &items(0..7)));
+    assert_eq!((round.send, round.needed), (Some(message::neg_close("2")), vec![]));
+    assert_eq!(compared.compared(), (0..MANY).map(about).collect::<Vec<_>>());
+    assert_eq!((compared.negentropy.take_ended(), compared.limits.compares_truly), (48, true));
+    assert_eq!(compared.next_filter(), Some(elsewhere));
+}
+
+#[test]
+fn where_a_few_seconds_differ_the_queries_are_about_these_alone() {
+    let mut compared = overviewed(MANY);
+    let (_, message) = begin_next(&mut compared, fingerprints(0..1_000));
+    // The newest range.
+    compared.message("1", &answer(&message, &items(0..1_001)));
+    let (sample, message) = begin_next(&mut compared, Opening::Items(items(0..7)));
+    let begin = compared.negentropy.overviews.shown.as_ref().unwrap().rest(&all()).unwrap().since;
+    assert!(begin.unwrap() > 900, "{begin:?}");
+    let until = begin.map(|begin| begin - 1);
+    assert_eq!(*sample.filter, Filter { until, ..about(0) });
+    compared.message("2", &answer(&message, &items(0..7)));
+    let there = |filter: &Filter| match filter.since == begin {
+        true => items(1_000..1_001),
+        false => panic!("{filter:?}"),
+    };
+    assert_eq!(compared.compare_each(|_| items(0..0), there), vec![id(1_000); 48]);
+    let left = (0..MANY).map(|kind| Filter { since: begin, ..about(kind) });
+    assert_eq!(compared.compared(), left.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_tree_that_lacks_what_the_peer_has_is_not_believed() {
+    for (lacks, there) in [("named", items(0..8)), ("lacked", items(0..6))] {
+        let mut compared = overviewed(MANY);
+        let (_, message) = begin_next(&mut compared, fingerprints(0..100));
+        compared.message("1", &answer(&message, &items(0..100)));
+        let (_, message) = begin_next(&mut compared, Opening::Items(items(0..7)));
+        let round = compared.message("2", &answer(&message, &there));
+        assert_eq!((round.send, round.needed), (Some(message::neg_close("2")), vec![]), "{lacks}");
+        assert!(!compared.limits.compares_truly, "{lacks}");
+        let needed = compared.compare_each(|_| items(0..7), |_| items(0..8));
+        assert_eq!((needed, compared.compared().len()), (vec![id(7); 48], 48), "{lacks}");
+    }
+}
+
+#[test]
+fn without_an_overview_all_is_compared_query_by_query() {
+    let all_of = |mut compared: Compared| {
+        let needed = compared.compare_each(|_| items(0..7), |_| items(0..8));
+        assert_eq!(needed, vec![id(7); compared.compared().len()]);
+        compared.compared().len()
+    };
+    // Too few queries, and a peer that keeps no tree.
+    for compared in [overviewed(MANY - 1), Compared::saying(MANY)] {
+        let many = compared.negentropy.queries;
+        assert_eq!(all_of(compared), many);
+    }
+    // Nothing is here, or not known.
+    for here in [Ok(Fingerprints::default()), Err(LocalError::NoRoom)] {
+        let mut compared = overviewed(MANY);
+        let is_there = here.is_ok();
+        assert_eq!(compared.next_filter(), Some(all()));
+        let round = compared.open(here.map(Opening::Fingerprints));
+        assert_eq!((round.send, round.page), (None, None));
+        if !is_there {
+            compared.negentropy.no_room_until = None;
+            compared.open(Ok(Opening::Fingerprints(Fingerprints::default())));
+        }
+        assert_eq!(all_of(compared), 48);
+    }
+    // The peer refuses an overview, calls it too large, is cut off, or talks nonsense.
+    let ends: [fn(&mut Compared); 4] = [
+        |compared| assert_eq!(compared.negentropy.refused("1"), None),
+        |compared| assert_eq!(compared.negentropy.too_large("1").page, None),
+        |compared| assert_eq!(compared.negentropy.put_back("1"), None),
+        |compared| assert_eq!(compared.message("1", "6263").page, None),
+    ];
+    for end in ends {
+        let mut compared = overviewed(MANY);
+        begin_next(&mut compared, fingerprints(0..100));
+        end(&mut compared);
+        assert_eq!(all_of(compared), 48);
+    }
+    // It refuses the sample.
+    let mut compared = overviewed(MANY);
+    let (_, message) = begin_next(&mut compared, fingerprints(0..100));
+    compared.message("1", &answer(&message, &items(0..100)));
+    begin_next(&mut compared, Opening::Items(items(0..7)));
+    assert_eq!(compared.negentropy.refused("2"), None);
+    assert_eq!(all_of(compared), 48);
+}
+
+#[test]
+fn a_peer_that_is_not_compared_with_any_more_is_asked_for_all_queries_and_no_overview() {
+    let mut compared = overviewed(MANY);
+    begin_next(&mut compared, fingerprints(0..100));
+    assert_eq!(compared.negentropy.stop(true), (0..MANY).map(about).collect::<Vec<_>>());
 }
