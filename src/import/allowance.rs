@@ -51,6 +51,11 @@ impl Allowance {
         self.events.saturating_mul(commits).min(MOST_UNSETTLED)
     }
 
+    /// Whether somebody waits for the commits.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.limit.is_awaited
+    }
+
     /// Another strfry begins with nothing.
     pub(super) fn start_again(&mut self) {
         (self.given, self.committed) = (0, 0);

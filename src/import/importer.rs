@@ -237,6 +237,7 @@ impl<'db, T> Importer<'db, T> {
     fn is_full(&self) -> bool {
         let unsettled: usize = self.lanes.iter().map(Lane::unsettled).sum();
         unsettled >= MOST_UNSETTLED
+            || self.lanes.iter().any(Lane::is_full)
             || self.spool.is_full()
             // Until it is known that strfry writes into this database.
             || (self.imported == 0 && self.spool.bytes() >= FIRST_BYTES)

@@ -44,6 +44,12 @@ impl<T> Lane<T> {
         Ok(())
     }
 
+    /// Whether it may hold no more, and none are to wait: while nobody waits for its commits, these
+    /// are as large as memory allows, so there is no room for others that wait.
+    pub(super) fn is_full(&self) -> bool {
+        !self.allowance.is_awaited() && self.unconfirmed.len() >= self.allowance.given()
+    }
+
     /// How many events it may be given now. Not before half of what it may hold is free, so that
     /// those that belong together come together.
     pub(super) fn room(&self) -> usize {
