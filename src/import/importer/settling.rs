@@ -73,7 +73,7 @@ impl<T> Importer<'_, T> {
         }
     }
 
-    /// What the database says of each. What cannot be read again is looked up without its tags.
+    /// What the database says of each; nothing of those whose text cannot be read again.
     fn look_up(&mut self, events: &[Given<T>]) -> Result<Vec<Option<Fate>>, ReadError> {
         let texts: Vec<_> = events.iter().map(|given| self.spool.get(&given.text).ok()).collect();
         let keys: Vec<_> =

@@ -2,8 +2,7 @@
 //!
 //! While somebody waits for strfry's commits, these are small, and each costs what it touches of
 //! every index. Events that are next to each other in time lie on few pages of the indexes by time
-//! and by kind, so to give them in this order takes a third less time and writes a third less
-//! (`docs/growth.md`).
+//! and by kind, so in this order an import takes less time and writes less (`docs/growth.md`).
 
 use super::super::limits::MOST_UNSETTLED;
 use super::Given;
