@@ -157,6 +157,21 @@ mod tests {
     }
 
     #[test]
+    fn only_a_strfry_from_1_0_on_keeps_a_tree_of_all_its_events() {
+        let keeps = |software: Option<&str>, version: Option<&str>| {
+            let [software, version] = [software, version].map(|it| it.map(str::to_owned));
+            learned(RelayInfo { software, version, ..RelayInfo::default() }).keeps_trees
+        };
+        let strfry = Some("git+https://github.com/hoytech/strfry.git");
+        for version in [Some("1.0.4"), Some("1.1.1-5-gabcdef0"), Some("no-git-commits"), None] {
+            assert!(keeps(strfry, version), "{version:?}");
+        }
+        assert!(!keeps(strfry, Some("0.9.7")));
+        assert!(!keeps(Some("git+https://example.com/another"), Some("1.0.4")));
+        assert!(!keeps(None, Some("1.0.4")));
+    }
+
+    #[test]
     fn requests_fit_what_a_relay_says() {
         let limits = learned(RelayInfo {
             max_limit: Some(50),
