@@ -13,7 +13,7 @@ use super::help::{OUTPUT, STRFRY};
 use super::looks::is_quiet;
 use super::node::NodeArguments;
 use super::output::{in_bytes, print, print_json};
-use super::resources::{ThreadArguments, need_open_files, need_threads};
+use super::resources::{ThreadArguments, keep_little_free_memory, need_open_files, need_threads};
 use super::signals::{IMPORTING, stop_on_signals};
 use super::strfry::StrfryArguments;
 use super::values::{in_seconds, patience};
@@ -68,6 +68,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<Outcome> {
+    // Before any thread has taken memory.
+    keep_little_free_memory();
     let stop = Stop::default();
     let inputs = arguments.inputs(&stop)?;
     // Before the database is open, so that no signal ends the process with a snapshot.

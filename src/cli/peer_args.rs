@@ -12,7 +12,7 @@ use super::exit::{Failure, OrFail, Result, tell};
 use super::help::{ASK, WHOM};
 use super::node::NodeArguments;
 use super::pubkey_args::PubkeyArguments;
-use super::resources::{need_open_files, need_threads};
+use super::resources::{keep_little_free_memory, need_open_files, need_threads};
 use super::trace::Tracing;
 use super::values::{duration, in_seconds, step};
 use crate::backfill::kinds::{self, KindsError};
@@ -243,23 +243,3 @@ pub(super) fn runtime() -> Result<Runtime> {
         .context("cannot start the threads that talk to peers")
         .or_cannot_run()
 }
-
-/// Makes glibc return memory to the system when a piece of 128 KiB or more, such as a large message,
-/// is freed. By default glibc stops doing so after the first few, and 150 peers then take twice the
-/// memory that is in use. And it takes memory from as many places as there are cores, at least two,
-/// not from eight times as many, each of which keeps what is free in it: with 50 peers that compare
-/// these are 10 MiB, and two cores are no faster with more.
-#[cfg(target_env = "gnu")]
-#[allow(unsafe_code, reason = "a function of C")]
-fn keep_little_free_memory() {
-    let arenas = libc::c_int::try_from(super::resources::cores().max(2)).unwrap_or(2);
-    for (option, value) in [(libc::M_MMAP_THRESHOLD, 128 << 10), (libc::M_ARENA_MAX, arenas)] {
-        // SAFETY: mallopt(3) takes two numbers, is thread-safe, and changes nothing that is
-        // allocated. If it refuses, the program only takes more memory.
-        let _ = unsafe { libc::mallopt(option, value) };
-    }
-}
-
-/// Other allocators do so by default.
-#[cfg(not(target_env = "gnu"))]
-fn keep_little_free_memory() {}
