@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::limits::{EVENTS_PER_NOTE, GROWTH, LEAST_ALLOWANCE, MOST_UNSETTLED};
+use super::limits::{EVENTS_PER_NOTE, GROWTH, GROWTH_ALONE, LEAST_ALLOWANCE, MOST_UNSETTLED};
 use super::neighbours::CommitLimit;
 
 /// Notes of all events that can be unsettled.
@@ -48,7 +48,7 @@ impl Allowance {
     /// next one are given while it writes one.
     pub(super) fn given(&self) -> usize {
         let commits = if self.limit.is_awaited { 1 } else { 2 };
-        self.events.saturating_mul(commits).min(MOST_UNSETTLED)
+        self.events.saturating_mul(commits).min(self.limit.most)
     }
 
     /// Whether somebody waits for the commits.
@@ -106,7 +106,8 @@ impl Allowance {
         if took > self.limit.longest {
             self.events = fitting.min(self.events);
         } else if events >= self.events / 4 {
-            let most = self.events.saturating_mul(GROWTH as usize);
+            let growth = if self.limit.is_awaited { GROWTH } else { GROWTH_ALONE };
+            let most = self.events.saturating_mul(growth as usize);
             self.events = fitting.clamp(self.events, most.max(self.events));
         }
         self.events = self.events.clamp(LEAST_ALLOWANCE, MOST_UNSETTLED);
@@ -120,7 +121,7 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn awaited(first: usize) -> CommitLimit {
-        CommitLimit { longest: SECOND, first, is_awaited: true }
+        CommitLimit { longest: SECOND, first, most: MOST_UNSETTLED, is_awaited: true }
     }
 
     /// Commits as many as are allowed, each of which takes `fixed` and `each` for an event.
@@ -137,7 +138,7 @@ mod tests {
 
     #[test]
     fn it_grows_to_what_fits_and_no_more() {
-        let cheap = after(4, 4_000, Duration::from_millis(10), Duration::from_micros(10));
+        let cheap = after(4, 4_000, Duration::from_millis(10), Duration::from_micros(5));
         assert_eq!(cheap, [16_000, 64_000, MOST_UNSETTLED, MOST_UNSETTLED]);
     }
 
@@ -169,13 +170,30 @@ mod tests {
 
     #[test]
     fn a_relay_that_comes_is_given_way_at_once() {
-        let alone = CommitLimit { longest: 15 * SECOND, first: 40_000, is_awaited: false };
+        let most = MOST_UNSETTLED;
+        let alone = CommitLimit { longest: 15 * SECOND, first: 40_000, most, is_awaited: false };
         let mut allowance = Allowance::new(alone);
         assert_eq!(allowance.given(), 80_000);
         allowance.limit(awaited(4_000));
         assert_eq!(allowance.given(), 4_000);
         allowance.limit(alone);
         assert_eq!(allowance.given(), 8_000);
+    }
+
+    #[test]
+    fn strfry_holds_no_more_than_its_memory_has_room_for() {
+        let longest = 15 * SECOND;
+        let alone = CommitLimit { longest, first: 10_000, most: 12_000, is_awaited: false };
+        assert_eq!(Allowance::new(alone).given(), 12_000);
+        assert_eq!(Allowance::new(CommitLimit { most: 1_000, ..alone }).given(), 1_000);
+    }
+
+    #[test]
+    fn while_nobody_waits_it_grows_faster() {
+        let alone = CommitLimit { longest: 15 * SECOND, is_awaited: false, ..awaited(4_000) };
+        let mut allowance = Allowance::new(alone);
+        allowance.learn(4_000, SECOND / 2);
+        assert_eq!(allowance.events, 64_000);
     }
 
     #[test]

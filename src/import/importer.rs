@@ -27,6 +27,7 @@ use super::limits::{
     EVENTS_CONFIRMED_AT_ONCE, EVENTS_PER_CONFIRMATION, EVENTS_TRIED, FIRST_BYTES, LAST_WORDS,
     MOST_UNSETTLED, PATIENCE_AFTER_END_OF_INPUT, PATIENCE_AFTER_EXIT,
 };
+use super::memory;
 use super::neighbours::{CommitTime, Neighbours};
 use super::spool::{Spool, Text};
 use super::watch::{Goal, Watch};
@@ -116,7 +117,7 @@ impl<'db, T> Importer<'db, T> {
         stop: Stop,
         settled: impl FnMut(Settled<T>) + 'db,
     ) -> Self {
-        let mut neighbours = Neighbours::new(window.commits, &command);
+        let mut neighbours = Neighbours::new(window.commits, &command, memory::free());
         neighbours.look(db);
         let limit = neighbours.limit();
         Self {

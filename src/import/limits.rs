@@ -45,13 +45,13 @@ pub const LOOK: Duration = Duration::from_secs(1);
 /// Bytes gathered before they are written to strfry: the size of a pipe on Linux.
 pub const WRITE_BUFFER: usize = 64 << 10;
 
-/// Most events that strfry commits together (`--write-batch`), the default of its `--fried`. How
-/// many it really commits depends on how many it is given ([`FIRST_ALLOWANCE`]).
-pub const WRITE_BATCH: usize = 100_000;
+/// Most events that have been given to strfry, or wait for it, and are not settled. So many heads of
+/// events take 16 MiB.
+pub const MOST_UNSETTLED: usize = 4 << 15;
 
-/// Most events that strfry has been given and that are not settled. So many heads of events take
-/// 12 MiB.
-pub const MOST_UNSETTLED: usize = 3 << 15;
+/// Most events that strfry commits together (`--write-batch`): as many as it is given
+/// ([`FIRST_ALLOWANCE`]).
+pub const WRITE_BATCH: usize = MOST_UNSETTLED;
 
 /// Events of a commit before the first one has shown what commits cost here; strfry is given twice
 /// as many.
@@ -65,8 +65,17 @@ pub const FIRST_BYTES: usize = 14 << 20;
 /// Fewer are not given, however long a commit takes: most of that is then not of their number.
 pub const LEAST_ALLOWANCE: usize = 1_000;
 
-/// A commit may be so many times as large as the one before.
+/// LMDB 0.9, `mdb.c`: a transaction keeps at most so many bytes of pages that it has changed
+/// (`MDB_IDL_UM_MAX` of 4 KiB).
+pub const DIRTY_BYTES: u64 = 512 << 20;
+
+/// How many of these an event takes at most: strfry commits 10,000 among five million with 393 MiB.
+pub const DIRTY_BYTES_PER_EVENT: u64 = 40 << 10;
+
+/// While somebody waits for it, a commit may be so many times as large as the one before.
 pub const GROWTH: u32 = 4;
+/// The same while nobody does.
+pub const GROWTH_ALONE: u32 = 16;
 
 /// How long a commit may keep a relay from writing, unless the operator says.
 pub const COMMIT_TIME: Duration = Duration::from_secs(1);
@@ -89,7 +98,7 @@ pub const TEXTS_IN_MEMORY: usize = 4 << 20;
 /// [`MOST_UNSETTLED`] ordinary events. strfry holds as much in its memory.
 pub const SPOOL_PIECE: usize = 8 << 20;
 /// See [`SPOOL_PIECE`].
-pub const SPOOL_PIECES: usize = 16;
+pub const SPOOL_PIECES: usize = 20;
 
 /// Bytes gathered before they are written to that file.
 pub const SPOOL_BUFFER: usize = 64 << 10;

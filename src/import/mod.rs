@@ -17,6 +17,7 @@ mod fate;
 mod importer;
 mod initialise;
 pub mod limits;
+mod memory;
 mod neighbours;
 mod pipeline;
 mod rejection;

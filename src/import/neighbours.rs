@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::command::StrfryCommand;
 use super::limits::{
-    COMMIT_TIME, FIRST_ALLOWANCE, FIRST_ALLOWANCE_BESIDE_RELAY, PATIENCE_PER_COMMIT,
+    COMMIT_TIME, FIRST_ALLOWANCE, FIRST_ALLOWANCE_BESIDE_RELAY, MOST_UNSETTLED, PATIENCE_PER_COMMIT,
 };
+use super::memory;
 use crate::strfry_db::StrfryDb;
 
 /// How long a commit may take.
@@ -27,6 +28,8 @@ pub(super) struct CommitLimit {
     pub(super) longest: Duration,
     /// Events of the first one, whose time is not known.
     pub(super) first: usize,
+    /// Events that strfry's memory has room for.
+    pub(super) most: usize,
     /// Somebody waits for it: strfry is not given the events of the next one meanwhile, which it
     /// might commit together with these.
     pub(super) is_awaited: bool,
@@ -40,6 +43,10 @@ pub(super) struct Neighbours {
     sees: bool,
     /// For a commit for which nobody waits.
     unhurried: Duration,
+    /// Bytes of memory that were free before strfry was started.
+    free: u64,
+    /// Events that strfry's memory has room for.
+    most: usize,
     /// Who was there at the first look.
     at_first: Option<Vec<u32>>,
     /// Somebody was there then whose PID cannot be told.
@@ -50,12 +57,14 @@ pub(super) struct Neighbours {
 }
 
 impl Neighbours {
-    /// Beside a strfry that is reached so.
-    pub(super) fn new(commits: CommitTime, command: &StrfryCommand) -> Self {
+    /// Beside a strfry that is reached so, where so many bytes of memory are free.
+    pub(super) fn new(commits: CommitTime, command: &StrfryCommand, free: u64) -> Self {
         Self {
             commits,
             sees: command.is_local(),
             unhurried: command.patience / PATIENCE_PER_COMMIT,
+            free,
+            most: MOST_UNSETTLED,
             at_first: None,
             unseen: false,
             wait: commits == CommitTime::Considerate,
@@ -65,6 +74,8 @@ impl Neighbours {
 
     /// Looks who is there beside this process and what it has started. Returns what is to be told.
     pub(super) fn look(&mut self, db: &StrfryDb) -> Option<String> {
+        let database = db.directory().join("data.mdb").metadata().map_or(0, |file| file.len());
+        self.most = memory::events_that_fit(self.free, database);
         if !self.sees || matches!(self.commits, CommitTime::AtMost(_)) {
             return None;
         }
@@ -99,12 +110,18 @@ impl Neighbours {
         let awaited = |longest: Duration| CommitLimit {
             longest: longest.min(self.unhurried),
             first: FIRST_ALLOWANCE_BESIDE_RELAY,
+            most: self.most,
             is_awaited: true,
         };
         match self.commits {
             CommitTime::AtMost(longest) => awaited(longest),
             _ if self.wait => awaited(COMMIT_TIME),
-            _ => CommitLimit { longest: self.unhurried, first: FIRST_ALLOWANCE, is_awaited: false },
+            _ => CommitLimit {
+                longest: self.unhurried,
+                first: FIRST_ALLOWANCE,
+                most: self.most,
+                is_awaited: false,
+            },
         }
     }
 }
@@ -153,7 +170,7 @@ mod tests {
     #[test]
     fn beside_a_strfry_in_a_container_somebody_is_assumed_unless_commits_are_to_be_large() {
         let command = StrfryCommand::by_words("docker exec -i relay strfry", PATIENCE).unwrap();
-        let is_awaited = |commits| Neighbours::new(commits, &command).limit().is_awaited;
+        let is_awaited = |commits| Neighbours::new(commits, &command, 0).limit().is_awaited;
         assert!(is_awaited(CommitTime::Considerate));
         assert!(!is_awaited(CommitTime::Bulk));
     }
@@ -162,8 +179,8 @@ mod tests {
     fn a_time_that_the_operator_names_holds_for_whole_commits() {
         let command = StrfryCommand::by_words("strfry", PATIENCE).unwrap();
         let longest = Duration::from_secs(5);
-        let limit = Neighbours::new(CommitTime::AtMost(longest), &command).limit();
+        let limit = Neighbours::new(CommitTime::AtMost(longest), &command, 0).limit();
         let first = FIRST_ALLOWANCE_BESIDE_RELAY;
-        assert_eq!(limit, CommitLimit { longest, first, is_awaited: true });
+        assert_eq!(limit, CommitLimit { longest, first, most: MOST_UNSETTLED, is_awaited: true });
     }
 }
