@@ -33,22 +33,49 @@ pub(super) fn free() -> u64 {
     machine.min(free_of_groups(&groups, Path::new("/sys/fs/cgroup")))
 }
 
-/// Linux, `cgroup-v2.rst`: the limit of each group from this process's own up to the root, less what
-/// the group has in use beside the pages of files.
+/// The files of a control group that tell its memory.
+struct Names {
+    limit: &'static str,
+    in_use: &'static str,
+    /// In `memory.stat`: of these bytes, those of files.
+    of_files: &'static str,
+}
+
+/// Linux, `cgroup-v1/memory.rst` and `cgroup-v2.rst`.
+const VERSION_1: Names = Names {
+    limit: "memory.limit_in_bytes",
+    in_use: "memory.usage_in_bytes",
+    of_files: "total_cache",
+};
+const VERSION_2: Names = Names { limit: "memory.max", in_use: "memory.current", of_files: "file" };
+
+/// What the control groups leave, from this process's own up to the root: the limit of each, less
+/// what it has in use beside the pages of files. Groups are lines of `/proc/self/cgroup`.
 fn free_of_groups(groups: &str, root: &Path) -> u64 {
-    let Some(own) = groups.lines().find_map(|line| line.strip_prefix("0::/")) else {
-        return u64::MAX;
-    };
-    let within = |group: &&Path| group.starts_with(root);
-    let own = root.join(own);
-    let free = own.ancestors().take_while(within).filter_map(|group| {
-        let read = |name| fs::read_to_string(group.join(name)).ok();
-        let limit: u64 = read("memory.max")?.trim().parse().ok()?;
-        let in_use: u64 = read("memory.current")?.trim().parse().ok()?;
-        let of_files = number_after(&read("memory.stat")?, "file").unwrap_or(0);
-        Some(limit.saturating_sub(in_use.saturating_sub(of_files)))
+    let free = groups.lines().filter_map(|line| {
+        let (_, line) = line.split_once(':')?;
+        let (controllers, own) = line.split_once(":/")?;
+        match controllers {
+            "" => free_of(root, own, &VERSION_2),
+            "memory" => free_of(&root.join("memory"), own, &VERSION_1),
+            _ => None,
+        }
     });
     free.min().unwrap_or(u64::MAX)
+}
+
+/// `None`: without a limit.
+fn free_of(root: &Path, own: &str, names: &Names) -> Option<u64> {
+    let own = root.join(own);
+    let groups = own.ancestors().take_while(|group| group.starts_with(root));
+    let free = groups.filter_map(|group| {
+        let read = |name| fs::read_to_string(group.join(name)).ok();
+        let limit: u64 = read(names.limit)?.trim().parse().ok()?;
+        let in_use: u64 = read(names.in_use)?.trim().parse().ok()?;
+        let of_files = number_after(&read("memory.stat")?, names.of_files).unwrap_or(0);
+        Some(limit.saturating_sub(in_use.saturating_sub(of_files)))
+    });
+    free.min()
 }
 
 /// The number behind this word, on the line that begins with it.
@@ -79,23 +106,29 @@ mod tests {
     #[test]
     fn the_tightest_group_counts_and_pages_of_files_are_free() {
         let root = tempfile::tempdir().unwrap();
-        let group = |name: &str, max: &str, current: &str, stat: &str| {
-            let directory = root.path().join(name);
+        let write = |group: &str, files: &[(&str, &str)]| {
+            let directory = root.path().join(group);
             fs::create_dir_all(&directory).unwrap();
-            for (file, text) in
-                [("memory.max", max), ("memory.current", current), ("memory.stat", stat)]
-            {
-                fs::write(directory.join(file), text).unwrap();
-            }
+            files.iter().for_each(|(name, text)| fs::write(directory.join(name), text).unwrap());
         };
-        group("a", "1000\n", "900\n", "anon 100\nfile 700\nfile_dirty 9\n");
-        group("a/b", "max\n", "500\n", "file 1\n");
+        let version_2 = |group: &str, max: &str, current: &str, stat: &str| {
+            let files = [("memory.max", max), ("memory.current", current), ("memory.stat", stat)];
+            write(group, &files);
+        };
         let free = |groups| free_of_groups(groups, root.path());
+        version_2("a", "1000\n", "900\n", "anon 100\nfile 700\nfile_dirty 9\n");
+        version_2("a/b", "max\n", "500\n", "file 1\n");
         assert_eq!(free("0::/a/b\n"), 800);
-        group("a/b", "650\n", "500\n", "anon 300\nfile 200\n");
-        assert_eq!(free("1:name=x:/\n0::/a/b\n"), 350);
-        // Version 1, no such group, and none at all: nothing is known of a limit.
-        assert_eq!(free("4:memory:/a\n"), u64::MAX);
+        version_2("a/b", "650\n", "500\n", "anon 300\nfile 200\n");
+        assert_eq!(free("0::/a/b\n"), 350);
+        let version_1 = [
+            ("memory.limit_in_bytes", "300\n"),
+            ("memory.usage_in_bytes", "250\n"),
+            ("memory.stat", "cache 1\ntotal_cache 200\n"),
+        ];
+        write("memory/c", &version_1);
+        assert_eq!(free("8:pids:/\n4:memory:/c/d\n0::/a/b\n"), 250);
+        // No such group, and none at all: nothing is known of a limit.
         assert_eq!(free("0::/elsewhere\n"), u64::MAX);
         assert_eq!(free(""), u64::MAX);
     }
