@@ -161,7 +161,7 @@ impl PeerSession {
         Self { forged: Arc::clone(forged), ..self }
     }
 
-    /// What is dated later is [`Unwanted::TooNew`]; queries are to say so, too.
+    /// What is dated later is `Unwanted::TooNew`; queries are to say so, too.
     #[must_use]
     pub fn not_after(self, latest: u64) -> Self {
         Self { latest, ..self }
