@@ -82,6 +82,8 @@ pub struct Importer<'db, T> {
     form: Form,
     lanes: [Lane<T>; 2],
     spool: Spool,
+    /// Bytes of texts that strfry's memory has room for.
+    most_bytes: usize,
     neighbours: Neighbours,
     /// Bytes that children which have ended made the disk write.
     bytes_written: Option<u64>,
@@ -117,7 +119,8 @@ impl<'db, T> Importer<'db, T> {
         stop: Stop,
         settled: impl FnMut(Settled<T>) + 'db,
     ) -> Self {
-        let mut neighbours = Neighbours::new(window.commits, &command, memory::free());
+        let free = memory::free();
+        let mut neighbours = Neighbours::new(window.commits, &command, free);
         neighbours.look(db);
         let limit = neighbours.limit();
         Self {
@@ -128,6 +131,7 @@ impl<'db, T> Importer<'db, T> {
             form,
             lanes: [Form::Fried, Form::Plain].map(|form| Lane::new(form, Allowance::new(limit))),
             spool: Spool::new(window.spool),
+            most_bytes: memory::texts_that_fit(free),
             neighbours,
             bytes_written: None,
             rejections: Vec::new(),
@@ -240,6 +244,7 @@ impl<'db, T> Importer<'db, T> {
         unsettled >= MOST_UNSETTLED
             || self.lanes.iter().any(Lane::is_full)
             || self.spool.is_full()
+            || self.spool.bytes() >= self.most_bytes
             // Until it is known that strfry writes into this database.
             || (self.imported == 0 && self.spool.bytes() >= FIRST_BYTES)
     }

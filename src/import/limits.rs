@@ -47,7 +47,7 @@ pub const WRITE_BUFFER: usize = 64 << 10;
 
 /// Most events that have been given to strfry, or wait for it, and are not settled. So many heads of
 /// events take 16 MiB.
-pub const MOST_UNSETTLED: usize = 4 << 15;
+pub const MOST_UNSETTLED: usize = 1 << 17;
 
 /// Most events that strfry commits together (`--write-batch`): as many as it is given
 /// ([`FIRST_ALLOWANCE`]).

@@ -7,7 +7,8 @@ use std::fs;
 use std::path::Path;
 
 use super::limits::{
-    DIRTY_BYTES, DIRTY_BYTES_PER_EVENT, LEAST_ALLOWANCE, MOST_UNSETTLED, SPOOL_PIECE, SPOOL_PIECES,
+    DIRTY_BYTES, DIRTY_BYTES_PER_EVENT, FIRST_BYTES, LEAST_ALLOWANCE, MOST_UNSETTLED, SPOOL_PIECE,
+    SPOOL_PIECES,
 };
 
 /// How many events strfry may hold beside a database of so many bytes, if so many bytes of memory
@@ -21,6 +22,12 @@ pub(super) fn events_that_fit(free: u64, database: u64) -> usize {
     }
     let events = usize::try_from(free / 2 / DIRTY_BYTES_PER_EVENT).unwrap_or(usize::MAX);
     events.clamp(LEAST_ALLOWANCE, MOST_UNSETTLED)
+}
+
+/// How many bytes of events' texts may be unsettled then: strfry holds each in its memory, and again
+/// in the pages that a commit changes.
+pub(super) fn texts_that_fit(free: u64) -> usize {
+    usize::try_from(free / 4).unwrap_or(usize::MAX).max(FIRST_BYTES)
 }
 
 /// Bytes of memory that this process and what it starts can still take; what only keeps files at
@@ -101,6 +108,9 @@ mod tests {
         assert_eq!(events_that_fit(800 * MIB, 8 << 30), 10_240);
         assert_eq!(events_that_fit(400 * MIB, 8 << 30), 5_120);
         assert_eq!(events_that_fit(0, 0), LEAST_ALLOWANCE);
+        // And no more of large ones than of ordinary ones.
+        assert_eq!(texts_that_fit(400 * MIB), 100 << 20);
+        assert_eq!(texts_that_fit(0), FIRST_BYTES);
     }
 
     #[test]
