@@ -1,6 +1,7 @@
 //! 200,000 new events into large databases: seconds, bytes that strfry writes, and own memory, beside
 //! `strfry import` of the same file; alone, and beside a relay to whose clients it matters how long an
-//! event waits for its OK. And such a database filled from nothing. Prints the tables of
+//! event waits for its OK. And such a database filled from nothing. Before each run memory is filled
+//! with file pages, as on a machine that has run for some time. Prints the tables of
 //! `docs/growth.md`. Needs the strfry that `STRFRY_BIN` names.
 //!
 //! `LARGE=1000000,5000000` says into which databases, `FILL=1000000` how many events fill one. Each
@@ -9,7 +10,7 @@
 mod support;
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Write};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -163,6 +164,7 @@ fn node(strfry: &Path, before: Option<&Path>) -> TempDir {
     let node = tempfile::tempdir_in(parent).unwrap();
     let directory = node.path().join("strfry");
     fs::create_dir_all(directory.join("strfry-db")).unwrap();
+    fill_memory(&node.path().join("nothing"));
     if let Some(before) = before {
         fs::copy(before.join("data.mdb"), directory.join("strfry-db/data.mdb")).unwrap();
     }
@@ -174,6 +176,17 @@ fn node(strfry: &Path, before: Option<&Path>) -> TempDir {
     assert!(initialise.status().unwrap().success());
     rustix::fs::sync();
     node
+}
+
+/// Fills all memory with pages of a file of nothing, which takes no room on the disk: so it is full of
+/// file pages on a machine that has run for some time. The host of a virtual machine takes back what
+/// is free, and gives it again five times as slowly as memory is else; that would be measured.
+fn fill_memory(file: &Path) {
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap();
+    let kib: u64 = meminfo.split_ascii_whitespace().nth(1).unwrap().parse().unwrap();
+    File::create(file).unwrap().set_len(kib << 10).unwrap();
+    let mut pages = BufReader::with_capacity(1 << 20, File::open(file).unwrap());
+    io::copy(&mut pages, &mut io::sink()).unwrap();
 }
 
 /// Somebody who publishes through the relay, and waits for each OK.
