@@ -122,7 +122,7 @@ impl<'db, T> Importer<'db, T> {
         let free = memory::free();
         let mut neighbours = Neighbours::new(window.commits, &command, free);
         neighbours.look(db);
-        let limit = neighbours.limit();
+        let limit = neighbours.limit(1);
         Self {
             settled: Box::new(settled),
             db,
@@ -173,11 +173,11 @@ impl<'db, T> Importer<'db, T> {
 
     /// Gives strfry an event. The event is remembered whatever happens.
     fn give(&mut self, number: usize, event: StoredEvent, tag: T) -> Result<(), ImportError> {
-        let lane = &mut self.lanes[number];
-        let started = match lane.child {
+        let started = match self.lanes[number].child {
             Some(_) => Ok(()),
-            None => lane.start(&self.command),
+            None => self.start_child(number),
         };
+        let lane = &mut self.lanes[number];
         let is_full = lane.child.as_mut().is_some_and(|child| child.push(&event));
         let given = self.remember_event(event, tag);
         self.lanes[number].note_given(given);
@@ -210,7 +210,7 @@ impl<'db, T> Importer<'db, T> {
             return Ok(());
         }
         if lane.child.is_none() {
-            lane.start(&self.command)?;
+            self.start_child(number)?;
         }
         let given = self.lanes[number].waiting.take(room).into();
         match self.give_again(number, given) {
@@ -498,9 +498,8 @@ impl<'db, T> Importer<'db, T> {
     }
 
     fn write_unconfirmed_again(&mut self, number: usize) -> Result<(), ImportError> {
-        let lane = &mut self.lanes[number];
-        lane.start(&self.command)?;
-        let given = std::mem::take(&mut lane.unconfirmed);
+        self.start_child(number)?;
+        let given = std::mem::take(&mut self.lanes[number].unconfirmed);
         self.give_again(number, given)
     }
 
@@ -637,8 +636,19 @@ impl<'db, T> Importer<'db, T> {
         }
         commits.into_iter().for_each(|commit| lane.allowance.note_commit(commit));
         self.notices.extend(self.neighbours.look(self.db));
-        let limit = self.neighbours.limit();
+        self.limit_commits();
+    }
+
+    fn limit_commits(&mut self) {
+        let children = self.lanes.iter().filter(|lane| lane.child.is_some()).count();
+        let limit = self.neighbours.limit(children);
         self.lanes.iter_mut().for_each(|lane| lane.allowance.limit(limit));
+    }
+
+    fn start_child(&mut self, number: usize) -> Result<(), ImportError> {
+        self.lanes[number].start(&self.command)?;
+        self.limit_commits();
+        Ok(())
     }
 
     /// If strfry claims to have taken events and none is there, it is given no more.

@@ -45,8 +45,8 @@ pub(super) struct Neighbours {
     unhurried: Duration,
     /// Bytes of memory that were free before strfry was started.
     free: u64,
-    /// Events that strfry's memory has room for.
-    most: usize,
+    /// Bytes of the database.
+    database: u64,
     /// Who was there at the first look.
     at_first: Option<Vec<u32>>,
     /// Somebody was there then whose PID cannot be told.
@@ -64,7 +64,7 @@ impl Neighbours {
             sees: command.is_local(),
             unhurried: command.patience / PATIENCE_PER_COMMIT,
             free,
-            most: MOST_UNSETTLED,
+            database: 0,
             at_first: None,
             unseen: false,
             wait: commits == CommitTime::Considerate,
@@ -74,8 +74,7 @@ impl Neighbours {
 
     /// Looks who is there beside this process and what it has started. Returns what is to be told.
     pub(super) fn look(&mut self, db: &StrfryDb) -> Option<String> {
-        let database = db.directory().join("data.mdb").metadata().map_or(0, |file| file.len());
-        self.most = memory::events_that_fit(self.free, database);
+        self.database = db.directory().join("data.mdb").metadata().map_or(0, |file| file.len());
         if !self.sees || matches!(self.commits, CommitTime::AtMost(_)) {
             return None;
         }
@@ -106,11 +105,14 @@ impl Neighbours {
         ))
     }
 
-    pub(super) fn limit(&self) -> CommitLimit {
+    /// For each of so many strfrys of ours, which share what memory is free.
+    pub(super) fn limit(&self, strfrys: usize) -> CommitLimit {
+        let share = self.free / strfrys.max(1) as u64;
+        let most = memory::events_that_fit(share, self.database);
         let awaited = |longest: Duration| CommitLimit {
             longest: longest.min(self.unhurried),
             first: FIRST_ALLOWANCE_BESIDE_RELAY,
-            most: self.most,
+            most,
             is_awaited: true,
         };
         match self.commits {
@@ -119,7 +121,7 @@ impl Neighbours {
             _ => CommitLimit {
                 longest: self.unhurried,
                 first: FIRST_ALLOWANCE,
-                most: self.most,
+                most,
                 is_awaited: false,
             },
         }
@@ -166,11 +168,20 @@ mod tests {
         child.wait().unwrap();
     }
 
+    #[test]
+    fn two_strfrys_share_what_memory_is_free() {
+        let command = StrfryCommand::by_words("strfry", PATIENCE).unwrap();
+        let mut neighbours = Neighbours::new(CommitTime::Considerate, &command, 800 << 20);
+        neighbours.database = 8 << 30;
+        let most = |strfrys| neighbours.limit(strfrys).most;
+        assert_eq!([most(0), most(1), most(2)], [10_240, 10_240, 5_120]);
+    }
+
     /// It would take its own strfry for somebody else.
     #[test]
     fn beside_a_strfry_in_a_container_somebody_is_assumed_unless_commits_are_to_be_large() {
         let command = StrfryCommand::by_words("docker exec -i relay strfry", PATIENCE).unwrap();
-        let is_awaited = |commits| Neighbours::new(commits, &command, 0).limit().is_awaited;
+        let is_awaited = |commits| Neighbours::new(commits, &command, 0).limit(1).is_awaited;
         assert!(is_awaited(CommitTime::Considerate));
         assert!(!is_awaited(CommitTime::Bulk));
     }
@@ -179,7 +190,7 @@ mod tests {
     fn a_time_that_the_operator_names_holds_for_whole_commits() {
         let command = StrfryCommand::by_words("strfry", PATIENCE).unwrap();
         let longest = Duration::from_secs(5);
-        let limit = Neighbours::new(CommitTime::AtMost(longest), &command, 0).limit();
+        let limit = Neighbours::new(CommitTime::AtMost(longest), &command, u64::MAX).limit(1);
         let first = FIRST_ALLOWANCE_BESIDE_RELAY;
         assert_eq!(limit, CommitLimit { longest, first, most: MOST_UNSETTLED, is_awaited: true });
     }
