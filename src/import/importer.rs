@@ -3,9 +3,10 @@
 //!
 //! Remembers a bounded number of unconfirmed events, their texts in a spool; beyond it, waits for
 //! strfry to commit. How many strfry may hold at once follows what its commits take; the others
-//! wait (`waiting`). A child that dies is replaced, with everything that it had not committed;
-//! `single_out` finds the events that kill each one that is given them.
+//! wait (`waiting`). A child that dies is replaced, with everything that it had not committed
+//! (`children`); `single_out` finds the events that kill each one that is given them.
 
+mod children;
 mod lane;
 mod settling;
 mod single_out;
@@ -13,29 +14,23 @@ mod waiting;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use super::allowance::Allowance;
-use super::child::{Form, ImportChild, ImportError};
+use super::child::{Form, ImportError};
 use super::child_log::{Claims, Quote};
 use super::command::StrfryCommand;
-use super::confirm;
 use super::encode::StoredEvent;
 use super::event_head::EventHead;
 use super::fate::Fate;
-use super::limits::{
-    EVENTS_CONFIRMED_AT_ONCE, EVENTS_PER_CONFIRMATION, EVENTS_TRIED, FIRST_BYTES, LAST_WORDS,
-    MOST_UNSETTLED, PATIENCE_AFTER_END_OF_INPUT, PATIENCE_AFTER_EXIT,
-};
+use super::limits::{EVENTS_PER_CONFIRMATION, FIRST_BYTES, MOST_UNSETTLED};
 use super::memory;
 use super::neighbours::{CommitTime, Neighbours};
 use super::spool::{Spool, Text};
-use super::watch::{Goal, Watch};
+use super::watch::Goal;
 use lane::Lane;
 use single_out::Suspect;
 
 use crate::node::EventLimits;
-use crate::nostr::EventId;
 use crate::stop::Stop;
 use crate::strfry_db::StrfryDb;
 
@@ -330,179 +325,6 @@ impl<'db, T> Importer<'db, T> {
         self.give_up_suspects();
     }
 
-    /// Ends both, and settles everything. Returns whether they write into another database.
-    fn end_children(&mut self) -> Result<Option<ImportError>, ImportError> {
-        for number in 0..self.lanes.len() {
-            while let Err(error) =
-                self.give_all_waiting(number).and_then(|()| self.end_child(number))
-            {
-                self.replace_child(number, error)?;
-            }
-        }
-        self.confirm_all()?;
-        // What a second child claims of the same events says less.
-        let claims = self.claims;
-        for number in 0..self.lanes.len() {
-            if !self.lanes[number].unconfirmed.is_empty() {
-                self.write_unconfirmed_again(number)?;
-                self.end_child(number)?;
-            }
-        }
-        self.confirm_all()?;
-        self.settle_the_rest();
-        let is_elsewhere = claims.some() && self.imported == 0 && self.missing > 0;
-        Ok(is_elsewhere.then(|| self.elsewhere(claims)))
-    }
-
-    fn end_child(&mut self, number: usize) -> Result<(), ImportError> {
-        // All of it must have been read: an end of input alone would hide that it was not.
-        self.wait(number, Goal::Written)?;
-        self.wait(number, Goal::Read)?;
-        if let Some(child) = &mut self.lanes[number].child {
-            child.end_input();
-        }
-        self.wait(number, Goal::Exit)?;
-        let Some(child) = self.lanes[number].child.take() else { return Ok(()) };
-        self.remember(&child);
-        match child.reap()? {
-            status if status.success() => Ok(()),
-            status => Err(ImportError::Died { status, log: self.last_words.clone() }),
-        }
-    }
-
-    /// Waits until the child of this lane, if there is one, is so far. After an error of strfry's
-    /// it has ended.
-    fn wait(&mut self, number: usize, goal: Goal) -> Result<(), ImportError> {
-        self.wait_with(number, goal, self.command.patience)
-    }
-
-    fn wait_with(
-        &mut self,
-        number: usize,
-        goal: Goal,
-        patience: Duration,
-    ) -> Result<(), ImportError> {
-        let mut watch = Watch::new(patience);
-        loop {
-            let Some(child) = &mut self.lanes[number].child else { return Ok(()) };
-            if goal.is_reached(child) {
-                return Ok(());
-            }
-            watch.note_read(child.bytes_read());
-            let has_exited = child.has_exited();
-            if has_exited && goal != Goal::Exit && (child.is_deaf() || child.log.has_ended()) {
-                return Err(self.ended_early(number));
-            }
-            if self.stop.is_overdue() {
-                self.end_by_force(number);
-                return Err(ImportError::Stopped { log: self.last_words.clone() });
-            }
-            if watch.is_time_to_look() && self.settle_what_is_there(number)? > 0 {
-                watch.note_progress();
-                if matches!(goal, Goal::Through(_)) {
-                    return Ok(());
-                }
-            }
-            let left = if has_exited { patience.min(PATIENCE_AFTER_EXIT) } else { patience };
-            if watch.quiet() >= left {
-                return match (goal, has_exited) {
-                    (Goal::Exit, true) => Ok(()),
-                    (_, true) => Err(self.ended_early(number)),
-                    (_, false) => Err(self.give_up(number, goal, patience)),
-                };
-            }
-            if let Some(child) = &self.lanes[number].child {
-                watch.rest(goal, child);
-            }
-        }
-    }
-
-    /// The child has exited, and nothing takes the rest of its input.
-    fn ended_early(&mut self, number: usize) -> ImportError {
-        let Some(child) = self.lanes[number].child.take() else { return ImportError::Panicked };
-        child.log.wait_for_end(LAST_WORDS);
-        self.remember(&child);
-        let (unread, has_read) = (child.unread(), child.bytes_read() > 0);
-        let log = self.last_words.clone();
-        match child.reap() {
-            Ok(status) if status.success() => {
-                ImportError::EndedEarly { status, unread, has_read, log }
-            }
-            Ok(status) => ImportError::Died { status, log },
-            Err(error) => error,
-        }
-    }
-
-    /// It hangs. The end of its input and more patience come before force: it may still wait for
-    /// the database's lock, and commit.
-    fn give_up(&mut self, number: usize, goal: Goal, patience: Duration) -> ImportError {
-        let Some(child) = &mut self.lanes[number].child else { return ImportError::Panicked };
-        let has_read = child.bytes_read() > 0;
-        if goal != Goal::Exit {
-            child.end_input();
-            let more = patience.min(PATIENCE_AFTER_END_OF_INPUT);
-            if let Err(stopped @ ImportError::Stopped { .. }) =
-                self.wait_with(number, Goal::Exit, more)
-            {
-                return stopped;
-            }
-        }
-        self.end_by_force(number);
-        let log = self.last_words.clone();
-        ImportError::Hung { seconds: patience.as_secs(), has_read, log }
-    }
-
-    /// Ends what still runs of this lane's child.
-    fn end_by_force(&mut self, number: usize) {
-        if let Some(mut child) = self.lanes[number].child.take() {
-            child.kill();
-            self.remember(&child);
-        }
-    }
-
-    /// What a child that ends has said.
-    fn remember(&mut self, child: &ImportChild) {
-        self.rejections.extend(child.log.rejections());
-        self.claims = self.claims.and(child.log.claims());
-        self.last_words = child.log.quote();
-        if let Some(bytes) = child.bytes_written() {
-            self.bytes_written = Some(self.bytes_written.unwrap_or(0).saturating_add(bytes));
-        }
-    }
-
-    /// The first one that ends too early may have done so by chance, and another gets all that is
-    /// left. From the second death on the events that kill strfry are looked for.
-    fn replace_child(&mut self, number: usize, error: ImportError) -> Result<(), ImportError> {
-        let has_died = matches!(error, ImportError::Died { .. });
-        self.deaths += u32::from(has_died);
-        let may_be_chance =
-            has_died || matches!(error, ImportError::EndedEarly { .. } | ImportError::Hung { .. });
-        if self.has_replaced {
-            return if has_died { self.single_out(number, error) } else { Err(error) };
-        }
-        if !may_be_chance {
-            return Err(error);
-        }
-        self.has_replaced = true;
-        self.confirm_all()?;
-        if self.lanes[number].unconfirmed.is_empty() {
-            // All that it was given is there, however it ended.
-            self.troubles.push(error.to_string());
-            return Ok(());
-        }
-        self.troubles.push(format!("strfry had to be started again: {error}"));
-        match self.write_unconfirmed_again(number) {
-            Err(again) => self.replace_child(number, again),
-            Ok(()) => Ok(()),
-        }
-    }
-
-    fn write_unconfirmed_again(&mut self, number: usize) -> Result<(), ImportError> {
-        self.start_child(number)?;
-        let given = std::mem::take(&mut self.lanes[number].unconfirmed);
-        self.give_again(number, given)
-    }
-
     /// Gives strfry events that are remembered, one by one: those that it commits meanwhile are
     /// settled. After an error they all count as given.
     fn give_again(
@@ -575,57 +397,6 @@ impl<'db, T> Importer<'db, T> {
         }
     }
 
-    /// Settles those of a lane's events that are in the database, whatever strfry says of them.
-    /// Returns how many.
-    fn settle_what_is_there(&mut self, number: usize) -> Result<u64, ImportError> {
-        let all = &self.lanes[number].unconfirmed;
-        // If none of these is there, none of the others is: it commits them in their order.
-        let step = (all.len() / EVENTS_TRIED).max(1);
-        let tried: Vec<EventId> = all.iter().step_by(step).map(|given| given.head.id()).collect();
-        if !self.db.contains_each(&tried)?.contains(&true) {
-            return Ok(0);
-        }
-        let mut count = 0;
-        let mut left = self.lanes[number].unconfirmed.len();
-        while left > 0 {
-            let lane = &mut self.lanes[number];
-            let some = lane.unconfirmed.drain(..left.min(EVENTS_CONFIRMED_AT_ONCE)).collect();
-            left = left.saturating_sub(EVENTS_CONFIRMED_AT_ONCE);
-            let (there, rest) = self.split_off_what_is_there(some)?;
-            count += there.len() as u64;
-            self.settle_as(there, |_| Fate::Imported);
-            // Once through, all are in their order again.
-            self.lanes[number].unconfirmed.extend(rest);
-        }
-        let lane = &mut self.lanes[number];
-        // strfry counts them, too, when it says how many it is through with.
-        lane.looked_up = lane.looked_up.saturating_add(count);
-        self.imported = self.imported.saturating_add(count);
-        Ok(count)
-    }
-
-    /// Looks up what strfry says that it is through with.
-    fn confirm_taken(&mut self) -> Result<(), ImportError> {
-        for number in 0..self.lanes.len() {
-            self.learn_from_commits(number);
-            let lane = &mut self.lanes[number];
-            let through = lane.child.as_ref().map_or(0, |child| child.log.through());
-            let count = usize::try_from(through.saturating_sub(lane.looked_up));
-            let count = count.unwrap_or(usize::MAX).min(lane.unconfirmed.len());
-            if count == lane.unconfirmed.len() {
-                lane.looked_up = through.max(lane.looked_up);
-            }
-            // Not all of a large commit at once, so that what is settled is handed on meanwhile.
-            let count = count.min(EVENTS_CONFIRMED_AT_ONCE);
-            lane.looked_up =
-                through.min(lane.looked_up.saturating_add(count as u64)).max(lane.looked_up);
-            let events: Vec<_> = lane.unconfirmed.drain(..count).collect();
-            let unexplained = self.confirm(events)?;
-            self.lanes[number].unexplained.extend(unexplained);
-        }
-        self.refuse_elsewhere()
-    }
-
     /// How long its commits take, and whether somebody waits for them.
     fn learn_from_commits(&mut self, number: usize) {
         let lane = &mut self.lanes[number];
@@ -643,53 +414,5 @@ impl<'db, T> Importer<'db, T> {
         let children = self.lanes.iter().filter(|lane| lane.child.is_some()).count();
         let limit = self.neighbours.limit(children);
         self.lanes.iter_mut().for_each(|lane| lane.allowance.limit(limit));
-    }
-
-    fn start_child(&mut self, number: usize) -> Result<(), ImportError> {
-        self.lanes[number].start(&self.command)?;
-        self.limit_commits();
-        Ok(())
-    }
-
-    /// If strfry claims to have taken events and none is there, it is given no more.
-    fn refuse_elsewhere(&self) -> Result<(), ImportError> {
-        let is_missing = |given: &Given<T>| confirm::unexplained(&given.head) == Fate::NotConfirmed;
-        if self.imported > 0 || !self.lanes.iter().any(|it| it.unexplained.iter().any(is_missing)) {
-            return Ok(());
-        }
-        let children = self.lanes.iter().filter_map(|lane| lane.child.as_ref());
-        let claims = children.map(|child| child.log.claims()).fold(self.claims, Claims::and);
-        if claims.some() { Err(self.elsewhere(claims)) } else { Ok(()) }
-    }
-
-    fn elsewhere(&self, claims: Claims) -> ImportError {
-        ImportError::Elsewhere {
-            added: claims.added,
-            dups: claims.dups,
-            db: self.db.directory().to_owned(),
-            what_to_check: self.command.what_to_check(),
-        }
-    }
-
-    /// Looks up everything; what the database does not explain can be written again.
-    fn confirm_all(&mut self) -> Result<(), ImportError> {
-        for number in 0..self.lanes.len() {
-            let lane = &mut self.lanes[number];
-            let unconfirmed = std::mem::take(&mut lane.unconfirmed);
-            // A child that is still there goes on with what it was given, in its order.
-            let (mut events, kept) = match lane.child {
-                None => (Vec::from(unconfirmed), VecDeque::new()),
-                Some(_) => (Vec::new(), unconfirmed),
-            };
-            lane.unconfirmed = kept;
-            events.append(&mut lane.unexplained);
-            let unexplained = self.confirm(events)?;
-            let lane = &mut self.lanes[number];
-            match lane.child {
-                None => lane.unconfirmed = unexplained.into(),
-                Some(_) => lane.unexplained = unexplained,
-            }
-        }
-        Ok(())
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::command::StrfryCommand;
 use super::limits::{
-    COMMIT_TIME, FIRST_ALLOWANCE, FIRST_ALLOWANCE_BESIDE_RELAY, MOST_UNSETTLED, PATIENCE_PER_COMMIT,
+    COMMIT_TIME, FIRST_ALLOWANCE, FIRST_ALLOWANCE_BESIDE_RELAY, PATIENCE_PER_COMMIT,
 };
 use super::memory;
 use crate::strfry_db::StrfryDb;
@@ -156,7 +156,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::import::limits::PATIENCE;
+    use crate::import::limits::{MOST_UNSETTLED, PATIENCE};
 
     #[test]
     fn what_we_have_started_is_ours_and_whoever_started_us_is_not() {
