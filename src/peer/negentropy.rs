@@ -5,32 +5,29 @@
 //! Knows neither pages nor how ids are fetched, and no connection: it says what to send and is told
 //! what came.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+mod controls;
+mod overviews;
+
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
-use super::fingerprints::Fingerprints;
 use super::host::{LocalError, Opening};
 use super::item_set::ItemSet;
 use super::limits::{
-    BLIND_COMPARISONS, COMPARISONS, CONTROL_AUTHORS, IDS_FOR_COMPARING_IN_PARALLEL,
-    IDS_OF_ONE_PEER, ITEMS_COMPARED, LOOK_FOR_ROOM, OVERVIEW_QUERIES, PARTS_WAITING, SHORT_WINDOW,
-    SPLITS,
+    BLIND_COMPARISONS, COMPARISONS, IDS_FOR_COMPARING_IN_PARALLEL, IDS_OF_ONE_PEER, ITEMS_COMPARED,
+    LOOK_FOR_ROOM, PARTS_WAITING, SHORT_WINDOW, SPLITS,
 };
 use super::message;
-use super::overview::{Shown, Time, everything, time_of};
+use super::overview::{Time, time_of};
 use super::peer_limits::{Comparing, PeerLimits};
 use super::reconcile::{Reconciliation, split};
 use super::want_list::Member;
-use crate::nostr::{EventId, Filter, Pubkey, kind};
-
-/// So many comparisons are tried of what is here, to see whether a peer compares truly.
-const CONTROLS: usize = 2;
-
-/// Most authors have published these, and relays keep the latest of each.
-const LASTING_KINDS: [u64; 2] = [kind::PROFILE, kind::RELAY_LIST];
+use crate::nostr::{EventId, Filter};
+use controls::CONTROLS;
+use overviews::Overviews;
 
 /// The queries of one fetch that are compared.
 #[derive(Debug, Default)]
@@ -55,17 +52,6 @@ pub(super) struct Negentropy {
     /// Control comparisons that have been made, or cannot be.
     controls: usize,
     overviews: Overviews,
-}
-
-/// Overviews of the time that many queries are about; one at a time.
-#[derive(Debug, Default)]
-struct Overviews {
-    /// Times of which there has been one, or is to be none.
-    done: HashSet<Time>,
-    /// What is here, while the peer is asked.
-    here: Fingerprints,
-    /// What one has shown, until a sample tells whether that is true.
-    shown: Option<Shown>,
 }
 
 /// A second comparison of everything, for what the peer named and did not give: an event may be gone
@@ -183,28 +169,6 @@ impl Negentropy {
         let waits = self.has_open_overview();
         let next = self.waiting.front().filter(|query| !waits || query.purpose != Purpose::Fetch);
         next.filter(|_| may).map(Query::look_up)
-    }
-
-    /// Before the first of many queries about one time, an overview of that time, if the peer keeps
-    /// what it takes to answer that at once.
-    fn plan_overview(&mut self, limits: &PeerLimits) {
-        if !limits.keeps_trees || self.has_open_overview() {
-            return;
-        }
-        let first = self.waiting.front().filter(|query| query.purpose == Purpose::Fetch);
-        let Some(time) = first.map(|query| time_of(&query.filter)) else { return };
-        if self.overviews.done.insert(time) {
-            let about_it = self.waiting.iter().filter(|query| query.is_about(time)).count();
-            if about_it >= OVERVIEW_QUERIES {
-                let filter = everything(time).into();
-                self.waiting.push_front(Query::new(filter, Purpose::Overview));
-            }
-        }
-    }
-
-    /// What an overview shows is waited for.
-    fn has_open_overview(&self) -> bool {
-        self.open.iter().any(|it| matches!(it.purpose, Purpose::Overview | Purpose::Sample))
     }
 
     /// Until when there is no room here for another comparison.
@@ -396,73 +360,6 @@ impl Negentropy {
         Round { needed: round.needed, send, page: None }
     }
 
-    /// Until the peer has shown something, or that it has nothing.
-    fn go_on_with_control(&mut self, open: OpenComparison, next: Option<Vec<u8>>) -> Round {
-        let held = next.filter(|_| !self.has_something);
-        let send = held.is_none().then(|| message::neg_close(&open.subscription));
-        if held.is_some() {
-            self.open.push(OpenComparison { held, ..open });
-        }
-        Round { send, ..Round::default() }
-    }
-
-    /// An answer to an overview. If much is the same on both sides, a sample is to tell whether that
-    /// is true.
-    fn see_overview(
-        &mut self,
-        open: &OpenComparison,
-        payload: &str,
-        limits: &mut PeerLimits,
-    ) -> Round {
-        let here = std::mem::take(&mut self.overviews.here);
-        let time = time_of(open.comparison.filter());
-        let shown = hex::decode(payload).ok().and_then(|it| Shown::by(&it, time, &here));
-        let first = self.waiting.iter().find(|query| query.is_about(time));
-        if let (Some(shown), Some(first)) = (shown, first) {
-            limits.comparing = Comparing::Works;
-            let sample = shown.sample(&first.filter).into();
-            self.waiting.push_front(Query::new(sample, Purpose::Sample));
-            self.overviews.shown = Some(shown);
-        }
-        Round { send: Some(message::neg_close(&open.subscription)), ..Round::default() }
-    }
-
-    /// An answer to a sample: if nothing differs in it, what the overview has shown to be the same is
-    /// not compared any more.
-    fn see_sample(
-        &mut self,
-        mut open: OpenComparison,
-        payload: &str,
-        limits: &mut PeerLimits,
-    ) -> Round {
-        let answer = hex::decode(payload).unwrap_or_default();
-        let is_readable = !open.comparison.needs_items(&answer);
-        let round = is_readable.then(|| open.comparison.answer(&answer).ok()).flatten();
-        let shown = self.overviews.shown.take();
-        if let Some(shown) = shown.filter(|_| round.is_some_and(|round| round.is_equal())) {
-            // The overview was about something that is here, and it is there.
-            self.has_something = true;
-            limits.compares_truly = true;
-            self.leave_out(&shown);
-        }
-        Round { send: Some(message::neg_close(&open.subscription)), ..Round::default() }
-    }
-
-    /// Does not compare what an overview has shown to be the same.
-    fn leave_out(&mut self, shown: &Shown) {
-        for query in std::mem::take(&mut self.waiting) {
-            if !query.is_about(shown.time) {
-                self.waiting.push_back(query);
-            } else if let Some(rest) = shown.rest(&query.filter) {
-                self.overviews.done.insert(time_of(&rest));
-                self.waiting.push_back(Query::new(rest.into(), Purpose::Fetch));
-            } else {
-                self.ended += 1;
-                self.compared.push(Compared { filter: query.filter, has_named: false });
-            }
-        }
-    }
-
     /// There was no room for what an answer has brought: many came at once. The rest is found out
     /// again later; by then most of it has come from elsewhere. Returns what to send.
     pub(super) fn compare_again(&mut self, subscription: &str, filter: &Filter) -> Option<String> {
@@ -587,34 +484,6 @@ impl Negentropy {
         named
     }
 
-    /// Where no answer has shown that the peer has anything: compares profiles and the like of a few
-    /// authors, whenever they were published. A peer that is not seen to have any may compare with
-    /// an empty set, whatever it has. False: that has been done, or need not or cannot be.
-    pub(super) fn control(&mut self, limits: &PeerLimits) -> bool {
-        if limits.compares_truly || self.compared.is_empty() {
-            return false;
-        }
-        let compared: Vec<&Filter> =
-            self.compared.iter().map(|compared| &*compared.filter).collect();
-        let control = next_control(&mut self.controls, &compared);
-        let is_some = control.is_some();
-        self.waiting.extend(control);
-        is_some
-    }
-
-    /// The same, together with the first comparison, if nothing is here of that: it will probably
-    /// show nothing, and far away a round takes as long as all the rest.
-    fn control_early(&mut self, first: &Filter, limits: &PeerLimits) {
-        if limits.compares_truly || self.controls > 0 || !self.compared.is_empty() {
-            return;
-        }
-        let waiting = self.waiting.iter().map(|query| &*query.filter);
-        let all: Vec<&Filter> = std::iter::once(first).chain(waiting).collect();
-        if let Some(control) = next_control(&mut self.controls, &all) {
-            self.waiting.push_front(control);
-        }
-    }
-
     /// What was compared, if no answer has ever shown that the peer has anything; it is left to
     /// others to find out whether that is true.
     pub(super) fn take_doubtful(&mut self, limits: &PeerLimits) -> Vec<Filter> {
@@ -642,43 +511,6 @@ fn may_name_many(comparison: &Reconciliation) -> bool {
     let Filter { since, until, .. } = &**comparison.filter();
     let seconds = until.unwrap_or(u64::MAX).saturating_sub(since.unwrap_or(0));
     comparison.is_blind() && seconds > SHORT_WINDOW
-}
-
-/// The next control of what is compared that can be made, if `made` have been.
-fn next_control(made: &mut usize, compared: &[&Filter]) -> Option<Query> {
-    let is_lasting = |kind: &u64| LASTING_KINDS.contains(kind);
-    let is_public = |kind: &u64| ![kind::DIRECT_MESSAGE, kind::GIFT_WRAP].contains(kind);
-    while *made < CONTROLS {
-        *made += 1;
-        // Where nothing is here of the few that last, all kinds count.
-        let control = match *made {
-            1 => control_of(compared, is_lasting),
-            _ => control_of(compared, is_public),
-        };
-        if let Some(filter) = control {
-            return Some(Query::new(filter.into(), Purpose::Control));
-        }
-    }
-    None
-}
-
-/// A small comparison of what most authors have published and relays keep for good, without regard
-/// to time. `None`: that was not asked about.
-fn control_of(compared: &[&Filter], is_of_use: impl Fn(&u64) -> bool) -> Option<Filter> {
-    let asked = compared.iter().flat_map(|filter| filter.kinds.iter().flatten());
-    let kinds: BTreeSet<u64> = asked.copied().filter(is_of_use).collect();
-    let all = compared.iter().flat_map(|filter| filter.authors.iter().flatten());
-    let authors: BTreeSet<Pubkey> = all.copied().collect();
-    let step = authors.len().div_ceil(CONTROL_AUTHORS).max(1);
-    // Those of all queries: one author who is there is enough.
-    let authors: Vec<Pubkey> = authors.into_iter().step_by(step).collect();
-    let is_useful = !kinds.is_empty() && !authors.is_empty();
-    is_useful.then(|| Filter {
-        authors: Some(authors),
-        kinds: Some(kinds.into_iter().collect()),
-        until: compared.iter().filter_map(|filter| filter.until).max(),
-        ..Filter::default()
-    })
 }
 
 impl SecondLook {

@@ -3,8 +3,11 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::*;
+use crate::nostr::Pubkey;
 use crate::peer::fingerprints::Fingerprints;
-use crate::peer::limits::{IDS_WAITING, PARALLEL_COMPARISONS, PARALLEL_SUBSCRIPTIONS};
+use crate::peer::limits::{
+    IDS_WAITING, OVERVIEW_QUERIES, PARALLEL_COMPARISONS, PARALLEL_SUBSCRIPTIONS,
+};
 use crate::peer::pager::tests::filter_of;
 use crate::peer::want_list::WantList;
 

@@ -8,6 +8,8 @@
 //! Of a relay that gives the oldest first the same is asked with time turned round: inside, each
 //! second is as far from the end of time as it is from its beginning outside.
 
+mod page;
+
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
@@ -16,6 +18,8 @@ use crate::peer::limits::{
     EVENTS_IN_ONE_PAGE, FALLS, PAGES_IN_ONE_SECOND, SMALLEST_CAP, SMALLEST_PAGE_LIMIT,
 };
 use crate::peer::outcome::{Gap, GapReason};
+use page::Page;
+pub(super) use page::{PageEnd, PageOrder};
 
 /// A quarter of an id's length. Whoever makes up an event that shares it with another one hides only
 /// an event of its own.
@@ -145,109 +149,6 @@ pub(in crate::peer) struct LeftOut {
     pub(in crate::peer) last: bool,
     /// The other one.
     pub(in crate::peer) first: bool,
-}
-
-/// What the current page brought so far.
-#[derive(Debug, Default)]
-struct Page {
-    /// All that came.
-    came: usize,
-    /// Also those that are of no use: the relay's limit counts them.
-    events: usize,
-    new: usize,
-    /// Those beyond what the page is about.
-    beyond: usize,
-    newest: Option<u64>,
-    oldest: Option<u64>,
-    /// Whose events, and of which kinds, are in the oldest second.
-    in_oldest: HashSet<(Pubkey, u64)>,
-    /// How many events of the oldest second it holds.
-    of_oldest: usize,
-    /// In which order their authors and their kinds came.
-    authors: Turns<Pubkey>,
-    kinds: Turns<u64>,
-    /// An event is newer than the one before it.
-    has_risen: bool,
-    /// So many events are older than the one before them.
-    falls: usize,
-    latest: Option<u64>,
-    /// Whether some were not asked for or are no events.
-    strayed: bool,
-    /// Of no use for another reason.
-    passed: usize,
-}
-
-/// Whether events of one author, or of one kind, came before and after those of another.
-#[derive(Debug)]
-struct Turns<T> {
-    seen: HashSet<T>,
-    last: Option<T>,
-    is_interleaved: bool,
-}
-
-impl<T> Default for Turns<T> {
-    fn default() -> Self {
-        Self { seen: HashSet::new(), last: None, is_interleaved: false }
-    }
-}
-
-impl<T: Copy + Eq + Hash> Turns<T> {
-    fn note(&mut self, one: T) {
-        let is_again = !self.seen.insert(one);
-        self.is_interleaved |= is_again && self.last != Some(one);
-        self.last = Some(one);
-    }
-}
-
-/// What a page shows of the order in which a relay gives its events. Seconds are as they are inside:
-/// the nearest is the one that the relay is to give first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct PageOrder {
-    pub(super) order: Order,
-    pub(super) nearest: u64,
-    pub(super) farthest: u64,
-    /// So many events that are taken are nearer than the farthest second.
-    pub(super) nearer: usize,
-    /// So many are dated later than what is taken: a relay that gives them does not heed `until`.
-    pub(super) passed: usize,
-    pub(super) events: usize,
-    /// No event is farther than the one before it: the relay may give them the other way round.
-    pub(super) may_be_reversed: bool,
-}
-
-/// What the end of a page shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PageEnd {
-    GoesOn,
-    /// The relay leaves out these bounds. The page is to be asked for again.
-    LeavesOut(LeftOut),
-}
-
-impl Page {
-    fn note(&mut self, pubkey: &Pubkey, kind: u64, second: u64) {
-        self.events += 1;
-        self.newest = self.newest.max(Some(second));
-        self.authors.note(*pubkey);
-        self.kinds.note(kind);
-        if self.oldest.is_none_or(|oldest| second < oldest) {
-            self.oldest = Some(second);
-            self.in_oldest.clear();
-            self.of_oldest = 0;
-        }
-        if self.oldest == Some(second) {
-            self.in_oldest.insert((*pubkey, kind));
-            self.of_oldest += 1;
-        }
-        if let Some(before) = self.latest.replace(second) {
-            self.has_risen |= second > before;
-            self.falls += usize::from(second < before);
-        }
-    }
-
-    /// Whether the page brought nothing and may have left out what was asked for.
-    fn is_useless(&self) -> bool {
-        self.new == 0 && (self.strayed || self.passed >= SMALLEST_PAGE_LIMIT)
-    }
 }
 
 impl PagedQuery {
