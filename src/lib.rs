@@ -62,6 +62,7 @@
 
 pub mod backfill;
 pub mod cli;
+mod disk_room;
 pub mod doctor;
 pub mod files;
 #[cfg(test)]

@@ -3,10 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use indicatif::HumanBytes;
-use rustix::fs::statvfs;
-use rustix::io::Errno;
 
 use super::finding::{Check, Finding, Level, Trouble};
+use crate::disk_room::{NEARLY_FULL, Room, SCARCE};
 
 /// Below this much free space, or this many free files, something is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,10 +19,9 @@ pub struct Thresholds {
 }
 
 impl Default for Thresholds {
-    /// One batch of strfry's, with the pages that LMDB copies for it, takes some 50 MiB; a run of
-    /// a month for 500 pubkeys some 200 MiB; a run creates about ten files.
+    /// 100 MiB, 1 GiB; a run creates about ten files.
     fn default() -> Self {
-        Self { error: 100 << 20, warning: 1 << 30, files: 100 }
+        Self { error: NEARLY_FULL, warning: SCARCE, files: 100 }
     }
 }
 
@@ -36,21 +34,13 @@ pub enum Place {
     State(PathBuf),
 }
 
-/// What a file system has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Room {
-    bytes: u64,
-    /// `None`: it does not count files.
-    files: Option<u64>,
-}
-
 /// Looks how much room there is, for this user.
 pub fn disk(place: &Place, thresholds: &Thresholds) -> Finding {
     let (check, path) = match place {
         Place::Database(path) => (Check::DiskDatabase, path),
         Place::State(path) => (Check::DiskState, path),
     };
-    match room(path) {
+    match Room::of(path) {
         Ok(room) => judge(place, check, path, room, thresholds),
         Err(error) => {
             let found = format!("cannot look how much room there is: {error}");
@@ -80,24 +70,6 @@ fn judge(place: &Place, check: Check, path: &Path, room: Room, thresholds: &Thre
         }
     };
     Finding::of(check, level, path.display(), Trouble::new(found, remedy))
-}
-
-/// Of the file system on which this directory is, or would be.
-fn room(path: &Path) -> rustix::io::Result<Room> {
-    let mut at = path;
-    loop {
-        let there = if at.as_os_str().is_empty() { Path::new(".") } else { at };
-        match statvfs(there) {
-            Ok(found) => {
-                return Ok(Room {
-                    bytes: found.f_bavail.saturating_mul(found.f_frsize),
-                    files: (found.f_files > 0).then_some(found.f_favail),
-                });
-            }
-            Err(Errno::NOENT) => at = at.parent().ok_or(Errno::NOENT)?,
-            Err(error) => return Err(error),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::io::Read;
+use std::path::Path;
 use std::process::ChildStderr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -19,11 +20,16 @@ use super::limits::{
     LOG_BUFFER, LOG_LINE, LOG_POLL, LOG_REST, QUOTED_COLUMNS, QUOTED_LINES, REMEMBERED_COMMITS,
     REMEMBERED_REJECTIONS,
 };
+use crate::disk_room::{NEARLY_FULL, Room};
 use crate::report::clean_to;
 
 /// The last lines of strfry's log, for an error message; fit to be shown on a terminal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Quote(Vec<String>);
+pub struct Quote {
+    lines: Vec<String>,
+    /// That the disk of the database is nearly full.
+    disk: Option<String>,
+}
 
 /// strfry (1.0 and 1.1) says so if LMDB cannot note its PID in the lock file, because another process
 /// with this PID has it: that one runs in another PID namespace.
@@ -32,7 +38,7 @@ const PID_IS_TAKEN: &str = "mdb_txn_begin: Resource temporarily unavailable";
 impl Quote {
     /// What its words mean, if an operator cannot know that.
     pub(super) fn cause(&self) -> &'static str {
-        match self.0.iter().any(|line| line.contains(PID_IS_TAKEN)) {
+        match self.lines.iter().any(|line| line.contains(PID_IS_TAKEN)) {
             true => {
                 ", because a process in another container has its PID and reads the same database \
                  (start strfry in that container, as with docker exec, or let both share PIDs, as \
@@ -41,13 +47,32 @@ impl Quote {
             false => "",
         }
     }
+
+    /// What it says beside a database in this directory. strfry does not say that a disk is full:
+    /// LMDB calls it an input/output error.
+    pub(super) fn beside(self, db: &Path) -> Self {
+        match Room::of(db) {
+            Ok(Room { bytes, .. }) if bytes < NEARLY_FULL => self.with_room(db, bytes),
+            _ => self,
+        }
+    }
+
+    fn with_room(self, db: &Path, bytes: u64) -> Self {
+        let disk = format!(
+            "; the disk of {} has {} MiB free: make room there, and run it again",
+            db.display(),
+            bytes >> 20
+        );
+        Self { disk: Some(disk), ..self }
+    }
 }
 
 impl fmt::Display for Quote {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0.as_slice() {
-            [] => f.write_str(" and wrote nothing to its log"),
-            lines => write!(f, "; its last lines: {}", lines.join(" | ")),
+        let disk = self.disk.as_deref().unwrap_or_default();
+        match self.lines.as_slice() {
+            [] => write!(f, " and wrote nothing to its log{disk}"),
+            lines => write!(f, "{disk}; its last lines: {}", lines.join(" | ")),
         }
     }
 }
@@ -155,7 +180,7 @@ impl ChildLog {
 
     pub(super) fn quote(&self) -> Quote {
         let shown = |line: &String| clean_to(line, QUOTED_COLUMNS).into_owned();
-        Quote(self.lock().last_lines.iter().map(shown).collect())
+        Quote { lines: self.lock().last_lines.iter().map(shown).collect(), disk: None }
     }
 
     /// The last of the rejections, each from the words `Rejected event` on.
@@ -303,7 +328,8 @@ mod tests {
     #[test]
     fn what_a_taken_pid_means_is_said_before_strfrys_own_words() {
         let why = "  what():  mdb_txn_begin: Resource temporarily unavailable";
-        let quote = |line: &str| Quote(vec![line.to_owned(), "SIGABRT".to_owned()]);
+        let quote =
+            |line: &str| Quote { lines: vec![line.to_owned(), "SIGABRT".to_owned()], disk: None };
         let cause = quote(why).cause();
         assert!(
             cause.starts_with(", because a process in another container has its PID"),
@@ -378,5 +404,14 @@ mod tests {
             // A byte that is no UTF-8 becomes a character of three.
             prop_assert!(said.last_lines.iter().all(|line| line.len() <= 3 * LOG_LINE));
         }
+    }
+
+    #[test]
+    fn beside_a_full_disk_it_says_so_before_the_lines() {
+        let lines = vec!["mdb_txn_commit: Input/output error".to_owned()];
+        let quote = Quote { lines, disk: None }.with_room(Path::new("/srv/db"), 10_500_000);
+        let expected = "; the disk of /srv/db has 10 MiB free: make room there, and run it again; \
+                        its last lines: mdb_txn_commit: Input/output error";
+        assert_eq!(quote.to_string(), expected);
     }
 }

@@ -10,8 +10,11 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::PathBuf;
 
+use rustix::fs::fstatvfs;
+
 use super::encode::StoredEvent;
 use super::limits::{SPOOL_BUFFER, SPOOL_PIECE, SPOOL_PIECES, TEXTS_IN_MEMORY};
+use crate::disk_room::SCARCE;
 
 /// Where the text of an event is. Given back with [`Spool::forget`].
 #[derive(Debug)]
@@ -41,6 +44,8 @@ pub(super) struct Spool {
     held_bytes: usize,
     /// Of all texts.
     bytes: usize,
+    /// Up to here the disk is known to have room for the file.
+    room: u64,
     pieces: [Piece; SPOOL_PIECES],
     /// The piece that is being filled.
     current: usize,
@@ -53,6 +58,8 @@ struct Sizes {
     in_memory: usize,
     piece: usize,
     buffer: usize,
+    /// Bytes of the disk that stay free beside the file.
+    left_free: u64,
 }
 
 #[derive(Debug, Default, Clone, Copy)]
@@ -67,7 +74,7 @@ impl Spool {
     /// Nothing is made before it is needed.
     pub(super) fn new(directory: PathBuf) -> Self {
         let (in_memory, piece, buffer) = (TEXTS_IN_MEMORY, SPOOL_PIECE, SPOOL_BUFFER);
-        Self::with_sizes(directory, Sizes { in_memory, piece, buffer })
+        Self::with_sizes(directory, Sizes { in_memory, piece, buffer, left_free: SCARCE })
     }
 
     fn with_sizes(directory: PathBuf, sizes: Sizes) -> Self {
@@ -75,6 +82,7 @@ impl Spool {
             directory,
             sizes,
             bytes: 0,
+            room: 0,
             file: None,
             trouble: None,
             is_unusable: false,
@@ -204,6 +212,7 @@ impl Spool {
             return Ok(());
         }
         let start = self.offset(self.current, self.written());
+        let end = self.offset(self.current + 1, 0);
         let file = match self.file.take() {
             Some(file) => file,
             None => {
@@ -212,6 +221,10 @@ impl Spool {
             }
         };
         let file = self.file.insert(file);
+        if end > self.room {
+            need_room(file, self.sizes.left_free.saturating_add(end - self.room))?;
+            self.room = end;
+        }
         file.write_all_at(&self.buffer, start)?;
         self.buffer.clear();
         Ok(())
@@ -233,6 +246,15 @@ impl Spool {
     }
 }
 
+/// Whether the disk of this file has so many bytes free: it is strfry's first.
+fn need_room(file: &File, bytes: u64) -> io::Result<()> {
+    let found = fstatvfs(file)?;
+    match found.f_bavail.saturating_mul(found.f_frsize) < bytes {
+        true => Err(io::Error::new(io::ErrorKind::StorageFull, "its disk is nearly full")),
+        false => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -251,7 +273,7 @@ mod tests {
         StoredEvent::encode(&Event::parse(&text.to_string()).unwrap(), &limits).unwrap()
     }
 
-    const SMALL: Sizes = Sizes { in_memory: 5_000, piece: 12_000, buffer: 3_000 };
+    const SMALL: Sizes = Sizes { in_memory: 5_000, piece: 12_000, buffer: 3_000, left_free: 0 };
 
     #[derive(Debug, Clone)]
     enum Step {
@@ -302,12 +324,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn without_a_place_for_the_file_events_stay_in_memory_and_it_is_full_sooner() {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("file");
-        std::fs::write(&file, "").unwrap();
-        let mut spool = Spool::with_sizes(file.join("state"), SMALL);
+    /// Fills it; returns why there is no file.
+    fn fill(spool: &mut Spool) -> Option<String> {
         let mut kept = Vec::new();
         while !spool.is_full() {
             let number = kept.len();
@@ -316,9 +334,26 @@ mod tests {
         for (number, text) in kept.iter().enumerate() {
             assert_eq!(*spool.get(text).unwrap(), event(number, 1_000));
         }
-        assert!(kept.len() < 15, "{}", kept.len());
-        let trouble = spool.take_trouble().unwrap();
+        let trouble = spool.take_trouble();
+        assert_eq!((spool.take_trouble(), kept.len() < 15), (None, trouble.is_some()));
+        trouble
+    }
+
+    #[test]
+    fn without_a_place_for_the_file_events_stay_in_memory_and_it_is_full_sooner() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(fill(&mut Spool::with_sizes(directory.path().to_owned(), SMALL)), None);
+        let file = directory.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        let trouble = fill(&mut Spool::with_sizes(file.join("state"), SMALL)).unwrap();
         assert!(trouble.contains("state (Not a directory"), "{trouble}");
-        assert_eq!(spool.take_trouble(), None);
+    }
+
+    #[test]
+    fn a_disk_that_is_nearly_full_is_left_to_strfry() {
+        let directory = tempfile::tempdir().unwrap();
+        let sizes = Sizes { left_free: u64::MAX / 2, ..SMALL };
+        let trouble = fill(&mut Spool::with_sizes(directory.path().to_owned(), sizes)).unwrap();
+        assert!(trouble.contains(" (its disk is nearly full); strfry is given fewer"), "{trouble}");
     }
 }

@@ -21,6 +21,7 @@ use crate::cli::output::counted;
 use crate::cli::signals::{MEASURING, stop_on_signals};
 use crate::cli::values::duration;
 use crate::cli::wait::PROGRESS;
+use crate::disk_room::Room;
 use crate::files;
 use crate::node::old_script::{self, MAX_SCRIPT_BYTES};
 use crate::node::{Peer, PeerPolicy, explicit_peer};
@@ -222,10 +223,10 @@ fn need_room(parent: &Path, database: &Path) -> Result<()> {
         .with_context(|| format!("cannot read the database {}", data.display()))
         .or_cannot_run()?
         .len();
-    let room = rustix::fs::statvfs(parent)
+    let room = Room::of(parent)
         .with_context(|| format!("cannot use the directory {}", parent.display()))
         .or_usage()?;
-    let free = room.f_bavail.saturating_mul(room.f_frsize);
+    let free = room.bytes;
     let needed = size.saturating_mul(4);
     if free < needed {
         return Err(Failure::Usage(anyhow!(

@@ -148,7 +148,7 @@ impl<T> Importer<'_, T> {
     pub(super) fn remember(&mut self, child: &ImportChild) {
         self.rejections.extend(child.log.rejections());
         self.claims = self.claims.and(child.log.claims());
-        self.last_words = child.log.quote();
+        self.last_words = child.log.quote().beside(self.db.directory());
         if let Some(bytes) = child.bytes_written() {
             self.bytes_written = Some(self.bytes_written.unwrap_or(0).saturating_add(bytes));
         }
