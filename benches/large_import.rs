@@ -178,9 +178,9 @@ fn node(strfry: &Path, before: Option<&Path>) -> TempDir {
     node
 }
 
-/// Fills all memory with pages of a file of nothing, which takes no room on the disk: so it is full of
-/// file pages on a machine that has run for some time. The host of a virtual machine takes back what
-/// is free, and gives it again five times as slowly as memory is else; that would be measured.
+/// Fills memory with the pages of a sparse file, which takes no room on the disk, so that it is as full
+/// as on a machine that has run for some time. The host of a virtual machine takes back free memory,
+/// and hands it out again much more slowly than the guest uses its own again: that would be measured.
 fn fill_memory(file: &Path) {
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap();
     let kib: u64 = meminfo.split_ascii_whitespace().nth(1).unwrap().parse().unwrap();

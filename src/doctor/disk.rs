@@ -80,7 +80,7 @@ mod tests {
 
     fn judged(bytes: u64, files: Option<u64>) -> (Level, String) {
         let place = Place::Database("/d".into());
-        let room = Room { bytes, files };
+        let room = Room { bytes, files, file_system: 0 };
         let finding = judge(&place, Check::DiskDatabase, Path::new("/d"), room, &LIMITS);
         assert_eq!(finding.remedy.is_none(), finding.level == Level::Ok);
         (finding.level, finding.found)

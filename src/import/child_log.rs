@@ -23,11 +23,12 @@ use super::limits::{
 use crate::disk_room::{NEARLY_FULL, Room};
 use crate::report::clean_to;
 
-/// The last lines of strfry's log, for an error message; fit to be shown on a terminal.
+/// The last lines of strfry's log, and whether its disk was full, for an error message; fit to be shown
+/// on a terminal.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Quote {
     lines: Vec<String>,
-    /// That the disk of the database is nearly full.
+    /// What to say of the disk of the database, if that is nearly full.
     disk: Option<String>,
 }
 
@@ -48,22 +49,17 @@ impl Quote {
         }
     }
 
-    /// What it says beside a database in this directory. strfry does not say that a disk is full:
-    /// LMDB calls it an input/output error.
-    pub(super) fn beside(self, db: &Path) -> Self {
-        match Room::of(db) {
-            Ok(Room { bytes, .. }) if bytes < NEARLY_FULL => self.with_room(db, bytes),
-            _ => self,
-        }
+    /// Adds what is to be said of the disk of this database. strfry need not say that it is full: LMDB
+    /// calls a write that was cut short an input/output error.
+    pub(super) fn with_disk_of(self, db: &Path) -> Self {
+        self.with_room(db, Room::of(db).map_or(u64::MAX, |room| room.bytes))
     }
 
-    fn with_room(self, db: &Path, bytes: u64) -> Self {
-        let disk = format!(
-            "; the disk of {} has {} MiB free: make room there, and run it again",
-            db.display(),
-            bytes >> 20
-        );
-        Self { disk: Some(disk), ..self }
+    fn with_room(self, db: &Path, free: u64) -> Self {
+        let disk = (free < NEARLY_FULL).then(|| {
+            format!("; the disk of {} has {} MiB free: make room there", db.display(), free >> 20)
+        });
+        Self { disk, ..self }
     }
 }
 
@@ -407,11 +403,23 @@ mod tests {
     }
 
     #[test]
-    fn beside_a_full_disk_it_says_so_before_the_lines() {
-        let lines = vec!["mdb_txn_commit: Input/output error".to_owned()];
-        let quote = Quote { lines, disk: None }.with_room(Path::new("/srv/db"), 10_500_000);
-        let expected = "; the disk of /srv/db has 10 MiB free: make room there, and run it again; \
-                        its last lines: mdb_txn_commit: Input/output error";
-        assert_eq!(quote.to_string(), expected);
+    fn of_a_full_disk_it_is_said_before_the_lines() {
+        let quoted = |lines: &[&str], free| {
+            let lines = lines.iter().map(|&line| line.to_owned()).collect();
+            Quote { lines, disk: None }.with_room(Path::new("/srv/db"), free).to_string()
+        };
+        let why = ["mdb_txn_commit: Input/output error"];
+        let full = "; the disk of /srv/db has 10 MiB free: make room there";
+        let lines = "; its last lines: mdb_txn_commit: Input/output error";
+        assert_eq!(quoted(&why, 10_500_000), format!("{full}{lines}"));
+        assert_eq!(quoted(&[], 10_500_000), format!(" and wrote nothing to its log{full}"));
+        assert_eq!(quoted(&why, NEARLY_FULL), lines);
+    }
+
+    #[test]
+    fn the_disk_of_a_quote_is_that_of_the_database() {
+        // Nothing is ever free there.
+        let quote = Quote::default().with_disk_of(Path::new("/proc"));
+        assert!(quote.to_string().contains("; the disk of /proc has 0 MiB free"), "{quote}");
     }
 }

@@ -15,7 +15,6 @@ mod waiting;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 
-use super::allowance::Allowance;
 use super::child::{Form, ImportError};
 use super::child_log::{Claims, Quote};
 use super::command::StrfryCommand;
@@ -117,15 +116,15 @@ impl<'db, T> Importer<'db, T> {
         let free = memory::free();
         let mut neighbours = Neighbours::new(window.commits, &command, free);
         neighbours.look(db);
-        let limit = neighbours.limit(1);
+        let limit = neighbours.limit();
         Self {
             settled: Box::new(settled),
             db,
             command,
             limits,
             form,
-            lanes: [Form::Fried, Form::Plain].map(|form| Lane::new(form, Allowance::new(limit))),
-            spool: Spool::new(window.spool),
+            lanes: [Form::Fried, Form::Plain].map(|lane| Lane::new(lane, form, limit)),
+            spool: Spool::new(window.spool, db.directory()),
             most_bytes: memory::texts_that_fit(free),
             neighbours,
             bytes_written: None,
@@ -168,11 +167,11 @@ impl<'db, T> Importer<'db, T> {
 
     /// Gives strfry an event. The event is remembered whatever happens.
     fn give(&mut self, number: usize, event: StoredEvent, tag: T) -> Result<(), ImportError> {
-        let started = match self.lanes[number].child {
-            Some(_) => Ok(()),
-            None => self.start_child(number),
-        };
         let lane = &mut self.lanes[number];
+        let started = match lane.child {
+            Some(_) => Ok(()),
+            None => lane.start(&self.command),
+        };
         let is_full = lane.child.as_mut().is_some_and(|child| child.push(&event));
         let given = self.remember_event(event, tag);
         self.lanes[number].note_given(given);
@@ -205,7 +204,7 @@ impl<'db, T> Importer<'db, T> {
             return Ok(());
         }
         if lane.child.is_none() {
-            self.start_child(number)?;
+            lane.start(&self.command)?;
         }
         let given = self.lanes[number].waiting.take(room).into();
         match self.give_again(number, given) {
@@ -407,12 +406,7 @@ impl<'db, T> Importer<'db, T> {
         }
         commits.into_iter().for_each(|commit| lane.allowance.note_commit(commit));
         self.notices.extend(self.neighbours.look(self.db));
-        self.limit_commits();
-    }
-
-    fn limit_commits(&mut self) {
-        let children = self.lanes.iter().filter(|lane| lane.child.is_some()).count();
-        let limit = self.neighbours.limit(children);
-        self.lanes.iter_mut().for_each(|lane| lane.allowance.limit(limit));
+        let limit = self.neighbours.limit();
+        self.lanes.iter_mut().for_each(|lane| lane.limit(limit));
     }
 }

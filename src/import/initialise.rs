@@ -35,7 +35,7 @@ pub fn initialise(
     while !child.has_exited() {
         if stop.is_overdue() || Instant::now() >= deadline {
             child.kill();
-            let log = child.log.quote().beside(directory);
+            let log = child.log.quote().with_disk_of(directory);
             return Err(match stop.is_overdue() {
                 true => ImportError::Stopped { log },
                 false => {
@@ -47,7 +47,7 @@ pub fn initialise(
         thread::sleep(EXIT_POLL);
     }
     child.log.wait_for_end(LAST_WORDS);
-    let log = child.log.quote().beside(directory);
+    let log = child.log.quote().with_disk_of(directory);
     let status = child.reap()?;
     if !status.success() {
         return Err(ImportError::Died { status, log });

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::command::StrfryCommand;
 use super::limits::{
-    COMMIT_TIME, FIRST_ALLOWANCE, FIRST_ALLOWANCE_BESIDE_RELAY, PATIENCE_PER_COMMIT,
+    COMMIT_TIME, FIRST_ALLOWANCE, FIRST_ALLOWANCE_BESIDE_RELAY, MOST_UNSETTLED, PATIENCE_PER_COMMIT,
 };
 use super::memory;
 use crate::strfry_db::StrfryDb;
@@ -45,8 +45,8 @@ pub(super) struct Neighbours {
     unhurried: Duration,
     /// Bytes of memory that were free before strfry was started.
     free: u64,
-    /// Bytes of the database.
-    database: u64,
+    /// Events that strfry's memory has room for.
+    most: usize,
     /// Who was there at the first look.
     at_first: Option<Vec<u32>>,
     /// Somebody was there then whose PID cannot be told.
@@ -64,7 +64,7 @@ impl Neighbours {
             sees: command.is_local(),
             unhurried: command.patience / PATIENCE_PER_COMMIT,
             free,
-            database: 0,
+            most: MOST_UNSETTLED,
             at_first: None,
             unseen: false,
             wait: commits == CommitTime::Considerate,
@@ -74,7 +74,8 @@ impl Neighbours {
 
     /// Looks who is there beside this process and what it has started. Returns what is to be told.
     pub(super) fn look(&mut self, db: &StrfryDb) -> Option<String> {
-        self.database = db.directory().join("data.mdb").metadata().map_or(0, |file| file.len());
+        let database = db.directory().join("data.mdb").metadata().map_or(0, |file| file.len());
+        self.most = memory::events_that_fit(self.free, database);
         if !self.sees || matches!(self.commits, CommitTime::AtMost(_)) {
             return None;
         }
@@ -105,14 +106,11 @@ impl Neighbours {
         ))
     }
 
-    /// For each of so many strfrys of ours, which share what memory is free.
-    pub(super) fn limit(&self, strfrys: usize) -> CommitLimit {
-        let share = self.free / strfrys.max(1) as u64;
-        let most = memory::events_that_fit(share, self.database);
+    pub(super) fn limit(&self) -> CommitLimit {
         let awaited = |longest: Duration| CommitLimit {
             longest: longest.min(self.unhurried),
             first: FIRST_ALLOWANCE_BESIDE_RELAY,
-            most,
+            most: self.most,
             is_awaited: true,
         };
         match self.commits {
@@ -121,7 +119,7 @@ impl Neighbours {
             _ => CommitLimit {
                 longest: self.unhurried,
                 first: FIRST_ALLOWANCE,
-                most,
+                most: self.most,
                 is_awaited: false,
             },
         }
@@ -156,7 +154,7 @@ mod tests {
     use std::process::Command;
 
     use super::*;
-    use crate::import::limits::{MOST_UNSETTLED, PATIENCE};
+    use crate::import::limits::PATIENCE;
 
     #[test]
     fn what_we_have_started_is_ours_and_whoever_started_us_is_not() {
@@ -168,20 +166,11 @@ mod tests {
         child.wait().unwrap();
     }
 
-    #[test]
-    fn two_strfrys_share_what_memory_is_free() {
-        let command = StrfryCommand::by_words("strfry", PATIENCE).unwrap();
-        let mut neighbours = Neighbours::new(CommitTime::Considerate, &command, 800 << 20);
-        neighbours.database = 8 << 30;
-        let most = |strfrys| neighbours.limit(strfrys).most;
-        assert_eq!([most(0), most(1), most(2)], [10_240, 10_240, 5_120]);
-    }
-
     /// It would take its own strfry for somebody else.
     #[test]
     fn beside_a_strfry_in_a_container_somebody_is_assumed_unless_commits_are_to_be_large() {
         let command = StrfryCommand::by_words("docker exec -i relay strfry", PATIENCE).unwrap();
-        let is_awaited = |commits| Neighbours::new(commits, &command, 0).limit(1).is_awaited;
+        let is_awaited = |commits| Neighbours::new(commits, &command, 0).limit().is_awaited;
         assert!(is_awaited(CommitTime::Considerate));
         assert!(!is_awaited(CommitTime::Bulk));
     }
@@ -190,7 +179,7 @@ mod tests {
     fn a_time_that_the_operator_names_holds_for_whole_commits() {
         let command = StrfryCommand::by_words("strfry", PATIENCE).unwrap();
         let longest = Duration::from_secs(5);
-        let limit = Neighbours::new(CommitTime::AtMost(longest), &command, u64::MAX).limit(1);
+        let limit = Neighbours::new(CommitTime::AtMost(longest), &command, 0).limit();
         let first = FIRST_ALLOWANCE_BESIDE_RELAY;
         assert_eq!(limit, CommitLimit { longest, first, most: MOST_UNSETTLED, is_awaited: true });
     }

@@ -8,13 +8,11 @@ use std::borrow::Cow;
 use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
-use std::path::PathBuf;
-
-use rustix::fs::fstatvfs;
+use std::path::{Path, PathBuf};
 
 use super::encode::StoredEvent;
 use super::limits::{SPOOL_BUFFER, SPOOL_PIECE, SPOOL_PIECES, TEXTS_IN_MEMORY};
-use crate::disk_room::SCARCE;
+use crate::disk_room::{NEARLY_FULL, Room, SCARCE};
 
 /// Where the text of an event is. Given back with [`Spool::forget`].
 #[derive(Debug)]
@@ -38,14 +36,15 @@ pub(super) struct Spool {
     file: Option<File>,
     /// Why there is none; asked for once.
     trouble: Option<io::Error>,
-    is_unusable: bool,
+    /// So many pieces may be used: none, if the file cannot be written; fewer, if the disk is short.
+    usable: usize,
     sizes: Sizes,
     /// Of the texts in memory.
     held_bytes: usize,
     /// Of all texts.
     bytes: usize,
-    /// Up to here the disk is known to have room for the file.
-    room: u64,
+    /// Offset up to which the disk had room when it was looked at.
+    checked_to: u64,
     pieces: [Piece; SPOOL_PIECES],
     /// The piece that is being filled.
     current: usize,
@@ -72,9 +71,13 @@ struct Piece {
 
 impl Spool {
     /// Nothing is made before it is needed.
-    pub(super) fn new(directory: PathBuf) -> Self {
+    pub(super) fn new(directory: PathBuf, db: &Path) -> Self {
         let (in_memory, piece, buffer) = (TEXTS_IN_MEMORY, SPOOL_PIECE, SPOOL_BUFFER);
-        Self::with_sizes(directory, Sizes { in_memory, piece, buffer, left_free: SCARCE })
+        let file_system = |path| Room::of(path).ok().map(|room| room.file_system);
+        // What is free beside the database is strfry's first.
+        let is_beside = file_system(&directory) == file_system(db);
+        let left_free = if is_beside { SCARCE } else { NEARLY_FULL };
+        Self::with_sizes(directory, Sizes { in_memory, piece, buffer, left_free })
     }
 
     fn with_sizes(directory: PathBuf, sizes: Sizes) -> Self {
@@ -82,10 +85,10 @@ impl Spool {
             directory,
             sizes,
             bytes: 0,
-            room: 0,
+            checked_to: 0,
             file: None,
             trouble: None,
-            is_unusable: false,
+            usable: SPOOL_PIECES,
             held_bytes: 0,
             pieces: [Piece::default(); SPOOL_PIECES],
             current: 0,
@@ -153,7 +156,7 @@ impl Spool {
     pub(super) fn is_full(&self) -> bool {
         let has_room =
             self.pieces.get(self.current).is_some_and(|it| it.bytes < self.sizes.piece / 2);
-        let has_file = !self.is_unusable && (has_room || self.free_piece().is_some());
+        let has_file = self.usable > 0 && (has_room || self.free_piece().is_some());
         self.held_bytes >= self.sizes.in_memory && !has_file
     }
 
@@ -169,12 +172,21 @@ impl Spool {
 
     /// `None`: there is no room in the file, or no file.
     fn put_into_file(&mut self, event: &StoredEvent) -> Option<Text> {
-        if self.is_unusable {
+        let bytes = event.spooled_bytes();
+        let is_over = self.pieces.get(self.current)?.bytes.saturating_add(bytes) > self.sizes.piece;
+        let next = match is_over {
+            true => self.free_piece().filter(|_| bytes <= self.sizes.piece)?,
+            false => self.current,
+        };
+        if next >= self.usable {
             return None;
         }
-        let bytes = event.spooled_bytes();
-        if self.pieces.get(self.current)?.bytes.saturating_add(bytes) > self.sizes.piece {
-            let next = self.free_piece().filter(|_| bytes <= self.sizes.piece)?;
+        if let Err(error) = self.need_room(next) {
+            self.usable = next;
+            self.trouble = Some(error);
+            return None;
+        }
+        if is_over {
             if let Err(error) = self.write_buffer() {
                 self.give_up(error);
                 return None;
@@ -201,8 +213,23 @@ impl Spool {
         Some(text)
     }
 
+    /// Looks, before a piece is used for the first time, whether the disk has room for it.
+    fn need_room(&mut self, piece: usize) -> io::Result<()> {
+        let end = self.offset(piece + 1, 0);
+        let more = end.saturating_sub(self.checked_to);
+        if more > 0 {
+            let free = Room::of(&self.directory)?.bytes;
+            if free < self.sizes.left_free.saturating_add(more) {
+                let found = format!("its disk has {} MiB free", free >> 20);
+                return Err(io::Error::new(io::ErrorKind::StorageFull, found));
+            }
+            self.checked_to = end;
+        }
+        Ok(())
+    }
+
     fn free_piece(&self) -> Option<usize> {
-        (0..SPOOL_PIECES).find(|&piece| {
+        (0..self.usable).find(|&piece| {
             piece != self.current && self.pieces.get(piece).is_some_and(|it| it.waiting == 0)
         })
     }
@@ -212,7 +239,6 @@ impl Spool {
             return Ok(());
         }
         let start = self.offset(self.current, self.written());
-        let end = self.offset(self.current + 1, 0);
         let file = match self.file.take() {
             Some(file) => file,
             None => {
@@ -221,10 +247,6 @@ impl Spool {
             }
         };
         let file = self.file.insert(file);
-        if end > self.room {
-            need_room(file, self.sizes.left_free.saturating_add(end - self.room))?;
-            self.room = end;
-        }
         file.write_all_at(&self.buffer, start)?;
         self.buffer.clear();
         Ok(())
@@ -241,17 +263,8 @@ impl Spool {
     }
 
     fn give_up(&mut self, error: io::Error) {
-        self.is_unusable = true;
+        self.usable = 0;
         self.trouble = Some(error);
-    }
-}
-
-/// Whether the disk of this file has so many bytes free: it is strfry's first.
-fn need_room(file: &File, bytes: u64) -> io::Result<()> {
-    let found = fstatvfs(file)?;
-    match found.f_bavail.saturating_mul(found.f_frsize) < bytes {
-        true => Err(io::Error::new(io::ErrorKind::StorageFull, "its disk is nearly full")),
-        false => Ok(()),
     }
 }
 
@@ -352,8 +365,40 @@ mod tests {
     #[test]
     fn a_disk_that_is_nearly_full_is_left_to_strfry() {
         let directory = tempfile::tempdir().unwrap();
-        let sizes = Sizes { left_free: u64::MAX / 2, ..SMALL };
-        let trouble = fill(&mut Spool::with_sizes(directory.path().to_owned(), sizes)).unwrap();
-        assert!(trouble.contains(" (its disk is nearly full); strfry is given fewer"), "{trouble}");
+        let spool = |left_free| {
+            Spool::with_sizes(directory.path().to_owned(), Sizes { left_free, ..SMALL })
+        };
+        let free = Room::of(directory.path()).unwrap().bytes;
+        let trouble = fill(&mut spool(free + (1 << 30))).unwrap();
+        assert!(
+            trouble.contains(" (its disk has ") && trouble.contains("MiB free); "),
+            "{trouble}"
+        );
+        assert_eq!(fill(&mut spool(free / 2)), None);
+    }
+
+    #[test]
+    fn if_the_disk_gets_short_the_pieces_that_there_are_are_used_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut spool = Spool::with_sizes(directory.path().to_owned(), SMALL);
+        let mut kept = Vec::new();
+        while spool.current < 2 {
+            kept.push(spool.put(event(kept.len(), 1_000)));
+        }
+        spool.sizes.left_free = u64::MAX / 2;
+        while !spool.is_full() {
+            kept.push(spool.put(event(kept.len(), 1_000)));
+        }
+        assert_eq!((spool.usable, spool.current), (3, 2));
+        for (number, text) in kept.iter().enumerate() {
+            assert_eq!(*spool.get(text).unwrap(), event(number, 1_000));
+        }
+        assert!(spool.take_trouble().unwrap().contains("its disk has "));
+        let is_in_first = |text: &Text| matches!(text, Text::Spooled { piece: 0, .. });
+        kept.iter().filter(|text| is_in_first(text)).for_each(|text| spool.forget(text));
+        assert!(!spool.is_full());
+        let text = spool.put(event(1_000, 1_000));
+        assert!(is_in_first(&text), "{text:?}");
+        assert_eq!(*spool.get(&text).unwrap(), event(1_000, 1_000));
     }
 }

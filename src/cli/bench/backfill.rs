@@ -223,7 +223,9 @@ fn need_room(parent: &Path, database: &Path) -> Result<()> {
         .with_context(|| format!("cannot read the database {}", data.display()))
         .or_cannot_run()?
         .len();
-    let room = Room::of(parent)
+    let room = parent
+        .metadata()
+        .and_then(|_| Ok(Room::of(parent)?))
         .with_context(|| format!("cannot use the directory {}", parent.display()))
         .or_usage()?;
     let free = room.bytes;

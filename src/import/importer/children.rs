@@ -8,19 +8,13 @@ use super::super::watch::{Goal, Watch};
 use super::Importer;
 
 impl<T> Importer<'_, T> {
-    pub(super) fn start_child(&mut self, number: usize) -> Result<(), ImportError> {
-        self.lanes[number].start(&self.command)?;
-        self.limit_commits();
-        Ok(())
-    }
-
     /// Waits until the child of this lane, if there is one, is so far. After an error of strfry's
     /// it has ended.
     pub(super) fn wait(&mut self, number: usize, goal: Goal) -> Result<(), ImportError> {
         self.wait_with(number, goal, self.command.patience)
     }
 
-    pub(super) fn wait_with(
+    fn wait_with(
         &mut self,
         number: usize,
         goal: Goal,
@@ -102,7 +96,7 @@ impl<T> Importer<'_, T> {
     }
 
     /// The child has exited, and nothing takes the rest of its input.
-    pub(super) fn ended_early(&mut self, number: usize) -> ImportError {
+    fn ended_early(&mut self, number: usize) -> ImportError {
         let Some(child) = self.lanes[number].child.take() else { return ImportError::Panicked };
         child.log.wait_for_end(LAST_WORDS);
         self.remember(&child);
@@ -119,7 +113,7 @@ impl<T> Importer<'_, T> {
 
     /// It hangs. The end of its input and more patience come before force: it may still wait for
     /// the database's lock, and commit.
-    pub(super) fn give_up(&mut self, number: usize, goal: Goal, patience: Duration) -> ImportError {
+    fn give_up(&mut self, number: usize, goal: Goal, patience: Duration) -> ImportError {
         let Some(child) = &mut self.lanes[number].child else { return ImportError::Panicked };
         let has_read = child.bytes_read() > 0;
         if goal != Goal::Exit {
@@ -145,10 +139,10 @@ impl<T> Importer<'_, T> {
     }
 
     /// What a child that ends has said.
-    pub(super) fn remember(&mut self, child: &ImportChild) {
+    fn remember(&mut self, child: &ImportChild) {
         self.rejections.extend(child.log.rejections());
         self.claims = self.claims.and(child.log.claims());
-        self.last_words = child.log.quote().beside(self.db.directory());
+        self.last_words = child.log.quote().with_disk_of(self.db.directory());
         if let Some(bytes) = child.bytes_written() {
             self.bytes_written = Some(self.bytes_written.unwrap_or(0).saturating_add(bytes));
         }
@@ -186,8 +180,9 @@ impl<T> Importer<'_, T> {
     }
 
     pub(super) fn write_unconfirmed_again(&mut self, number: usize) -> Result<(), ImportError> {
-        self.start_child(number)?;
-        let given = std::mem::take(&mut self.lanes[number].unconfirmed);
+        let lane = &mut self.lanes[number];
+        lane.start(&self.command)?;
+        let given = std::mem::take(&mut lane.unconfirmed);
         self.give_again(number, given)
     }
 }

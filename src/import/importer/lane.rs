@@ -5,11 +5,15 @@ use std::collections::VecDeque;
 use super::super::allowance::Allowance;
 use super::super::child::{Form, ImportChild, ImportError};
 use super::super::command::StrfryCommand;
+use super::super::limits::MOST_BESIDE;
+use super::super::neighbours::CommitLimit;
 use super::Given;
 use super::waiting::Waiting;
 
 pub(super) struct Lane<T> {
     pub(super) form: Form,
+    /// It gets only what cannot have the other form: a few large events.
+    is_beside: bool,
     pub(super) child: Option<ImportChild>,
     /// Not given to it yet.
     pub(super) waiting: Waiting<T>,
@@ -24,16 +28,24 @@ pub(super) struct Lane<T> {
 }
 
 impl<T> Lane<T> {
-    pub(super) fn new(form: Form, allowance: Allowance) -> Self {
+    /// `main` is the form of every line that can have it.
+    pub(super) fn new(form: Form, main: Form, limit: CommitLimit) -> Self {
+        let is_beside = form != main;
         Self {
             form,
+            is_beside,
             child: None,
             waiting: Waiting::default(),
             unconfirmed: VecDeque::new(),
-            allowance,
+            allowance: Allowance::new(beside(is_beside, limit)),
             looked_up: 0,
             unexplained: Vec::new(),
         }
+    }
+
+    /// From now on its commits may be like this.
+    pub(super) fn limit(&mut self, limit: CommitLimit) {
+        self.allowance.limit(beside(self.is_beside, limit));
     }
 
     /// Starts a child, which has been given nothing.
@@ -70,5 +82,41 @@ impl<T> Lane<T> {
         let most = self.allowance.given();
         self.unconfirmed.reserve_exact(most.saturating_sub(self.unconfirmed.len()));
         self.unconfirmed.push_back(given);
+    }
+}
+
+/// The strfry beside the one that gets most events takes memory that it leaves free.
+fn beside(is_beside: bool, limit: CommitLimit) -> CommitLimit {
+    match is_beside {
+        true => CommitLimit { most: limit.most.min(MOST_BESIDE), ..limit },
+        false => limit,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::super::limits::MOST_UNSETTLED;
+    use super::*;
+
+    #[test]
+    fn the_strfry_that_gets_the_few_large_events_holds_few() {
+        let limit = |most| CommitLimit {
+            longest: Duration::from_secs(15),
+            first: MOST_UNSETTLED,
+            most,
+            is_awaited: false,
+        };
+        let given = |form, first, later| {
+            let mut lane = Lane::<()>::new(form, Form::Fried, limit(first));
+            lane.limit(limit(later));
+            lane.allowance.given()
+        };
+        assert_eq!(given(Form::Fried, 1_500, MOST_UNSETTLED), MOST_UNSETTLED);
+        assert_eq!(given(Form::Plain, 1_500, MOST_UNSETTLED), MOST_BESIDE);
+        assert_eq!(given(Form::Plain, MOST_UNSETTLED, 1_500), 1_500);
+        let alone = Lane::<()>::new(Form::Plain, Form::Plain, limit(MOST_UNSETTLED));
+        assert_eq!(alone.allowance.given(), MOST_UNSETTLED);
     }
 }

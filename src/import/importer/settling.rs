@@ -16,10 +16,7 @@ use crate::strfry_db::ReadError;
 
 impl<T> Importer<'_, T> {
     /// Those events that are in the database, and the others.
-    pub(super) fn split_off_what_is_there(
-        &mut self,
-        events: Vec<Given<T>>,
-    ) -> Result<Split<T>, ReadError> {
+    fn split_off_what_is_there(&mut self, events: Vec<Given<T>>) -> Result<Split<T>, ReadError> {
         let ids: Vec<EventId> = events.iter().map(|given| given.head.id()).collect();
         match self.db.contains_each(&ids) {
             Ok(is_there) => {
@@ -31,7 +28,7 @@ impl<T> Importer<'_, T> {
     }
 
     /// Settles what the database explains, and returns the rest.
-    pub(super) fn confirm(&mut self, events: Vec<Given<T>>) -> Result<Vec<Given<T>>, ReadError> {
+    fn confirm(&mut self, events: Vec<Given<T>>) -> Result<Vec<Given<T>>, ReadError> {
         let mut unexplained = Vec::new();
         let mut events = events.into_iter();
         loop {
@@ -219,7 +216,7 @@ impl<T> Importer<'_, T> {
     }
 
     /// If strfry claims to have taken events and none is there, it is given no more.
-    pub(super) fn refuse_elsewhere(&self) -> Result<(), ImportError> {
+    fn refuse_elsewhere(&self) -> Result<(), ImportError> {
         let is_missing = |given: &Given<T>| confirm::unexplained(&given.head) == Fate::NotConfirmed;
         if self.imported > 0 || !self.lanes.iter().any(|it| it.unexplained.iter().any(is_missing)) {
             return Ok(());

@@ -1,4 +1,5 @@
-//! Control comparisons: of what most peers have, to see whether this one compares truly.
+//! Control comparisons: of what most relays keep of a few authors, to see whether this peer compares
+//! truly.
 
 use std::collections::BTreeSet;
 
@@ -8,7 +9,7 @@ use crate::peer::limits::CONTROL_AUTHORS;
 use crate::peer::message;
 use crate::peer::peer_limits::PeerLimits;
 
-/// So many comparisons are tried of what is here, to see whether a peer compares truly.
+/// Most control comparisons of one peer.
 pub(super) const CONTROLS: usize = 2;
 
 /// Most authors have published these, and relays keep the latest of each.
@@ -30,8 +31,8 @@ impl Negentropy {
         is_some
     }
 
-    /// The same, together with the first comparison, if nothing is here of that: it will probably
-    /// show nothing, and far away a round takes as long as all the rest.
+    /// Puts a control before the first comparison, if nothing is here of what that is about: it will
+    /// probably show nothing, and far away a round takes as long as all the rest.
     pub(super) fn control_early(&mut self, first: &Filter, limits: &PeerLimits) {
         if limits.compares_truly || self.controls > 0 || !self.compared.is_empty() {
             return;

@@ -14,7 +14,7 @@ use crate::peer::peer_limits::{Comparing, PeerLimits};
 #[derive(Debug, Default)]
 pub(super) struct Overviews {
     /// Times of which there has been one, or is to be none.
-    pub(super) done: HashSet<Time>,
+    done: HashSet<Time>,
     /// What is here, while the peer is asked.
     pub(super) here: Fingerprints,
     /// What one has shown, until a sample tells whether that is true.
@@ -87,7 +87,7 @@ impl Negentropy {
     }
 
     /// Does not compare what an overview has shown to be the same.
-    pub(super) fn leave_out(&mut self, shown: &Shown) {
+    fn leave_out(&mut self, shown: &Shown) {
         for query in std::mem::take(&mut self.waiting) {
             if !query.is_about(shown.time) {
                 self.waiting.push_back(query);

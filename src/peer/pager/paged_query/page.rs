@@ -40,8 +40,8 @@ pub(super) struct Page {
 /// Whether events of one author, or of one kind, came before and after those of another.
 #[derive(Debug)]
 pub(super) struct Turns<T> {
-    pub(super) seen: HashSet<T>,
-    pub(super) last: Option<T>,
+    seen: HashSet<T>,
+    last: Option<T>,
     pub(super) is_interleaved: bool,
 }
 
