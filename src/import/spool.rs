@@ -378,6 +378,14 @@ mod tests {
     }
 
     #[test]
+    fn on_the_disk_of_the_database_more_is_left_free_than_on_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let left_free = |db: &Path| Spool::new(directory.path().join("state"), db).sizes.left_free;
+        assert_eq!(left_free(directory.path()), SCARCE);
+        assert_eq!(left_free(Path::new("/proc")), NEARLY_FULL);
+    }
+
+    #[test]
     fn if_the_disk_gets_short_the_pieces_that_there_are_are_used_again() {
         let directory = tempfile::tempdir().unwrap();
         let mut spool = Spool::with_sizes(directory.path().to_owned(), SMALL);
