@@ -59,8 +59,9 @@ pub const FIRST_ALLOWANCE: usize = 10_000;
 /// The same beside a relay, which waits meanwhile.
 pub const FIRST_ALLOWANCE_BESIDE_RELAY: usize = 4_000;
 
-/// The same of the strfry that gets what cannot have the form of the others: large events, of which
-/// the spool has room for some 5,000. Their pages take 80 MiB of what that other one leaves free.
+/// Most events that a strfry may hold, where memory is short, if it gets only what cannot be fried:
+/// large events, of which the spool has room for some 5,000. Their pages take 80 MiB of what the
+/// other strfry leaves free.
 pub const MOST_BESIDE: usize = 2_000;
 
 /// Bytes of events that strfry is given before any of them is found in this database.

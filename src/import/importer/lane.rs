@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::super::allowance::Allowance;
 use super::super::child::{Form, ImportChild, ImportError};
 use super::super::command::StrfryCommand;
-use super::super::limits::MOST_BESIDE;
+use super::super::limits::{MOST_BESIDE, MOST_UNSETTLED};
 use super::super::neighbours::CommitLimit;
 use super::Given;
 use super::waiting::Waiting;
@@ -85,9 +85,9 @@ impl<T> Lane<T> {
     }
 }
 
-/// The strfry beside the one that gets most events takes memory that it leaves free.
+/// Where memory is short, the strfry beside the one that gets most events takes what that leaves free.
 fn beside(is_beside: bool, limit: CommitLimit) -> CommitLimit {
-    match is_beside {
+    match is_beside && limit.most < MOST_UNSETTLED {
         true => CommitLimit { most: limit.most.min(MOST_BESIDE), ..limit },
         false => limit,
     }
@@ -97,11 +97,10 @@ fn beside(is_beside: bool, limit: CommitLimit) -> CommitLimit {
 mod tests {
     use std::time::Duration;
 
-    use super::super::super::limits::MOST_UNSETTLED;
     use super::*;
 
     #[test]
-    fn the_strfry_that_gets_the_few_large_events_holds_few() {
+    fn where_memory_is_short_the_strfry_that_gets_the_few_large_events_holds_few() {
         let limit = |most| CommitLimit {
             longest: Duration::from_secs(15),
             first: MOST_UNSETTLED,
@@ -113,10 +112,11 @@ mod tests {
             lane.limit(limit(later));
             lane.allowance.given()
         };
-        assert_eq!(given(Form::Fried, 1_500, MOST_UNSETTLED), MOST_UNSETTLED);
-        assert_eq!(given(Form::Plain, 1_500, MOST_UNSETTLED), MOST_BESIDE);
-        assert_eq!(given(Form::Plain, MOST_UNSETTLED, 1_500), 1_500);
-        let alone = Lane::<()>::new(Form::Plain, Form::Plain, limit(MOST_UNSETTLED));
-        assert_eq!(alone.allowance.given(), MOST_UNSETTLED);
+        assert_eq!(given(Form::Fried, 1_500, 9_000), 9_000);
+        assert_eq!(given(Form::Plain, 1_500, 9_000), MOST_BESIDE);
+        assert_eq!(given(Form::Plain, 9_000, 1_500), 1_500);
+        assert_eq!(given(Form::Plain, 1_500, MOST_UNSETTLED), MOST_UNSETTLED);
+        let first = |main| Lane::<()>::new(Form::Plain, main, limit(9_000)).allowance.given();
+        assert_eq!([first(Form::Plain), first(Form::Fried)], [9_000, MOST_BESIDE]);
     }
 }
