@@ -164,7 +164,7 @@ fn node(strfry: &Path, before: Option<&Path>) -> TempDir {
     let node = tempfile::tempdir_in(parent).unwrap();
     let directory = node.path().join("strfry");
     fs::create_dir_all(directory.join("strfry-db")).unwrap();
-    fill_memory(&node.path().join("nothing"));
+    fill_memory(&node.path().join("sparse-file"));
     if let Some(before) = before {
         fs::copy(before.join("data.mdb"), directory.join("strfry-db/data.mdb")).unwrap();
     }
