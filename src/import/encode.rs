@@ -196,7 +196,7 @@ impl StoredEvent {
     }
 
     /// What of the packed event comes before its tags.
-    pub(super) fn packed_header(&self) -> &[u8; packed_event::HEADER] {
+    fn packed_header(&self) -> &[u8; packed_event::HEADER] {
         self.packed.first_chunk().expect("encoding begins with the header")
     }
 

@@ -18,7 +18,7 @@ use crate::import::limits::{BATCH, BATCH_BYTES};
 use crate::import::{
     EventHead, Examples, Fate, ImportError, Ledger, Pipeline, Settings, StoredEvent,
 };
-use crate::nostr::EventId;
+use crate::nostr::{EventId, Pubkey};
 use crate::report::{StatKey, SyncStats};
 use crate::strfry_db::StrfryDb;
 
@@ -57,6 +57,9 @@ pub(in crate::backfill) struct Checks {
 
 /// What is remembered of an event until it is settled.
 struct Ticket {
+    author: Pubkey,
+    kind: u64,
+    json_bytes: u32,
     stat: Option<StatKey>,
     account: Arc<Account>,
     /// Room in memory, until the event has been found genuine; from then on the importer counts it.
@@ -73,6 +76,15 @@ struct Accounts {
 }
 
 type Batch = Vec<(StoredEvent, Ticket)>;
+
+impl Ticket {
+    fn for_event(candidate: Candidate) -> (StoredEvent, Self) {
+        let Candidate { event, stat, account, room } = candidate;
+        let (author, kind) = (event.packed().pubkey(), event.packed().kind());
+        let json_bytes = u32::try_from(event.json().len()).unwrap_or(u32::MAX);
+        (event, Self { author, kind, json_bytes, stat, account, room: Some(room) })
+    }
+}
 
 impl Checks {
     /// Starts the thread; it ends when the queue is closed, or with an error.
@@ -101,7 +113,7 @@ fn run(pipeline: Pipeline<Batch, Accounts>, mut work: mpsc::Receiver<Work>) -> C
     work.close();
     while let Ok(left) = work.try_recv() {
         if let Work::Check(candidate) = left {
-            candidate.account.drop_event(hole(&EventHead::from(&candidate.event)));
+            candidate.account.drop_event(hole(&candidate.event));
         }
     }
     let ended = pipeline.finish();
@@ -124,9 +136,9 @@ fn submit(pipeline: &Pipeline<Batch, Accounts>, work: impl Iterator<Item = Work>
     let (mut batch, mut bytes) = (Vec::new(), 0);
     for item in work {
         match item {
-            Work::Check(Candidate { event, stat, account, room }) => {
-                bytes += event.memory();
-                batch.push((event, Ticket { stat, account, room: Some(room) }));
+            Work::Check(candidate) => {
+                bytes += candidate.event.memory();
+                batch.push(Ticket::for_event(candidate));
                 if bytes >= BATCH_BYTES {
                     pipeline.submit(std::mem::take(&mut batch));
                     bytes = 0;
@@ -157,7 +169,7 @@ impl Ledger for Accounts {
     }
 
     fn settled(&mut self, event: &EventHead, _: Option<&str>, ticket: Ticket, fate: &Fate) {
-        let Ticket { stat, account, room } = ticket;
+        let Ticket { author, kind, json_bytes, stat, account, room } = ticket;
         if room.is_some() {
             // Found by its id, here or on its way; or checked, and not to be taken.
             let is_genuine = matches!(
@@ -167,8 +179,8 @@ impl Ledger for Accounts {
             account.progress.leave(&event.id(), is_genuine);
         }
         if *fate == Fate::Imported {
-            self.stats.add(event.kind(), stat);
-            self.gains.add(event.kind(), event.created_at(), event.json_bytes());
+            self.stats.add(kind, stat);
+            self.gains.add(kind, event.created_at(), u64::from(json_bytes));
         }
         if matches!(fate.class(), Class::BadId | Class::BadSignature)
             && account.forged.insert(event.id())
@@ -176,10 +188,10 @@ impl Ledger for Accounts {
             self.forged.lock().unwrap_or_else(PoisonError::into_inner).push(event.id());
         }
         if is_new(fate) {
-            account.strangers.note(&event.pubkey());
+            account.strangers.note(&author);
         }
         self.examples.add(event.id(), fate);
-        account.holes.note(fate.class(), hole(event));
+        account.holes.note(fate.class(), Hole { author, kind, second: event.created_at() });
         match fate {
             Fate::Rejected(reason) => account.tally.count_because(Class::Rejected, reason),
             _ => account.tally.count(fate.class()),
@@ -188,7 +200,8 @@ impl Ledger for Accounts {
 }
 
 /// What is missing if the event does not come into the database.
-fn hole(event: &EventHead) -> Hole {
+fn hole(event: &StoredEvent) -> Hole {
+    let event = event.packed();
     Hole { author: event.pubkey(), kind: event.kind(), second: event.created_at() }
 }
 
