@@ -1,13 +1,19 @@
-//! How many events strfry may hold uncommitted, learned from what its commits take.
+//! How many events strfry may hold uncommitted, and how long it gathers them, learned from what its
+//! commits take.
 //!
 //! Every commit touches most leaf pages of every index, so few large commits cost least. But while
 //! one is written, no other writer gets the database. So the number grows as long as commits stay
-//! below the time that others may wait.
+//! below the time that others may wait. Where nobody does, and commits turn out to be dear, strfry
+//! is started anew, to wait for more events before each.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::limits::{EVENTS_PER_NOTE, GROWTH, GROWTH_ALONE, LEAST_ALLOWANCE, MOST_UNSETTLED};
+use super::child::Gathering;
+use super::limits::{
+    DEAR_EVENT, DEBOUNCE_DEAR, EVENTS_PER_NOTE, GROWTH, LEAST_ALLOWANCE, MOST_UNSETTLED,
+    POWER_WHERE_DEAR, WRITE_BATCH,
+};
 use super::neighbours::CommitLimit;
 
 /// Notes of all events that can be unsettled.
@@ -25,7 +31,12 @@ pub(super) struct Commit {
 pub(super) struct Allowance {
     events: usize,
     limit: CommitLimit,
+    /// Commits cost so much that it is worth while to wait for more events.
+    is_dear: bool,
+    /// How this strfry gathers them.
+    gathering: Gathering,
     given: u64,
+    first_given: Option<Instant>,
     /// How many had been given at some moments; the oldest first.
     notes: VecDeque<(u64, Instant)>,
     committed: u64,
@@ -37,7 +48,10 @@ impl Allowance {
         Self {
             events: limit.first,
             limit,
+            is_dear: false,
+            gathering: Gathering::PROMPT,
             given: 0,
+            first_given: None,
             notes: VecDeque::new(),
             committed: 0,
             last_commit: None,
@@ -45,22 +59,47 @@ impl Allowance {
     }
 
     /// Events that strfry may hold uncommitted now. Where nobody waits for a commit, those of the
-    /// next one are given while it writes one.
+    /// next one are given while it writes one; but not at once where it waits for more itself, so
+    /// that they can be put into the order of their time before.
     pub(super) fn given(&self) -> usize {
+        if self.gathers() { self.gathering.most.min(self.limit.most) } else { self.given_early() }
+    }
+
+    /// The same, with those of the next commit.
+    pub(super) fn given_early(&self) -> usize {
+        let events = if self.gathers() { self.gathering.most } else { self.events };
         let commits = if self.limit.is_awaited { 1 } else { 2 };
-        self.events.saturating_mul(commits).min(self.limit.most)
+        events.saturating_mul(commits).min(self.limit.most)
     }
 
-    /// Whether somebody waits for the commits.
-    pub(super) fn is_awaited(&self) -> bool {
-        self.limit.is_awaited
+    /// How a strfry that is started now is to gather events.
+    fn wanted(&self) -> Gathering {
+        match self.is_dear && !self.limit.is_awaited {
+            true => Gathering {
+                time: DEBOUNCE_DEAR.min(self.limit.longest),
+                most: self.events.min(WRITE_BATCH),
+            },
+            false => Gathering::PROMPT,
+        }
     }
 
-    /// Another strfry begins with nothing.
-    pub(super) fn start_again(&mut self) {
+    /// Whether this strfry waits for more events before each commit.
+    fn gathers(&self) -> bool {
+        self.gathering.time != Gathering::PROMPT.time && !self.limit.is_awaited
+    }
+
+    /// Whether this strfry gathers events for another time than it is to.
+    pub(super) fn wants_another(&self) -> bool {
+        self.gathering.time != self.wanted().time
+    }
+
+    /// Another strfry begins with nothing; it is to be started so.
+    pub(super) fn start_again(&mut self) -> Gathering {
         (self.given, self.committed) = (0, 0);
         self.notes.clear();
-        self.last_commit = None;
+        (self.first_given, self.last_commit) = (None, None);
+        self.gathering = self.wanted();
+        self.gathering
     }
 
     /// From now on a commit may be like this.
@@ -74,6 +113,7 @@ impl Allowance {
     /// strfry is given an event.
     pub(super) fn note_given(&mut self) {
         self.given += 1;
+        self.first_given.get_or_insert_with(Instant::now);
         if self.given % EVENTS_PER_NOTE == 1 {
             self.notes.push_back((self.given, Instant::now()));
             if self.notes.len() > MOST_NOTES {
@@ -86,8 +126,12 @@ impl Allowance {
     /// Learns from a commit.
     pub(super) fn note_commit(&mut self, commit: Commit) {
         self.committed = self.committed.saturating_add(commit.events);
-        // It cannot have begun before it had its last event, nor before the one before it ended.
+        // It cannot have begun before it had its last event, nor before the one before it ended; the
+        // first, not before the time for which events are gathered.
         let mut began = self.last_commit.replace(commit.at);
+        if began.is_none() {
+            began = self.first_given.map(|first| first + self.gathering.time);
+        }
         while let Some(&(number, at)) = self.notes.front()
             && number <= self.committed
         {
@@ -100,14 +144,20 @@ impl Allowance {
 
     fn learn(&mut self, events: u64, took: Duration) {
         let events = usize::try_from(events).unwrap_or(usize::MAX);
+        // Of fewer, most of the time is none of theirs.
+        if events >= LEAST_ALLOWANCE {
+            self.is_dear |= took.as_secs_f64() > DEAR_EVENT.as_secs_f64() * events as f64;
+        }
         let share = self.limit.longest.as_secs_f64() / took.as_secs_f64().max(1e-4);
         // How many would have taken as long as is allowed; more events at once cost less each.
+        let is_steep = share > 1.0 && self.is_dear && !self.limit.is_awaited;
+        let share = if is_steep { share.powf(POWER_WHERE_DEAR) } else { share };
         let fitting = (events as f64 * share) as usize;
         if took > self.limit.longest {
             self.events = fitting.min(self.events);
-        } else if events >= self.events / 4 {
-            let growth = if self.limit.is_awaited { GROWTH } else { GROWTH_ALONE };
-            let most = self.events.saturating_mul(growth as usize);
+        } else if events >= self.events / 4 || (is_steep && events >= LEAST_ALLOWANCE) {
+            let growth = if self.limit.is_awaited { GROWTH } else { MOST_UNSETTLED };
+            let most = self.events.saturating_mul(growth);
             self.events = fitting.clamp(self.events, most.max(self.events));
         }
         self.events = self.events.clamp(LEAST_ALLOWANCE, MOST_UNSETTLED);
@@ -138,7 +188,7 @@ mod tests {
 
     #[test]
     fn it_grows_to_what_fits_and_no_more() {
-        let cheap = after(4, 4_000, Duration::from_millis(10), Duration::from_micros(5));
+        let cheap = after(4, 4_000, Duration::from_millis(10), Duration::from_micros(3));
         assert_eq!(cheap, [16_000, 64_000, MOST_UNSETTLED, MOST_UNSETTLED]);
     }
 
@@ -188,12 +238,68 @@ mod tests {
         assert_eq!(Allowance::new(CommitLimit { most: 1_000, ..alone }).given(), 1_000);
     }
 
+    fn alone() -> Allowance {
+        let limit = CommitLimit { longest: 15 * SECOND, is_awaited: false, ..awaited(1_000) };
+        Allowance::new(limit)
+    }
+
     #[test]
-    fn while_nobody_waits_it_grows_faster() {
-        let alone = CommitLimit { longest: 15 * SECOND, is_awaited: false, ..awaited(4_000) };
-        let mut allowance = Allowance::new(alone);
-        allowance.learn(4_000, SECOND / 2);
-        assert_eq!(allowance.events, 64_000);
+    fn while_nobody_waits_it_grows_faster_and_most_where_each_event_of_few_is_dear() {
+        let after = |took| {
+            let mut allowance = alone();
+            allowance.learn(2_000, took);
+            allowance.events
+        };
+        assert_eq!(after(SECOND / 20), MOST_UNSETTLED);
+        assert_eq!(after(SECOND * 6 / 10), MOST_UNSETTLED);
+        // 4 times the time: 8 times the events.
+        assert_eq!(after(SECOND * 15 / 4), 16_000);
+        assert_eq!(after(30 * SECOND), LEAST_ALLOWANCE);
+    }
+
+    #[test]
+    fn where_commits_are_dear_and_nobody_waits_the_next_strfry_waits_for_more_events() {
+        let mut allowance = alone();
+        assert_eq!(allowance.start_again(), Gathering::PROMPT);
+        // Few events show little, and these are cheap.
+        allowance.learn(999, SECOND);
+        allowance.learn(2_000, SECOND / 20);
+        assert!(!allowance.wants_another());
+        allowance.learn(2_000, SECOND * 6 / 10);
+        assert!(allowance.wants_another());
+        let gathering = Gathering { time: DEBOUNCE_DEAR, most: WRITE_BATCH };
+        assert_eq!(allowance.start_again(), gathering);
+        // Those of the next commit come when it is time for them.
+        assert_eq!((allowance.given(), allowance.given_early()), (WRITE_BATCH, 2 * WRITE_BATCH));
+        assert!(!allowance.wants_another());
+        allowance.limit(awaited(4_000));
+        assert_eq!((allowance.given(), allowance.given_early()), (4_000, 4_000));
+        assert!(allowance.wants_another());
+        assert_eq!(allowance.start_again(), Gathering::PROMPT);
+    }
+
+    #[test]
+    fn a_strfry_that_hangs_soon_is_not_told_to_wait_for_longer_than_that() {
+        let longest = SECOND / 4;
+        let mut allowance = Allowance::new(CommitLimit { longest, ..alone().limit });
+        allowance.learn(2_000, SECOND / 5);
+        assert_eq!(allowance.start_again().time, longest);
+    }
+
+    #[test]
+    fn the_time_for_which_events_are_gathered_is_none_of_the_first_commit() {
+        let mut allowance = alone();
+        allowance.note_given();
+        let first = allowance.first_given.unwrap();
+        (1..2_000).for_each(|_| allowance.note_given());
+        let at = first + Gathering::PROMPT.time + SECOND / 20;
+        allowance.note_commit(Commit { events: 2_000, at });
+        assert!(!allowance.is_dear);
+        // The same without an end of the time before.
+        let mut allowance = alone();
+        (0..2_000).for_each(|_| allowance.note_given());
+        allowance.note_commit(Commit { events: 2_000, at: at + 2 * Gathering::PROMPT.time });
+        assert!(allowance.is_dear);
     }
 
     #[test]

@@ -97,6 +97,20 @@ fn hint(has_read: bool) -> &'static str {
     }
 }
 
+/// How strfry gathers the events of a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Gathering {
+    /// How long it waits for more than there are, unless its input ends.
+    pub(super) time: Duration,
+    /// It commits no more together, and waits for no more.
+    pub(super) most: usize,
+}
+
+impl Gathering {
+    /// Where commits are cheap, or somebody waits for them.
+    pub(super) const PROMPT: Self = Self { time: DEBOUNCE, most: WRITE_BATCH };
+}
+
 /// A running `strfry import`.
 #[derive(Debug)]
 pub(super) struct ImportChild {
@@ -118,13 +132,17 @@ pub(super) struct ImportChild {
 
 impl ImportChild {
     /// Starts `strfry import --no-verify`: only for events that were checked.
-    pub(super) fn start(command: &StrfryCommand, form: Form) -> Result<Self, ImportError> {
+    pub(super) fn start(
+        command: &StrfryCommand,
+        form: Form,
+        gathering: Gathering,
+    ) -> Result<Self, ImportError> {
         let start = |source| command.cannot_start(source);
         let mut child = command
             .process()
             .args(["import", "--show-rejected", "--no-verify"])
-            .arg(format!("--write-batch={WRITE_BATCH}"))
-            .arg(format!("--debounce-millis={}", DEBOUNCE.as_millis()))
+            .arg(format!("--write-batch={}", gathering.most))
+            .arg(format!("--debounce-millis={}", gathering.time.as_millis()))
             .args((form == Form::Fried).then_some("--fried"))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

@@ -3,7 +3,8 @@
 //!
 //! Remembers a bounded number of unconfirmed events, their texts in a spool; beyond it, waits for
 //! strfry to commit. How many strfry may hold at once follows what its commits take; the others
-//! wait (`waiting`). A child that dies is replaced, with everything that it had not committed
+//! wait (`waiting`). A child that is to gather events for another time gives way to one that does;
+//! one that dies is replaced, with everything that it had not committed
 //! (`children`); `single_out` finds the events that kill each one that is given them.
 
 mod children;
@@ -21,7 +22,9 @@ use super::command::StrfryCommand;
 use super::encode::StoredEvent;
 use super::event_head::EventHead;
 use super::fate::Fate;
-use super::limits::{EVENTS_PER_CONFIRMATION, FIRST_BYTES, MOST_UNSETTLED};
+use super::limits::{
+    EVENTS_CONFIRMED_AT_ONCE, EVENTS_PER_CONFIRMATION, FIRST_BYTES, MOST_UNSETTLED,
+};
 use super::memory;
 use super::neighbours::{CommitTime, Neighbours};
 use super::spool::{Spool, Text};
@@ -160,6 +163,7 @@ impl<'db, T> Importer<'db, T> {
         }
         if self.news(number) >= EVENTS_PER_CONFIRMATION {
             self.confirm_taken()?;
+            self.change_pace(number)?;
         }
         self.give_waiting(number)?;
         if self.is_full() { self.make_room() } else { Ok(()) }
@@ -198,29 +202,41 @@ impl<'db, T> Importer<'db, T> {
 
     /// Gives strfry those that wait, as many as there is room for.
     fn give_waiting(&mut self, number: usize) -> Result<(), ImportError> {
+        self.give_some(number, self.lanes[number].room())
+    }
+
+    /// Gives strfry so many of those that wait.
+    fn give_some(&mut self, number: usize, room: usize) -> Result<(), ImportError> {
         let lane = &mut self.lanes[number];
-        let room = lane.room();
         if room == 0 || lane.waiting.is_empty() {
             return Ok(());
         }
         if lane.child.is_none() {
             lane.start(&self.command)?;
         }
-        let given = self.lanes[number].waiting.take(room).into();
-        match self.give_again(number, given) {
-            Err(error) => self.replace_child(number, error),
-            Ok(()) => Ok(()),
+        let mut left = room;
+        while left > 0 && !self.lanes[number].waiting.is_empty() {
+            let some = left.min(EVENTS_CONFIRMED_AT_ONCE);
+            let given = self.lanes[number].waiting.take(some).into();
+            if let Err(error) = self.give_again(number, given) {
+                return self.replace_child(number, error);
+            }
+            left -= some;
         }
+        Ok(())
     }
 
     /// Gives strfry all that wait. Waits for its commits.
     fn give_all_waiting(&mut self, number: usize) -> Result<(), ImportError> {
         loop {
-            self.give_waiting(number)?;
+            self.give_some(number, self.lanes[number].early_room())?;
             let lane = &self.lanes[number];
             match lane.child {
                 _ if lane.waiting.is_empty() => return Ok(()),
-                Some(_) => self.wait_for_commit(number)?,
+                Some(_) => {
+                    self.wait_for_commit(number)?;
+                    self.change_pace(number)?;
+                }
                 None => self.write_unconfirmed_again(number)?,
             }
         }
@@ -236,7 +252,6 @@ impl<'db, T> Importer<'db, T> {
     fn is_full(&self) -> bool {
         let unsettled: usize = self.lanes.iter().map(Lane::unsettled).sum();
         unsettled >= MOST_UNSETTLED
-            || self.lanes.iter().any(Lane::is_full)
             || self.spool.is_full()
             || self.spool.bytes() >= self.most_bytes
             // Until it is known that strfry writes into this database.
@@ -266,7 +281,10 @@ impl<'db, T> Importer<'db, T> {
         while (0..self.lanes.len()).any(|number| self.news(number) > 0) {
             self.confirm_taken()?;
         }
-        (0..self.lanes.len()).try_for_each(|number| self.give_waiting(number))
+        (0..self.lanes.len()).try_for_each(|number| {
+            self.change_pace(number)?;
+            self.give_waiting(number)
+        })
     }
 
     /// What went wrong with strfry and did not end the import.
@@ -361,7 +379,7 @@ impl<'db, T> Importer<'db, T> {
 
     /// Waits until strfry holds fewer of a lane than it may.
     fn wait_for_allowance(&mut self, number: usize) -> Result<(), ImportError> {
-        while self.lanes[number].unconfirmed.len() >= self.lanes[number].allowance.given() {
+        while self.lanes[number].early_room() == 0 {
             self.wait_for_commit(number)?;
         }
         Ok(())
@@ -381,6 +399,9 @@ impl<'db, T> Importer<'db, T> {
             self.flush()?;
             if !self.is_full() {
                 return Ok(());
+            }
+            for number in 0..self.lanes.len() {
+                self.give_some(number, self.lanes[number].early_room())?;
             }
             let busiest = self.lanes.iter().enumerate().max_by_key(|(_, it)| it.unconfirmed.len());
             let goal = busiest.and_then(|(number, lane)| {

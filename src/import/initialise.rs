@@ -4,7 +4,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Instant;
 
-use super::child::{Form, ImportChild, ImportError};
+use super::child::{Form, Gathering, ImportChild, ImportError};
 use super::command::StrfryCommand;
 use super::limits::{EXIT_POLL, LAST_WORDS};
 use crate::stop::Stop;
@@ -29,7 +29,7 @@ pub fn initialise(
     stop: &Stop,
 ) -> Result<(), ImportError> {
     command.check()?;
-    let mut child = ImportChild::start(command, Form::Plain)?;
+    let mut child = ImportChild::start(command, Form::Plain, Gathering::PROMPT)?;
     child.end_input();
     let deadline = Instant::now() + command.patience;
     while !child.has_exited() {

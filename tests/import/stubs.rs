@@ -323,3 +323,30 @@ fn one_that_swallows_events_without_a_word_is_told() {
     );
     assert_eq!(ended.errors(), [expected]);
 }
+
+/// Its first commit takes a second for 2,000 events.
+#[test]
+fn a_strfry_whose_commits_are_dear_gives_way_to_one_that_waits_for_more_events() {
+    with_each_strfry(|strfry| {
+        let node = Node::new(strfry);
+        let started = node.home().join("started");
+        let script = format!(
+            "echo \"$@\" >>'{}'; case \"$*\" in *millis=100*) late='sleep 1';; esac; \
+             \"$strfry\" \"$@\" 2>&1 | {{ $late; cat >&2; }}",
+            started.display()
+        );
+        let stub = stub(&node, &script);
+        let events = notes(6_000);
+        let (code, summary) =
+            import(&node, &["--strfry-bin", stub.to_str().unwrap()], &lines(&events));
+        assert_eq!((code, &summary["events"]), (0, &json!({ "imported": 6_000 })), "{summary:#}");
+        assert_eq!((&summary["errors"], &summary["notices"]), (&json!([]), &json!([])));
+        assert_true(&node, &summary);
+        let started = fs::read_to_string(started).unwrap();
+        let times: Vec<&str> = started
+            .split_ascii_whitespace()
+            .filter_map(|word| word.strip_prefix("--debounce-millis="))
+            .collect();
+        assert_eq!(times, ["100", "2000"]);
+    });
+}

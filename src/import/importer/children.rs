@@ -79,6 +79,26 @@ impl<T> Importer<'_, T> {
         Ok(is_elsewhere.then(|| self.elsewhere(claims)))
     }
 
+    /// Has the next strfry take the place of one that is to gather events for another time.
+    pub(super) fn change_pace(&mut self, number: usize) -> Result<(), ImportError> {
+        if !self.lanes[number].is_to_end() {
+            return Ok(());
+        }
+        match self.end_child(number).and_then(|()| self.begin_again(number)) {
+            Err(error) => self.replace_child(number, error),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// After the end of a child: what it has not taken goes to the next.
+    fn begin_again(&mut self, number: usize) -> Result<(), ImportError> {
+        self.confirm_all()?;
+        match self.lanes[number].unconfirmed.is_empty() {
+            true => Ok(()),
+            false => self.write_unconfirmed_again(number),
+        }
+    }
+
     pub(super) fn end_child(&mut self, number: usize) -> Result<(), ImportError> {
         // All of it must have been read: an end of input alone would hide that it was not.
         self.wait(number, Goal::Written)?;

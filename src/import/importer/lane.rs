@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::super::allowance::Allowance;
 use super::super::child::{Form, ImportChild, ImportError};
 use super::super::command::StrfryCommand;
-use super::super::limits::{MOST_BESIDE, MOST_UNSETTLED};
+use super::super::limits::{FEW_HELD, MOST_BESIDE, MOST_UNSETTLED};
 use super::super::neighbours::CommitLimit;
 use super::Given;
 use super::waiting::Waiting;
@@ -51,15 +51,15 @@ impl<T> Lane<T> {
     /// Starts a child, which has been given nothing.
     pub(super) fn start(&mut self, command: &StrfryCommand) -> Result<(), ImportError> {
         self.looked_up = 0;
-        self.allowance.start_again();
-        self.child = Some(ImportChild::start(command, self.form)?);
+        let gathering = self.allowance.start_again();
+        self.child = Some(ImportChild::start(command, self.form, gathering)?);
         Ok(())
     }
 
-    /// Whether it may hold no more, and none are to wait: while nobody waits for its commits, these
-    /// are as large as memory allows, so there is no room for others that wait.
-    pub(super) fn is_full(&self) -> bool {
-        !self.allowance.is_awaited() && self.unconfirmed.len() >= self.allowance.given()
+    /// Whether its child is to give way to one that gathers events for another time.
+    pub(super) fn is_to_end(&self) -> bool {
+        let holds_few = self.unconfirmed.len() <= FEW_HELD;
+        self.child.is_some() && holds_few && self.allowance.wants_another()
     }
 
     /// How many events it may be given now. Not before half of what it may hold is free, so that
@@ -68,6 +68,11 @@ impl<T> Lane<T> {
         let most = self.allowance.given();
         let room = most.saturating_sub(self.unconfirmed.len());
         if room >= most / 2 { room } else { 0 }
+    }
+
+    /// How many it may be given if no more come, or have no room: those of the next commit, too.
+    pub(super) fn early_room(&self) -> usize {
+        self.allowance.given_early().saturating_sub(self.unconfirmed.len())
     }
 
     /// Events of which it is not known what became of them.
@@ -79,7 +84,7 @@ impl<T> Lane<T> {
     pub(super) fn note_given(&mut self, given: Given<T>) {
         self.allowance.note_given();
         // As much as is needed; doubling would take more.
-        let most = self.allowance.given();
+        let most = self.allowance.given_early();
         self.unconfirmed.reserve_exact(most.saturating_sub(self.unconfirmed.len()));
         self.unconfirmed.push_back(given);
     }

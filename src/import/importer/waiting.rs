@@ -1,8 +1,8 @@
 //! Events that strfry is to be given later, in the order of their time.
 //!
-//! While somebody waits for strfry's commits, these are small, and each costs what it touches of
-//! every index. Events that are next to each other in time lie on few pages of the indexes by time
-//! and by kind, so in this order an import takes less time and writes less (`docs/growth.md`).
+//! A commit costs what it touches of every index. Events that are next to each other in time lie on
+//! few pages of the indexes by time and by kind, so in this order an import takes less time and
+//! writes less, above all in small commits (`docs/growth.md`).
 
 use super::super::limits::MOST_UNSETTLED;
 use super::Given;
@@ -49,6 +49,8 @@ impl<T> Waiting<T> {
         let mut taken: Vec<_> = self.events.drain(begin..end).collect();
         let left = count.saturating_sub(taken.len());
         taken.extend(self.events.drain(..left));
+        // The room is needed for what is remembered of those that strfry has now.
+        self.events.shrink_to_fit();
         self.last = taken.last().map_or(self.last, |given| given.head.created_at());
         taken
     }
