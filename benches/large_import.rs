@@ -37,21 +37,21 @@ fn main() {
     };
     let strfry = std::path::absolute(strfry).unwrap();
     println!(
-        "| work | how | s | ratio | GB written | MiB own memory | ms to OK: median, 99 %, longest |"
+        "| work | how | s | ratio | GB written | KB an event | MiB own memory | ms to OK: median, 99 %, longest |"
     );
-    println!("|---|---|---:|---:|---:|---:|---:|");
+    println!("|---|---|---:|---:|---:|---:|---:|---:|");
     for size in sizes("LARGE", &support::LARGE[..2]) {
         let database = support::large_database(size);
         let input = new_events(size);
         for with_relay in [false, true] {
             let what = if with_relay { ", beside a relay" } else { "" };
             let name = format!("{NEW} into {size}{what}");
-            table(&name, &strfry, Some(&database), &input, with_relay);
+            table(&name, &strfry, Some(&database), (&input, NEW), with_relay);
         }
     }
     for size in sizes("FILL", &support::LARGE[..1]) {
         let input = all_events(size);
-        table(&format!("{size} into nothing"), &strfry, None, &input, false);
+        table(&format!("{size} into nothing"), &strfry, None, (&input, size), false);
     }
 }
 
@@ -62,7 +62,16 @@ fn sizes(variable: &str, default: &[u64]) -> Vec<u64> {
     }
 }
 
-fn table(name: &str, strfry: &Path, before: Option<&Path>, input: &Path, with_relay: bool) {
+/// The input, and how many events are in it.
+type Input<'a> = (&'a Path, u64);
+
+fn table(
+    name: &str,
+    strfry: &Path,
+    before: Option<&Path>,
+    (input, events): Input<'_>,
+    with_relay: bool,
+) {
     let mut theirs = None;
     let ways: &[(&str, Way)] = match with_relay {
         true => &[("`strfry import`", Way::Strfry(&[])), ("`import`", Way::Ours(&[]))],
@@ -80,9 +89,10 @@ fn table(name: &str, strfry: &Path, before: Option<&Path>, input: &Path, with_re
         let waits = client.map_or(String::new(), Client::end);
         let ratio = theirs.get_or_insert(ran.time).as_secs_f64() / ran.time.as_secs_f64();
         println!(
-            "| {name} | {how} | {:.1} | {ratio:.2} | {:.2} | {:.0} | {waits} |",
+            "| {name} | {how} | {:.1} | {ratio:.2} | {:.2} | {:.1} | {:.0} | {waits} |",
             ran.time.as_secs_f64(),
             ran.written as f64 / 1e9,
+            ran.written as f64 / 1e3 / events as f64,
             ran.peak as f64 / 1024.0,
         );
         drop(relay);
