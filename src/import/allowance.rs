@@ -127,8 +127,8 @@ impl Allowance {
     pub(super) fn note_commit(&mut self, commit: Commit) {
         self.committed = self.committed.saturating_add(commit.events);
         // It cannot have begun before it had its last event, nor before the one before it ended. The
-        // first has not begun before the time for which events are gathered; where somebody waits,
-        // that is left aside, because commits would come out too long rather than too short.
+        // first does not begin before events have been gathered; where somebody waits, that time
+        // counts all the same, so that the next commit is rather too small than too large.
         let mut began = self.last_commit.replace(commit.at);
         if began.is_none() && !self.limit.is_awaited {
             began = self.first_given.map(|first| first + self.gathering.time);
