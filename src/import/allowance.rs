@@ -72,13 +72,12 @@ impl Allowance {
         events.saturating_mul(commits).min(self.limit.most)
     }
 
-    /// How a strfry that is started now is to gather events.
+    /// How a strfry that is started now is to gather events. It waits for more only where a full
+    /// commit is known to be good, and there is memory for that and the next.
     fn wanted(&self) -> Gathering {
-        match self.is_dear && !self.limit.is_awaited {
-            true => Gathering {
-                time: DEBOUNCE_DEAR.min(self.limit.longest),
-                most: self.events.min(WRITE_BATCH),
-            },
+        let may_be_full = self.events >= WRITE_BATCH && self.limit.most >= 2 * WRITE_BATCH;
+        match self.is_dear && !self.limit.is_awaited && may_be_full {
+            true => Gathering { time: DEBOUNCE_DEAR, most: WRITE_BATCH },
             false => Gathering::PROMPT,
         }
     }
@@ -280,11 +279,15 @@ mod tests {
     }
 
     #[test]
-    fn a_strfry_that_hangs_soon_is_not_told_to_wait_for_longer_than_that() {
-        let longest = SECOND / 4;
-        let mut allowance = Allowance::new(CommitLimit { longest, ..alone().limit });
-        allowance.learn(2_000, SECOND / 5);
-        assert_eq!(allowance.start_again().time, longest);
+    fn where_a_full_commit_takes_too_long_or_too_much_memory_no_strfry_waits_for_more_events() {
+        let gathers = |took, most| {
+            let mut allowance = Allowance::new(CommitLimit { most, ..alone().limit });
+            allowance.learn(2_000, took);
+            allowance.start_again() != Gathering::PROMPT
+        };
+        assert!(gathers(SECOND, MOST_UNSETTLED));
+        assert!(!gathers(2 * SECOND, MOST_UNSETTLED));
+        assert!(!gathers(SECOND, 5_120));
     }
 
     #[test]
