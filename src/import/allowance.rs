@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::child::Gathering;
 use super::limits::{
     DEAR_EVENT, DEBOUNCE_DEAR, EVENTS_PER_NOTE, GROWTH, LEAST_ALLOWANCE, MOST_UNSETTLED,
-    POWER_WHERE_DEAR, WRITE_BATCH,
+    MOST_WHERE_DEAR, POWER_WHERE_DEAR, WRITE_BATCH,
 };
 use super::neighbours::CommitLimit;
 
@@ -24,6 +24,8 @@ const MOST_NOTES: usize = MOST_UNSETTLED / EVENTS_PER_NOTE as usize + 1;
 pub(super) struct Commit {
     pub(super) events: u64,
     pub(super) at: Instant,
+    /// When strfry said its first word: it takes no events before.
+    pub(super) first_word: Instant,
 }
 
 /// Of one strfry.
@@ -36,7 +38,6 @@ pub(super) struct Allowance {
     /// How this strfry gathers them.
     gathering: Gathering,
     given: u64,
-    first_given: Option<Instant>,
     /// How many had been given at some moments; the oldest first.
     notes: VecDeque<(u64, Instant)>,
     committed: u64,
@@ -51,7 +52,6 @@ impl Allowance {
             is_dear: false,
             gathering: Gathering::PROMPT,
             given: 0,
-            first_given: None,
             notes: VecDeque::new(),
             committed: 0,
             last_commit: None,
@@ -62,14 +62,17 @@ impl Allowance {
     /// next one are given while it writes one; but not at once where it waits for more itself, so
     /// that they can be put into the order of their time before.
     pub(super) fn given(&self) -> usize {
-        if self.gathers() { self.gathering.most.min(self.limit.most) } else { self.given_early() }
+        if self.gathers() { self.in_a_commit() } else { self.given_early() }
     }
 
     /// The same, with those of the next commit.
     pub(super) fn given_early(&self) -> usize {
-        let events = if self.gathers() { self.gathering.most } else { self.events };
         let commits = if self.limit.is_awaited { 1 } else { 2 };
-        events.saturating_mul(commits).min(self.limit.most)
+        self.in_a_commit().saturating_mul(commits).min(self.limit.most)
+    }
+
+    fn in_a_commit(&self) -> usize {
+        if self.gathers() { self.events.min(self.gathering.most) } else { self.events }
     }
 
     /// How a strfry that is started now is to gather events. It waits for more only where a full
@@ -96,7 +99,7 @@ impl Allowance {
     pub(super) fn start_again(&mut self) -> Gathering {
         (self.given, self.committed) = (0, 0);
         self.notes.clear();
-        (self.first_given, self.last_commit) = (None, None);
+        self.last_commit = None;
         self.gathering = self.wanted();
         self.gathering
     }
@@ -112,7 +115,6 @@ impl Allowance {
     /// strfry is given an event.
     pub(super) fn note_given(&mut self) {
         self.given += 1;
-        self.first_given.get_or_insert_with(Instant::now);
         if self.given % EVENTS_PER_NOTE == 1 {
             self.notes.push_back((self.given, Instant::now()));
             if self.notes.len() > MOST_NOTES {
@@ -125,13 +127,9 @@ impl Allowance {
     /// Learns from a commit.
     pub(super) fn note_commit(&mut self, commit: Commit) {
         self.committed = self.committed.saturating_add(commit.events);
-        // It cannot have begun before it had its last event, nor before the one before it ended. The
-        // first does not begin before events have been gathered; where somebody waits, that time
-        // counts all the same, so that the next commit is rather too small than too large.
-        let mut began = self.last_commit.replace(commit.at);
-        if began.is_none() && !self.limit.is_awaited {
-            began = self.first_given.map(|first| first + self.gathering.time);
-        }
+        // It cannot have begun before it had its last event, nor before the one before it ended.
+        let previous = self.last_commit.replace(commit.at);
+        let mut began = previous.max(self.gathered(commit, previous));
         while let Some(&(number, at)) = self.notes.front()
             && number <= self.committed
         {
@@ -140,6 +138,17 @@ impl Allowance {
         }
         let Some(began) = began else { return };
         self.learn(commit.events, commit.at.saturating_duration_since(began));
+    }
+
+    /// When strfry had gathered the events of a commit that is not full. Where somebody waits, that
+    /// time counts as the commit's, so that the next one is rather too small than too large.
+    fn gathered(&self, commit: Commit, previous: Option<Instant>) -> Option<Instant> {
+        if self.limit.is_awaited || commit.events >= self.gathering.most as u64 {
+            return None;
+        }
+        let &(_, first_given) = self.notes.front()?;
+        let began = first_given.max(commit.first_word).max(previous.unwrap_or(first_given));
+        Some(began + self.gathering.time)
     }
 
     fn learn(&mut self, events: u64, took: Duration) {
@@ -151,7 +160,10 @@ impl Allowance {
         let share = self.limit.longest.as_secs_f64() / took.as_secs_f64().max(1e-4);
         // How many would have taken as long as is allowed; more events at once cost less each.
         let is_steep = share > 1.0 && self.is_dear && !self.limit.is_awaited;
-        let share = if is_steep { share.powf(POWER_WHERE_DEAR) } else { share };
+        let share = match is_steep {
+            true => share.powf(POWER_WHERE_DEAR).min(MOST_WHERE_DEAR * share),
+            false => share,
+        };
         let fitting = (events as f64 * share) as usize;
         if took > self.limit.longest {
             self.events = fitting.min(self.events);
@@ -209,12 +221,16 @@ mod tests {
     fn the_time_in_which_nothing_was_given_is_none_of_a_commit() {
         let start = Instant::now();
         let mut allowance = Allowance::new(awaited(50_000));
-        allowance.note_commit(Commit { events: 0, at: start });
+        allowance.note_commit(Commit { events: 0, at: start, first_word: start });
         (allowance.given, allowance.committed) = (65, 0);
         allowance.notes.push_back((1, start + 50 * SECOND));
         allowance.notes.push_back((65, start + 60 * SECOND));
         // The 65th was given long after the commit before.
-        allowance.note_commit(Commit { events: 65, at: start + 60 * SECOND + SECOND / 2 });
+        allowance.note_commit(Commit {
+            events: 65,
+            at: start + 60 * SECOND + SECOND / 2,
+            first_word: start,
+        });
         assert_eq!(allowance.events, 50_000);
     }
 
@@ -251,9 +267,10 @@ mod tests {
             allowance.events
         };
         assert_eq!(after(SECOND / 20), MOST_UNSETTLED);
-        assert_eq!(after(SECOND * 6 / 10), MOST_UNSETTLED);
-        // 4 times the time: 8 times the events.
+        assert_eq!(after(SECOND * 6 / 10), 150_000);
+        // 4 times the time: 8 times the events; 16 times: 48 times, not 64.
         assert_eq!(after(SECOND * 15 / 4), 16_000);
+        assert_eq!(after(SECOND * 15 / 16), 96_000);
         assert_eq!(after(30 * SECOND), LEAST_ALLOWANCE);
     }
 
@@ -272,6 +289,10 @@ mod tests {
         // Those of the next commit come when it is time for them.
         assert_eq!((allowance.given(), allowance.given_early()), (WRITE_BATCH, 2 * WRITE_BATCH));
         assert!(!allowance.wants_another());
+        // One that takes twice as long as it may.
+        allowance.learn(100_000, 30 * SECOND);
+        assert_eq!((allowance.given(), allowance.given_early()), (50_000, 100_000));
+        assert!(allowance.wants_another());
         allowance.limit(awaited(4_000));
         assert_eq!((allowance.given(), allowance.given_early()), (4_000, 4_000));
         assert!(allowance.wants_another());
@@ -285,25 +306,34 @@ mod tests {
             allowance.learn(2_000, took);
             allowance.start_again() != Gathering::PROMPT
         };
-        assert!(gathers(SECOND, MOST_UNSETTLED));
+        assert!(gathers(SECOND * 8 / 10, MOST_UNSETTLED));
         assert!(!gathers(2 * SECOND, MOST_UNSETTLED));
-        assert!(!gathers(SECOND, 5_120));
+        assert!(!gathers(SECOND * 8 / 10, 5_120));
+    }
+
+    /// Whether a commit passes for dear that strfry tells of so long after its first word. It got 2,000
+    /// events half a second before that, and another 2,000 a second after.
+    fn is_dear(commits: &[(u64, Duration)]) -> bool {
+        let mut allowance = alone();
+        let first_word = Instant::now();
+        for (number, at) in [(1, first_word - SECOND / 2), (2_049, first_word + SECOND)] {
+            allowance.notes.push_back((number, at));
+        }
+        for &(events, after) in commits {
+            allowance.note_commit(Commit { events, at: first_word + after, first_word });
+        }
+        allowance.is_dear
     }
 
     #[test]
-    fn the_time_for_which_events_are_gathered_is_none_of_the_first_commit() {
-        let mut allowance = alone();
-        allowance.note_given();
-        let first = allowance.first_given.unwrap();
-        (1..2_000).for_each(|_| allowance.note_given());
-        let at = first + Gathering::PROMPT.time + SECOND / 20;
-        allowance.note_commit(Commit { events: 2_000, at });
-        assert!(!allowance.is_dear);
-        // The same without an end of the time before.
-        let mut allowance = alone();
-        (0..2_000).for_each(|_| allowance.note_given());
-        allowance.note_commit(Commit { events: 2_000, at: at + 2 * Gathering::PROMPT.time });
-        assert!(allowance.is_dear);
+    fn the_time_in_which_strfry_starts_or_gathers_events_is_none_of_a_commit() {
+        let (short, long) = (SECOND / 20, SECOND / 4);
+        let gathered = Gathering::PROMPT.time;
+        assert!(!is_dear(&[(2_000, gathered + short)]));
+        assert!(is_dear(&[(2_000, gathered + long)]));
+        let first = (2_000, gathered + short);
+        assert!(!is_dear(&[first, (2_000, SECOND + gathered + short)]));
+        assert!(is_dear(&[first, (2_000, SECOND + gathered + long)]));
     }
 
     #[test]

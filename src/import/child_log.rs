@@ -111,6 +111,7 @@ const RUNS_AS_ROOT: &str = "WARNING: Running as root is not recommended";
 
 #[derive(Debug, Default)]
 struct Said {
+    first_word: Option<Instant>,
     last_lines: VecDeque<String>,
     rejections: VecDeque<String>,
     /// Events of which it has said that it is through with them, for better or worse.
@@ -250,6 +251,8 @@ impl Lines {
 
 impl Said {
     fn push(&mut self, line: &[u8]) {
+        let now = Instant::now();
+        let first_word = *self.first_word.get_or_insert(now);
         let line = String::from_utf8_lossy(line).trim_end().to_owned();
         if line == RUNS_AS_ROOT {
             return;
@@ -257,7 +260,7 @@ impl Said {
         let message = message(&line);
         if let Some(through) = through(message) {
             self.through = self.through.saturating_add(through);
-            let commit = Commit { events: through, at: Instant::now() };
+            let commit = Commit { events: through, at: now, first_word };
             push_bounded(&mut self.commits, commit, REMEMBERED_COMMITS);
         }
         if let Some(claims) = claims(message) {

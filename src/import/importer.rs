@@ -202,19 +202,23 @@ impl<'db, T> Importer<'db, T> {
 
     /// Gives strfry those that wait, as many as there is room for.
     fn give_waiting(&mut self, number: usize) -> Result<(), ImportError> {
-        self.give_some(number, self.lanes[number].room())
+        self.give_some(number, Lane::room)
     }
 
-    /// Gives strfry so many of those that wait.
-    fn give_some(&mut self, number: usize, room: usize) -> Result<(), ImportError> {
+    /// Gives strfry as many of those that wait as there is such room.
+    fn give_some(
+        &mut self,
+        number: usize,
+        room: impl Fn(&Lane<T>) -> usize,
+    ) -> Result<(), ImportError> {
         let lane = &mut self.lanes[number];
-        if room == 0 || lane.waiting.is_empty() {
+        if lane.waiting.is_empty() {
             return Ok(());
         }
         if lane.child.is_none() {
             lane.start(&self.command)?;
         }
-        let mut left = room;
+        let mut left = room(lane);
         while left > 0 && !self.lanes[number].waiting.is_empty() {
             let some = left.min(EVENTS_CONFIRMED_AT_ONCE);
             let given = self.lanes[number].waiting.take(some).into();
@@ -229,7 +233,7 @@ impl<'db, T> Importer<'db, T> {
     /// Gives strfry all that wait. Waits for its commits.
     fn give_all_waiting(&mut self, number: usize) -> Result<(), ImportError> {
         loop {
-            self.give_some(number, self.lanes[number].early_room())?;
+            self.give_some(number, Lane::early_room)?;
             let lane = &self.lanes[number];
             match lane.child {
                 _ if lane.waiting.is_empty() => return Ok(()),
@@ -248,7 +252,7 @@ impl<'db, T> Importer<'db, T> {
         lane.child.as_ref().map_or(0, |child| child.log.through().saturating_sub(lane.looked_up))
     }
 
-    /// Whether strfry has to commit before it is given more.
+    /// Whether strfry has to commit before more is taken.
     fn is_full(&self) -> bool {
         let unsettled: usize = self.lanes.iter().map(Lane::unsettled).sum();
         unsettled >= MOST_UNSETTLED
@@ -401,7 +405,7 @@ impl<'db, T> Importer<'db, T> {
                 return Ok(());
             }
             for number in 0..self.lanes.len() {
-                self.give_some(number, self.lanes[number].early_room())?;
+                self.give_some(number, Lane::early_room)?;
             }
             let busiest = self.lanes.iter().enumerate().max_by_key(|(_, it)| it.unconfirmed.len());
             let goal = busiest.and_then(|(number, lane)| {

@@ -46,7 +46,7 @@ pub const LOOK: Duration = Duration::from_secs(1);
 pub const WRITE_BUFFER: usize = 64 << 10;
 
 /// Most events that have been given to strfry, or wait for it, and are not settled. What is
-/// remembered of so many takes 16 MiB, and with those that are being checked they fit into a hash
+/// remembered of so many takes 16 MiB in an import and 28 in a backfill, and with those that are being checked they fit into a hash
 /// map of 2^18 buckets.
 pub const MOST_UNSETTLED: usize = 13 << 14;
 
@@ -87,9 +87,11 @@ pub const GROWTH: usize = 4;
 pub const DEAR_EVENT: Duration = Duration::from_micros(50);
 
 /// Where commits are dear, one that may take so many times as long may hold this power of so many
-/// times the events: among five million, 2,000 take 0.6 s and 100,000 take 6 to 8. Even if each took
-/// as long as among the 2,000, it would end within [`PATIENCE`].
+/// times the events: among five million, 2,000 take 0.6 s and 100,000 take 6 to 8.
 pub const POWER_WHERE_DEAR: f64 = 1.5;
+/// But no more than so many times what it could hold if each event took as long as among a few: even
+/// then it would end within three quarters of [`PATIENCE`].
+pub const MOST_WHERE_DEAR: f64 = 3.0;
 
 /// A strfry that holds more events than these is not ended so that another one gathers them for
 /// another time: until it had committed them, nothing could be given.
@@ -98,7 +100,8 @@ pub const FEW_HELD: usize = 4_000;
 /// How long a commit may keep a relay from writing, unless the operator says.
 pub const COMMIT_TIME: Duration = Duration::from_secs(1);
 
-/// Part of [`PATIENCE`] that a commit may take while nobody waits for it.
+/// Part of [`PATIENCE`] that a commit may take while nobody waits for it. One that holds the events
+/// of two takes twice as long.
 pub const PATIENCE_PER_COMMIT: u32 = 4;
 
 /// Events between two notes of when they were given.
