@@ -24,7 +24,7 @@ const MOST_NOTES: usize = MOST_UNSETTLED / EVENTS_PER_NOTE as usize + 1;
 pub(super) struct Commit {
     pub(super) events: u64,
     pub(super) at: Instant,
-    /// When strfry said its first word: it takes no events before.
+    /// When strfry logged its first line. It takes no events before that.
     pub(super) first_word: Instant,
 }
 
@@ -33,9 +33,9 @@ pub(super) struct Commit {
 pub(super) struct Allowance {
     events: usize,
     limit: CommitLimit,
-    /// Commits cost so much that it is worth while to wait for more events.
+    /// Commits cost so much that it is worth waiting for more events.
     is_dear: bool,
-    /// How this strfry gathers them.
+    /// How this strfry gathers events.
     gathering: Gathering,
     given: u64,
     /// How many had been given at some moments; the oldest first.
@@ -58,14 +58,14 @@ impl Allowance {
         }
     }
 
-    /// Events that strfry may hold uncommitted now. Where nobody waits for a commit, those of the
-    /// next one are given while it writes one; but not at once where it waits for more itself, so
-    /// that they can be put into the order of their time before.
+    /// Events that strfry may hold uncommitted now. Where nobody waits for its commits, it gets the
+    /// events of the next one while it writes one. A strfry that gathers gets them later
+    /// ([`Allowance::given_early`]), so that they can be sorted by time first.
     pub(super) fn given(&self) -> usize {
         if self.gathers() { self.in_a_commit() } else { self.given_early() }
     }
 
-    /// The same, with those of the next commit.
+    /// Events that strfry may hold if no more come, or there is no room for more.
     pub(super) fn given_early(&self) -> usize {
         let commits = if self.limit.is_awaited { 1 } else { 2 };
         self.in_a_commit().saturating_mul(commits).min(self.limit.most)
@@ -75,8 +75,8 @@ impl Allowance {
         if self.gathers() { self.events.min(self.gathering.most) } else { self.events }
     }
 
-    /// How a strfry that is started now is to gather events. It waits for more only where a full
-    /// commit is known to be good, and there is memory for that and the next.
+    /// How a strfry that is started now should gather events. It gathers for long only where a full
+    /// commit fits into the allowed time, and memory has room for two.
     fn wanted(&self) -> Gathering {
         let may_be_full = self.events >= WRITE_BATCH && self.limit.most >= 2 * WRITE_BATCH;
         match self.is_dear && !self.limit.is_awaited && may_be_full {
@@ -85,17 +85,17 @@ impl Allowance {
         }
     }
 
-    /// Whether this strfry waits for more events before each commit.
+    /// Whether this strfry gathers events for long before each commit.
     fn gathers(&self) -> bool {
         self.gathering.time != Gathering::PROMPT.time && !self.limit.is_awaited
     }
 
-    /// Whether this strfry gathers events for another time than it is to.
+    /// Whether this strfry gathers events for longer, or less long, than it should now.
     pub(super) fn wants_another(&self) -> bool {
         self.gathering.time != self.wanted().time
     }
 
-    /// Another strfry begins with nothing; it is to be started so.
+    /// Another strfry begins with nothing. Returns how it should gather events.
     pub(super) fn start_again(&mut self) -> Gathering {
         (self.given, self.committed) = (0, 0);
         self.notes.clear();
@@ -140,8 +140,8 @@ impl Allowance {
         self.learn(commit.events, commit.at.saturating_duration_since(began));
     }
 
-    /// When strfry had gathered the events of a commit that is not full. Where somebody waits, that
-    /// time counts as the commit's, so that the next one is rather too small than too large.
+    /// When strfry stopped gathering events for a commit that is not full. Where somebody waits, the
+    /// gathering counts as part of the commit: better the next one is too small than too large.
     fn gathered(&self, commit: Commit, previous: Option<Instant>) -> Option<Instant> {
         if self.limit.is_awaited || commit.events >= self.gathering.most as u64 {
             return None;
@@ -153,7 +153,7 @@ impl Allowance {
 
     fn learn(&mut self, events: u64, took: Duration) {
         let events = usize::try_from(events).unwrap_or(usize::MAX);
-        // Of fewer, most of the time is none of theirs.
+        // With fewer events, most of the time does not depend on their number.
         if events >= LEAST_ALLOWANCE {
             self.is_dear |= took.as_secs_f64() > DEAR_EVENT.as_secs_f64() * events as f64;
         }
@@ -311,8 +311,9 @@ mod tests {
         assert!(!gathers(SECOND * 8 / 10, 5_120));
     }
 
-    /// Whether a commit passes for dear that strfry tells of so long after its first word. It got 2,000
-    /// events half a second before that, and another 2,000 a second after.
+    /// Whether these commits make a database dear: how many events each has, and how long after its
+    /// first line strfry reports it. 2,000 events are given half a second before that line, and 2,000
+    /// more a second after it.
     fn is_dear(commits: &[(u64, Duration)]) -> bool {
         let mut allowance = alone();
         let first_word = Instant::now();

@@ -111,6 +111,7 @@ const RUNS_AS_ROOT: &str = "WARNING: Running as root is not recommended";
 
 #[derive(Debug, Default)]
 struct Said {
+    /// When it logged its first line.
     first_word: Option<Instant>,
     last_lines: VecDeque<String>,
     rejections: VecDeque<String>,

@@ -3,9 +3,9 @@
 //!
 //! Remembers a bounded number of unconfirmed events, their texts in a spool; beyond it, waits for
 //! strfry to commit. How many strfry may hold at once follows what its commits take; the others
-//! wait (`waiting`). A child that is to gather events for another time gives way to one that does;
-//! one that dies is replaced, with everything that it had not committed
-//! (`children`); `single_out` finds the events that kill each one that is given them.
+//! wait (`waiting`). A child is ended if the next one should gather events for longer, or less long;
+//! one that dies is replaced, with everything that it had not committed (`children`). `single_out`
+//! finds the events that kill each one that is given them.
 
 mod children;
 mod lane;
@@ -163,7 +163,7 @@ impl<'db, T> Importer<'db, T> {
         }
         if self.news(number) >= EVENTS_PER_CONFIRMATION {
             self.confirm_taken()?;
-            self.change_pace(number)?;
+            self.change_gathering(number)?;
         }
         self.give_waiting(number)?;
         if self.is_full() { self.make_room() } else { Ok(()) }
@@ -239,7 +239,7 @@ impl<'db, T> Importer<'db, T> {
                 _ if lane.waiting.is_empty() => return Ok(()),
                 Some(_) => {
                     self.wait_for_commit(number)?;
-                    self.change_pace(number)?;
+                    self.change_gathering(number)?;
                 }
                 None => self.write_unconfirmed_again(number)?,
             }
@@ -286,7 +286,7 @@ impl<'db, T> Importer<'db, T> {
             self.confirm_taken()?;
         }
         (0..self.lanes.len()).try_for_each(|number| {
-            self.change_pace(number)?;
+            self.change_gathering(number)?;
             self.give_waiting(number)
         })
     }

@@ -81,20 +81,20 @@ pub const DIRTY_BYTES_PER_EVENT: u64 = 40 << 10;
 /// While somebody waits for it, a commit may be so many times as large as the one before.
 pub const GROWTH: usize = 4;
 
-/// A commit of 1,000 events or more that takes longer than this for each is better made of more of
-/// them. Of 2,000 events, each takes 20 to 27 µs in an empty database, 95 to 170 among a million,
+/// If a commit of 1,000 events or more takes longer than this for each, larger commits save time for
+/// each event. In commits of 2,000, an event takes 20 to 27 µs in an empty database, 95 to 170 among a million,
 /// 300 among five million.
 pub const DEAR_EVENT: Duration = Duration::from_micros(50);
 
-/// Where commits are dear, one that may take so many times as long may hold this power of so many
-/// times the events: among five million, 2,000 take 0.6 s and 100,000 take 6 to 8.
+/// Where commits are dear, a commit that may take n times as long may hold n to this power times the
+/// events: among five million, 2,000 take 0.6 s and 100,000 take 6 to 8.
 pub const POWER_WHERE_DEAR: f64 = 1.5;
-/// But no more than so many times what it could hold if each event took as long as among a few: even
-/// then it would end within three quarters of [`PATIENCE`].
+/// But it may hold no more than this many times n: even if each event took as long as in the small
+/// commit, it would end within three quarters of [`PATIENCE`].
 pub const MOST_WHERE_DEAR: f64 = 3.0;
 
-/// A strfry that holds more events than these is not ended so that another one gathers them for
-/// another time: until it had committed them, nothing could be given.
+/// A strfry that holds more events than these is not replaced by one that gathers events for longer
+/// or less long: until it had committed them, nothing could be given.
 pub const FEW_HELD: usize = 4_000;
 
 /// How long a commit may keep a relay from writing, unless the operator says.
@@ -126,7 +126,7 @@ pub const SPOOL_BUFFER: usize = 64 << 10;
 /// How long strfry gathers events before a commit that is not full (`--debounce-millis`). Its own
 /// second is a second in which it does nothing.
 pub const DEBOUNCE: Duration = Duration::from_millis(100);
-/// The same where commits are dear: two cores check most of [`WRITE_BATCH`] meanwhile.
+/// How long it does so where commits are dear: two cores check most of [`WRITE_BATCH`] meanwhile.
 pub const DEBOUNCE_DEAR: Duration = Duration::from_secs(2);
 
 /// Unconfirmed events that strfry is through with after which the database is asked.

@@ -79,9 +79,10 @@ impl<T> Importer<'_, T> {
         Ok(is_elsewhere.then(|| self.elsewhere(claims)))
     }
 
-    /// Has the next strfry take the place of one that is to gather events for another time.
-    pub(super) fn change_pace(&mut self, number: usize) -> Result<(), ImportError> {
-        if !self.lanes[number].is_to_end() {
+    /// Ends a strfry that should gather events for longer, or less long. The next one is started for the
+    /// next event.
+    pub(super) fn change_gathering(&mut self, number: usize) -> Result<(), ImportError> {
+        if !self.lanes[number].should_be_replaced() {
             return Ok(());
         }
         match self.end_child(number).and_then(|()| self.begin_again(number)) {
@@ -90,7 +91,7 @@ impl<T> Importer<'_, T> {
         }
     }
 
-    /// After the end of a child: what it has not taken goes to the next.
+    /// After a child has ended: gives the next one what it has not taken.
     fn begin_again(&mut self, number: usize) -> Result<(), ImportError> {
         self.confirm_all()?;
         match self.lanes[number].unconfirmed.is_empty() {

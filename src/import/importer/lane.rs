@@ -56,8 +56,8 @@ impl<T> Lane<T> {
         Ok(())
     }
 
-    /// Whether its child is to give way to one that gathers events for another time.
-    pub(super) fn is_to_end(&self) -> bool {
+    /// Whether its child should be replaced by one that gathers events for longer, or less long.
+    pub(super) fn should_be_replaced(&self) -> bool {
         let holds_few = self.unconfirmed.len() <= FEW_HELD;
         self.child.is_some() && holds_few && self.allowance.wants_another()
     }
@@ -70,7 +70,8 @@ impl<T> Lane<T> {
         if room >= most / 2 { room } else { 0 }
     }
 
-    /// How many it may be given if no more come, or have no room: those of the next commit, too.
+    /// How many it may be given if no more events come, or there is no room for more: the next commit's
+    /// are given, too.
     pub(super) fn early_room(&self) -> usize {
         self.allowance.given_early().saturating_sub(self.unconfirmed.len())
     }
