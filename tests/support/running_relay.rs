@@ -3,7 +3,8 @@
 #![allow(dead_code, reason = "each program that includes this uses its own part")]
 
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
@@ -31,11 +32,12 @@ pub struct RunningRelay {
 }
 
 impl RunningRelay {
-    /// Returns when the relay accepts connections; it opens its database before that.
+    /// Returns when the relay answers; it opens its database before that.
     pub fn start(strfry: &Path, node: &Path) -> Self {
         let port =
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
         configure(node, port);
+        let config = fs::metadata(node.join("strfry.conf")).unwrap();
         let child = Command::new(strfry)
             .arg("relay")
             .current_dir(node)
@@ -45,7 +47,9 @@ impl RunningRelay {
             .spawn();
         let mut relay = Self { process: child.unwrap(), port };
         let deadline = Instant::now() + Duration::from_secs(20);
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err()
+            || !watches(relay.process.id(), &config)
+        {
             assert_eq!(relay.process.try_wait().unwrap(), None, "the relay did not start");
             assert!(Instant::now() < deadline, "the relay does not listen");
             thread::yield_now();
@@ -60,6 +64,21 @@ impl RunningRelay {
     pub fn is_running(&mut self) -> bool {
         self.process.try_wait().unwrap().is_none()
     }
+}
+
+/// Whether this process, or one that it has started, watches this file. A strfry that relays watches
+/// its configuration when all its threads are there. It listens before that, and dies of a first
+/// message (SIGFPE) that finds no threads to give it to.
+fn watches(process: u32, file: &fs::Metadata) -> bool {
+    let read = |path: PathBuf| fs::read_to_string(path).unwrap_or_default();
+    let entries = |of: &str| fs::read_dir(format!("/proc/{process}/{of}")).into_iter().flatten();
+    // As in proc_pid_fdinfo(5).
+    let watch = format!(" ino:{:x} ", file.ino());
+    entries("fdinfo").flatten().any(|open| read(open.path()).contains(&watch))
+        || entries("task").flatten().any(|thread| {
+            let children = read(thread.path().join("children"));
+            children.split_whitespace().flat_map(str::parse).any(|child| watches(child, file))
+        })
 }
 
 impl Drop for RunningRelay {
