@@ -136,8 +136,15 @@ impl Arguments {
 
 fn show(progress: &Progress, sofar: &Sofar) {
     let text = format!("{} events read, {} imported", sofar.received, sofar.imported);
-    let share = sofar.bytes.map(|bytes| (sofar.bytes_read.min(bytes), bytes));
+    let share = sofar.bytes.map(|bytes| (settled_bytes(sofar).min(bytes), bytes));
     progress.update(&ProgressState { phase: "Importing", text: &text, share, peers: &[] });
+}
+
+/// What has been read counts as far as its events are settled: strfry may have to commit a great many.
+fn settled_bytes(sofar: &Sofar) -> u64 {
+    let settled = u128::from(sofar.bytes_read) * u128::from(sofar.settled);
+    let bytes = settled.checked_div(u128::from(sofar.received));
+    bytes.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(sofar.bytes_read)
 }
 
 fn in_words(summary: &Summary) -> String {

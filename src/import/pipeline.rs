@@ -7,6 +7,7 @@
 //! strfry is slow, whoever submits waits.
 
 use std::cell::RefCell;
+use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -94,6 +95,8 @@ pub struct Pipeline<I, L: Ledger> {
     workers: rayon::ThreadPool,
     shared: Arc<Shared<I, L>>,
     thread: thread::JoinHandle<Ended<L>>,
+    /// Closed when the thread is at its end.
+    works: Receiver<Infallible>,
 }
 
 enum Slot<L: Ledger> {
@@ -161,7 +164,9 @@ impl<I: Send + 'static, L: Ledger> Pipeline<I, L> {
             window: Arc::clone(&window),
             failed: Arc::clone(&failed),
         });
+        let (working, works) = sync_channel(0);
         let thread = thread::Builder::new().name("import".to_owned()).spawn(move || {
+            let _working: SyncSender<Infallible> = working;
             let check_signatures = settings.check_signatures;
             let ledger = Rc::new(RefCell::new(ledger));
             let importer = settings.strfry.map(|command| {
@@ -194,7 +199,7 @@ impl<I: Send + 'static, L: Ledger> Pipeline<I, L> {
                 Ended::panicked()
             })
         })?;
-        Ok(Self { slots, workers, shared, thread })
+        Ok(Self { slots, workers, shared, thread, works })
     }
 
     /// Hands a batch over; waits while too many are on their way.
@@ -220,9 +225,12 @@ impl<I: Send + 'static, L: Ledger> Pipeline<I, L> {
         self.shared.failed.load(Ordering::Relaxed)
     }
 
-    /// Waits until every event is settled.
-    pub fn finish(self) -> Ended<L> {
+    /// Waits until every event is settled, and calls `tick` again and again meanwhile.
+    pub fn finish(self, mut tick: impl FnMut()) -> Ended<L> {
         drop(self.slots);
+        while let Err(RecvTimeoutError::Timeout) = self.works.recv_timeout(TICK) {
+            tick();
+        }
         self.thread.join().unwrap_or_else(|_| Ended::panicked())
     }
 }

@@ -57,6 +57,8 @@ pub struct Sofar {
     pub bytes: Option<u64>,
     /// Events that came in.
     pub received: u64,
+    /// Those of them of which it is known what became of them.
+    pub settled: u64,
     /// Those of them that are in the database now.
     pub imported: u64,
 }
@@ -88,16 +90,12 @@ struct Accounts {
     examples: Examples,
 }
 
-/// Imports, and tells `progress` about it after every piece.
+/// Imports, and tells `progress` about it after every piece, and while strfry is waited for.
 ///
 /// # Errors
 /// What makes an import impossible, before any input is read. What goes wrong later is in the
 /// summary.
-pub fn run(
-    job: Job,
-    db: Arc<StrfryDb>,
-    mut progress: impl FnMut(Sofar),
-) -> Result<Summary, RunError> {
+pub fn run(job: Job, db: Arc<StrfryDb>, progress: impl Fn(Sofar)) -> Result<Summary, RunError> {
     let started = Instant::now();
     let Job { mut inputs, settings, blacklist, rejects, precious } = job;
     if let Some(strfry) = &settings.strfry {
@@ -125,7 +123,16 @@ pub fn run(
 
     let bytes = inputs.iter().map(|input| input.bytes).sum::<Option<u64>>();
     let mut errors = Vec::new();
-    let mut bytes_before = 0;
+    let tell = |bytes_read| {
+        progress(Sofar {
+            bytes_read,
+            bytes,
+            received: books.tally.received(),
+            settled: books.tally.settled(),
+            imported: books.tally.of(Class::Imported),
+        });
+    };
+    let (mut bytes_read, mut bytes_before) = (0, 0);
     let mut is_cut = false;
     'inputs: for (number, input) in inputs.iter_mut().enumerate() {
         let counter = input.counter();
@@ -144,16 +151,12 @@ pub fn run(
                     errors.push(format!("cannot read {path} to its end: {error}"));
                 }
             }
-            progress(Sofar {
-                bytes_read: bytes_before + counter.load(Ordering::Relaxed),
-                bytes,
-                received: books.tally.received(),
-                imported: books.tally.of(Class::Imported),
-            });
+            bytes_read = bytes_before + counter.load(Ordering::Relaxed);
+            tell(bytes_read);
         }
         bytes_before += input.bytes.unwrap_or(0);
     }
-    let ended = pipeline.finish();
+    let ended = pipeline.finish(|| tell(bytes_read));
     if is_cut {
         errors.push("stopped by a signal before the end of the input".to_owned());
     }

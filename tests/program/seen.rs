@@ -1,6 +1,7 @@
 //! What a person sees on a terminal while the program works, and what is left there.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -175,6 +176,30 @@ fn whatever_has_a_known_end_shows_a_bar() {
         let bar = err.split(phase).nth(1).and_then(|rest| rest.lines().nth(1));
         assert!(bar.is_some_and(|bar| bar.contains("-] ") && bar.contains(" %")), "{err:?}");
     }
+}
+
+#[test]
+fn what_strfry_has_not_committed_is_not_shown_as_done() {
+    let small = SmallNode::with(&strfry_bin(), |_, _| Vec::new());
+    let notes = (0..3_000).map(|number| small.alice.note(now() - 9_000 + number, "x") + "\n");
+    let file = small.node.write("events.jsonl", notes.collect::<String>());
+    let go = small.node.home().join("go");
+    let slow = small.node.write(
+        "slow.sh",
+        format!(
+            "#!/bin/sh\nwhile [ ! -e '{}' ]; do sleep 0.01; done\nexec '{}' \"$@\"\n",
+            go.display(),
+            strfry_bin().display()
+        ),
+    );
+    fs::set_permissions(&slow, fs::Permissions::from_mode(0o755)).unwrap();
+    let mut import = small.node.companion(&["import", file.to_str().unwrap()]);
+    let screen = Screen::start(import.arg("--strfry-bin").arg(slow), (80, 24));
+    until("everything is read", || screen.text().contains("3000 events read"));
+    let text = screen.text();
+    assert!(text.contains("3000 events read, 0 imported") && text.contains("-] 0 %"), "{text}");
+    fs::write(go, "").unwrap();
+    assert_eq!(screen.end().0, Some(0));
 }
 
 #[test]

@@ -116,7 +116,8 @@ fn run(pipeline: Pipeline<Batch, Accounts>, mut work: mpsc::Receiver<Work>) -> C
             candidate.account.drop_event(hole(&candidate.event));
         }
     }
-    let ended = pipeline.finish();
+    // The run tells how far it is.
+    let ended = pipeline.finish(|| ());
     let parts = |accounts: Accounts| (accounts.stats, accounts.gains, accounts.examples);
     let (stats, gains, examples) = ended.ledger.map(parts).unwrap_or_default();
     Checked {
