@@ -50,7 +50,7 @@ classes! {
     TooNew: "too_new",
     /// strfry did not take it, and says why.
     Rejected: "rejected",
-    /// Given to strfry and not in the database: twice, unless the run ended before.
+    /// Given to strfry and not in the database; given twice or more, unless the run ended before.
     NotConfirmed: "not_confirmed",
     /// Not an event as strfry defines it.
     Malformed: "malformed",

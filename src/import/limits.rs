@@ -139,12 +139,12 @@ pub const EVENTS_CONFIRMED_AT_ONCE: usize = 4_000;
 /// Events by which a first look sees whether any of those that strfry holds are in the database.
 pub const EVENTS_TRIED: usize = 256;
 
-/// Children that may die in one run. Each event that kills strfry costs four or five, until it
-/// stands alone; a strfry that dies whatever it is given is started no more often than this.
+/// Children that may die in one run. Each event that kills strfry costs up to six, until it stands
+/// alone; a strfry that dies whatever it is given is started no more often than this.
 pub const MOST_DEATHS: u32 = 20;
 
-/// Pieces into which the events are cut among which one kills strfry: of 14,000, that one stands
-/// alone after four cuts.
+/// Pieces into which the events are cut among which one kills strfry: of [`MOST_UNSETTLED`], that one
+/// stands alone after five cuts.
 pub const PIECES: usize = 16;
 
 /// Lines of strfry's log that an error quotes.
