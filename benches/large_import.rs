@@ -10,8 +10,7 @@
 mod support;
 
 use std::fs::{self, File};
-use std::io::{self, BufReader, BufWriter, Write};
-use std::os::unix::fs::symlink;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -22,7 +21,7 @@ use std::time::{Duration, Instant};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
 use support::events::{self, Author};
-use support::running_relay::{RunningRelay, configure};
+use support::running_relay::RunningRelay;
 use tempfile::TempDir;
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
@@ -40,7 +39,7 @@ fn main() {
         "| work | how | s | ratio | GB written | KB an event | MiB own memory | ms to OK: median, 99 %, longest |"
     );
     println!("|---|---|---:|---:|---:|---:|---:|---:|");
-    for size in sizes("LARGE", &support::LARGE[..2]) {
+    for size in support::large_sizes("LARGE", &support::LARGE[..2]) {
         let database = support::large_database(size);
         let input = new_events(size);
         for with_relay in [false, true] {
@@ -49,16 +48,9 @@ fn main() {
             table(&name, &strfry, Some(&database), (&input, NEW), with_relay);
         }
     }
-    for size in sizes("FILL", &support::LARGE[..1]) {
+    for size in support::large_sizes("FILL", &support::LARGE[..1]) {
         let input = all_events(size);
         table(&format!("{size} into nothing"), &strfry, None, (&input, size), false);
-    }
-}
-
-fn sizes(variable: &str, default: &[u64]) -> Vec<u64> {
-    match std::env::var(variable) {
-        Ok(list) => list.split(',').filter_map(|size| size.parse().ok()).collect(),
-        Err(_) => default.to_vec(),
     }
 }
 
@@ -82,7 +74,7 @@ fn table(
         ],
     };
     for (how, way) in ways {
-        let node = node(strfry, before);
+        let node = support::large_node(strfry, before);
         let relay = with_relay.then(|| RunningRelay::start(strfry, &node.path().join("strfry")));
         let client = relay.as_ref().map(|relay| Client::start(relay.url()));
         let ran = way.run(&node, input);
@@ -165,38 +157,6 @@ fn watch(child: &mut Child, mut look: impl FnMut()) -> u64 {
 fn written_by(io: &str) -> Option<u64> {
     let text = fs::read_to_string(io).ok()?;
     text.lines().find_map(|line| line.strip_prefix("wchar:"))?.trim().parse().ok()
-}
-
-/// A node with a copy of this database, or a new one.
-fn node(strfry: &Path, before: Option<&Path>) -> TempDir {
-    let parent = support::large_database_directory();
-    fs::create_dir_all(&parent).unwrap();
-    let node = tempfile::tempdir_in(parent).unwrap();
-    let directory = node.path().join("strfry");
-    fs::create_dir_all(directory.join("strfry-db")).unwrap();
-    fill_memory(&node.path().join("sparse-file"));
-    if let Some(before) = before {
-        fs::copy(before.join("data.mdb"), directory.join("strfry-db/data.mdb")).unwrap();
-    }
-    configure(&directory, 1);
-    symlink(strfry, directory.join("strfry")).unwrap();
-    let mut initialise = Command::new(strfry);
-    initialise.args(["--config", "strfry.conf", "import"]).current_dir(directory);
-    initialise.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    assert!(initialise.status().unwrap().success());
-    rustix::fs::sync();
-    node
-}
-
-/// Fills memory with the pages of a sparse file, which takes no room on the disk, so that it is as full
-/// as on a machine that has run for some time. The host of a virtual machine takes back free memory,
-/// and hands it out again much more slowly than the guest uses its own again: that would be measured.
-fn fill_memory(file: &Path) {
-    let meminfo = fs::read_to_string("/proc/meminfo").unwrap();
-    let kib: u64 = meminfo.split_ascii_whitespace().nth(1).unwrap().parse().unwrap();
-    File::create(file).unwrap().set_len(kib << 10).unwrap();
-    let mut pages = BufReader::with_capacity(1 << 20, File::open(file).unwrap());
-    io::copy(&mut pages, &mut io::sink()).unwrap();
 }
 
 /// Somebody who publishes through the relay, and waits for each OK.

@@ -11,15 +11,18 @@ pub mod running_relay;
 #[path = "../../tests/support/stand_in/mod.rs"]
 pub mod stand_in;
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{self, BufReader};
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use rayon::prelude::*;
 use serde_json::json;
 use strfry_companion::import::{EventLimits, StoredEvent};
 use strfry_companion::nostr::{Event, Pubkey};
+use tempfile::TempDir;
 
 use events::Author;
 use stand_in::writer::{Durability, NewEvent, Writer};
@@ -79,16 +82,30 @@ pub fn large_database_directory() -> PathBuf {
 }
 
 /// A database with this many events of [`MANY_AUTHORS`] authors, with their index entries 1.6 kB
-/// each. Grows from the largest one that is there.
+/// each. Grows from the largest one that is there. The strfry that `STRFRY_BIN` names fills its tree
+/// of all events (NIP-77), as every strfry does with its own.
 pub fn large_database(count: u64) -> PathBuf {
-    let target = large_database_directory();
-    let directory = target.join(format!("large-{count}"));
-    if directory.join("complete").exists() {
-        return directory;
+    let directory = large_database_directory().join(format!("large-{count}"));
+    if !directory.join("complete").exists() {
+        make_large_database(&directory, count);
     }
+    let filled = directory.join("tree-filled");
+    if let Some(strfry) = std::env::var_os("STRFRY_BIN")
+        && !filled.exists()
+    {
+        let mut build = strfry_command(Path::new(&strfry), &directory);
+        let status = build.args(["negentropy", "build", "1"]).stderr(Stdio::null()).status();
+        assert!(status.unwrap().success());
+        fs::write(filled, "").unwrap();
+    }
+    directory
+}
+
+fn make_large_database(directory: &Path, count: u64) {
+    let target = large_database_directory();
     println!("making a database of {count} events in {}", directory.display());
-    let _ = fs::remove_dir_all(&directory);
-    fs::create_dir_all(&directory).unwrap();
+    let _ = fs::remove_dir_all(directory);
+    fs::create_dir_all(directory).unwrap();
     let is_there = |&smaller: &u64| {
         smaller < count && target.join(format!("large-{smaller}/complete")).exists()
     };
@@ -98,7 +115,7 @@ pub fn large_database(count: u64) -> PathBuf {
         fs::copy(smaller, directory.join("data.mdb")).unwrap();
     }
     let authors = Author::all(0..MANY_AUTHORS);
-    let writer = Writer::open(&directory, Durability::NotSynced).unwrap();
+    let writer = Writer::open(directory, Durability::NotSynced).unwrap();
     for start in (begun..count).step_by(100_000) {
         let batch = events::events(100_000.min(count - start) as usize, |number| {
             large_event(&authors, start + number)
@@ -109,11 +126,23 @@ pub fn large_database(count: u64) -> PathBuf {
     }
     drop(writer);
     fs::write(directory.join("complete"), "").unwrap();
-    directory
 }
 
 /// The sizes of the large databases.
 pub const LARGE: [u64; 3] = [1_000_000, 5_000_000, 10_000_000];
+
+/// Which large databases, by an environment variable: `1000000,5000000`.
+pub fn large_sizes(variable: &str, default: &[u64]) -> Vec<u64> {
+    match std::env::var(variable) {
+        Ok(list) => list.split(',').filter_map(|size| size.parse().ok()).collect(),
+        Err(_) => default.to_vec(),
+    }
+}
+
+/// When the last event of such a database was made.
+pub fn last_of(size: u64) -> u64 {
+    events::START + (size - 1) * SECONDS_BETWEEN
+}
 
 /// One of the events of [`large_database`]: notes, reactions and comments with tags, as relays hold
 /// them. Every tenth second has an event of none of them.
@@ -154,6 +183,38 @@ fn note_of_a_day(
         _ => (json!([["e", root, "", "root"], ["p", other.pubkey()], ["t", "day"]]), text.as_str()),
     };
     author.event(kind, created_at, tags, text)
+}
+
+/// A node with a copy of this database, or a new one.
+pub fn large_node(strfry: &Path, before: Option<&Path>) -> TempDir {
+    let parent = large_database_directory();
+    fs::create_dir_all(&parent).unwrap();
+    let node = tempfile::tempdir_in(parent).unwrap();
+    let directory = node.path().join("strfry");
+    fs::create_dir_all(directory.join("strfry-db")).unwrap();
+    fill_memory(&node.path().join("sparse-file"));
+    if let Some(before) = before {
+        fs::copy(before.join("data.mdb"), directory.join("strfry-db/data.mdb")).unwrap();
+    }
+    running_relay::configure(&directory, 1);
+    symlink(strfry, directory.join("strfry")).unwrap();
+    let mut initialise = Command::new(strfry);
+    initialise.args(["--config", "strfry.conf", "import"]).current_dir(directory);
+    initialise.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    assert!(initialise.status().unwrap().success());
+    rustix::fs::sync();
+    node
+}
+
+/// Fills memory with the pages of a sparse file, which takes no room on the disk, so that it is as full
+/// as on a machine that has run for some time. The host of a virtual machine takes back free memory,
+/// and hands it out again much more slowly than the guest uses its own again: that would be measured.
+fn fill_memory(file: &Path) {
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap();
+    let kib: u64 = meminfo.split_ascii_whitespace().nth(1).unwrap().parse().unwrap();
+    File::create(file).unwrap().set_len(kib << 10).unwrap();
+    let mut pages = BufReader::with_capacity(1 << 20, File::open(file).unwrap());
+    io::copy(&mut pages, &mut io::sink()).unwrap();
 }
 
 /// Pubkeys of some authors of [`database`], some of whom have no profile.

@@ -61,6 +61,10 @@ impl RunningRelay {
         format!("ws://127.0.0.1:{}", self.port)
     }
 
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     pub fn is_running(&mut self) -> bool {
         self.process.try_wait().unwrap().is_none()
     }
