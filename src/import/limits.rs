@@ -46,8 +46,8 @@ pub const LOOK: Duration = Duration::from_secs(1);
 pub const WRITE_BUFFER: usize = 64 << 10;
 
 /// Most events that have been given to strfry, or wait for it, and are not settled. What is
-/// remembered of so many takes 16 MiB in an import and 28 in a backfill, and with those that are being checked they fit into a hash
-/// map of 2^18 buckets.
+/// remembered of so many takes 16 MiB in an import and 28 in a backfill, and with those that are
+/// being checked they fit into a hash map of 2^18 buckets.
 pub const MOST_UNSETTLED: usize = 13 << 14;
 
 /// Most events that strfry commits together (`--write-batch`): while it does, it has those of the
@@ -81,9 +81,9 @@ pub const DIRTY_BYTES_PER_EVENT: u64 = 40 << 10;
 /// While somebody waits for it, a commit may be so many times as large as the one before.
 pub const GROWTH: usize = 4;
 
-/// If a commit of 1,000 events or more takes longer than this for each, larger commits save time for
-/// each event. In commits of 2,000, an event takes 20 to 27 µs in an empty database, 95 to 170 among a million,
-/// 300 among five million.
+/// If a commit of 1,000 events or more takes longer than this for each, larger commits save time
+/// for each event. In commits of 2,000, an event takes 20 to 27 µs in an empty database, 95 to 170
+/// among a million, 300 among five million.
 pub const DEAR_EVENT: Duration = Duration::from_micros(50);
 
 /// Where commits are dear, a commit that may take n times as long may hold n to this power times the
