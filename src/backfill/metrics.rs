@@ -80,6 +80,10 @@ pub fn metrics(summary: &Summary) -> String {
     metrics.gauge("imported_bytes", "Bytes of the imported events.", summary.gained.bytes);
     if let Some(bytes) = summary.bytes_written {
         metrics.gauge("written_bytes", "Bytes that strfry wrote for them.", bytes);
+        if let Some(per_event) = bytes.checked_div(summary.events_of(Class::Imported)) {
+            let help = "Bytes that strfry wrote for each imported event.";
+            metrics.gauge("written_bytes_per_event", help, per_event);
+        }
     }
     metrics.gauge("errors", "What went wrong beside peers.", summary.errors.len());
     if let Some(memory) = summary.peak_memory {

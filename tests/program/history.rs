@@ -194,6 +194,9 @@ fn metrics_are_what_node_exporter_reads() {
     assert!(value("start_timestamp_seconds") >= before as f64);
     let bytes: usize = small.events.iter().map(String::len).sum();
     assert_eq!(value("imported_bytes"), bytes as f64);
+    let written = value("written_bytes");
+    assert!(written > 0.0);
+    assert_eq!(value("written_bytes_per_event"), (written / 4.0).floor());
     assert!(value("memory_peak_bytes") > 1e6 && value("duration_seconds") > 0.0);
     assert_valid(&text);
 
