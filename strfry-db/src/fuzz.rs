@@ -127,9 +127,11 @@ impl DamagedFile {
         let from = choose(self.whole.len() - 48);
         let key = &self.whole[from..from + [8, 16, 40, 48][choose(4)]];
         let (kind, is_from_key, step) = (choose(6), choose(2) == 0, 1 + choose(64));
+        self.meta_pages.read_ahead.turn(choose(2) == 0);
         let [on_map, on_copies] = [&mapped, &copied].map(|txn| {
             // A value over 4 MiB is refused for another reason by the copies.
             let told = |error: ReadError| assert!(matches!(error, ReadError::Damaged { .. }));
+            txn.read_ahead(table, &[key]);
             match kind {
                 0 => txn
                     .free_bytes()

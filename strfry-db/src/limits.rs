@@ -74,6 +74,14 @@ pub const PAGES_OF_A_WALK: usize = 350;
 /// Events that one read transaction reads whole. About 10 ms where the pages are in memory.
 pub const EVENTS_PER_SNAPSHOT: usize = 10_000;
 
+/// Leaves that a walk asks for together where they are on the disk: 256 KiB of usual pages, which a
+/// disk reads in about the time that one alone takes.
+pub const LEAVES_AHEAD: usize = 64;
+
+/// Most pages of long values that are asked for together, 32 MiB of usual ones: a damaged record says
+/// of itself how long it is.
+pub const PAGES_AHEAD: u64 = 8_192;
+
 /// Entries that one thread counts before all cores are asked to help: a few milliseconds, long
 /// against the start of their threads.
 pub const ENTRIES_COUNTED_ALONE: u64 = 50_000;

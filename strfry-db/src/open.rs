@@ -339,6 +339,15 @@ impl StrfryDb {
         &self.meta_pages
     }
 
+    /// Whether pages should be asked for before they are looked at: something had to be read from
+    /// the disk.
+    pub(crate) fn set_read_ahead(&self, on: bool) {
+        if on {
+            self.map.expect_random_reads();
+        }
+        self.meta_pages.read_ahead.turn(on);
+    }
+
     /// A bound of a batch, or less of it without the lock file.
     pub(crate) fn bound(&self, rows: usize) -> usize {
         if self.is_optimistic() { (rows / LESS_WITHOUT_LOCK).max(1) } else { rows }

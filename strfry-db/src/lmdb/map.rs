@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Room for the file to grow before it must be mapped anew, which takes some 10 µs: address space
@@ -43,6 +44,16 @@ impl Map {
         }
     }
 
+    /// Has Linux read nothing around a page that is not in memory. `man 2 madvise`: `MADV_RANDOM`.
+    fn expect_random_reads(&self) {
+        // SAFETY: it changes when pages of the map are read, and nothing that is in them. If it is
+        // refused, more is read than is needed.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::madvise(self.begin.as_ptr().cast(), self.bytes, libc::MADV_RANDOM);
+        }
+    }
+
     /// So many bytes from this one on, if they are in front of `end`, which must not lie behind the
     /// end of the file.
     #[inline]
@@ -71,16 +82,29 @@ impl Drop for Map {
 
 /// The map of a file that grows.
 #[derive(Debug, Default)]
-pub(crate) struct GrowingMap(Mutex<Option<Arc<Map>>>);
+pub(crate) struct GrowingMap {
+    current: Mutex<Option<Arc<Map>>>,
+    expects_random_reads: AtomicBool,
+}
 
 impl GrowingMap {
+    /// From now on Linux is to read nothing around a page that is not in memory.
+    pub(crate) fn expect_random_reads(&self) {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.expects_random_reads.swap(true, Ordering::Relaxed)
+            && let Some(map) = &*current
+        {
+            map.expect_random_reads();
+        }
+    }
+
     /// A map in which so many bytes can be read. The one before lives as long as it is read in.
     ///
     /// # Errors
     /// There is not as much address space.
     pub(crate) fn covering(&self, file: &File, bytes: u64) -> io::Result<Arc<Map>> {
         let bytes = usize::try_from(bytes).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        let mut current = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(map) = current.as_ref().filter(|map| map.bytes >= bytes) {
             return Ok(Arc::clone(map));
         }
@@ -88,6 +112,9 @@ impl GrowingMap {
         *current = None;
         let with_room = Map::new(file, bytes.saturating_add(ROOM));
         let map = Arc::new(with_room.or_else(|_| Map::new(file, bytes))?);
+        if self.expects_random_reads.load(Ordering::Relaxed) {
+            map.expect_random_reads();
+        }
         *current = Some(Arc::clone(&map));
         Ok(map)
     }
@@ -119,5 +146,26 @@ mod tests {
         assert!(!Arc::ptr_eq(&first, &larger) && larger.bytes >= 2 * ROOM);
         // What was read in before can still be read.
         assert_eq!(first.get(0, 1, end), Some(&[1][..]));
+    }
+
+    /// proc_pid_smaps(5): the flags of the map in which this address is; `rr` is `MADV_RANDOM`.
+    fn is_read_at_random(map: &Map) -> bool {
+        let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let begin = format!("{:x}-", map.begin.as_ptr().addr());
+        let mut lines = maps.lines().skip_while(|line| !line.starts_with(&begin));
+        lines.find_map(|line| line.strip_prefix("VmFlags:")).unwrap().contains(" rr")
+    }
+
+    #[test]
+    fn once_random_reads_are_expected_they_are_of_all_maps_to_come() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(2 * ROOM as u64).unwrap();
+        let maps = GrowingMap::default();
+        let first = maps.covering(&file, 4_096).unwrap();
+        assert!(!is_read_at_random(&first));
+        maps.expect_random_reads();
+        assert!(is_read_at_random(&first));
+        let larger = maps.covering(&file, 2 * ROOM as u64).unwrap();
+        assert!(!Arc::ptr_eq(&first, &larger) && is_read_at_random(&larger));
     }
 }

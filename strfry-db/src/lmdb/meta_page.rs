@@ -10,6 +10,7 @@ use std::sync::atomic::{Ordering, fence};
 
 use crate::error::{ReadError, damaged, refused};
 use crate::lmdb::page::{self, NO_PAGE, PAGE_HEADER, Record, Wrong, u32_at, u64_at};
+use crate::lmdb::read_ahead::ReadAhead;
 
 /// From the start of a meta page.
 const MAGIC: usize = PAGE_HEADER;
@@ -151,12 +152,14 @@ const ATTEMPTS_TO_BEGIN: u32 = 1_000;
 pub(crate) struct MetaPages {
     pub(crate) file: File,
     page_size: u64,
+    /// Of all who read the file.
+    pub(crate) read_ahead: ReadAhead,
 }
 
 impl MetaPages {
     /// Of a file that has been checked, which is so the size of its pages too.
     pub(crate) fn new((file, page_size): (File, u64)) -> Self {
-        Self { file, page_size }
+        Self { file, page_size, read_ahead: ReadAhead::default() }
     }
 
     /// The length of the file.

@@ -9,4 +9,5 @@ pub(crate) mod map;
 pub(crate) mod meta_page;
 pub(crate) mod page;
 mod reach;
+pub(crate) mod read_ahead;
 pub(crate) mod reader_locks;

@@ -9,6 +9,7 @@
 use crate::error::ReadError;
 use crate::format::comparators::Comparator;
 use crate::format::tables::{OF_ONE_KEY, Table};
+use crate::limits::LEAVES_AHEAD;
 use crate::lmdb::page::{
     self, Kind, NO_PAGE, Node, Page, Record, VALUE, Value, WRONG_DEPTH, Wrong,
 };
@@ -87,7 +88,7 @@ impl<'s> Cursor<'s> {
     }
 
     /// One that has no more to come, until it is told where to go.
-    fn at_end(pages: &'s PageReader<'_>, tree: Tree) -> Self {
+    pub(crate) fn at_end(pages: &'s PageReader<'_>, tree: Tree) -> Self {
         Self { pages, tree, stack: Vec::with_capacity(tree.record.depth.into()) }
     }
 
@@ -114,6 +115,10 @@ impl<'s> Cursor<'s> {
             };
             let is_above = self.stack.len() + 1 < record.depth.into();
             let is_walk = !is_above && !matches!(start, Start::Key(_));
+            if is_walk && self.pages.reads_ahead() {
+                let leaves = self.leaves_ahead(matches!(start, Start::First));
+                self.pages.ask_for(leaves.into_iter().map(|leaf| (leaf, 1)).collect());
+            }
             let check = |page: Page<'_>| self.check_bounds(page);
             let page = self.pages.page(shape, number, from, is_walk, check)?;
             if page.kind() != if is_above { Kind::Branch } else { leaf } {
@@ -132,13 +137,55 @@ impl<'s> Cursor<'s> {
         }
     }
 
+    /// The leaf in which this key is, if it is anywhere; `None` if there are no branches. No leaf is
+    /// looked at, and for keys in order few branches are looked for again.
+    pub(crate) fn leaf_of(&mut self, key: &[u8]) -> Result<Option<u64>, ReadError> {
+        let Tree { record, shape } = self.tree;
+        let branches = usize::from(record.depth).saturating_sub(1);
+        self.keep_what_leads_to(key)?;
+        while let Some(above) = self.stack.last_mut() {
+            above.seek(shape, key)?;
+            let child = above.page.node(above.at).map_err(damaged(shape, above.number))?;
+            let (number, from) = (child.child(), (above.number, above.at));
+            if self.stack.len() >= branches {
+                return Ok(Some(number));
+            }
+            self.push_branch(number, from)?;
+        }
+        if branches == 0 {
+            return Ok(None);
+        }
+        self.push_branch(record.root, (0, 0))?;
+        self.leaf_of(key)
+    }
+
+    fn push_branch(&mut self, number: u64, from: (u64, usize)) -> Result<(), ReadError> {
+        let shape = self.tree.shape;
+        let check = |page: Page<'_>| self.check_bounds(page);
+        let page = self.pages.page(shape, number, from, false, check)?;
+        if page.kind() != Kind::Branch {
+            return Err(damaged(shape, number)(WRONG_DEPTH));
+        }
+        self.stack.push(Place { number, page, at: 0 });
+        Ok(())
+    }
+
     /// Goes in front of the first key that is at least this one. The pages that lead to the place
     /// that it comes from are not looked for again as far as they lead to this key.
-    fn seek(&mut self, key: &[u8]) -> Result<(), ReadError> {
+    pub(crate) fn seek(&mut self, key: &[u8]) -> Result<(), ReadError> {
         let Tree { record, shape } = self.tree;
         if record.root == NO_PAGE {
             return Ok(());
         }
+        self.keep_what_leads_to(key)?;
+        let Some(place) = self.stack.last_mut() else { return self.descend(Start::Key(key)) };
+        place.seek(shape, key)?;
+        if place.page.is_branch() { self.descend(Start::Key(key)) } else { Ok(()) }
+    }
+
+    /// Forgets the places below the first that does not lead to this key.
+    fn keep_what_leads_to(&mut self, key: &[u8]) -> Result<(), ReadError> {
+        let shape = self.tree.shape;
         let mut kept = 0;
         while let Some(place) = self.stack.get(kept) {
             kept += 1;
@@ -148,9 +195,19 @@ impl<'s> Cursor<'s> {
             }
         }
         self.stack.truncate(kept);
-        let Some(place) = self.stack.last_mut() else { return self.descend(Start::Key(key)) };
-        place.seek(shape, key)?;
-        if place.page.is_branch() { self.descend(Start::Key(key)) } else { Ok(()) }
+        Ok(())
+    }
+
+    /// The leaves that a walk is to ask for as it comes to the one that the last place names: some
+    /// below one branch, at the first of them.
+    fn leaves_ahead(&self, forward: bool) -> Vec<u64> {
+        let Some(above) = self.stack.last() else { return Vec::new() };
+        let begin = above.at - above.at % LEAVES_AHEAD;
+        let end = above.page.len().min(begin + LEAVES_AHEAD);
+        let first = if forward { begin } else { end - 1 };
+        let leaves = if above.at == first { begin..end } else { 0..0 };
+        // Damage is left to whoever comes to it.
+        leaves.filter_map(|at| Some(above.page.node(at).ok()?.child())).collect()
     }
 
     /// Whether the keys of a page, which ascend, are those that belong where the last place leads:
@@ -352,5 +409,64 @@ impl<'s> Iterator for Entries<'s> {
     #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         self.next_entry().transpose()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::format::tables::Tables;
+    use crate::golden::golden_database;
+    use crate::lmdb::meta_page::MetaPages;
+    use crate::txn::copies::Copies;
+    use crate::txn::page_txn::PageTxn;
+
+    /// Leaves of the largest table.
+    fn asks_for_each_leaf_once(directory: &Path) -> usize {
+        let file = File::open(directory.join("data.mdb")).unwrap();
+        let meta_pages = MetaPages::new((file, 4_096));
+        let copies = Arc::new(Copies::new(&Arc::default(), 8));
+        let txn = PageTxn::copying(&meta_pages, meta_pages.begin().unwrap(), copies);
+        let mut most = 0;
+        let walk = |shape: Table| -> Result<bool, ReadError> {
+            for (forward, start) in [(true, Start::First), (false, Start::Last)] {
+                let mut cursor = Cursor::new(txn.pages(), txn.tree(shape)?, start)?;
+                let (mut asked_for, mut come_to) = (Vec::new(), Vec::new());
+                while let Some(leaf) = cursor.stack.pop() {
+                    asked_for.extend(cursor.leaves_ahead(forward));
+                    come_to.push(leaf.number);
+                    let is_asked_for = asked_for.contains(&leaf.number);
+                    assert!(is_asked_for || cursor.stack.is_empty(), "{}", shape.name);
+                    cursor.stack.push(leaf);
+                    cursor.turn(forward)?;
+                }
+                most = most.max(come_to.len());
+                if cursor.tree.record.depth > 1 {
+                    asked_for.sort_unstable();
+                    come_to.sort_unstable();
+                    assert_eq!(asked_for, come_to, "{}", shape.name);
+                }
+            }
+            Ok(true)
+        };
+        Tables::find(walk).unwrap();
+        most
+    }
+
+    #[test]
+    fn a_walk_asks_for_every_leaf_before_it_comes_to_it_and_for_none_twice() {
+        let strfrys = golden_database("strfry-1.1.1");
+        assert!(asks_for_each_leaf_once(strfrys.path()) > LEAVES_AHEAD);
+    }
+
+    #[cfg(feature = "lmdb")]
+    #[test]
+    fn so_it_does_in_deep_trees() {
+        let deep = crate::golden::deep_file();
+        assert!(asks_for_each_leaf_once(deep.path()) > 500);
     }
 }

@@ -19,6 +19,7 @@ use crate::limits::{CHECKED_PAGES, COPIED_RECORD};
 use crate::lmdb::map::Map;
 use crate::lmdb::meta_page::{MetaPage, MetaPages, is_overtaken};
 use crate::lmdb::page::{self, PAGE_HEADER, Page, Wrong};
+use crate::lmdb::read_ahead;
 use crate::txn::copies::Copies;
 
 /// The pages of one moment.
@@ -106,6 +107,19 @@ impl<'db> PageReader<'db> {
                 newest.is_ok_and(|newest| !is_overtaken(self.meta.txn_id, newest.txn_id))
             }
         }
+    }
+
+    /// Whether pages should be asked for before they are looked at ([`PageReader::ask_for`]).
+    #[inline]
+    pub(crate) fn reads_ahead(&self) -> bool {
+        self.meta_pages.read_ahead.is_on()
+    }
+
+    /// Has the kernel begin to read these pages: the first of some, and how many.
+    pub(crate) fn ask_for(&self, mut pages: Vec<(u64, u64)>) {
+        let behind = self.meta.last_page.saturating_add(1);
+        pages.retain(|&(page, count)| page.saturating_add(count) <= behind);
+        read_ahead::ask_for(&self.meta_pages.file, self.meta.page_size, pages);
     }
 
     /// Fills a buffer from this page on.

@@ -4,8 +4,9 @@ use std::sync::{Arc, OnceLock};
 
 use crate::error::ReadError;
 use crate::format::tables::{FREE, MAIN, SHAPES, Table};
+use crate::limits::PAGES_AHEAD;
 use crate::lmdb::meta_page::{MetaPage, MetaPages};
-use crate::lmdb::page::{Record, Value, u64_at};
+use crate::lmdb::page::{PAGE_HEADER, Record, Value, u64_at};
 use crate::txn::copies::Copies;
 use crate::txn::cursor::{Cursor, Entries, Start, Tree};
 use crate::txn::page_reader::{PageReader, Pages, damaged};
@@ -36,6 +37,11 @@ impl<'db> PageTxn<'db> {
     /// Whether no page that has been read can have been reused before.
     pub(crate) fn is_whole(&self) -> bool {
         self.pages.is_whole()
+    }
+
+    #[cfg(test)]
+    pub(super) fn pages(&self) -> &PageReader<'db> {
+        &self.pages
     }
 
     /// The tree of a named database; `None` if there is no such database.
@@ -108,8 +114,61 @@ impl<'db> PageTxn<'db> {
         Ok(Entries::at_end(&self.pages, self.tree(shape)?, forward))
     }
 
+    /// Has the kernel begin to read what is under these keys, which ascend, if it is not in memory:
+    /// all leaves at once, then all values that have pages of their own.
+    ///
+    /// Damage is left to whoever comes to it.
+    pub(crate) fn read_ahead<K: AsRef<[u8]>>(&self, shape: Table, keys: &[K]) {
+        let mut pages = Vec::with_capacity(keys.len());
+        let _ = self.leaves_of(shape, keys, &mut pages);
+        self.pages.ask_for(std::mem::take(&mut pages));
+        let _ = self.large_values_of(shape, keys, &mut pages);
+        self.pages.ask_for(pages);
+    }
+
+    fn leaves_of<K: AsRef<[u8]>>(
+        &self,
+        shape: Table,
+        keys: &[K],
+        leaves: &mut Vec<(u64, u64)>,
+    ) -> Result<(), ReadError> {
+        let mut cursor = Cursor::at_end(&self.pages, self.tree(shape)?);
+        for key in keys {
+            let leaf = cursor.leaf_of(key.as_ref())?.map(|leaf| (leaf, 1));
+            if leaf.as_ref() != leaves.last() {
+                leaves.extend(leaf);
+            }
+        }
+        Ok(())
+    }
+
+    fn large_values_of<K: AsRef<[u8]>>(
+        &self,
+        shape: Table,
+        keys: &[K],
+        values: &mut Vec<(u64, u64)>,
+    ) -> Result<(), ReadError> {
+        let mut left = PAGES_AHEAD;
+        let mut cursor = Cursor::at_end(&self.pages, self.tree(shape)?);
+        for key in keys {
+            cursor.seek(key.as_ref())?;
+            let Some((node, leaf)) = cursor.next(true)? else { return Ok(()) };
+            if node.key != key.as_ref() {
+                continue;
+            }
+            if let Value::Large { page, bytes } = node.value().map_err(damaged(shape, leaf))? {
+                let bytes = bytes.saturating_add(PAGE_HEADER as u64);
+                let pages = bytes.div_ceil(self.pages.meta.page_size);
+                let Some(rest) = left.checked_sub(pages) else { return Ok(()) };
+                left = rest;
+                values.push((page, pages));
+            }
+        }
+        Ok(())
+    }
+
     /// As [`PageTxn::find`]; a database that is not there is empty.
-    fn tree(&self, shape: Table) -> Result<Tree, ReadError> {
+    pub(super) fn tree(&self, shape: Table) -> Result<Tree, ReadError> {
         Ok(self.find(shape)?.unwrap_or(Tree { record: Record::EMPTY, shape }))
     }
 
@@ -144,11 +203,79 @@ impl<'db> PageTxn<'db> {
 mod tests {
     use std::fs::File;
     use std::os::unix::fs::FileExt;
+    use std::path::Path;
 
     use super::*;
-    use crate::format::tables::META;
+    use crate::format::tables::{META, Tables};
     use crate::golden::golden_database;
     use crate::lmdb::meta_page::{TXN_ID, read_meta};
+
+    /// The first of some pages, and how many.
+    type Ranges = Vec<(u64, u64)>;
+
+    /// The leaves and the large values of every record, as a walk over all comes to them.
+    fn under_each_key(txn: &PageTxn<'_>, shape: Table) -> (Ranges, Ranges) {
+        let (mut leaves, mut values) = (Vec::new(), Vec::new());
+        let tree = txn.tree(shape).unwrap();
+        let mut cursor = Cursor::new(&txn.pages, tree, Start::First).unwrap();
+        while let Some((node, leaf)) = cursor.next(true).unwrap() {
+            if tree.record.depth > 1 && leaves.last() != Some(&(leaf, 1)) {
+                leaves.push((leaf, 1));
+            }
+            if let Value::Large { page, bytes } = node.value().unwrap() {
+                let value = txn.pages.large_value(shape, page, bytes).unwrap();
+                values.push((page, (PAGE_HEADER + value.len()).div_ceil(4_096) as u64));
+            }
+        }
+        (leaves, values)
+    }
+
+    /// How many leaves and large values there are.
+    fn is_asked_for_as_it_is_looked_at(directory: &Path) -> (usize, usize) {
+        let file = File::open(directory.join("data.mdb")).unwrap();
+        let meta_pages = MetaPages::new((file, 4_096));
+        let copies = Arc::new(Copies::new(&Arc::default(), 8));
+        let txn = PageTxn::copying(&meta_pages, meta_pages.begin().unwrap(), copies);
+        let mut found = (0, 0);
+        let each = |shape: Table| -> Result<bool, ReadError> {
+            let keys = txn.forward(shape, None)?.map(|entry| entry.unwrap().0.to_vec());
+            let mut keys: Vec<Vec<u8>> = keys.collect();
+            keys.dedup();
+            let (mut leaves, mut values) = (Vec::new(), Vec::new());
+            txn.leaves_of(shape, &keys, &mut leaves)?;
+            txn.large_values_of(shape, &keys, &mut values)?;
+            let expected = under_each_key(&txn, shape);
+            found = (found.0 + leaves.len(), found.1 + values.len());
+            assert_eq!((leaves, values), expected, "{}", shape.name);
+            // From one key to the next, and from the root.
+            for key in keys.iter().step_by(7) {
+                let mut leaves = Vec::new();
+                txn.leaves_of(shape, &[key], &mut leaves)?;
+                let tree = txn.tree(shape)?;
+                let mut cursor = Cursor::new(&txn.pages, tree, Start::Key(key))?;
+                let leaf = cursor.next(true)?.map(|(_, leaf)| (leaf, 1));
+                assert_eq!(leaves, Vec::from_iter(leaf.filter(|_| tree.record.depth > 1)));
+            }
+            Ok(true)
+        };
+        Tables::find(each).unwrap();
+        found
+    }
+
+    #[test]
+    fn what_is_asked_for_beforehand_is_what_is_looked_at_then() {
+        let strfrys = golden_database("strfry-1.1.1");
+        let found = is_asked_for_as_it_is_looked_at(strfrys.path());
+        assert!(found.0 > 100 && found.1 > 1, "{found:?}");
+    }
+
+    #[cfg(feature = "lmdb")]
+    #[test]
+    fn of_deep_trees_too() {
+        let deep = crate::golden::deep_file();
+        let found = is_asked_for_as_it_is_looked_at(deep.path());
+        assert!(found.0 > 500 && found.1 == 39, "{found:?}");
+    }
 
     #[test]
     fn copies_count_until_the_second_commit_after_theirs() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::error::{ReadError, damaged};
 use crate::format::tables::{Table, present};
+use crate::lmdb::read_ahead::blocks_read;
 use crate::open::StrfryDb;
 use crate::txn::cursor::{Entries, Entry};
 use crate::txn::moment::Moment;
@@ -26,6 +27,8 @@ pub struct Snapshot<'db> {
     moment: Option<Arc<Moment>>,
     /// Keeps its pages, where it has one. To be given back before the snapshot counts as closed.
     slot: Option<Slot<'db>>,
+    /// Blocks that its thread had read from the disk before.
+    blocks_read: i64,
     _open: Open,
 }
 
@@ -37,7 +40,7 @@ impl<'db> Snapshot<'db> {
         slot: Option<Slot<'db>>,
         open: Open,
     ) -> Self {
-        Self { db, txn, moment, slot, _open: open }
+        Self { db, txn, moment, slot, blocks_read: blocks_read(), _open: open }
     }
 
     /// Whether everything that was read is of this moment: with a slot in the lock file that
@@ -74,9 +77,28 @@ impl<'db> Snapshot<'db> {
     pub(crate) fn db(&self) -> &'db StrfryDb {
         self.db
     }
+
+    /// Whether it has had to read from the disk.
+    fn has_waited(&self) -> bool {
+        blocks_read() != self.blocks_read
+    }
+}
+
+impl Drop for Snapshot<'_> {
+    fn drop(&mut self) {
+        self.db.set_read_ahead(self.has_waited());
+    }
 }
 
 impl Snapshot<'_> {
+    /// Before the records under these keys, which ascend, are looked at.
+    pub(crate) fn read_ahead<K: AsRef<[u8]>>(&self, table: Table, keys: impl Iterator<Item = K>) {
+        if self.db.meta_pages().read_ahead.is_on() || self.has_waited() {
+            self.db.set_read_ahead(true);
+            self.txn.read_ahead(table, &keys.collect::<Vec<_>>());
+        }
+    }
+
     /// The first value of a key.
     pub(crate) fn get(&self, table: Table, key: &[u8]) -> Result<Option<&[u8]>, ReadError> {
         self.txn.get(table, key)
@@ -147,4 +169,50 @@ impl Snapshot<'_> {
 
 fn time_of(entry: Result<Entry<'_>, ReadError>) -> Result<Option<u64>, ReadError> {
     entry.map(|(key, _)| key.try_into().ok().map(u64::from_ne_bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::unix::fs::FileExt;
+
+    use rustix::fs::{Advice, fadvise};
+
+    use super::*;
+    use crate::golden::golden_database;
+
+    #[test]
+    fn pages_are_asked_for_as_long_as_something_has_to_be_read_from_the_disk() {
+        let directory = golden_database("strfry-1.1.1");
+        let file = File::open(directory.path().join("data.mdb")).unwrap();
+        let forget = || {
+            file.sync_all().unwrap();
+            fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+        };
+        forget();
+        let before = blocks_read();
+        file.read_exact_at(&mut [0], 0).unwrap();
+        if blocks_read() == before {
+            eprintln!("skipped: files are in memory here, or Linux does not count what it reads");
+            return;
+        }
+        let db = StrfryDb::open(directory.path()).unwrap();
+        let asks = || db.meta_pages().read_ahead.is_on();
+        let read_all = || {
+            let asks_meanwhile = db.read(|snapshot| {
+                let index =
+                    snapshot.forward(present("Event__created_at", db.tables.created_at)?, None)?;
+                let lev_id = |entry: Result<Entry<'_>, ReadError>| {
+                    entry.map(|(_, lev_id)| u64::from_ne_bytes(lev_id.try_into().unwrap()))
+                };
+                let lev_ids = index.map(lev_id).collect::<Result<Vec<_>, _>>()?;
+                assert!(snapshot.packed_of(lev_ids)?.len() > 100);
+                Ok(asks())
+            });
+            (asks_meanwhile.unwrap(), asks())
+        };
+        forget();
+        assert!(!asks());
+        assert_eq!([(); 3].map(|()| read_all()), [(true, true), (true, false), (false, false)]);
+    }
 }

@@ -96,6 +96,7 @@ fn read_each<'a>(
     ascending.reverse();
     ascending.sort_unstable();
 
+    snapshot.read_ahead(table, ascending.iter().map(|(lev_id, _)| lev_id.to_ne_bytes()));
     let mut stretch = None;
     // Key and record that the stretch has come to.
     let mut current: Option<(LevId, &[u8])> = None;

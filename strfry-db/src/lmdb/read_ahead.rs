@@ -1,0 +1,83 @@
+//! Pages that are asked for before they are looked at, where the file is not in memory.
+//!
+//! Whoever looks at a page that is on the disk waits for it, and Linux reads what lies around it as
+//! well. In LMDB's file that is mostly of other tables, or of another time: of a database that is
+//! larger than memory, most of it is thrown away before anybody looks at it, and pages that a relay
+//! needs with it. So once something had to be read from the disk, the pages that will be needed are
+//! named all at once, and no others are read. Where everything is in memory, that would only take
+//! time, and nothing is asked for.
+
+use std::fs::File;
+use std::mem::MaybeUninit;
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::fs::{Advice, fadvise};
+
+/// Whether the last reading had to wait for the disk.
+#[derive(Debug, Default)]
+pub(crate) struct ReadAhead(AtomicBool);
+
+impl ReadAhead {
+    /// Whether pages should be asked for.
+    #[inline]
+    pub(crate) fn is_on(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn turn(&self, on: bool) {
+        self.0.store(on, Ordering::Relaxed);
+    }
+}
+
+/// Has the kernel begin to read these pages: the first of some, and how many. It does not wait, and
+/// reads none of those that are in memory.
+pub(crate) fn ask_for(file: &File, page_size: u64, pages: Vec<(u64, u64)>) {
+    for (page, end) in ranges(pages) {
+        let from = page.saturating_mul(page_size);
+        // None at all would be all to the end of the file.
+        let Some(bytes) = NonZeroU64::new((end - page).saturating_mul(page_size)) else { continue };
+        // Where it is refused, pages are read when they are looked at.
+        let _ = fadvise(file, from, Some(bytes), Advice::WillNeed);
+    }
+}
+
+/// The first page of each range, and the one behind it.
+fn ranges(mut pages: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
+    pages.sort_unstable();
+    let mut ranges: Vec<(u64, u64)> = Vec::with_capacity(pages.len());
+    for (page, count) in pages {
+        let end = page.saturating_add(count);
+        match ranges.last_mut() {
+            Some((_, last)) if *last >= page => *last = end.max(*last),
+            _ => ranges.push((page, end)),
+        }
+    }
+    ranges
+}
+
+/// Blocks of 512 bytes that the disk has been asked for by this thread so far, by its looking at
+/// pages or asking for them; 0 where Linux does not count them. `man 2 getrusage`: `ru_inblock`.
+pub(crate) fn blocks_read() -> i64 {
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: it writes to the place that it is given, which is as large as it needs, and zeros are a
+    // valid value if it does not.
+    #[allow(unsafe_code)]
+    let usage = unsafe {
+        libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr());
+        usage.assume_init()
+    };
+    usage.ru_inblock
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_that_lie_side_by_side_are_asked_for_together() {
+        let pages = vec![(9, 1), (3, 2), (5, 1), (3, 1), (20, 4), (10, 1), (21, 1)];
+        assert_eq!(ranges(pages), [(3, 6), (9, 11), (20, 24)]);
+        assert_eq!(ranges(vec![(u64::MAX, 2), (1, 0)]), [(1, 1), (u64::MAX, u64::MAX)]);
+    }
+}
