@@ -1,6 +1,6 @@
 //! Long answers from a database that is not in memory: seconds, and what was read from the disk, of this
-//! program and, if `STRFRY_BIN` names one, of strfry. Whole processes in interleaved runs, medians;
-//! prints the table of `docs/growth.md`.
+//! program and, if `STRFRY_BIN` names one, of strfry. Whole processes in interleaved runs, medians:
+//! the figures of `docs/growth.md`.
 //!
 //! Before each run Linux is told to forget the file's pages, which it does unless somebody maps them.
 //! `LARGE=1000000,5000000` says which databases. `MEMORY_GROUP=/sys/fs/cgroup/…` names a control
@@ -22,7 +22,7 @@ const COUNT: &str = r#"{"kinds":[1]}"#;
 fn main() {
     let strfry = std::env::var_os("STRFRY_BIN").map(PathBuf::from);
     if strfry.is_none() {
-        println!("skipped: STRFRY_BIN names no strfry to compare with");
+        println!("STRFRY_BIN names no strfry to compare with");
     }
     println!("| events | question | s | s of strfry | ratio | MiB read | MiB read by strfry |");
     println!("|---:|---|---:|---:|---:|---:|---:|");
@@ -104,7 +104,7 @@ fn bytes_read_by(io: &str) -> Option<u64> {
 
 fn in_memory_group(command: &Command) -> Command {
     let mut wrapped = Command::new("sh");
-    wrapped.args(["-c", r#"[ -z "$0" ] || echo $$ > "$0/cgroup.procs"; exec "$@""#]);
+    wrapped.args(["-c", r#"[ -z "$0" ] || echo $$ > "$0/cgroup.procs" || exit; exec "$@""#]);
     wrapped.arg(std::env::var_os("MEMORY_GROUP").unwrap_or_default());
     wrapped.arg(command.get_program()).args(command.get_args());
     wrapped

@@ -125,13 +125,18 @@ impl DamagedFile {
         let copied = PageTxn::copying(&self.meta_pages, meta, copies);
         let table = self.tables[choose(self.tables.len())];
         let from = choose(self.whole.len() - 48);
-        let key = &self.whole[from..from + [8, 16, 40, 48][choose(4)]];
+        let length = [8, 16, 40, 48][choose(4)];
+        let key = &self.whole[from..from + length];
+        let others = self.whole[..from].chunks_exact(length).rev().step_by(7).take(20);
+        let others = others.chain([key]).collect::<Vec<_>>();
         let (kind, is_from_key, step) = (choose(6), choose(2) == 0, 1 + choose(64));
-        self.meta_pages.read_ahead.turn(choose(2) == 0);
+        if choose(2) == 0 {
+            self.meta_pages.read_ahead.turn_on();
+        }
         let [on_map, on_copies] = [&mapped, &copied].map(|txn| {
             // A value over 4 MiB is refused for another reason by the copies.
             let told = |error: ReadError| assert!(matches!(error, ReadError::Damaged { .. }));
-            txn.read_ahead(table, &[key]);
+            txn.read_ahead(table, &others);
             match kind {
                 0 => txn
                     .free_bytes()

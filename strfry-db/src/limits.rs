@@ -74,13 +74,21 @@ pub const PAGES_OF_A_WALK: usize = 350;
 /// Events that one read transaction reads whole. About 10 ms where the pages are in memory.
 pub const EVENTS_PER_SNAPSHOT: usize = 10_000;
 
-/// Leaves that a walk asks for together where they are on the disk: 256 KiB of usual pages, which a
-/// disk reads in about the time that one alone takes.
+/// Leaves that a walk asks for together where they are on the disk: 256 KiB of usual pages, enough to
+/// keep a solid-state disk busy.
 pub const LEAVES_AHEAD: usize = 64;
 
 /// Most pages of long values that are asked for together, 32 MiB of usual ones: a damaged record says
 /// of itself how long it is.
 pub const PAGES_AHEAD: u64 = 8_192;
+
+/// Bytes of a file that are asked for by one call. Of more, Linux leaves out what is over the disk's
+/// own measure (`read_ahead_kb`, by default so many).
+pub const BYTES_PER_REQUEST: u64 = 128 << 10;
+
+/// Snapshots that have not had to wait for the disk after which nothing is asked for any more. One
+/// alone says little: its pages may be the upper ones, which are in memory first.
+pub const SNAPSHOTS_AFTER_A_WAIT: u32 = 64;
 
 /// Entries that one thread counts before all cores are asked to help: a few milliseconds, long
 /// against the start of their threads.

@@ -339,13 +339,11 @@ impl StrfryDb {
         &self.meta_pages
     }
 
-    /// Whether pages should be asked for before they are looked at: something had to be read from
-    /// the disk.
-    pub(crate) fn set_read_ahead(&self, on: bool) {
-        if on {
-            self.map.expect_random_reads();
-        }
-        self.meta_pages.read_ahead.turn(on);
+    /// Something had to be read from the disk: for some time, pages are asked for before they are
+    /// looked at.
+    pub(crate) fn begin_to_read_ahead(&self) {
+        self.map.expect_random_reads();
+        self.meta_pages.read_ahead.turn_on();
     }
 
     /// A bound of a batch, or less of it without the lock file.

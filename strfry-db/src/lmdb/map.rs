@@ -45,6 +45,7 @@ impl Map {
     }
 
     /// Has Linux read nothing around a page that is not in memory. `man 2 madvise`: `MADV_RANDOM`.
+    /// (Newer ones also take less care to keep pages that are looked at in this map.)
     fn expect_random_reads(&self) {
         // SAFETY: it changes when pages of the map are read, and nothing that is in them. If it is
         // refused, more is read than is needed.
@@ -90,10 +91,12 @@ pub(crate) struct GrowingMap {
 impl GrowingMap {
     /// From now on Linux is to read nothing around a page that is not in memory.
     pub(crate) fn expect_random_reads(&self) {
+        if self.expects_random_reads.load(Ordering::Relaxed) {
+            return;
+        }
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.expects_random_reads.swap(true, Ordering::Relaxed)
-            && let Some(map) = &*current
-        {
+        self.expects_random_reads.store(true, Ordering::Relaxed);
+        if let Some(map) = &*current {
             map.expect_random_reads();
         }
     }

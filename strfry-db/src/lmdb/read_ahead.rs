@@ -2,43 +2,57 @@
 //!
 //! Whoever looks at a page that is on the disk waits for it, and Linux reads what lies around it as
 //! well. In LMDB's file that is mostly of other tables, or of another time: of a database that is
-//! larger than memory, most of it is thrown away before anybody looks at it, and pages that a relay
-//! needs with it. So once something had to be read from the disk, the pages that will be needed are
-//! named all at once, and no others are read. Where everything is in memory, that would only take
-//! time, and nothing is asked for.
+//! larger than memory, most of it is dropped again unused, and pushes out pages that a relay needs.
+//! So once something had to be read from the disk, the pages that will be needed are named all at
+//! once, and no others are read. Where everything is in memory, that would only take time, and
+//! nothing is asked for.
 
 use std::fs::File;
 use std::mem::MaybeUninit;
 use std::num::NonZeroU64;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::{Advice, fadvise};
 
-/// Whether the last reading had to wait for the disk.
+use crate::limits::{BYTES_PER_REQUEST, SNAPSHOTS_AFTER_A_WAIT};
+
+/// Whether the disk had to be waited for not long ago: how many snapshots on pages are asked for.
 #[derive(Debug, Default)]
-pub(crate) struct ReadAhead(AtomicBool);
+pub(crate) struct ReadAhead(AtomicU32);
 
 impl ReadAhead {
     /// Whether pages should be asked for.
     #[inline]
     pub(crate) fn is_on(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.load(Ordering::Relaxed) > 0
     }
 
-    pub(crate) fn turn(&self, on: bool) {
-        self.0.store(on, Ordering::Relaxed);
+    /// The disk has been waited for.
+    pub(crate) fn turn_on(&self) {
+        self.0.store(SNAPSHOTS_AFTER_A_WAIT, Ordering::Relaxed);
+    }
+
+    /// A snapshot has not had to wait for it.
+    pub(crate) fn note_no_wait(&self) {
+        // Of threads that do so at once, one may be lost.
+        let left = self.0.load(Ordering::Relaxed);
+        if left > 0 {
+            self.0.store(left - 1, Ordering::Relaxed);
+        }
     }
 }
 
-/// Has the kernel begin to read these pages: the first of some, and how many. It does not wait, and
-/// reads none of those that are in memory.
+/// Has the kernel begin to read these pages: the first of some, and how many. Those that are in memory
+/// are not read, and none is waited for, unless the disk has too much to do already.
 pub(crate) fn ask_for(file: &File, page_size: u64, pages: Vec<(u64, u64)>) {
     for (page, end) in ranges(pages) {
-        let from = page.saturating_mul(page_size);
-        // None at all would be all to the end of the file.
-        let Some(bytes) = NonZeroU64::new((end - page).saturating_mul(page_size)) else { continue };
-        // Where it is refused, pages are read when they are looked at.
-        let _ = fadvise(file, from, Some(bytes), Advice::WillNeed);
+        let (mut from, end) = (page.saturating_mul(page_size), end.saturating_mul(page_size));
+        // No length at all would stand for everything to the end of the file.
+        while let Some(bytes) = NonZeroU64::new((end - from).min(BYTES_PER_REQUEST)) {
+            // Where it is refused, pages are read when they are looked at.
+            let _ = fadvise(file, from, Some(bytes), Advice::WillNeed);
+            from += bytes.get();
+        }
     }
 }
 
@@ -57,7 +71,8 @@ fn ranges(mut pages: Vec<(u64, u64)>) -> Vec<(u64, u64)> {
 }
 
 /// Blocks of 512 bytes that the disk has been asked for by this thread so far, by its looking at
-/// pages or asking for them; 0 where Linux does not count them. `man 2 getrusage`: `ru_inblock`.
+/// pages or asking for them, of whatever file; 0 where Linux does not count them. `man 2 getrusage`:
+/// `ru_inblock`.
 pub(crate) fn blocks_read() -> i64 {
     let mut usage = MaybeUninit::<libc::rusage>::zeroed();
     // SAFETY: it writes to the place that it is given, which is as large as it needs, and zeros are a
@@ -73,6 +88,18 @@ pub(crate) fn blocks_read() -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn it_ends_when_so_many_snapshots_have_not_had_to_wait() {
+        let read_ahead = ReadAhead::default();
+        read_ahead.note_no_wait();
+        assert!(!read_ahead.is_on());
+        read_ahead.turn_on();
+        (1..SNAPSHOTS_AFTER_A_WAIT).for_each(|_| read_ahead.note_no_wait());
+        assert!(read_ahead.is_on());
+        read_ahead.note_no_wait();
+        assert!(!read_ahead.is_on());
+    }
 
     #[test]
     fn pages_that_lie_side_by_side_are_asked_for_together() {

@@ -15,7 +15,7 @@ use elsa::sync::FrozenVec;
 
 use crate::error::{ReadError, refused};
 use crate::format::tables::Table;
-use crate::limits::{CHECKED_PAGES, COPIED_RECORD};
+use crate::limits::{CHECKED_PAGES, COPIED_RECORD, PAGES_AHEAD};
 use crate::lmdb::map::Map;
 use crate::lmdb::meta_page::{MetaPage, MetaPages, is_overtaken};
 use crate::lmdb::page::{self, PAGE_HEADER, Page, Wrong};
@@ -205,6 +205,10 @@ impl<'db> PageReader<'db> {
         let wrong = damaged(shape, page);
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).saturating_add(PAGE_HEADER);
         self.is_there(shape, page)?;
+        if bytes > self.page_bytes() && self.reads_ahead() {
+            let pages = (bytes as u64).div_ceil(self.meta.page_size);
+            self.ask_for(vec![(page, pages.min(PAGES_AHEAD))]);
+        }
         let value = match &self.pages {
             Pages::Mapped { map, end, .. } | Pages::Copied { map: Some((map, end)), .. } => {
                 let found = mapped(map, *end, page, self.page_bytes(), bytes);

@@ -115,7 +115,8 @@ impl<'db> PageTxn<'db> {
     }
 
     /// Has the kernel begin to read what is under these keys, which ascend, if it is not in memory:
-    /// all leaves at once, then all values that have pages of their own.
+    /// all leaves at once, then all values that have pages of their own. Pages above leaves are waited
+    /// for.
     ///
     /// Damage is left to whoever comes to it.
     pub(crate) fn read_ahead<K: AsRef<[u8]>>(&self, shape: Table, keys: &[K]) {
@@ -159,7 +160,7 @@ impl<'db> PageTxn<'db> {
             if let Value::Large { page, bytes } = node.value().map_err(damaged(shape, leaf))? {
                 let bytes = bytes.saturating_add(PAGE_HEADER as u64);
                 let pages = bytes.div_ceil(self.pages.meta.page_size);
-                let Some(rest) = left.checked_sub(pages) else { return Ok(()) };
+                let Some(rest) = left.checked_sub(pages) else { continue };
                 left = rest;
                 values.push((page, pages));
             }

@@ -2,7 +2,7 @@
 //! side by side, and only what all have come to is in all.
 
 use super::merge::{Entry, Merge, Step};
-use super::plan::IndexRange;
+use super::plan::Plan;
 use crate::error::ReadError;
 use crate::nostr::filter::Filter;
 use crate::read::get::Found;
@@ -16,9 +16,9 @@ pub(super) struct Join {
 
 impl Join {
     /// `rows`: matches that one snapshot gives out.
-    pub(super) fn new(ranges: Vec<IndexRange>, filter: &Filter, rows: usize) -> Self {
-        let walk = |range| (Merge::new(range, filter, rows), None);
-        Self { walks: ranges.into_iter().map(walk).collect() }
+    pub(super) fn new(plan: Plan, filter: &Filter, rows: usize) -> Self {
+        let walk = |range| (Merge::new(range, filter, rows, !plan.decides), None);
+        Self { walks: plan.ranges.into_iter().map(walk).collect() }
     }
 
     /// Goes on to the next that is in all, or by reading some of one index.

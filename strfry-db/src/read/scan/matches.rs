@@ -212,8 +212,9 @@ impl Place {
 
 impl Current {
     fn new(filter: Filter, plan: Plan, rows: usize) -> Self {
-        let join = Join::new(plan.ranges, &filter, rows);
-        Self { left: filter.limit, filter, join, is_decided: plan.decides }
+        let is_decided = plan.decides;
+        let join = Join::new(plan, &filter, rows);
+        Self { left: filter.limit, filter, join, is_decided }
     }
 
     /// An entry of an earlier commit is looked at again: its event may be gone since, and strfry

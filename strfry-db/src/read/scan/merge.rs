@@ -16,6 +16,7 @@ use crate::format::tables::present;
 use crate::limits::{BUFFERED_ENTRIES, ENTRIES_PER_READ, ROWS_PER_SNAPSHOT};
 use crate::nostr::filter::Filter;
 use crate::read::get::Found;
+use crate::read::stored_event::EVENTS;
 use crate::txn::snapshot::Snapshot;
 
 const CREATED_AT: &str = "Event__created_at";
@@ -78,6 +79,8 @@ pub(super) struct Merge {
     last: Option<Found>,
     first_read: usize,
     longest_read: usize,
+    /// The records of what is in the index are looked at too.
+    reads_records: bool,
 }
 
 impl Counted {
@@ -95,7 +98,12 @@ impl Counted {
 
 impl Merge {
     /// `rows`: matches that one snapshot gives out; to read more ahead would be to read it twice.
-    pub(super) fn new(range: IndexRange, filter: &Filter, rows: usize) -> Self {
+    pub(super) fn new(
+        range: IndexRange,
+        filter: &Filter,
+        rows: usize,
+        reads_records: bool,
+    ) -> Self {
         let source = |prefix| Source {
             prefix,
             before: filter.until.checked_add(1),
@@ -123,6 +131,7 @@ impl Merge {
             last: None,
             first_read: share.clamp(1, longest_read),
             longest_read,
+            reads_records,
         }
     }
 
@@ -198,6 +207,12 @@ impl Merge {
             if snapshot.len(table)? != entries {
                 return Err(damaged(CREATED_AT, "all", "it has not as many entries as it says"));
             }
+        }
+        if self.reads_records && snapshot.reads_ahead() {
+            let mut lev_ids: Vec<LevId> = source.entries.iter().map(|entry| entry.lev_id).collect();
+            lev_ids.sort_unstable();
+            let events = present(EVENTS, snapshot.db().tables.event)?;
+            snapshot.read_ahead(events, lev_ids.into_iter().map(LevId::to_ne_bytes));
         }
         source.at = 0;
         source.txn_id = snapshot.txn_id();

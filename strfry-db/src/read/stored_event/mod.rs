@@ -14,7 +14,7 @@ use crate::limits::STEPS_INSTEAD_OF_DESCENT;
 use crate::read::dictionaries;
 use crate::txn::snapshot::Snapshot;
 
-const EVENTS: &str = "Event";
+pub(crate) const EVENTS: &str = "Event";
 const PAYLOADS: &str = "EventPayload";
 
 impl Snapshot<'_> {
@@ -96,7 +96,9 @@ fn read_each<'a>(
     ascending.reverse();
     ascending.sort_unstable();
 
-    snapshot.read_ahead(table, ascending.iter().map(|(lev_id, _)| lev_id.to_ne_bytes()));
+    if snapshot.reads_ahead() {
+        snapshot.read_ahead(table, ascending.iter().map(|(lev_id, _)| lev_id.to_ne_bytes()));
+    }
     let mut stretch = None;
     // Key and record that the stretch has come to.
     let mut current: Option<(LevId, &[u8])> = None;
