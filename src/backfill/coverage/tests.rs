@@ -515,31 +515,3 @@ fn expanded_areas(filters: &[Filter]) -> BTreeSet<Part> {
     }
     areas
 }
-
-/// `cargo test --release --lib -- --ignored --nocapture time_that`
-#[test]
-#[ignore = "a measurement"]
-fn the_time_that_a_large_state_takes() {
-    let directory = crate::golden::golden_database("strfry-1.1.1");
-    let db = crate::strfry_db::StrfryDb::open(directory.path()).unwrap();
-    let path = directory.path().join("state.json");
-    let authors: Vec<Pubkey> = (0..500u64)
-        .map(|number| {
-            let mut bytes = [0; 32];
-            bytes[..8].copy_from_slice(&number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes());
-            Pubkey::from_bytes(bytes)
-        })
-        .collect();
-    let began = std::time::Instant::now();
-    let mut file = StateFile { coverage: large(&authors, 50), ..StateFile::default() };
-    println!("made in {:?}", began.elapsed());
-    for _ in 0..3 {
-        let began = std::time::Instant::now();
-        file.write(&path, &db).unwrap();
-        let written = began.elapsed();
-        let began = std::time::Instant::now();
-        StateFile::read(&path, &db).unwrap();
-        let bytes = std::fs::metadata(&path).unwrap().len();
-        println!("{bytes} bytes written in {written:?}, read in {:?}", began.elapsed());
-    }
-}
