@@ -45,7 +45,7 @@ impl Map {
     }
 
     /// Has Linux read nothing around a page that is not in memory. `man 2 madvise`: `MADV_RANDOM`.
-    /// (Newer ones also take less care to keep pages that are looked at in this map.)
+    /// From 6.3 on it also takes less care to keep pages that are looked at through the map.
     fn expect_random_reads(&self) {
         // SAFETY: it changes when pages of the map are read, and nothing that is in them. If it is
         // refused, more is read than is needed.

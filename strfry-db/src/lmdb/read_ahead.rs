@@ -87,7 +87,33 @@ pub(crate) fn blocks_read() -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Seek, Write};
+
     use super::*;
+
+    #[test]
+    fn what_was_asked_for_is_not_read_again_when_it_is_looked_at() {
+        const PAGES: u64 = 8_192;
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&vec![1; 4_096 * PAGES as usize]).unwrap();
+        let mut read_from_disk = |asked_for| {
+            file.sync_all().unwrap();
+            fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+            ask_for(&file, 4_096, asked_for);
+            let before = blocks_read();
+            file.rewind().unwrap();
+            file.read_exact(&mut vec![0; 4_096 * PAGES as usize]).unwrap();
+            blocks_read() - before
+        };
+        if read_from_disk(Vec::new()) == 0 {
+            eprintln!("skipped: no file is read from a disk here, or Linux does not count it");
+            return;
+        }
+        // This thread may have to read something else.
+        let quarter = 4_096 / 512 * PAGES as i64 / 4;
+        assert!(read_from_disk(vec![(0, PAGES)]) < quarter);
+        assert!(read_from_disk(vec![(0, PAGES / 2)]) > quarter);
+    }
 
     #[test]
     fn it_ends_when_so_many_snapshots_have_not_had_to_wait() {
